@@ -1,0 +1,1 @@
+"""Serving: gallery -> Ray Serve -> HTTP."""

@@ -1,0 +1,1 @@
+"""Sweeps: spec -> plan -> Ray Tune trials -> Parquet -> choose -> promote."""

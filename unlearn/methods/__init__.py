@@ -1,0 +1,49 @@
+"""Every unlearning method that a spec can name: one frozen dataclass of knobs each, callable.
+
+A method is called as `method(model, splits, generator, **needs)` and returns `Unlearned`. `model` (the original, in
+eval mode) and everything in `needs` stay untouched; all randomness comes from `generator`; device and dtype from the
+model. `needs` are the artifacts that the class names: `fisher`, `expert`, `oracle`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from unlearn.errors import known, require, unknown_keys
+from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.fine_tune import FineTune
+from unlearn.methods.gradient_ascent import GradientAscent
+from unlearn.methods.retrain import Retrain
+from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.methods.task_arithmetic import TaskArithmetic
+
+__all__ = ["METHODS", "Method", "Unlearned", "make_method"]
+
+METHODS: dict[str, type[Method]] = {
+    "selective-amnesia": SelectiveAmnesia,
+    "task-arithmetic": TaskArithmetic,
+    "retrain": Retrain,
+    "fine-tune": FineTune,
+    "gradient-ascent": GradientAscent,
+}
+
+
+def make_method(name: str, knobs: Mapping[str, Any]) -> Method:
+    """The method `name` with `knobs`; an unknown knob or one out of range is refused by name."""
+    kind = known("method", name, METHODS)
+    types = {field.name: field.type for field in fields(kind)}
+    unknown_keys(f"the knobs of {name}", knobs, types)
+    return kind(**{key: _typed(f"{name}: {key}", value, types[key]) for key, value in knobs.items()})
+
+
+def _typed(where: str, value: Any, kind: Any) -> Any:
+    """`value` as the field's type; whole floats pass as integers, nothing else is bent."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    require(
+        isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)),
+        f"{where} must be a {kind.__name__}, not {value!r}",
+    )
+    return value

@@ -1,0 +1,30 @@
+"""What every method shares: its shape, and nothing else."""
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+
+from unlearn.data import Splits
+from unlearn.models import Weights
+from unlearn.train import Curve
+
+
+@dataclass(frozen=True)
+class Unlearned:
+    """What a method returns: new weights, and the curve of its loss terms (empty where nothing is optimised)."""
+
+    weights: Weights
+    curve: Curve = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Knobs are the fields; their ranges are checked in `__post_init__`."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("generator", "classifier")
+    needs: ClassVar[tuple[str, ...]] = ()  # artifacts, passed by keyword
+    closed_form: ClassVar[bool] = False  # weights follow from the artifacts at once: never worth storing
+
+    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+        raise TypeError(f"{type(self).__name__} must define __call__")

@@ -1,0 +1,45 @@
+"""Every metric: one file each, which names its columns and computes them from evidence.
+
+`score` asks the three models the same: the columns of the unlearned one stand bare, those of the original and of the
+oracle (retrained without the class) as `original_*` and `oracle_*`.
+"""
+
+from typing import Any
+
+from unlearn.evaluation import Scores, Setting
+from unlearn.metrics import accuracy, divergence, entropy, frechet, judged, membership, panel
+from unlearn.metrics.base import Metric
+
+METRICS: dict[str, Metric] = {
+    "judged": judged.METRIC,
+    "panel": panel.METRIC,
+    "frechet": frechet.METRIC,
+    "accuracy": accuracy.METRIC,
+    "entropy": entropy.METRIC,
+    "divergence": divergence.METRIC,
+    "membership": membership.METRIC,
+}
+
+
+def score(task: str, setting: Setting, subject: Any, original: Any, oracle: Any) -> Scores:
+    """All columns of all metrics of `task`, from the evidence of the three models."""
+    scores: Scores = {}
+    for metric in METRICS.values():
+        if metric.task == task:
+            scores |= metric.compute(setting, subject, oracle)
+            if metric.of_the_model:
+                for name, evidence in (("original", original), ("oracle", oracle)):
+                    values = metric.compute(setting, evidence, oracle)
+                    scores |= {f"{name}_{column}": value for column, value in values.items()}
+    return scores
+
+
+def columns() -> dict[str, type]:
+    """Every column that `score` can return, with its type: `float` or `list` (of floats)."""
+    found: dict[str, type] = {}
+    for metric in METRICS.values():
+        found |= metric.columns
+        if metric.of_the_model:
+            for prefix in ("original", "oracle"):
+                found |= {f"{prefix}_{column}": kind for column, kind in metric.columns.items()}
+    return found

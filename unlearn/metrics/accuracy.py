@@ -1,0 +1,36 @@
+"""A classifier's accuracy, by split, by part, by class."""
+
+import torch
+
+from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.metrics.base import Metric
+
+SPLITS, PARTS = ("train", "val", "test"), ("forget", "retain")
+
+
+def by_class(setting: ClassifierSetting, evidence: ClassifierEvidence, split: str) -> list[float]:
+    """Share of right answers for every class, forgotten ones included."""
+    correct = torch.cat([evidence.correct(split, part) for part in PARTS]).double()
+    labels = torch.cat([evidence.labels[split, part] for part in PARTS])
+    return [correct[labels == label].mean().item() for label in range(setting.classes)]
+
+
+def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+    """Shares in [0, 1] on unaugmented images; `val_*` may choose, `test_*` reports, `train_*` explains."""
+    scores: Scores = {
+        f"{split}_{part}_accuracy": evidence.correct(split, part).double().mean().item()
+        for split in SPLITS
+        for part in PARTS
+    }
+    return scores | {f"{split}_class_accuracy": by_class(setting, evidence, split) for split in ("val", "test")}
+
+
+METRIC = Metric(
+    "classifier",
+    {
+        **{f"{split}_{part}_accuracy": float for split in SPLITS for part in PARTS},
+        "val_class_accuracy": list,
+        "test_class_accuracy": list,
+    },
+    compute,
+)

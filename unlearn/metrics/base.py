@@ -1,0 +1,20 @@
+"""The shape of a metric."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from unlearn.evaluation import Scores
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`compute(setting, evidence, oracle_evidence)` returns exactly `columns`.
+
+    A metric that says something of the setting, not of the model (a judge's floor), has `of_the_model=False` and is
+    computed once.
+    """
+
+    task: str
+    columns: Mapping[str, type]
+    compute: Callable[..., Scores]
+    of_the_model: bool = True

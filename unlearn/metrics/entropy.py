@@ -1,0 +1,21 @@
+"""How undecided a classifier is about the forgotten classes."""
+
+from torch import Tensor
+
+from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.metrics.base import Metric
+
+
+def entropy(probabilities: Tensor) -> Tensor:
+    """Shannon entropy in nats, over the last dimension; 0 log 0 = 0."""
+    return -(probabilities * probabilities.clamp(min=1e-38).log()).sum(-1)
+
+
+def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+    """forget_entropy: mean over test images of the forgotten classes, nats, at most ln classes. The target is the
+    oracle's value, not the maximum: a network that never saw the class is often sure it is something else.
+    """
+    return {"forget_entropy": entropy(evidence.logits["test", "forget"].softmax(1)).mean().item()}
+
+
+METRIC = Metric("classifier", {"forget_entropy": float}, compute)

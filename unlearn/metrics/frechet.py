@@ -1,0 +1,29 @@
+"""How far a generator's kept images are from real ones, in the lead judge's features."""
+
+import torch
+from torch import Tensor
+
+from unlearn.evaluation import GeneratorEvidence, GeneratorSetting, Scores
+from unlearn.metrics.base import Metric
+
+
+def frechet_distance(a: Tensor, b: Tensor) -> float:
+    """Squared Frechet distance of the Gaussians fitted to features `a` (n, d) and `b` (m, d), in float64:
+    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2) (arXiv:1706.08500, whose features are Inception's).
+    """
+    a, b = a.double(), b.double()
+    cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
+    values, vectors = torch.linalg.eigh(cov_a)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
+    return ((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross).clamp(min=0).item()
+
+
+def compute(setting: GeneratorSetting, evidence: GeneratorEvidence, oracle: GeneratorEvidence) -> Scores:
+    """retain_frechet: mean over the kept classes of the distance to that class's real test images; 0 is equal."""
+    features = evidence.test.features
+    distances = [frechet_distance(features[label], setting.real_features[label]) for label in setting.kept]
+    return {"retain_frechet": sum(distances) / len(distances)}
+
+
+METRIC = Metric("generator", {"retain_frechet": float}, compute)

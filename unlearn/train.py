@@ -1,0 +1,136 @@
+"""Gradient descent, once: every original, oracle, expert, judge and iterative method goes through `descend`."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.augment import AUGMENTS
+from unlearn.data import Images
+from unlearn.errors import NotFinite, known, require
+from unlearn.models import Weights
+from unlearn.objectives import OBJECTIVES, Objective
+
+Curve = dict[str, list[float]]  # "step" and one list a loss term
+LOG_POINTS = 100
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How weights move: Adam for `steps` steps of `batch` images, peak learning rate `lr`.
+
+    schedule: `one-cycle` (arXiv:1708.07120) or `constant`.
+    """
+
+    steps: int = 1000
+    batch: int = 64
+    lr: float = 1e-3
+    schedule: str = "one-cycle"
+
+    def __post_init__(self) -> None:
+        require(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
+        require(self.batch >= 1, f"batch must be at least 1, not {self.batch}")
+        require(self.lr > 0, f"lr must be above 0, not {self.lr}")
+        known("schedule", self.schedule, SCHEDULES)
+
+
+@dataclass(frozen=True)
+class Training(Schedule):
+    """How an original, oracle or expert is made: a schedule, an augmentation, and for generators what makes the
+    decoder heed its label (see `negative_elbo`)."""
+
+    augment: str = "none"
+    kl_weight: float = 1.0
+    z_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known("augmentation", self.augment, AUGMENTS)
+        require(self.kl_weight >= 0, f"kl_weight must be at least 0, not {self.kl_weight}")
+        require(0 <= self.z_dropout < 1, f"z_dropout must lie in [0, 1), not {self.z_dropout}")
+
+
+def _one_cycle(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.steps + 1, pct_start=0.2)
+
+
+def _constant(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+SCHEDULES = {"one-cycle": _one_cycle, "constant": _constant}
+
+
+def descend(
+    model: nn.Module,
+    terms: Callable[[], dict[str, Tensor]],
+    plan: Schedule,
+    add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+) -> Curve:
+    """Move `model` in place down the sum of `terms()`; return the curve of every term at up to 100 steps.
+
+    `terms` draws a batch and returns named scalars. `add_gradients` runs after the backward pass, adds to `.grad`
+    directly and returns the terms it stands for. Raises `NotFinite` and never returns a broken model.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr, fused=True)
+    scheduler = SCHEDULES[plan.schedule](optimizer, plan)
+    every = max(1, plan.steps // LOG_POINTS)
+    logged: list[tuple[int, dict[str, Tensor]]] = []
+    for step in range(plan.steps):
+        optimizer.zero_grad(set_to_none=True)
+        losses = terms()
+        torch.stack(list(losses.values())).sum().backward()
+        if add_gradients is not None:
+            losses = {**losses, **add_gradients()}
+        optimizer.step()
+        scheduler.step()
+        if step % every == 0 or step == plan.steps - 1:
+            logged.append((step + 1, {name: loss.detach() for name, loss in losses.items()}))
+    return _finite_curve(logged, model)
+
+
+def _finite_curve(logged: list[tuple[int, dict[str, Tensor]]], model: nn.Module) -> Curve:
+    """Bring the logged terms to the host (one copy a term); refuse a run that went infinite or NaN."""
+    curve: Curve = {"step": [float(step) for step, _ in logged]}
+    for name in logged[0][1]:
+        curve[name] = torch.stack([losses[name] for _, losses in logged]).double().tolist()
+        for (step, _), value in zip(logged, curve[name], strict=True):
+            if not torch.isfinite(torch.tensor(value)):
+                raise NotFinite(f"loss term {name!r} is {value} at step {step}; lower lr or steps")
+    for name, tensor in model.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise NotFinite(f"weights {name!r} are not finite after training; lower lr or steps")
+    return curve
+
+
+def fit(model: Any, images: Images, plan: Training, generator: torch.Generator) -> tuple[Weights, Curve]:
+    """Train a copy of `model` on `images` under its task's objective; return its weights and the loss curve per image.
+
+    Batches, augmentation and latent noise all come from `generator`; device and dtype from the model.
+    """
+    pupil = copy.deepcopy(model).train()
+    batches = images.to(next(pupil.parameters()).device).batches(plan.batch, generator)
+    objective = training_objective(pupil, plan)
+
+    def terms() -> dict[str, Tensor]:
+        x, y = next(batches)
+        return {"loss": objective(pupil, AUGMENTS[plan.augment](x, generator), y, generator).mean()}
+
+    curve = descend(pupil, terms, plan)
+    return snapshot(pupil), curve
+
+
+def training_objective(model: Any, plan: Training) -> Objective:
+    """The task's objective with the plan's options in it."""
+    if model.task == "generator":
+        return partial(OBJECTIVES["generator"], kl_weight=plan.kl_weight, z_dropout=plan.z_dropout)
+    return OBJECTIVES[model.task]
+
+
+def snapshot(model: nn.Module) -> Weights:
+    """A detached copy of the model's weights."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
