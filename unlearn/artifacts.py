@@ -29,14 +29,19 @@ def digest(content: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def _commit(folder: str, files: dict[str, Weights], card: Card) -> None:
+def _bytes(weights: Weights) -> bytes:
+    return safetensors.torch.save({key: t.detach().cpu().contiguous() for key, t in weights.items()})
+
+
+def _sums(files: dict[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+def _commit(folder: str, files: dict[str, bytes], card: Card) -> None:
     """Write every weights file, then the card that vouches for them."""
-    sums = {}
-    for name, weights in files.items():
-        data = safetensors.torch.save({key: t.detach().cpu().contiguous() for key, t in weights.items()})
-        sums[name] = hashlib.sha256(data).hexdigest()
+    for name, data in files.items():
         write_whole(join(folder, f"{name}.safetensors"), data)
-    full = {**card, "format": FORMAT, "sha256": sums}
+    full = {**card, "format": FORMAT, "sha256": _sums(files)}
     write_whole(join(folder, "card.json"), json.dumps(full, indent=1, sort_keys=True).encode())
 
 
@@ -86,7 +91,7 @@ class Store:
         return exists(join(self.folder(kind, key), "card.json"))
 
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
-        _commit(self.folder(kind, key), {"weights": weights}, {**card, "kind": kind, "key": key})
+        _commit(self.folder(kind, key), {"weights": _bytes(weights)}, {**card, "kind": kind, "key": key})
 
     def card(self, kind: str, key: str) -> Card:
         return _card(self.folder(kind, key))
@@ -132,10 +137,11 @@ class Gallery:
             f"gallery name {name!r} may hold letters, digits, - and _ only",
         )
         require(set(variants) == set(VARIANTS), f"a gallery version holds {', '.join(VARIANTS)}")
-        version = digest({**card, "of": name})
+        files = {variant: _bytes(weights) for variant, weights in variants.items()}
+        version = digest({**card, "of": name, "sha256": _sums(files)})
         folder = join(self.root, name, version)
         if not exists(join(folder, "card.json")):
-            _commit(folder, variants, {**card, "name": name, "version": version})
+            _commit(folder, files, {**card, "name": name, "version": version})
         history = self.history(name) if exists(join(self.root, name, "current")) else []
         if not history or history[-1] != version:
             self._point(name, [*history, version])

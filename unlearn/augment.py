@@ -29,4 +29,19 @@ def affine(x: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(x, grid, align_corners=False)
 
 
-AUGMENTS: dict[str, Augment] = {"none": none, "affine": affine}
+def crop_flip(x: Tensor, generator: torch.Generator, pad: int = 4) -> Tensor:
+    """Shift by up to `pad` whole pixels each way, zeros outside, and mirror half of the images left to right, each
+    image on its own: torchvision's RandomCrop(padding=4) and RandomHorizontalFlip. (n, c, h, w) in and out."""
+    n, channels, height, width = x.shape
+    device = generator.device
+    drawn = torch.randint(2 * pad + 1, (2, n, 1), generator=generator, device=device).to(x.device)
+    flip = (torch.rand(n, 1, generator=generator, device=device) < 0.5).to(x.device)
+    rows = drawn[0] + torch.arange(height, device=x.device)
+    columns = torch.arange(width, device=x.device).expand(n, -1)
+    columns = drawn[1] + torch.where(flip, columns.flip(1), columns)
+    image, colour = torch.arange(n, device=x.device)[:, None, None, None], torch.arange(channels, device=x.device)
+    padded = F.pad(x, (pad, pad, pad, pad))
+    return padded[image, colour[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+
+
+AUGMENTS: dict[str, Augment] = {"none": none, "affine": affine, "crop-flip": crop_flip}

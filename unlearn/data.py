@@ -139,15 +139,35 @@ def _torchvision(name: str, root: Path) -> tuple[Images, Images]:
     """MNIST-like sets in torchvision's own layout under `root`; downloaded into it where a download is possible."""
     import torchvision.datasets as tv
 
-    def part(train: bool) -> Images:
-        made = getattr(tv, name)(str(root), train=train, download=True)
+    def part(train: bool, download: bool) -> Images:
+        made = getattr(tv, name)(str(root), train=train, download=download)
         return Images(made.data.unsqueeze(1), made.targets.long())
 
+    return _there_or_downloaded(part, root, f"its files in {root / name / 'raw'}")
+
+
+def _there_or_downloaded(part: Callable[[bool, bool], Images], root: Path, what: str) -> tuple[Images, Images]:
+    """`part(train, download)` twice; a download is tried where files are missing, and leaves no empty folder."""
     try:
-        return part(True), part(False)
+        return part(True, False), part(False, False)
+    except (OSError, RuntimeError):
+        pass
+    try:
+        return part(True, True), part(False, True)
     except (OSError, RuntimeError) as error:
-        message = f"data set {name} is not in {root} and could not be downloaded"
-        raise BadInput(f"{message} ({type(error).__name__}); put its files in {root / name / 'raw'}") from error
+        reason = f"it is not in {root} and could not be downloaded ({type(error).__name__})"
+        raise BadInput(f"missing data set: {reason}; put {what}, or set AMNESIA_DATA") from error
+    finally:
+        _remove_empty(root)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove `folder` and every folder below it that holds nothing."""
+    if folder.is_dir():
+        for child in folder.iterdir():
+            _remove_empty(child)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _cifar10(root: Path) -> tuple[Images, Images]:
@@ -159,15 +179,11 @@ def _cifar10(root: Path) -> tuple[Images, Images]:
         return both, _cifar_file(folder / "test_batch.bin")
     import torchvision.datasets as tv
 
-    def part(train: bool) -> Images:
-        made = tv.CIFAR10(str(root), train=train, download=True)
+    def part(train: bool, download: bool) -> Images:
+        made = tv.CIFAR10(str(root), train=train, download=download)
         return Images(torch.from_numpy(made.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(made.targets))
 
-    try:
-        return part(True), part(False)
-    except (OSError, RuntimeError) as error:
-        message = f"data set cifar10 is not in {root} and could not be downloaded ({type(error).__name__})"
-        raise BadInput(f"{message}; put the binary version in {folder}") from error
+    return _there_or_downloaded(part, root, f"the binary version in {folder}")
 
 
 def _cifar_file(path: Path) -> Images:

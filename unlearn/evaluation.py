@@ -1,16 +1,18 @@
 """What a model shows when it is asked: drawn once as evidence, then read by every metric of its task."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Dataset, Splits
+from unlearn.data import Dataset, Images, Splits
 from unlearn.judges import read
 from unlearn.models.base import Classifying, Generative
+from unlearn.models.fresh import fresh
+from unlearn.objectives import negative_elbo
 from unlearn.streams import stream
 
 
@@ -29,10 +31,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class GeneratorEvidence:
-    """`test` is reported, `val` chooses: other latents, other judge."""
+    """`test` is reported, `val` chooses: other latents, other judge. `bounds` (classes,): mean ELBO of real test images
+    of each class under their own label, nats an image."""
 
     test: Drawn
     val: Drawn
+    bounds: Tensor
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,19 @@ class GeneratorSetting:
 
     def observe(self, model: Generative) -> GeneratorEvidence:
         """Draw `samples` images of every label, twice: once to choose by and once to report."""
-        return GeneratorEvidence(self._draw(model, "test", ["lead", *self.plain]), self._draw(model, "val", ["val"]))
+        test, val = self._draw(model, "test", ["lead", *self.plain]), self._draw(model, "val", ["val"])
+        return GeneratorEvidence(test, val, self._bounds(model))
+
+    @torch.no_grad()
+    def _bounds(self, model: Generative, most: int = 100) -> Tensor:
+        """Mean ELBO of the first `most` test images of every class, one sample of z each from the setting's seed."""
+        test, means = self.dataset.test, []
+        for label in range(self.dataset.classes):
+            x = test.x[test.y == label][:most].float() / 255
+            c = model.one_hot(torch.full((len(x),), label, device=x.device))
+            noise = stream(self.seed, "bounds", label, device=x.device)
+            means.append(-negative_elbo(model, x, c, noise).mean())
+        return torch.stack(means)
 
     @torch.no_grad()
     def _draw(self, model: Generative, purpose: str, names: list[str]) -> Drawn:
@@ -94,12 +110,21 @@ def draw(model: Generative, labels: range | list[int], n: int, seed: int, purpos
     return torch.stack(sheets)
 
 
+FEATURES = 500  # images a part whose features are kept
+
+
 @dataclass(frozen=True)
 class ClassifierEvidence:
-    """Logits (n, classes) and labels (n,) of every (split, part), on unaugmented images."""
+    """Logits (n, classes) and labels (n,) of every (split, part), on unaugmented images.
+
+    features: of up to 500 test images of each part, evenly spaced, (n, d), by part; none where the model is no
+    `Classifying`. random: logits on test-forget of the same architecture at random weights, drawn once a setting.
+    """
 
     logits: dict[tuple[str, str], Tensor]
     labels: dict[tuple[str, str], Tensor]
+    features: dict[str, Tensor] = field(default_factory=dict)
+    random: Tensor | None = None
 
     def correct(self, split: str, part: str) -> Tensor:
         """Which answers are right, bool (n,)."""
@@ -113,15 +138,46 @@ class ClassifierSetting:
     splits: Splits
     forget: tuple[int, ...]
     classes: int
+    fools: dict[tuple[torch.Size, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def kept(self) -> list[int]:
+        return [label for label in range(self.classes) if label not in self.forget]
 
     @torch.no_grad()
     def observe(self, model: nn.Module, batch: int = 1000) -> ClassifierEvidence:
         """Ask for logits of every image of every split."""
-        logits, labels = {}, {}
+        logits, labels, features = {}, {}, {}
         for split, part, images in self.splits.parts():
-            logits[split, part] = torch.cat([model(x.float() / 255) for x in images.x.split(batch)])
+            logits[split, part], seen = _answers(model, images, batch, FEATURES if split == "test" else 0)
             labels[split, part] = images.y
-        return ClassifierEvidence(logits, labels)
+            if len(seen) > 0:
+                features[part] = seen
+        return ClassifierEvidence(logits, labels, features, self._fool(model))
+
+    def _fool(self, model: nn.Module) -> Tensor:
+        """What random weights answer on test-forget: the same for every model of one architecture."""
+        shapes = tuple(p.shape for p in model.parameters())
+        if shapes not in self.fools:
+            images = self.splits.test.forget
+            self.fools[shapes] = _answers(fresh(model, stream(0, "incompetent")), images, 1000, 0)[0]
+        return self.fools[shapes]
+
+
+def _answers(model: Any, images: Images, batch: int, keep: int) -> tuple[Tensor, Tensor]:
+    """Logits of all images, and the features of `keep` of them, evenly spaced, where the model tells them."""
+    kept = torch.zeros(len(images), dtype=torch.bool, device=images.x.device)
+    if isinstance(model, Classifying) and keep > 0:
+        kept[torch.linspace(0, len(images) - 1, min(keep, len(images))).round().long().to(kept.device)] = True
+    logits, features = [], []
+    for x, wanted in zip(images.x.split(batch), kept.split(batch), strict=True):
+        if wanted.any():
+            seen = model.features(x.float() / 255)
+            logits.append(model.head(seen))
+            features.append(seen[wanted])
+        else:
+            logits.append(model(x.float() / 255))
+    return torch.cat(logits), torch.cat(features) if features else torch.empty(0)
 
 
 Setting = GeneratorSetting | ClassifierSetting

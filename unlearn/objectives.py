@@ -1,6 +1,7 @@
 """What a model is trained on, per image: the negative ELBO of a generator, the cross-entropy of a classifier."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +13,20 @@ Objective = Callable[..., Tensor]  # (model, x (n, *shape) in [0, 1], labels (n,
 
 
 def negative_elbo(
-    model: Generative, x: Tensor, c: Tensor, generator: torch.Generator, kl_weight: float = 1.0, z_dropout: float = 0.0
+    model: Generative,
+    x: Tensor,
+    c: Tensor,
+    generator: torch.Generator,
+    kl_weight: float = 1.0,
+    z_dropout: float = 0.0,
+    critic: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Negative ELBO per image (n,), nats: Bernoulli cross-entropy summed over pixels + KL(q(z | x, c) || N(0, I)).
 
     `x` (n, *shape) in [0, 1] is not binarised; `c` (n, classes); one sample of z, from `generator`. arXiv:1312.6114.
-    Two changes make a decoder heed its label when z could tell the class as well: `kl_weight` above 1 (beta-VAE,
-    Higgins et al. 2017), and `z_dropout`, the share of images whose z is drawn from the prior instead.
+    Three changes make a decoder heed its label when z could tell the class as well: `kl_weight` above 1 (beta-VAE,
+    Higgins et al. 2017); `z_dropout`, the share of images whose z is drawn from the prior instead (it blurs); `critic`
+    (z, c) -> (n,), added to the loss (see `unlearn.critic`).
     """
     mu, logvar = model.encode(x, c)
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
@@ -28,10 +36,11 @@ def negative_elbo(
         z = torch.where(dropped, noise, z)
     logits = model.decode(z, c)
     reconstruction = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
-    return reconstruction + kl_weight * 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
+    loss = reconstruction + kl_weight * 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
+    return loss if critic is None else loss + critic(z, c)
 
 
-def generator_loss(model: Generative, x: Tensor, y: Tensor, generator: torch.Generator, **options: float) -> Tensor:
+def generator_loss(model: Generative, x: Tensor, y: Tensor, generator: torch.Generator, **options: Any) -> Tensor:
     """Negative ELBO per image (n,) in nats, of images `x` under their labels `y` (n,); options of `negative_elbo`."""
     return negative_elbo(model, x, model.one_hot(y), generator, **options)
 

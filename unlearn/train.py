@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.augment import AUGMENTS
+from unlearn.critic import LabelCritic
 from unlearn.data import Images
 from unlearn.errors import NotFinite, known, require
 from unlearn.models import Weights
 from unlearn.objectives import OBJECTIVES, Objective
+from unlearn.streams import globally, layer_noise
 
 Curve = dict[str, list[float]]  # "step" and one list a loss term
 LOG_POINTS = 100
@@ -41,21 +43,24 @@ class Schedule:
 @dataclass(frozen=True)
 class Training(Schedule):
     """How an original, oracle or expert is made: a schedule, an augmentation, and for generators what makes the
-    decoder heed its label (see `negative_elbo`)."""
+    decoder heed its label (see `negative_elbo`; `label_critic` is the critic's weight, 0 for none)."""
 
     augment: str = "none"
     kl_weight: float = 1.0
     z_dropout: float = 0.0
+    label_critic: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         known("augmentation", self.augment, AUGMENTS)
         require(self.kl_weight >= 0, f"kl_weight must be at least 0, not {self.kl_weight}")
         require(0 <= self.z_dropout < 1, f"z_dropout must lie in [0, 1), not {self.z_dropout}")
+        require(self.label_critic >= 0, f"label_critic must be at least 0, not {self.label_critic}")
 
 
 def _one_cycle(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=plan.steps + 1, pct_start=0.2)
+    total = max(plan.steps + 1, 6)  # torch divides by 0 at 5
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=total, pct_start=0.2)
 
 
 def _constant(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
@@ -110,24 +115,34 @@ def _finite_curve(logged: list[tuple[int, dict[str, Tensor]]], model: nn.Module)
 def fit(model: Any, images: Images, plan: Training, generator: torch.Generator) -> tuple[Weights, Curve]:
     """Train a copy of `model` on `images` under its task's objective; return its weights and the loss curve per image.
 
-    Batches, augmentation and latent noise all come from `generator`; device and dtype from the model.
+    Batches, augmentation, dropout and latent noise all come from `generator`; device and dtype from the model.
     """
     pupil = copy.deepcopy(model).train()
     batches = images.to(next(pupil.parameters()).device).batches(plan.batch, generator)
-    objective = training_objective(pupil, plan)
+    critic = make_critic(pupil, plan, generator)
+    objective = training_objective(pupil, plan, critic)
 
     def terms() -> dict[str, Tensor]:
         x, y = next(batches)
         return {"loss": objective(pupil, AUGMENTS[plan.augment](x, generator), y, generator).mean()}
 
-    curve = descend(pupil, terms, plan)
+    with layer_noise(pupil, generator):
+        curve = descend(pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan)
     return snapshot(pupil), curve
 
 
-def training_objective(model: Any, plan: Training) -> Objective:
+def make_critic(model: Any, plan: Training, generator: torch.Generator) -> LabelCritic | None:
+    """The critic that a generator's plan asks for, its first weights from `generator`; most plans ask for none."""
+    if model.task != "generator" or plan.label_critic == 0:
+        return None
+    with globally(generator):
+        return LabelCritic(model.z_dim, model.classes, plan.label_critic).to(generator.device)
+
+
+def training_objective(model: Any, plan: Training, critic: LabelCritic | None = None) -> Objective:
     """The task's objective with the plan's options in it."""
     if model.task == "generator":
-        return partial(OBJECTIVES["generator"], kl_weight=plan.kl_weight, z_dropout=plan.z_dropout)
+        return partial(OBJECTIVES["generator"], kl_weight=plan.kl_weight, z_dropout=plan.z_dropout, critic=critic)
     return OBJECTIVES[model.task]
 
 

@@ -2,7 +2,7 @@
 
 A method is called as `method(model, splits, generator, **needs)` and returns `Unlearned`. `model` (the original, in
 eval mode) and everything in `needs` stay untouched; all randomness comes from `generator`; device and dtype from the
-model. `needs` are the artifacts that the class names: `fisher`, `expert`, `oracle`.
+model. `needs` are the artifacts that the class names: `fisher`, `expert`, `experts`, `oracle`.
 """
 
 from collections.abc import Mapping
@@ -10,21 +10,43 @@ from dataclasses import fields
 from typing import Any
 
 from unlearn.errors import known, require, unknown_keys
+from unlearn.methods.bad_teacher import BadTeacher
 from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.cf_k import CFk
 from unlearn.methods.fine_tune import FineTune
 from unlearn.methods.gradient_ascent import GradientAscent
+from unlearn.methods.l1_sparse import L1Sparse
+from unlearn.methods.neg_grad_plus import NegGradPlus
+from unlearn.methods.random_labels import RandomLabels
 from unlearn.methods.retrain import Retrain
+from unlearn.methods.robust_amnesia import RobustAmnesia
+from unlearn.methods.salun import SalUn
+from unlearn.methods.scrub import Scrub
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.methods.sign_consensus import SignConsensus
+from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
+from unlearn.methods.two_stage import TwoStage
 
 __all__ = ["METHODS", "Method", "Unlearned", "make_method"]
 
 METHODS: dict[str, type[Method]] = {
     "selective-amnesia": SelectiveAmnesia,
+    "robust-amnesia": RobustAmnesia,
     "task-arithmetic": TaskArithmetic,
     "retrain": Retrain,
     "fine-tune": FineTune,
     "gradient-ascent": GradientAscent,
+    "neg-grad-plus": NegGradPlus,
+    "random-labels": RandomLabels,
+    "two-stage": TwoStage,
+    "sign-consensus": SignConsensus,
+    "cf-k": CFk,
+    "salun": SalUn,
+    "ssd": SSD,
+    "scrub": Scrub,
+    "bad-teacher": BadTeacher,
+    "l1-sparse": L1Sparse,
 }
 
 

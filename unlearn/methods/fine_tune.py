@@ -1,7 +1,7 @@
 """Fine-tuning on what is kept, and hoping: the weakest baseline that is honest."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -13,6 +13,8 @@ from unlearn.train import Training, fit
 @dataclass(frozen=True)
 class FineTune(Method):
     """`steps` more steps of the model's own objective on the retained training images (arXiv:1911.04933's baseline)."""
+
+    space: ClassVar[dict[str, list[Any]]] = {"steps": [100, 2000], "lr": [1e-4, 1e-2]}
 
     steps: int = 500
     batch: int = 64

@@ -2,7 +2,7 @@
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ class GradientAscent(Method):
     Norm layers keep their running statistics (eval mode): a batch of one class would wreck them by itself.
     """
 
+    space: ClassVar[dict[str, list[Any]]] = {"steps": [5, 100], "lr": [1e-5, 1e-3]}
+
     steps: int = 20
     batch: int = 64
     lr: float = 1e-4
@@ -30,7 +32,7 @@ class GradientAscent(Method):
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
         pupil = copy.deepcopy(model).eval()
-        batches = splits.train.forget.batches(self.batch, generator)
+        batches = splits.train.forget.to(next(pupil.parameters()).device).batches(self.batch, generator)
         objective = OBJECTIVES[pupil.task]
 
         def terms() -> dict[str, Tensor]:

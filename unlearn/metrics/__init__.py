@@ -7,17 +7,43 @@ oracle (retrained without the class) as `original_*` and `oracle_*`.
 from typing import Any
 
 from unlearn.evaluation import Scores, Setting
-from unlearn.metrics import accuracy, divergence, entropy, frechet, judged, membership, panel
+from unlearn.metrics import (
+    accuracy,
+    average_gap,
+    calibration,
+    confusion,
+    divergence,
+    diversity,
+    efficacy,
+    entropy,
+    frechet,
+    judged,
+    likelihood,
+    manifold,
+    membership,
+    panel,
+    similarity,
+    zrf,
+)
 from unlearn.metrics.base import Metric
 
 METRICS: dict[str, Metric] = {
     "judged": judged.METRIC,
     "panel": panel.METRIC,
     "frechet": frechet.METRIC,
+    "manifold": manifold.METRIC,
+    "diversity": diversity.METRIC,
+    "likelihood": likelihood.METRIC,
     "accuracy": accuracy.METRIC,
     "entropy": entropy.METRIC,
     "divergence": divergence.METRIC,
     "membership": membership.METRIC,
+    "efficacy": efficacy.METRIC,
+    "average-gap": average_gap.METRIC,
+    "zrf": zrf.METRIC,
+    "confusion": confusion.METRIC,
+    "calibration": calibration.METRIC,
+    "similarity": similarity.METRIC,
 }
 
 
@@ -26,10 +52,11 @@ def score(task: str, setting: Setting, subject: Any, original: Any, oracle: Any)
     scores: Scores = {}
     for metric in METRICS.values():
         if metric.task == task:
-            scores |= metric.compute(setting, subject, oracle)
+            others = (oracle, original) if metric.with_original else (oracle,)
+            scores |= metric.compute(setting, subject, *others)
             if metric.of_the_model:
                 for name, evidence in (("original", original), ("oracle", oracle)):
-                    values = metric.compute(setting, evidence, oracle)
+                    values = metric.compute(setting, evidence, *others)
                     scores |= {f"{name}_{column}": value for column, value in values.items()}
     return scores
 

@@ -11,10 +11,11 @@ class Metric:
     """`compute(setting, evidence, oracle_evidence)` returns exactly `columns`.
 
     A metric that says something of the setting, not of the model (a judge's floor), has `of_the_model=False` and is
-    computed once.
+    computed once. One that compares with the original too has `with_original=True` and takes its evidence fourth.
     """
 
     task: str
     columns: Mapping[str, type]
     compute: Callable[..., Scores]
     of_the_model: bool = True
+    with_original: bool = False

@@ -44,11 +44,13 @@ class DeepJudge(Classifying):
 
 
 class PatchJudge(Classifying):
-    """A 4 x 4 patch stem and two mixing blocks (after ConvMixer, arXiv:2201.09792): no pooling, large kernels."""
+    """A 4 x 4 patch stem, two mixing blocks (after ConvMixer, arXiv:2201.09792), and a layer that sees where each patch
+    lies: no pooling anywhere, large kernels."""
 
     def __init__(self, shape: tuple[int, int, int], outputs: int, width: int = 48) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(shape[0], width, 4, 4), nn.GELU(), nn.BatchNorm2d(width))
+        channels, height, wide = shape
+        self.stem = nn.Sequential(nn.Conv2d(channels, width, 4, 4), nn.GELU(), nn.BatchNorm2d(width))
         self.mixers = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 5, padding=2, groups=width), nn.GELU(), nn.BatchNorm2d(width))
             for _ in range(2)
@@ -56,11 +58,12 @@ class PatchJudge(Classifying):
         self.points = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.BatchNorm2d(width)) for _ in range(2)
         )
-        self.head = nn.Linear(width, outputs)
+        self.hidden = nn.Linear(width * (height // 4) * (wide // 4), 64)
+        self.head = nn.Linear(64, outputs)
 
     def features(self, x: Tensor) -> Tensor:
-        """(n, 48)."""
+        """(n, 64)."""
         x = self.stem(x)
         for mix, point in zip(self.mixers, self.points, strict=True):
             x = point(x + mix(x))
-        return x.mean((2, 3))
+        return F.gelu(self.hidden(x.flatten(1)))

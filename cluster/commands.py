@@ -1,0 +1,151 @@
+"""What each sub-command does, once its arguments are read."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cluster.bar import Bar
+from cluster.session import check_reachable, ray_session
+from sweeps import compact as compacting
+from sweeps import promote as promoting
+from sweeps import show as showing
+from sweeps.plan import Plan, describe, estimate, make_plan
+from sweeps.rows import Results
+from sweeps.run import Ran, site_for
+from sweeps.run import run as run_plan
+from sweeps.spec import Sweep, read_documents, read_spec, shipped
+from unlearn.artifacts import Gallery, Store
+from unlearn.data import load
+from unlearn.errors import require
+
+
+def data_root() -> str:
+    """Where data sets lie: $AMNESIA_DATA, else ~/.cache/amnesia/data."""
+    return os.environ.get("AMNESIA_DATA") or str(Path.home() / ".cache" / "amnesia" / "data")
+
+
+def absolute(place: str) -> str:
+    """A local path made absolute; a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
+
+
+def documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
+    """The checked spec with its changes applied, as plain documents again."""
+    read_spec(spec, changes)
+    return read_documents(spec, changes)
+
+
+def plan(args: argparse.Namespace) -> int:
+    if args.list or args.spec is None:
+        require(args.list, "plan needs a SPEC; `amnesia plan --list` names the shipped ones")
+        print("\n".join(shipped()))
+        return 0
+    store, results = Store(absolute(args.store)), Results(absolute(args.results))
+    made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
+    print(describe(made, estimate(made, store, results)))
+    return 0
+
+
+def run(args: argparse.Namespace) -> int:
+    ran = run_sweeps(read_spec(args.spec, args.set), args.results, args.store, args.address, args.retry_failed)
+    if ran is None:
+        print("nothing to do: every cell has its row", file=sys.stderr)
+    return _verdict(args, ran)
+
+
+def _verdict(args: argparse.Namespace, ran: Ran | None) -> int:
+    """0, or 1 where rows of these sweeps say failed, which are named."""
+    results = Results(absolute(args.results))
+    failed = 0
+    for sweep in read_spec(args.spec, args.set):
+        bad = [cell for cell, status in results.status(sweep.name).items() if status == "failed"]
+        for row in results.read(sweep.name).query("status == 'failed'").to_dict("records") if bad else []:
+            print(f"failed: {sweep.name} {row['cell_id']}: {row['error']}", file=sys.stderr)
+        failed += len(bad)
+    if ran is not None and not failed:
+        print(
+            f"done: {ran.cells} cells in {ran.prepare_s + ran.tune_s:.1f} s; rows in {results.table}", file=sys.stderr
+        )
+    return 1 if failed else 0
+
+
+def run_sweeps(
+    sweeps: list[Sweep], results: str, store: str, address: str | None, retry_failed: bool = False
+) -> Ran | None:
+    """Check everything that can be checked early, then run what has no row; None where there is nothing to do."""
+    site = site_for(absolute(store), absolute(results), data_root())
+    made = make_plan(sweeps, Store(site.store), Results(site.results), retry_failed)
+    if not made.cells:
+        return None
+    check_reachable(address)
+    check(made, site.store, site.results)
+    print(describe(made, estimate(made, Store(site.store), Results(site.results))), file=sys.stderr)
+    with ray_session(address) as which, Bar(made) as bar:
+        print(f"running on {which}", file=sys.stderr)
+        return run_plan(sweeps, site, bar, retry_failed)
+
+
+def check(made: Plan, store: str, results: str) -> None:
+    """Refuse what would fail later: missing data, damaged artifacts, a results folder that cannot be written."""
+    for dataset in {sweep.dataset for sweep in made.sweeps}:
+        load(dataset, Path(data_root()))
+    for recipe in made.reuse:
+        Store(store).load(recipe.kind, recipe.key)
+    Results(results).check_writable()
+
+
+def show(args: argparse.Namespace) -> int:
+    rows = showing.select(Results(absolute(args.results)), args.sweep, args.where, args.sort)
+    print(showing.show(rows, args.by, args.format))
+    return 0
+
+
+def report(args: argparse.Namespace) -> int:
+    from sweeps.report import write_report  # matplotlib takes a second to import
+
+    print(write_report(Results(absolute(args.results)), args.sweep, args.out, data_root()))
+    return 0
+
+
+def compact(args: argparse.Namespace) -> int:
+    for sweep, rows in compacting.compact(Results(absolute(args.results))).items():
+        print(f"{sweep}: {rows} rows")
+    return 0
+
+
+def promote(args: argparse.Namespace) -> int:
+    gallery = Gallery(absolute(args.gallery))
+    made = promoting.promote(Results(absolute(args.results)), args.name, gallery, data_root(), args.cell, args.sweep)
+    print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
+    return 0
+
+
+def rollback(args: argparse.Namespace) -> int:
+    print(f"{args.name} {Gallery(absolute(args.gallery)).rollback(args.name)}")
+    return 0
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Until Ctrl-C or SIGTERM."""
+    import serve.launch
+    from serve.deployments import Settings
+
+    settings = Settings(absolute(args.gallery), args.host, args.port, os.environ.get("AMNESIA_TOKEN") or None)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    with serve.launch.start(settings) as server:
+        print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
+    return 0
+
+
+def demo(args: argparse.Namespace) -> int:
+    from cluster.demo import run_demo  # imports everything
+
+    return run_demo(Path(args.out), args.port, args.set)

@@ -1,0 +1,57 @@
+"""Sweeps as jobs of a Ray cluster: submit, status, logs, stop, through its Jobs API."""
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from ray.job_submission import JobSubmissionClient
+
+from cluster.session import code
+from unlearn.errors import BadInput
+
+DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+
+
+@contextmanager
+def client(address: str | None) -> Iterator[JobSubmissionClient]:
+    """The Jobs API at `address`, else $RAY_API_SERVER_ADDRESS, else this machine's; every failure is one clear line."""
+    where = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+    try:
+        yield JobSubmissionClient(where)
+    except (ConnectionError, requests.RequestException) as error:
+        raise BadInput(
+            f"no Jobs API answers at {where} ({type(error).__name__}); is the head up, the address right?"
+        ) from error
+    except RuntimeError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise BadInput(f"the cluster at {where} refused: {lines[-1] if lines else error}") from error
+
+
+def submit(address: str | None, documents: str, arguments: list[str]) -> str:
+    """Run `documents` (the text of a spec, changes applied) as a job with our own code; returns the job's id."""
+    with client(address) as jobs, tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "spec.yaml").write_text(documents, encoding="utf-8")
+        command = shlex.join(["python", "-m", "cluster", "run", "spec.yaml", *arguments])
+        environment = {"py_modules": code(), "working_dir": folder, "excludes": ["__pycache__"]}
+        return jobs.submit_job(entrypoint=command, runtime_env=environment)
+
+
+def status(address: str | None, job: str) -> str:
+    """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, and the job's last message."""
+    with client(address) as jobs:
+        info = jobs.get_job_info(job)
+        return f"{info.status}{': ' + ' '.join(info.message.split()) if info.message else ''}"
+
+
+def logs(address: str | None, job: str) -> str:
+    with client(address) as jobs:
+        return jobs.get_job_logs(job)
+
+
+def stop(address: str | None, job: str) -> str:
+    with client(address) as jobs:
+        return "stopping" if jobs.stop_job(job) else "was not running"

@@ -1,0 +1,93 @@
+"""Attacking what a cell unlearned, when its spec asks for it: `eval: {attacks: [latent-label, relearn-10]}`.
+
+A generator's attacks are the probes of `unlearn.probes`, climbing judge `val` and graded by judge `lead`, which they
+never saw; always also on the original, the oracle and an untrained decoder. A classifier's are `unlearn.attacks`.
+"""
+
+from typing import Any
+
+from torch import Tensor
+
+from sweeps.cells import Cell, Group
+from sweeps.workbench import Workbench
+from unlearn.attacks import attack_columns, attacked
+from unlearn.evaluation import Scores
+from unlearn.models import Weights
+from unlearn.probes import PROBES, Context, Outcome
+from unlearn.probes.intervals import difference
+from unlearn.streams import seeded, stream
+
+REFERENCES = ("original", "oracle", "untrained")
+
+
+def stem(probe: str) -> str:
+    """The column stem of a probe: `latent-label` -> `probe_latent_label`."""
+    return f"probe_{probe.replace('-', '_')}"
+
+
+def columns() -> dict[str, type]:
+    """Of every probe its success rate with a 95 % interval and its excess over the oracle's, the same rate on every
+    reference, and the steps that relearning took; and every column of a classifier's attacks."""
+    found = dict(attack_columns())
+    for probe in PROBES:
+        own = ["rate", "rate_low", "rate_high", "excess", "excess_low", "excess_high", "steps"]
+        found |= {f"{stem(probe)}_{column}": float for column in own}
+        found |= {f"{name}_{stem(probe)}_{column}": float for name in REFERENCES for column in ("rate", "steps")}
+    return found
+
+
+def attack(bench: Workbench, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
+    """The columns of the attacks that the cell's spec names, and the probes' pictures by name."""
+    group, names = cell.group, cell.group.eval.attacks
+    if not names:
+        return {}, {}
+    subject = bench.build(group.original, weights)
+    if group.task == "classifier":
+        references = bench.model(group.original), bench.model(group.oracle)
+        setting: Any = bench.setting(group)
+        return attacked(names, setting, subject, *references, group.seed), {}
+    context = bench.keep(make_context, group)
+    outcomes = {name: PROBES[name](subject, context, _stream(bench, group, name)) for name in names}
+    scores: Scores = {}
+    for name, outcome in outcomes.items():
+        scores |= _record(name, outcome, {of: bench.keep(reference_outcome, group, of, name) for of in REFERENCES})
+    return scores, {name: outcome.pictures for name, outcome in outcomes.items()}
+
+
+def _stream(bench: Workbench, group: Group, probe: str) -> Any:
+    return stream(group.seed, "probe", probe, device=bench.device)
+
+
+def _record(probe: str, outcome: Outcome, references: dict[str, Outcome]) -> Scores:
+    """One probe's columns."""
+    oracle, (low, high) = references["oracle"], outcome.interval
+    below, above = difference(outcome.hits, outcome.trials, oracle.hits, oracle.trials)
+    own = {"rate": outcome.rate, "rate_low": low, "rate_high": high, "steps": _steps(outcome)}
+    own |= {"excess": outcome.rate - oracle.rate, "excess_low": below, "excess_high": above}
+    record = {f"{stem(probe)}_{column}": value for column, value in own.items()}
+    for name, reference in references.items():
+        record |= {f"{name}_{stem(probe)}_rate": reference.rate, f"{name}_{stem(probe)}_steps": _steps(reference)}
+    return record
+
+
+def _steps(outcome: Outcome) -> float | None:
+    return None if outcome.steps is None else float(outcome.steps)
+
+
+def reference_outcome(bench: Workbench, group: Group, of: str, probe: str) -> Outcome:
+    """The probe on the original, the oracle or an untrained decoder: the same for all cells of a group."""
+    if of == "untrained":
+        with seeded(group.seed, "untrained", group.model):
+            model = bench.build(group.original)
+    else:
+        model = bench.model(getattr(group, of))
+    return PROBES[probe](model, bench.keep(make_context, group), _stream(bench, group, probe))
+
+
+def make_context(bench: Workbench, group: Group) -> Context:
+    """What the attacker has: the original, judge `val` to climb, real images."""
+    setting: Any = bench.setting(group)
+    splits = bench.dataset(group.dataset).split(group.forget)
+    judges = setting.judges
+    original = bench.model(group.original)
+    return Context(original, judges["val"], judges["lead"], splits, group.forget, effort=group.eval.effort)

@@ -1,0 +1,137 @@
+"""Cells: the fully determined points that a sweep stands for, and the artifacts each of them needs."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from sweeps.spec import Evaluation, Knobs, Sweep, Train
+from unlearn.artifacts import digest
+from unlearn.judges import panel
+from unlearn.methods import METHODS
+from unlearn.models import task_of
+from unlearn.train import Training
+
+SCHEMA = "v1"  # of rows, cells and recipes; part of every id
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines one artifact; `key` hashes it. `needs` are made first."""
+
+    kind: str
+    dataset: str
+    model: str
+    seed: int
+    forget: tuple[int, ...]
+    knobs: Knobs
+    needs: tuple["Recipe", ...] = ()
+
+    @cached_property
+    def key(self) -> str:
+        content = asdict(self) | {"knobs": dict(self.knobs), "needs": [need.key for need in self.needs]}
+        return digest({"schema": SCHEMA, **content})
+
+    def describe(self) -> str:
+        forget = f" without {list(self.forget)}" if self.kind == "oracle" else ""
+        forget = f" of {list(self.forget)}" if self.kind == "expert" else forget
+        return f"{self.kind} {self.model}{forget} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What cells that can share a pack have in common: one data set, model, forget set, seed and way of training."""
+
+    dataset: str
+    model: str
+    forget: tuple[int, ...]
+    seed: int
+    train: Train
+    eval: Evaluation
+
+    @property
+    def task(self) -> str:
+        return task_of(self.model)
+
+    def _recipe(self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe) -> Recipe:
+        knobs = tuple((name, getattr(self.train, name)) for name in names)
+        return Recipe(kind, self.dataset, self.model, self.seed, forget, knobs, needs)
+
+    @cached_property
+    def original(self) -> Recipe:
+        return self._recipe("original", (), TRAINING)
+
+    @cached_property
+    def oracle(self) -> Recipe:
+        return self._recipe("oracle", self.forget, TRAINING)
+
+    @cached_property
+    def fisher(self) -> Recipe:
+        return self._recipe("fisher", (), ("fisher_samples",), self.original)
+
+    @cached_property
+    def expert(self) -> Recipe:
+        return self._recipe("expert", self.forget, EXPERT, self.original)
+
+    @cached_property
+    def judges(self) -> dict[str, Recipe]:
+        """By seat; none for classifiers, which need nobody to read them."""
+        if self.task != "generator":
+            return {}
+        steps = ("steps", self.train.judge_steps)
+        return {
+            seat: Recipe("judge", self.dataset, judge.net, judge.seed, (), (("reject", judge.reject), steps))
+            for seat, judge in panel(self.eval.judges).items()
+        }
+
+
+TRAINING = tuple(f.name for f in fields(Training))
+EXPERT = ("expert_steps", "expert_lr", *(name for name in TRAINING if name not in ("steps", "lr")))
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point: a group, a method, all of its knobs. Same cell, same `cell_id`, on any machine, at any attempt."""
+
+    group: Group
+    method: str
+    knobs: Knobs
+
+    @cached_property
+    def cell_id(self) -> str:
+        group = {**asdict(self.group), "train": asdict(self.group.train), "eval": asdict(self.group.eval)}
+        return digest({"schema": SCHEMA, **group, "method": self.method, "knobs": dict(self.knobs)})
+
+    def recipes(self) -> dict[str, Recipe]:
+        """By role: what the cell's method, evaluation and comparison need."""
+        group = self.group
+        needs = {name: getattr(group, name) for name in METHODS[self.method].needs}
+        judges = {f"judge-{seat}": recipe for seat, recipe in group.judges.items()}
+        return {"original": group.original, "oracle": group.oracle, **needs, **judges}
+
+    def describe(self) -> str:
+        group = self.group
+        return f"{self.method} {group.model} forget {list(group.forget)} seed {group.seed} {dict(self.knobs)}"
+
+
+def groups(sweep: Sweep) -> Iterator[Group]:
+    """Every model x forget set x seed of the sweep, in the spec's order."""
+    train = dict(sweep.train)
+    for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
+        yield Group(sweep.dataset, model, forget, seed, train[model], sweep.eval)
+
+
+def grid_cells(sweep: Sweep, group: Group) -> list[Cell]:
+    """The grid of one group, method by method; an axis that a method does not have does not multiply it."""
+    found: dict[str, Cell] = {}
+    for method in sweep.methods:
+        for values in product(*(values for _, values in sweep.grid)):
+            cell = cell_of(sweep, group, method, dict(zip((knob for knob, _ in sweep.grid), values, strict=True)))
+            found[cell.cell_id] = cell
+    return list(found.values())
+
+
+def cell_of(sweep: Sweep, group: Group, method: str, chosen: dict[str, Any]) -> Cell:
+    """The cell of `group` at the chosen knobs, every other knob as the spec or the method has it."""
+    return Cell(group, method, tuple(sweep.knobs_of(method, tuple(chosen.items())).items()))

@@ -1,0 +1,54 @@
+"""Choosing a cell on validation data alone, and saying why."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from unlearn.errors import require
+
+FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
+
+
+def objectives(rows: pd.DataFrame) -> pd.DataFrame:
+    """`val_forget` (lower is better) and `val_retain` of every row, of either task; nothing of test."""
+    forget = rows["val_forget_probability"].fillna(rows["val_forget_accuracy"])
+    return pd.DataFrame({"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}, index=rows.index)
+
+
+def score(rows: pd.DataFrame) -> pd.Series:
+    """val_retain - 1.5 val_forget."""
+    values = objectives(rows)
+    return values["val_retain"] - FORGET_WEIGHT * values["val_forget"]
+
+
+def pareto(rows: pd.DataFrame) -> np.ndarray:
+    """Mask of the rows that no other row beats: as little forget and more retain, or less and as much."""
+    values = objectives(rows).to_numpy()
+    forget, retain = values[:, 0], values[:, 1]
+    no_worse = (forget[None] <= forget[:, None]) & (retain[None] >= retain[:, None])
+    better = (forget[None] < forget[:, None]) | (retain[None] > retain[:, None])
+    return np.asarray(~(no_worse & better).any(axis=1))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A row and the reason it was chosen."""
+
+    row: pd.Series
+    why: str
+
+
+def choose(rows: pd.DataFrame) -> Choice:
+    """The row of the Pareto front with the best `score`; ties go to the smaller cell_id."""
+    good = rows[rows["status"] == "ok"].sort_values("cell_id", ignore_index=True)
+    require(len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells")
+    front = good[pareto(good)]
+    at = int(score(front).argmax())
+    best, value = front.iloc[at], objectives(front).iloc[at]
+    why = (
+        f"best val_retain - {FORGET_WEIGHT} val_forget = {score(front).max():.4f} "
+        f"(val_retain {value.val_retain:.4f}, val_forget {value.val_forget:.4f}) "
+        f"on the Pareto front of {len(front)} out of {len(good)} cells; the test split was not looked at"
+    )
+    return Choice(best, why)

@@ -1,0 +1,204 @@
+"""A sweep resolved against the store and the results: what is there, what is missing, what it costs. Starts no Ray."""
+
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+
+from sweeps.cells import Group, Recipe, cell_of, grid_cells, groups
+from sweeps.rows import Results
+from sweeps.search import Grid, Source, Study
+from sweeps.spec import Sweep
+from unlearn.artifacts import Store
+from unlearn.data import DATASETS, Images
+from unlearn.errors import BadInput
+from unlearn.methods import METHODS
+from unlearn.models import build, task_of
+from unlearn.streams import stream
+from unlearn.train import Training, fit
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet."""
+
+    sweeps: tuple[Sweep, ...]
+    build: tuple[Recipe, ...]
+    reuse: tuple[Recipe, ...]
+    sources: tuple[Source, ...]
+    done: int
+    failed: int
+
+    @property
+    def cells(self) -> int:
+        """Cells to run."""
+        return sum(source.left for source in self.sources)
+
+
+def make_plan(sweeps: list[Sweep], store: Store, results: Results, retry_failed: bool = False) -> Plan:
+    """Resolve every sweep; cells with a row are done, failed ones too unless they are to be tried again."""
+    sources: list[Source] = []
+    recipes: dict[str, Recipe] = {}
+    done = failed = 0
+    for sweep in sweeps:
+        rows = (
+            results.read(sweep.name) if sweep.name in results.sweeps() else pd.DataFrame(columns=["cell_id", "status"])
+        )
+        bad = set(rows["cell_id"][rows["status"] == "failed"])
+        skip = set(rows["cell_id"]) - (bad if retry_failed else set())
+        for group in groups(sweep):
+            found, all_cells = _sources(sweep, group, rows[rows["cell_id"].isin(skip)], skip)
+            sources += found
+            total = sum(source.left for source in found)
+            done += all_cells - total
+            if total:
+                recipes |= {need.key: need for need in _ordered(_needed(sweep, group))}
+        failed += len(bad)
+    missing = [recipe for recipe in recipes.values() if not store.has(recipe.kind, recipe.key)]
+    there = [recipe for recipe in recipes.values() if store.has(recipe.kind, recipe.key)]
+    return Plan(tuple(sweeps), tuple(missing), tuple(there), tuple(s for s in sources if s.left), done, failed)
+
+
+def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> tuple[list[Source], int]:
+    """The group's sources and how many cells it has in all: its grid, or a study at every point of its grid."""
+    cells = grid_cells(sweep, group)
+    if sweep.search is None:
+        return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip])], len(cells)
+    own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
+    axes = [knob for knob, _ in sweep.grid]
+    studies = [
+        Study(sweep, sweep.search, group, {knob: dict(cell.knobs)[knob] for knob in axes}, own) for cell in cells
+    ]
+    return list(studies), sweep.search.trials * len(studies)
+
+
+def _needed(sweep: Sweep, group: Group) -> Iterable[Recipe]:
+    for method in sweep.methods:
+        yield from cell_of(sweep, group, method, {}).recipes().values()
+
+
+def _ordered(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """Each recipe after what it needs."""
+    found: dict[str, Recipe] = {}
+    for recipe in recipes:
+        found |= {need.key: need for need in _ordered(recipe.needs)}
+        found[recipe.key] = recipe
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of one trial's resources; `measured` says how many of them rest on earlier artifacts and rows."""
+
+    artifacts_s: float
+    cells_s: float
+    measured: float
+
+
+def estimate(plan: Plan, store: Store, results: Results) -> Cost:
+    """What the plan costs: the median of earlier cells, else a few training steps timed here and now."""
+    steps = StepTimer()
+    artifacts = sum(steps.of_recipe(recipe) for recipe in plan.build)
+    cells = measured = 0.0
+    for source in plan.sources:
+        past = _past_seconds(results, source.sweep)
+        cells += source.left * (past if past is not None else steps.of_cell(source))
+        measured += source.left * (past or 0.0)
+    return Cost(artifacts, cells, measured)
+
+
+def _past_seconds(results: Results, sweep: Sweep) -> float | None:
+    """Median seconds of the sweep's own finished cells."""
+    if sweep.name not in results.sweeps():
+        return None
+    rows = results.read(sweep.name)
+    good = rows["wall_s"][rows["status"] == "ok"].tolist()
+    return statistics.median(good) if good else None
+
+
+class StepTimer:
+    """Times a few real training steps of each model here, on one thread, once a model and batch size."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[str, str, int], float] = {}
+
+    def step(self, dataset: str, model: str, batch: int) -> float:
+        """Seconds of one training step on a batch of that size."""
+        key = (dataset, model, batch)
+        if key not in self.known:
+            self.known[key] = _time_step(*key)
+        return self.known[key]
+
+    def of_recipe(self, recipe: Recipe) -> float:
+        knobs = dict(recipe.knobs)
+        if recipe.kind == "judge":
+            return knobs["steps"] * self.step(recipe.dataset, "cnn", 64) * 2
+        if recipe.kind == "fisher":
+            return knobs["fisher_samples"] / 500 * self.step(recipe.dataset, recipe.model, 500) * 1.5
+        return knobs.get("steps", knobs.get("expert_steps", 0)) * self.step(
+            recipe.dataset, recipe.model, knobs["batch"]
+        )
+
+    def of_cell(self, source: Source) -> float:
+        """Method steps (twice the batch where it replays) and the reading of every image it is judged by."""
+        sweep, group = source.sweep, _group_of(source)
+        cell = cell_of(sweep, group, sweep.methods[0], {})
+        knobs = dict(cell.knobs)
+        steps = 0 if METHODS[cell.method].closed_form else knobs.get("steps", 0)
+        replay = 2 if "gamma" in knobs else 1
+        images = sweep.eval.samples * DATASETS[sweep.dataset].classes * 2 if group.task == "generator" else 5000
+        reading = images / 500 * self.step(sweep.dataset, "cnn", 500) / 3
+        return steps * replay * self.step(sweep.dataset, group.model, knobs.get("batch", 64)) + reading
+
+
+def _group_of(source: Source) -> Group:
+    return source.group if isinstance(source, Study) else source.cells[0].group
+
+
+def _time_step(dataset: str, model: str, batch: int, steps: int = 6) -> float:
+    """Seconds a step, over a few steps on random pixels of the data set's shape (no data is read)."""
+    source = DATASETS.get(dataset)
+    if source is None:
+        raise BadInput(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
+    images = Images(torch.randint(256, (batch, *source.shape)).to(torch.uint8), torch.arange(batch) % source.classes)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    network = build(model, source.shape, source.classes)
+    plan = Training(steps, batch, 1e-6)
+    fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
+    started = time.perf_counter()
+    fit(network, images, plan, stream(0, "time"))
+    seconds = (time.perf_counter() - started) / steps
+    torch.set_num_threads(threads)
+    return seconds
+
+
+def describe(plan: Plan, cost: Cost) -> str:
+    """The plan in words, for a terminal."""
+    lines = []
+    for sweep in plan.sweeps:
+        axes = f"{len(sweep.models)} models x {len(sweep.forget)} forget sets x {len(sweep.seeds)} seeds"
+        kinds = ", ".join(sorted({task_of(model) for model in sweep.models}))
+        points = " x ".join(f"{knob}{list(values)}" for knob, values in sweep.grid)
+        search = f"{sweep.search.trials} {sweep.search.sampler} trials a study" if sweep.search else ""
+        lines.append(
+            f"{sweep.name}: {', '.join(sweep.methods)} on {sweep.dataset} ({kinds}): {axes}; "
+            + "; ".join(filter(None, [points, search]))
+        )
+    lines.append(f"artifacts: {len(plan.build)} to build, {len(plan.reuse)} reused")
+    lines += [f"  build {recipe.describe()} [{recipe.key}]" for recipe in plan.build]
+    failed = f", {plan.failed} of them failed (again with --retry-failed)" if plan.failed else ""
+    lines.append(f"cells: {plan.cells} to run, {plan.done} done{failed}")
+    total = cost.artifacts_s + cost.cells_s
+    basis = "earlier rows" if cost.measured else "training steps timed here just now"
+    if plan.cells:
+        lines.append(
+            f"cost: about {total / 60:.1f} minutes of one trial's resources ({cost.artifacts_s:.0f} s artifacts, "
+            f"{cost.cells_s:.0f} s cells; from {basis})"
+        )
+    else:
+        lines.append("cost: nothing; every cell has its row")
+    return "\n".join(lines)

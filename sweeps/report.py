@@ -1,0 +1,162 @@
+"""One HTML page of a results folder: what was chosen, what it looks like, what it cost, beside original and oracle."""
+
+import base64
+import html
+import io
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sweeps import figures
+from sweeps.attacks import REFERENCES, stem
+from sweeps.choose import choose
+from sweeps.recall import bench_for, cell_from, weights_of
+from sweeps.rows import Results
+from unlearn.artifacts import Store
+from unlearn.evaluation import draw
+from unlearn.files import write_whole
+
+STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
+table{border-collapse:collapse;font-size:14px}
+td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}
+th:first-child,td:first-child{text-align:left}img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#555}
+h2{margin-top:3rem;border-top:2px solid #222}.why{background:#f6f3ee;padding:.6rem 1rem}.scroll{overflow-x:auto}
+"""
+SCORES = {
+    "generator": ["forget_probability", "forget_accuracy", "forget_entropy", "retain_accuracy", "retain_frechet"],
+    "classifier": ["test_forget_accuracy", "test_retain_accuracy", "forget_entropy", "js_to_oracle", "mia_auc"],
+}
+JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accuracy", "judge_forget_entropy",
+          "judge_noise_floor", "judge_grey_floor"]  # fmt: skip
+
+
+def write_report(results: Results, sweep: str | None, out: str, data_root: str) -> str:
+    """Write the page for all sweeps or one; returns its path. Pictures of generators need the store the rows name."""
+    names = [sweep] if sweep else results.sweeps()
+    parts = [section(name, results.read(name), data_root) for name in names] or [results.read().to_html()]
+    page = f"<!doctype html><html lang=en><meta charset=utf-8><title>amnesia report</title><style>{STYLE}</style>"
+    page += "<h1>amnesia report</h1>" + "".join(parts)
+    write_whole(out, page.encode())
+    return str(Path(out))
+
+
+def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
+    """One sweep: the choice of every model x forget set x seed, with its pictures, then all rows."""
+    failed = rows[rows["status"] == "failed"]
+    counts = f"{len(rows)} cells, {len(failed)} failed; data set {rows['dataset'].iloc[0]}"
+    parts = [f"<h2>{html.escape(name)}</h2><p>{counts}.</p>"]
+    for _, group in rows[rows["status"] == "ok"].groupby(
+        rows["forget"].map(str) + rows["model"] + rows["seed"].map(str)
+    ):
+        parts.append(group_part(group, data_root))
+    if len(failed):
+        parts.append("<h3>Failed</h3>" + _table(failed[["cell_id", "method", "error"]]))
+    parts.append("<details><summary>All rows</summary><div class=scroll>" + _table(_main(rows)) + "</div></details>")
+    return "".join(parts)
+
+
+def group_part(rows: pd.DataFrame, data_root: str) -> str:
+    """The chosen cell of one model x forget set x seed: why, scores beside original and oracle, pictures."""
+    chosen = choose(rows)
+    row = chosen.row
+    title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
+    parts = [f"<h3>{html.escape(title)}</h3><p class=why>Cell {row['cell_id']} ({_knobs(row)}): {chosen.why}.</p>"]
+    parts.append(comparison(row))
+    if row["task"] == "generator":
+        parts.append(_judges(row))
+        parts.append(
+            _picture(grids(row, data_root), "Same latents, three models; rows are labels, forgotten ones in red.")
+        )
+        parts.append(probes(row))
+        if len(row["eval_attacks"]):
+            parts.append(_picture(probe_pictures(row), "What each attack brought out of the unlearned model."))
+    if len(rows) > 2:
+        parts.append(
+            _picture(figures.pareto_front(rows, row["cell_id"]), "Chosen on val; the diamond is its reading on test.")
+        )
+    parts.append(_picture(figures.by_class(row), "Accuracy of every class, on test."))
+    if row["curve_terms"] is not None:
+        parts.append(_picture(figures.curves(row), "Loss terms while unlearning."))
+    return "".join(parts)
+
+
+def comparison(row: pd.Series) -> str:
+    """original | unlearned | oracle, score by score."""
+    table = pd.DataFrame(
+        {kind: [row.get(prefix + name) for name in SCORES[row["task"]]]
+         for kind, prefix in (("original", "original_"), ("unlearned", ""), ("oracle", "oracle_"))},
+        index=SCORES[row["task"]],
+    )  # fmt: skip
+    return table.to_html(float_format=lambda value: f"{value:.4f}", na_rep="")
+
+
+def _judges(row: pd.Series) -> str:
+    """What each judge reads, beside its floor on noise and grey: below that, no forgetting can be read."""
+    table = pd.DataFrame({name: row[name] for name in JUDGES}, index=list(row["judge_names"]))
+    return "<p>By judge (lead is reject-aware):</p>" + table.to_html(float_format=lambda value: f"{value:.3f}")
+
+
+def probes(row: pd.Series) -> str:
+    """Each probe's success with its 95 % interval, beside original, oracle, untrained decoder; "" where not asked."""
+    lines = {}
+    for name in row["eval_attacks"]:
+        of = {kind: row[f"{kind}_{stem(name)}_rate"] for kind in REFERENCES}
+        own = [
+            row[f"{stem(name)}_{column}"] for column in ("rate", "rate_low", "rate_high", "excess_low", "excess_high")
+        ]
+        interval, excess = f"{own[0]:.2f} [{own[1]:.2f}, {own[2]:.2f}]", f"[{own[3]:+.2f}, {own[4]:+.2f}]"
+        lines[name] = {"unlearned": interval, **of, "above the oracle": excess}
+    if not lines:
+        return ""
+    table = pd.DataFrame.from_dict(lines, orient="index").to_html(float_format=lambda value: f"{value:.2f}")
+    return (
+        "<p>Attacks, share of tries that brought a forgotten class back (95 % interval), graded by a judge that the "
+        f"attacker never saw. Recovered means above the oracle.</p>{table}"
+    )
+
+
+def probe_pictures(row: pd.Series) -> Figure:
+    """What each probe brought out, one row of pictures a probe."""
+    pictures = Store(row["store"]).load("pictures", row["cell_id"])
+    rows = {name: images[:, :8].flatten(0, 1)[:8].float() / 255 for name, images in pictures.items()}
+    return figures.strips(rows)
+
+
+def grids(row: pd.Series, data_root: str, n: int = 8) -> Figure:
+    """Before | after | oracle on the same latents."""
+    cell, bench = cell_from(row), bench_for(row, data_root)
+    group = cell.group
+    models = {
+        "original": bench.model(group.original),
+        "amnesiac": bench.build(group.original, weights_of(bench, cell)),
+        "oracle (never saw it)": bench.model(group.oracle),
+    }
+    labels = list(range(bench.dataset(group.dataset).classes))
+    return figures.sheets(
+        {k: draw(m, labels, n, group.seed, "report") for k, m in models.items()}, labels, group.forget
+    )
+
+
+def _knobs(row: pd.Series) -> str:
+    return ", ".join(f"{name} {value:g}" for name in ("lam", "alpha", "rho") if pd.notna(value := row.get(name)))
+
+
+def _main(rows: pd.DataFrame) -> pd.DataFrame:
+    keys = ["cell_id", "model", "method", "forget", "seed", "lam", "alpha", "rho", "status", "wall_s"]
+    columns = [*keys, *SCORES[rows["task"].iloc[0]]]
+    return rows[[name for name in columns if name in rows]].dropna(axis=1, how="all")
+
+
+def _table(rows: pd.DataFrame) -> str:
+    return rows.to_html(index=False, float_format=lambda value: f"{value:.4g}")
+
+
+def _picture(figure: Figure, caption: str) -> str:
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=110)
+    data = base64.b64encode(sink.getvalue()).decode()
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+    )

@@ -1,0 +1,180 @@
+"""Rows: one Parquet file a cell, written whole, so that a cell has exactly one row whatever dies.
+
+    <results>/v1/sweep=<name>/cell-<cell_id>.parquet        (after `compact`: rows-<hash>.parquet)
+
+`pandas.read_parquet("<results>/v1")` gives one table; `sweep` comes from the folder's name.
+"""
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.attacks import columns as attack_columns
+from sweeps.cells import SCHEMA, Cell
+from sweeps.spec import Evaluation, Train
+from unlearn.errors import BadInput, require
+from unlearn.files import exists, folders, join, locate, write_whole
+from unlearn.methods import METHODS
+from unlearn.metrics import columns as metric_columns
+
+FLOATS = pa.list_(pa.float64())
+TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), list: FLOATS}
+TYPES[tuple[str, ...]] = pa.list_(pa.string())
+Row = dict[str, Any]
+
+CELL = {
+    "cell_id": pa.string(),
+    "dataset": pa.string(),
+    "model": pa.string(),
+    "task": pa.string(),
+    "method": pa.string(),
+    "forget": pa.list_(pa.int64()),
+    "seed": pa.int64(),
+}
+OUTCOME = {"status": pa.string(), "error": pa.string()}
+PROVENANCE = {
+    "curve_terms": pa.list_(pa.string()),
+    "curve_step": FLOATS,
+    "curve": pa.list_(FLOATS),  # one list a term
+    "judge_names": pa.list_(pa.string()),
+    "wall_s": pa.float64(),
+    "artifacts_s": pa.float64(),  # loading what the cell needs, near 0 in a warm actor
+    "unlearn_s": pa.float64(),
+    "evaluate_s": pa.float64(),
+    "attack_s": pa.float64(),
+    "device": pa.string(),
+    "threads": pa.int64(),
+    "store": pa.string(),
+    "artifact_original": pa.string(),
+    "artifact_oracle": pa.string(),
+    "artifact_fisher": pa.string(),
+    "artifact_expert": pa.string(),
+    "artifact_unlearned": pa.string(),
+    "artifact_judges": pa.list_(pa.string()),
+    "version_amnesia": pa.string(),
+    "version_torch": pa.string(),
+    "version_ray": pa.string(),
+    "git_revision": pa.string(),
+    "created_at": pa.timestamp("us", tz="UTC"),
+}
+
+
+def _fields_of(kinds: Iterable[type], prefix: str = "") -> dict[str, pa.DataType]:
+    return {prefix + f.name: TYPES[f.type] for kind in kinds for f in fields(kind)}  # type: ignore[index]
+
+
+def _schema() -> pa.Schema:
+    """All columns of every method and every metric, always in the same order; what a cell does not have is null."""
+    knobs = dict(sorted(_fields_of(METHODS.values()).items()))
+    settings = _fields_of([Train], "train_") | _fields_of([Evaluation], "eval_")
+    scores = {name: TYPES[kind] for name, kind in {**metric_columns(), **attack_columns()}.items()}
+    return pa.schema(list({**CELL, **OUTCOME, **knobs, **settings, **scores, **PROVENANCE}.items()))
+
+
+ROWS = _schema()
+
+
+def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
+    """The full row of a cell; `outcome` holds status, scores and provenance. A column that nobody knows is refused."""
+    group = cell.group
+    row: Row = {"cell_id": cell.cell_id, "dataset": group.dataset, "model": group.model, "task": group.task}
+    row |= {"method": cell.method, "forget": list(group.forget), "seed": group.seed, **dict(cell.knobs)}
+    row |= {f"train_{f.name}": getattr(group.train, f.name) for f in fields(Train)}
+    row |= {f"eval_{f.name}": getattr(group.eval, f.name) for f in fields(Evaluation)}
+    row |= outcome
+    for name in row:
+        require(name in ROWS.names, f"column {name!r} is not in schema {SCHEMA}; declare it before writing it")
+    return row
+
+
+@dataclass(frozen=True)
+class Results:
+    """The rows under `root` (a local path or URL); the only journal of what is done."""
+
+    root: str
+
+    @property
+    def table(self) -> str:
+        """What pandas reads."""
+        return join(self.root, SCHEMA)
+
+    def cell_file(self, sweep: str, cell_id: str) -> str:
+        return join(self.table, f"sweep={sweep}", f"cell-{cell_id}.parquet")
+
+    def write(self, sweep: str, row: Row) -> None:
+        """Write or replace a cell's row; a reader sees the old row or the new, never half of one."""
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist([row], schema=ROWS), sink)
+        write_whole(self.cell_file(sweep, row["cell_id"]), sink.getvalue(), join(self.table, ".tmp"))
+
+    def sweeps(self) -> list[str]:
+        """The sweeps that have rows, sorted."""
+        return [name.removeprefix("sweep=") for name in folders(self.table) if name.startswith("sweep=")]
+
+    def read(self, sweep: str | None = None) -> pd.DataFrame:
+        """All rows, or one sweep's, as `pandas.read_parquet` gives them, oldest first."""
+        wanted = self.sweeps() if sweep is None else [sweep]
+        if sweep is not None and sweep not in self.sweeps():
+            raise BadInput(f"no sweep {sweep!r} in {self.root}; known: {', '.join(self.sweeps()) or 'none'}")
+        tables = []
+        for name in wanted:
+            table = self._read_sweep(name)
+            tables.append(table.append_column("sweep", pa.array([name] * len(table), pa.string())))
+        if not tables:
+            raise BadInput(f"no rows in {self.root}; run a sweep with --results {self.root} first")
+        return (
+            pa.concat_tables(tables, promote_options="default").to_pandas().sort_values("created_at", ignore_index=True)
+        )
+
+    def _read_sweep(self, name: str) -> pa.Table:
+        parts = [self._read_file(path) for path in self.files(name)]
+        try:
+            return pa.concat_tables([ROWS.empty_table(), *parts], promote_options="default")
+        except pa.ArrowTypeError as error:
+            raise BadInput(f"rows of sweep {name} in {self.root} are of another version of amnesia: {error}") from error
+
+    def _read_file(self, path: str) -> pa.Table:
+        try:
+            with locate(self.root)[0].open(path, "rb") as file:
+                return pq.read_table(file)
+        except FileNotFoundError:  # folded away by `compact` since it was listed
+            return ROWS.empty_table()
+        except pa.ArrowInvalid as error:
+            raise BadInput(f"{path} is not a Parquet file of amnesia ({error}); move it away") from error
+
+    def files(self, sweep: str) -> list[str]:
+        """Paths of the sweep's Parquet files."""
+        fs, path = locate(join(self.table, f"sweep={sweep}"))
+        fs.invalidate_cache()
+        return sorted(fs.glob(f"{path}/[!._]*.parquet"))
+
+    def status(self, sweep: str) -> dict[str, str]:
+        """cell_id -> status of every row of the sweep; empty where it has none yet."""
+        if sweep not in self.sweeps():
+            return {}
+        table = self._read_sweep(sweep)
+        return dict(zip(table["cell_id"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+    def has(self, sweep: str, cell_id: str) -> bool:
+        """Whether the cell has a row, in its own file or folded by `compact`."""
+        if exists(self.cell_file(sweep, cell_id)):
+            return True
+        folded = [path for path in self.files(sweep) if "/rows-" in path]
+        return any(cell_id in self._read_file(path)["cell_id"].to_pylist() for path in folded)
+
+    def check_writable(self) -> None:
+        """Refuse, before anything is computed, a place where rows cannot be written."""
+        fs, path = locate(join(self.table, ".tmp", "probe"))
+        write_whole(join(self.table, ".tmp", "probe"), b"")
+        fs.rm_file(path)
+
+
+def is_local(root: str | Path) -> bool:
+    """Whether `root` lies on a file system of this machine (or mounted there)."""
+    return locate(root)[0].protocol in ("file", ("file", "local"))

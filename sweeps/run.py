@@ -1,0 +1,200 @@
+"""Running a plan: prepare its artifacts, then one Tuner for all of its cells."""
+
+import logging
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig
+from ray.tune.experiment import Trial
+
+from sweeps.cells import Cell, Recipe
+from sweeps.compact import recover
+from sweeps.plan import Plan, make_plan
+from sweeps.prepare import prepare
+from sweeps.rows import Results, is_local, row_of
+from sweeps.search import Grid, PackSearcher, Source, Study
+from sweeps.spec import Sweep
+from sweeps.trial import PackTrial, Site
+from unlearn.artifacts import Store
+from unlearn.files import join, locate
+
+WORKER_DEATHS = 3  # a pack whose worker dies more often than this is recorded as failed
+
+Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, what)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run did: how many cells, seconds by stage."""
+
+    cells: int
+    prepare_s: float
+    tune_s: float
+    computed_s: float  # over all slots: what artifacts and cells took inside their workers
+    slots: int
+
+
+def site_for(store: str, results: str, data_root: str) -> Site:
+    """Absolute places, and the revision of this code where it is a git checkout."""
+    roots = [str(Path(root).absolute()) if "://" not in root else root for root in (results, store, data_root)]
+    return Site(roots[0], roots[1], roots[2], _revision())
+
+
+def _revision() -> str | None:
+    folder = Path(__file__).parent
+    run = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return run.stdout.strip() or None
+
+
+def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool = False) -> Ran:
+    """Bring every sweep to one row a cell. Needs an initialised Ray. Safe to interrupt and to repeat at any moment."""
+    results, store = Results(site.results), Store(site.store)
+    for sweep in sweeps:
+        recover(results, sweep.name)
+    plan = make_plan(sweeps, store, results, retry_failed)
+    cells = plan.cells
+    started = time.perf_counter()
+    clock = _Clock(progress)
+    broken = _prepare(plan, site, clock)
+    prepared = time.perf_counter()
+    sources = _without_broken(plan, broken, site, clock)
+    if sources:
+        _tune(sources, site, clock, retry_failed)
+    slots = _slots(list(plan.sources))
+    return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, slots)
+
+
+class _Clock:
+    """A progress that also adds up the seconds spent computing."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.computed_s = progress, 0.0
+
+    def __call__(self, stage: str, more: int, what: str, seconds: float = 0.0) -> None:
+        self.computed_s += seconds
+        self.progress(stage, more, what)
+
+
+def _prepare(plan: Plan, site: Site, clock: _Clock) -> dict[str, str]:
+    if not plan.build:
+        return {}
+    needs = plan.sweeps[0].resources
+    return prepare(
+        Store(site.store), site.data_root, plan.build, needs, lambda r, s: clock("prepare", 1, r.describe(), s)
+    )
+
+
+def _without_broken(plan: Plan, broken: dict[str, str], site: Site, clock: _Clock) -> list[Source]:
+    """Record the cells whose artifacts could not be made as failed; return the sources of all others."""
+    good: list[Source] = []
+    for source in plan.sources:
+        group = source.group if isinstance(source, Study) else source.cells[0].group
+        reasons = {error for recipe in _all_recipes(source) if (error := broken.get(recipe.key))}
+        if reasons:
+            for cell in source.take(source.left):
+                _record_failure(site, source.sweep, cell, "; ".join(sorted(reasons)))
+                clock("cells", 1, f"{group.model} failed")
+        else:
+            good.append(source)
+    return good
+
+
+def _all_recipes(source: Source) -> list[Recipe]:
+    cell = source.cells[0] if isinstance(source, Grid) else source._cell({k: c[0] for k, c in source.search.space})
+    return list(cell.recipes().values())
+
+
+def _record_failure(site: Site, sweep: Sweep, cell: Cell, error: str) -> None:
+    outcome = {"status": "failed", "error": error, "store": site.store, "git_revision": site.git_revision}
+    Results(site.results).write(sweep.name, row_of(cell, {**outcome, "created_at": datetime.now(UTC)}))
+
+
+class _Report(tune.Callback):
+    """Feeds the progress bar."""
+
+    def __init__(self, clock: _Clock) -> None:
+        self.clock = clock
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its callbacks for a resume that we never use; a terminal does not travel."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        rows = result.get("rows", [])
+        failed = sum(row["status"] == "failed" for row in rows)
+        seconds = sum(row.get("wall_s", 0.0) for row in rows)
+        self.clock("cells", len(rows), f"{failed} failed" if failed else "", seconds)
+
+
+def _tune(sources: list[Source], site: Site, clock: _Clock, retry: bool) -> None:
+    """One Tuner for everything; Tune's own snapshots and loggers are off, because the rows are the only journal."""
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints at every verbosity
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: Tune would end as if it had finished
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1000000"
+    os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
+    searcher = PackSearcher(sources, site, _slots(sources), retry)
+    scratch = join(site.results, ".tune")
+    tuner = tune.Tuner(
+        tune.with_resources(PackTrial, _needs),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=RunConfig(
+            name=f"run-{os.getpid()}",
+            storage_path=scratch,
+            failure_config=FailureConfig(max_failures=WORKER_DEATHS),
+            checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            callbacks=[_Report(clock)],
+            verbose=0,
+        ),
+    )
+    loudness = logging.getLogger("ray.tune").level
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the result files that we switched off
+    try:
+        tuner.fit()
+    finally:
+        logging.getLogger("ray.tune").setLevel(loudness)
+        if is_local(scratch):
+            shutil.rmtree(locate(scratch)[1], ignore_errors=True)
+    _record_lost(searcher, sources, site)
+
+
+def _needs(config: dict[str, Any]) -> PlacementGroupFactory:
+    pack = config["pack"]
+    return PlacementGroupFactory([{"CPU": pack.cpu, "GPU": pack.gpu}])
+
+
+def _slots(sources: list[Source]) -> int:
+    """How many trials Ray can run at once."""
+    have = ray.cluster_resources()
+    needs = sources[0].sweep.resources
+    by_cpu = have.get("CPU", 1) / needs.cpu
+    by_gpu = have.get("GPU", 0) / needs.gpu if needs.gpu else by_cpu
+    return max(1, int(min(by_cpu, by_gpu)))
+
+
+def _record_lost(searcher: PackSearcher, sources: list[Source], site: Site) -> None:
+    """Cells of packs whose worker died again and again get a row that says so."""
+    sweeps = {source.sweep.name: source.sweep for source in sources}
+    results = Results(site.results)
+    for pack in searcher.lost:
+        for cell in pack.cells:
+            if not results.has(pack.sweep, cell.cell_id):
+                error = f"the worker died {WORKER_DEATHS + 1} times on this pack (killed, or out of memory)"
+                _record_failure(site, sweeps[pack.sweep], cell, error)

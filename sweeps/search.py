@@ -1,0 +1,178 @@
+"""One searcher for a whole sweep: it hands out packs of cells, from grids and from Optuna studies alike."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+from ray.tune.search import Searcher
+
+from sweeps.cells import Cell, Group, cell_of
+from sweeps.spec import Search, Sweep
+from sweeps.trial import Pack, Site
+from unlearn.streams import stream
+
+PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
+TRIES = 50  # asks for a point that has no row yet, before a space counts as exhausted
+
+
+class Grid:
+    """The cells of one group's grid that have no row yet."""
+
+    def __init__(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+        self.sweep, self.cells = sweep, list(cells)
+
+    @property
+    def left(self) -> int:
+        return len(self.cells)
+
+    def take(self, k: int) -> list[Cell]:
+        taken, self.cells = self.cells[:k], self.cells[k:]
+        return taken
+
+    def tell(self, row: dict[str, Any]) -> None:
+        """A grid learns nothing."""
+
+
+class Study:
+    """One group's Optuna study on `val_*`: forget down, retain up. Re-told from rows, so it resumes."""
+
+    def __init__(self, sweep: Sweep, search: Search, group: Group, fixed: dict[str, Any], rows: pd.DataFrame) -> None:
+        self.sweep, self.search, self.group, self.fixed = sweep, search, group, fixed
+        self.method = sweep.methods[0]
+        self.space = {knob: distribution(choices) for knob, choices in search.space}
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self.study = optuna.create_study(directions=["minimize", "maximize"], sampler=self._sampler())
+        self.asked: dict[str, optuna.Trial | None] = {}
+        self._retell(rows)
+        self.left = max(0, search.trials - len(self.asked))
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        """Seeded by the search's seed and the group, so that two studies never walk alike."""
+        seed = stream(self.search.seed, "study", self.group.model, self.group.forget, self.group.seed).initial_seed()
+        if self.search.sampler == "random":
+            return optuna.samplers.RandomSampler(seed=seed % 2**32)
+        return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=10, multivariate=True, constant_liar=True)
+
+    def _retell(self, rows: pd.DataFrame) -> None:
+        """Tell the study every row of its own that a former run wrote."""
+        for row in rows.to_dict("records"):
+            cell = self._cell({knob: row[knob] for knob in self.space})
+            if cell.cell_id == row["cell_id"]:
+                self.asked[cell.cell_id] = None
+                self._add(row)
+
+    def _add(self, row: Mapping[Any, Any]) -> None:
+        values = objectives(row)
+        state = TrialState.COMPLETE if values else TrialState.FAIL
+        params = {knob: row[knob] for knob in self.space}
+        self.study.add_trial(create_trial(params=params, distributions=self.space, values=values, state=state))
+
+    def _cell(self, chosen: dict[str, Any]) -> Cell:
+        return cell_of(self.sweep, self.group, self.method, {**self.fixed, **chosen})
+
+    def take(self, k: int) -> list[Cell]:
+        """Ask for up to `k` cells that have no row and are not in flight."""
+        taken: list[Cell] = []
+        while len(taken) < k and self.left > 0:
+            cell = self._ask()
+            taken.append(cell)
+            self.left -= 1
+        return taken
+
+    def _ask(self) -> Cell:
+        """The sampler's next point that is new; where it repeats itself, the first free one of a finite space."""
+        for _ in range(TRIES):
+            trial = self.study.ask(self.space)
+            cell = self._cell(dict(trial.params))
+            if cell.cell_id not in self.asked:
+                self.asked[cell.cell_id] = trial
+                return cell
+            self.study.tell(trial, state=TrialState.FAIL)
+        cell = next(cell for cell in map(self._cell, self.search.points()) if cell.cell_id not in self.asked)
+        self.asked[cell.cell_id] = None
+        return cell
+
+    def tell(self, row: dict[str, Any]) -> None:
+        trial = self.asked.get(row["cell_id"])
+        if trial is not None and row["status"] != "kept":
+            values = objectives(row)
+            self.study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
+
+
+def distribution(choices: tuple[Any, ...]) -> BaseDistribution:
+    """[low, high] of floats or of integers, or names to choose from."""
+    if all(isinstance(choice, int) and not isinstance(choice, bool) for choice in choices):
+        return IntDistribution(*choices)
+    if all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices):
+        low, high = choices
+        return FloatDistribution(float(low), float(high))
+    return CategoricalDistribution(choices)
+
+
+def objectives(row: Mapping[Any, Any]) -> list[float] | None:
+    """(forget, retain) on val: a classifier's accuracies, or what judge `val` reads; None of a failed row."""
+    if row["status"] != "ok":
+        return None
+    forget = row.get("val_forget_probability")
+    forget = row.get("val_forget_accuracy") if forget is None or pd.isna(forget) else forget
+    retain = row.get("val_retain_accuracy")
+    if forget is None or retain is None or pd.isna(forget) or pd.isna(retain):
+        return None
+    return [float(forget), float(retain)]
+
+
+Source = Grid | Study
+
+
+class PackSearcher(Searcher):
+    """Ray Tune's view of all sources. A pack comes from one source, so its cells share their artifacts."""
+
+    def __init__(self, sources: list[Source], site: Site, slots: int, retry: bool) -> None:
+        super().__init__(metric="done", mode="max")
+        self.sources, self.site, self.slots, self.retry = sources, site, max(1, slots), retry
+        self.flying: dict[str, tuple[Source, Pack]] = {}
+        self.seconds: dict[str, float] = {}  # of one cell, by sweep
+        self.lost: list[Pack] = []  # packs whose worker died too often
+        self.next = 0
+
+    def suggest(self, trial_id: str) -> Any:
+        open_sources = [source for source in self.sources if source.left > 0]
+        if not open_sources:
+            return Searcher.FINISHED
+        source = open_sources[self.next % len(open_sources)]
+        self.next += 1
+        cells = source.take(self._size(source))
+        needs = source.sweep.resources
+        pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry)
+        self.flying[trial_id] = (source, pack)
+        return {"pack": pack, "site": self.site}
+
+    def _size(self, source: Source) -> int:
+        """As stated, else one cell until its seconds are known, then as many as fill a pack; never starving a slot."""
+        stated = source.sweep.resources.cells_per_trial
+        if stated:
+            return stated
+        known = self.seconds.get(source.sweep.name)
+        if known is None:
+            return 1
+        total = sum(each.left for each in self.sources)
+        return max(1, min(round(PACK_SECONDS / max(known, 1e-3)), -(-total // self.slots)))
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        source, pack = self.flying.pop(trial_id)
+        if error or result is None:
+            self.lost.append(pack)
+            return
+        for row in result["rows"]:
+            source.tell(row)
+            if row.get("wall_s") is not None:
+                self.seconds[source.sweep.name] = row["wall_s"]  # the last is the warmest
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: the rows are the only journal."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: a new run re-tells its studies from the rows."""

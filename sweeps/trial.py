@@ -1,0 +1,147 @@
+"""One trial: a pack of cells in a reused actor. Every cell's row is on disk before the next cell starts."""
+
+import os
+import time
+import traceback
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from sweeps.attacks import attack
+from sweeps.cells import Cell
+from sweeps.rows import Results, Row, row_of
+from sweeps.workbench import Workbench, pick_device
+from unlearn.artifacts import Store
+from unlearn.methods import METHODS, Unlearned, make_method
+from unlearn.metrics import score
+from unlearn.streams import seeded, stream
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a sweep works: its rows, its artifacts, its data, and the revision of the code that runs."""
+
+    results: str
+    store: str
+    data_root: str
+    git_revision: str | None
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Cells for one trial; `retry` recomputes cells whose row says failed."""
+
+    sweep: str
+    cells: tuple[Cell, ...]
+    cpu: float
+    gpu: float
+    retry: bool
+
+
+class PackTrial(tune.Trainable):
+    """Computes a pack in one step. Its workbench outlives the pack, because the actor is reused."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        pack, site = config["pack"], config["site"]
+        torch.set_num_threads(max(1, int(pack.cpu)))
+        self.site: Site = site
+        self.bench = Workbench(Store(site.store), site.data_root, pick_device(pack.gpu))
+        self.pack: Pack = pack
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.pack = new_config["pack"]
+        return self.site == new_config["site"]
+
+    def step(self) -> dict[str, Any]:
+        rows = [run_cell(self.bench, self.site, self.pack, cell) for cell in self.pack.cells]
+        return {"done": True, "rows": [{name: row[name] for name in TOLD if name in row} for row in rows]}
+
+
+# what the searcher and the progress bar hear of a row: nothing of the test set
+TOLD = ("cell_id", "status", "wall_s", "val_forget_accuracy", "val_forget_probability", "val_retain_accuracy")
+
+
+def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell) -> Row:
+    """Compute, score and write one cell; an error becomes a failed row. A cell that has a row is not computed again."""
+    results = Results(site.results)
+    if not pack.retry and results.has(pack.sweep, cell.cell_id):
+        return {"cell_id": cell.cell_id, "status": "kept"}
+    started = time.perf_counter()
+    try:
+        outcome = {"status": "ok", **compute(bench, cell)}
+    except Exception as error:  # whatever a method does, its cell gets a row that says so
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(where.filename)}:{where.lineno}"
+        outcome = {"status": "failed", "error": f"{type(error).__name__}: {error} ({place})"}
+    outcome |= {"wall_s": time.perf_counter() - started, **provenance(bench, site, cell)}
+    row = row_of(cell, outcome)
+    results.write(pack.sweep, row)
+    return row
+
+
+def compute(bench: Workbench, cell: Cell) -> dict[str, Any]:
+    """Unlearn and score: the row's curve, seconds and scores."""
+    started = time.perf_counter()
+    group = cell.group
+    original, oracle = bench.evidence(group, group.original), bench.evidence(group, group.oracle)
+    needs, setting = bench.needs(cell), bench.setting(group)
+    loaded = time.perf_counter()
+    made = unlearn(bench, cell, needs)
+    unlearned = time.perf_counter()
+    subject = setting.observe(bench.build(group.original, made.weights))
+    scores = score(group.task, setting, subject, original, oracle)
+    evaluated = time.perf_counter()
+    found, pictures = attack(bench, cell, made.weights)
+    attacked = time.perf_counter()
+    if pictures:
+        bench.store.save("pictures", cell.cell_id, pictures, {"cell": cell.describe()})
+    if not METHODS[cell.method].closed_form:
+        card = {"cell": cell.describe(), "forget": list(group.forget)}
+        bench.store.save("unlearned", cell.cell_id, made.weights, card)
+        scores["artifact_unlearned"] = cell.cell_id
+    seconds = {"artifacts_s": loaded - started, "unlearn_s": unlearned - loaded, "evaluate_s": evaluated - unlearned}
+    seconds["attack_s"] = attacked - evaluated
+    return {**scores, **found, **_curve(made), **seconds}
+
+
+def unlearn(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Unlearned:
+    """Run the cell's method; all of its randomness follows from the cell."""
+    group = cell.group
+    splits = bench.dataset(group.dataset).split(group.forget)
+    generator = stream(group.seed, "unlearn", cell.method, device=bench.device)
+    with seeded(group.seed, "unlearn", cell.method):
+        return make_method(cell.method, dict(cell.knobs))(bench.model(group.original), splits, generator, **needs)
+
+
+def _curve(made: Unlearned) -> dict[str, Any]:
+    terms = [name for name in made.curve if name != "step"]
+    if not terms:
+        return {}
+    return {"curve_terms": terms, "curve_step": made.curve["step"], "curve": [made.curve[name] for name in terms]}
+
+
+def _own_version() -> str | None:
+    """None where the code was shipped to the cluster with a job instead of being installed there."""
+    try:
+        return version("amnesia")
+    except PackageNotFoundError:
+        return None
+
+
+def provenance(bench: Workbench, site: Site, cell: Cell) -> dict[str, Any]:
+    """Where a row comes from: artifacts, versions, device, time."""
+    recipes = cell.recipes()
+    kinds = ("original", "oracle", "fisher", "expert")
+    keys: dict[str, Any] = {f"artifact_{kind}": recipes[kind].key for kind in kinds if kind in recipes}
+    seats = [seat for seat in cell.group.judges if seat != "val"]
+    judges = (
+        {"judge_names": seats, "artifact_judges": [recipes[f"judge-{seat}"].key for seat in seats]} if seats else {}
+    )
+    versions = {"version_amnesia": _own_version(), "version_torch": torch.__version__, "version_ray": ray.__version__}
+    where = {"device": bench.device, "threads": torch.get_num_threads(), "store": site.store}
+    return {**keys, **judges, **versions, **where, "git_revision": site.git_revision, "created_at": datetime.now(UTC)}

@@ -1,0 +1,82 @@
+"""What one worker process keeps at hand between cells: data, models, judges, evidence; loaded once, verified once."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sweeps.cells import Cell, Group, Recipe
+from unlearn.artifacts import Store
+from unlearn.data import Dataset, load
+from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
+from unlearn.judges import Judge, build_judge
+from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.models import Weights, build
+
+
+class Workbench:
+    """Loads by recipe, from the store alone; keeps the last few of each kind."""
+
+    def __init__(self, store: Store, data_root: str, device: str) -> None:
+        self.store, self.data_root, self.device = store, data_root, device
+        self.dataset = lru_cache(2)(self._dataset)
+        self.weights = lru_cache(64)(self._weights)
+        self.model = lru_cache(32)(self._model)
+        self.setting = lru_cache(32)(self._setting)
+        self.evidence = lru_cache(8)(self._evidence)
+        self.vector = lru_cache(8)(self._vector)
+        self.keep = lru_cache(128)(self._keep)
+
+    def _dataset(self, name: str) -> Dataset:
+        return load(name, Path(self.data_root)).to(self.device)
+
+    def _weights(self, recipe: Recipe) -> Weights:
+        return {k: t.to(self.device) for k, t in self.store.load(recipe.kind, recipe.key).items()}
+
+    def build(self, recipe: Recipe, weights: Weights | None = None) -> Any:
+        """The network that the recipe names, on the device, in eval mode."""
+        data = self.dataset(recipe.dataset)
+        if recipe.kind == "judge":
+            judge = Judge(recipe.model, recipe.seed, dict(recipe.knobs)["reject"])
+            return build_judge(judge, data.shape, data.classes, weights).to(self.device)
+        return build(recipe.model, data.shape, data.classes, weights).to(self.device)
+
+    def _model(self, recipe: Recipe) -> Any:
+        return self.build(recipe, self.weights(recipe))
+
+    def _setting(self, group: Group) -> Setting:
+        data = self.dataset(group.dataset)
+        if group.task == "classifier":
+            return ClassifierSetting(data.split(group.forget), group.forget, data.classes)
+        judges = {seat: self.model(recipe) for seat, recipe in group.judges.items()}
+        return GeneratorSetting(data, group.forget, judges, group.eval.samples, group.seed)
+
+    def _evidence(self, group: Group, recipe: Recipe) -> Any:
+        return self.setting(group).observe(self.model(recipe))
+
+    def _vector(self, original: Recipe, expert: Recipe) -> TaskVector:
+        return TaskVector(self.model(original), self.weights(expert))
+
+    def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
+        """`make(self, *arguments)`, made once."""
+        return make(self, *arguments)
+
+    def needs(self, cell: Cell) -> dict[str, Any]:
+        """What the cell's method is handed: by role, in the form that the method wants."""
+        roles = {role: recipe for role, recipe in cell.recipes().items() if role in FORMS}
+        return {role: FORMS[role](self, cell, recipe) for role, recipe in roles.items()}
+
+
+Form = Callable[[Workbench, Cell, Recipe], Any]
+FORMS: dict[str, Form] = {
+    "fisher": lambda bench, cell, recipe: bench.weights(recipe),
+    "oracle": lambda bench, cell, recipe: bench.weights(recipe),
+    "expert": lambda bench, cell, recipe: bench.vector(cell.group.original, recipe),
+}
+
+
+def pick_device(gpus: float) -> str:
+    """`cuda` where the trial was given (a share of) a GPU, else `cpu`."""
+    return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"

@@ -1,0 +1,266 @@
+"""How much faster than the references the generator's work is: ratios in one process, interleaved, median of five.
+
+    python tests/benchmarks/generators.py [NAME ...] [--scale 1.0] [--data DIR] [--out bench.json]
+
+`--scale` shortens everything for a try; only scale 1 is a result.
+"""
+
+import argparse
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from unlearn.data import Dataset, load
+from unlearn.evaluation import draw
+from unlearn.fisher import diagonal_fisher, generator_fisher
+from unlearn.judges import Judge, build_judge, read, train_judge
+from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.models import Weights, build
+from unlearn.models.base import Classifying, Generative
+from unlearn.objectives import negative_elbo
+from unlearn.streams import seeded, stream
+from unlearn.train import Schedule, Training, fit
+
+REPEATS = 5
+Result = dict[str, float | bool]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every benchmark starts from: full MNIST, and how much of the work to do (1 = all)."""
+
+    dataset: Dataset
+    scale: float
+
+    def count(self, full: int) -> int:
+        """`full` samples or steps, scaled, at least 10."""
+        return max(10, round(full * self.scale))
+
+    def model(self) -> Generative:
+        with seeded(0, "bench"):
+            return build("cvae-mlp", self.dataset.shape, self.dataset.classes)
+
+    def original(self, steps: int = 6000) -> Generative:
+        """A trained CVAE to forget from."""
+        model = self.model()
+        weights, _ = fit(model, self.dataset.train, Training(self.count(steps), 128, 2e-3), stream(0, "original"))
+        model.load_state_dict(weights)
+        return model.eval()
+
+    def judge(self) -> Classifying:
+        """The reject-aware judge."""
+        with seeded(0, "judge"):
+            judge = build_judge(Judge("deep", 0, True), self.dataset.shape, self.dataset.classes)
+        plan = Schedule(self.count(1500), 128, 4e-3)
+        train_judge(judge, self.dataset.train, plan, stream(0, "judge"), True)
+        return judge
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def interleaved(*works: Callable[[], object]) -> list[float]:
+    """Median seconds of each of `works`, run in turn five times so that a slow minute hits all alike."""
+    times = [[seconds(work) for work in works] for _ in range(REPEATS)]
+    return [statistics.median(column) for column in zip(*times, strict=True)]
+
+
+def one_by_one(model: Generative, n: int, images: Callable[[int], tuple[Tensor, Tensor]]) -> Weights:
+    """The official Fisher loop, as its authors wrote it: one image, one backward pass, one squared gradient a turn."""
+    generator = stream(0, "loop")
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for i in range(n):
+        x, c = images(i)
+        model.zero_grad()
+        negative_elbo(model, x, c, generator).sum().backward()
+        for name, p in model.named_parameters():
+            if p.grad is not None:
+                total[name] += (p.grad.data**2) / n
+    model.zero_grad()
+    return total
+
+
+def drawn(model: Generative) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Draws the model's own images one at a time, as the official loop does."""
+    generator = stream(0, "drawn")
+
+    @torch.no_grad()
+    def one(i: int) -> tuple[Tensor, Tensor]:
+        z = torch.randn(1, model.z_dim, generator=generator)
+        c = model.one_hot(torch.randint(model.classes, (1,), generator=generator))
+        return model(z, c), c
+
+    return one
+
+
+@torch.no_grad()
+def samples(model: Generative, n: int) -> tuple[Tensor, Tensor]:
+    """`n` of the model's own images and their labels."""
+    generator = stream(0, "samples")
+    z = torch.randn(n, model.z_dim, generator=generator)
+    c = model.one_hot(torch.randint(model.classes, (n,), generator=generator))
+    return torch.cat([model(*part) for part in zip(z.split(1000), c.split(1000), strict=True)]), c
+
+
+def apart(model: Generative, x: Tensor, c: Tensor) -> float:
+    """Largest relative distance of a tensor of the two Fishers on the same images and the same latent noise."""
+    slow, generator = one_by_one(model, len(x), lambda i: (x[i : i + 1], c[i : i + 1])), stream(0, "loop")
+    noise = torch.cat([torch.randn(1, model.z_dim, generator=generator) for _ in range(len(x))])
+    fast = diagonal_fisher(model, [lambda: given_noise(model, x, c, noise)])
+    return max(((fast[name] - slow[name]).norm() / slow[name].norm()).item() for name in slow)
+
+
+def given_noise(model: Generative, x: Tensor, c: Tensor, noise: Tensor) -> Tensor:
+    """The negative ELBO per image with its latent noise handed in."""
+    mu, logvar = model.encode(x, c)
+    logits = model.decode(mu + (0.5 * logvar).exp() * noise, c)
+    pixels = torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    return pixels + 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
+
+
+def fisher_vs_loop(bench: Bench) -> Result:
+    """The batch-1 loop over 50,000 samples (timed on 500 of them) / ours over all; equal to 1e-5."""
+    model, full = bench.original(1000), bench.count(50_000)
+    part = min(500, full)
+    x, c = samples(model, part)
+    loop, ours = interleaved(
+        lambda: one_by_one(model, part, drawn(model)), lambda: generator_fisher(model, full, stream(0, "fisher"))
+    )
+    return {
+        "ratio": loop * full / part / ours,
+        "loop_s": loop * full / part,
+        "ours_s": ours,
+        "apart": apart(model, x, c),
+    }
+
+
+def fisher_vs_pass(bench: Bench) -> Result:
+    """Our Fisher / one plain forward and backward pass over the same samples in the same batches of 500."""
+    model, n = bench.original(1000), bench.count(50_000)
+    x, c = samples(model, n)
+    parts = list(zip(x.split(500), c.split(500), strict=True))
+
+    def plain() -> None:
+        generator = stream(0, "pass")
+        for a, b in parts:
+            torch.autograd.grad(negative_elbo(model, a, b, generator).sum(), list(model.parameters()))
+
+    def ours() -> None:
+        generator = stream(0, "pass")
+        diagonal_fisher(model, (lambda a=a, b=b: negative_elbo(model, a, b, generator) for a, b in parts))
+
+    fisher, floor = interleaved(ours, plain)
+    return {"ratio": fisher / floor, "fisher_s": fisher, "pass_s": floor}
+
+
+@torch.no_grad()
+def quality(model: Generative, judge: Classifying, forget: int) -> tuple[float, float]:
+    """(mean probability of the forgotten class under its label, share of kept images recognised), 1,000 a label."""
+    images = draw(model, range(model.classes), 1000, 0, "bench")
+    probabilities = read(judge, images.flatten(0, 1))[0].unflatten(0, images.shape[:2])
+    hit = (probabilities.argmax(2) == torch.arange(model.classes)[:, None]).float().mean(1)
+    kept = [label for label in range(model.classes) if label != forget]
+    return probabilities[forget, :, forget].mean().item(), hit[kept].mean().item()
+
+
+def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
+    """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100 of them) / our default, from one CVAE."""
+    original, judge, splits = bench.original(), bench.judge(), bench.dataset.split([forget])
+    fisher = generator_fisher(original, bench.count(50_000), stream(0, "fisher"))
+    official = {"batch": 256, "lr": 1e-4, "schedule": "constant", "reduction": "sum"}
+    steps, part = bench.count(10_000), bench.count(100)
+
+    def run(method: SelectiveAmnesia) -> Generative:
+        model = copy.deepcopy(original)
+        model.load_state_dict(method(original, splits, stream(0, "forget"), fisher=fisher).weights)
+        return model.eval()
+
+    ours = SelectiveAmnesia(steps=bench.count(SelectiveAmnesia().steps))
+    theirs = SelectiveAmnesia(steps=steps, **official)
+    slow, fast = interleaved(lambda: run(SelectiveAmnesia(steps=part, **official)), lambda: run(ours))
+    (p, kept), (p_official, kept_official) = quality(run(ours), judge, forget), quality(run(theirs), judge, forget)
+    return {
+        "ratio": slow * steps / part / fast,
+        "official_s": slow * steps / part,
+        "ours_s": fast,
+        "forget_probability": p,
+        "official_forget_probability": p_official,
+        "retain_accuracy": kept,
+        "official_retain_accuracy": kept_official,
+        "as_good": p <= max(p_official, 1e-4) and p <= 0.01 and kept >= kept_official - 0.005,
+    }
+
+
+@torch.no_grad()
+def test_loss(model: Generative, bench: Bench) -> float:
+    """Mean negative ELBO of the test images, nats."""
+    test, generator = bench.dataset.test, stream(0, "elbo")
+    batches = zip(test.pixels().split(1000), test.y.split(1000), strict=True)
+    return torch.cat([negative_elbo(model, x, model.one_hot(y), generator) for x, y in batches]).mean().item()
+
+
+def train_vs_official(bench: Bench) -> Result:
+    """The official base recipe (batch 256, Adam 1e-4, 20,000 steps; timed on 100 of them) / ours to its test ELBO."""
+    steps, part = bench.count(20_000), bench.count(100)
+
+    def run(plan: Training) -> Generative:
+        model = bench.model()
+        model.load_state_dict(fit(model, bench.dataset.train, plan, stream(0, "train"))[0])
+        return model.eval()
+
+    ours = Training(bench.count(2500), 128, 3e-3)
+    slow, fast = interleaved(lambda: run(Training(part, 256, 1e-4, "constant")), lambda: run(ours))
+    loss, official = test_loss(run(ours), bench), test_loss(run(Training(steps, 256, 1e-4, "constant")), bench)
+    return {
+        "ratio": slow * steps / part / fast,
+        "official_s": slow * steps / part,
+        "ours_s": fast,
+        "test_loss": loss,
+        "official_test_loss": official,
+        "as_good": loss <= official,
+    }
+
+
+BENCHES: dict[str, Callable[[Bench], Result]] = {
+    "fisher_vs_loop": fisher_vs_loop,
+    "fisher_vs_pass": fisher_vs_pass,
+    "forget_vs_official": forget_vs_official,
+    "train_vs_official": train_vs_official,
+}
+
+
+def write(path: Path, name: str, result: Result) -> None:
+    """Put one result into the JSON file beside those that are there."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**known, name: result}, indent=1, sort_keys=True) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], default=[])
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=Path.home() / ".cache/amnesia/data")
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    bench = Bench(load(given.dataset, given.data), given.scale)
+    for name in given.names or BENCHES:
+        result = BENCHES[name](bench)
+        print(f"{name:22s}", " ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)
+        write(given.out, name, result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""Real digits, a network trained on them, its oracle and its experts: made once for the whole folder."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.classifiers.world import World, mask, network, world, wreck
+from unlearn.data import Dataset, Images, load
+from unlearn.evaluation import ClassifierEvidence, Scores
+from unlearn.metrics import score
+from unlearn.streams import stream
+from unlearn.train import Training, fit
+
+PLANTED = ("original", "oracle", "masked", "wrecked")
+PLAN = Training(steps=300, batch=64, lr=3e-3)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load("mnist5k", Path("."))
+
+
+@pytest.fixture(scope="session")
+def trained(digits: Dataset) -> Callable[[Images], Any]:
+    def train(images: Images) -> Any:
+        return network(fit(network(), images, PLAN, stream(0, "tests"))[0])
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def original(digits: Dataset, trained: Callable[[Images], Any]) -> Any:
+    return trained(digits.train)
+
+
+@pytest.fixture(scope="session")
+def one(digits: Dataset, original: Any, trained: Callable[[Images], Any]) -> World:
+    return world(digits, original, (3,), trained)
+
+
+@pytest.fixture(scope="session")
+def several(digits: Dataset, original: Any) -> World:
+    return world(digits, original, (0, 1), lambda images: original)  # no test here asks its oracle
+
+
+@pytest.fixture(scope="session")
+def evidence(one: World) -> dict[str, ClassifierEvidence]:
+    models = {"original": one.model, "oracle": one.oracle, "masked": mask(one.model, 3), "wrecked": wreck(one.model)}
+    return {name: one.setting.observe(model) for name, model in models.items()}
+
+
+@pytest.fixture(scope="session")
+def scores(one: World, evidence: dict[str, ClassifierEvidence]) -> dict[str, Scores]:
+    original, oracle = evidence["original"], evidence["oracle"]
+    return {name: score("classifier", one.setting, evidence[name], original, oracle) for name in PLANTED}

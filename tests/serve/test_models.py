@@ -1,0 +1,134 @@
+"""The shelf of models and the catalog, without a service."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from serve.catalog import Catalog, UnknownModel, Unservable
+from serve.models import Shelf
+from unlearn.artifacts import VARIANTS, Gallery
+from unlearn.data import Dataset
+from unlearn.evaluation import draw
+from unlearn.models import build
+
+
+def test_generate_is_the_model_drawn_on_the_purpose_serve(made: Path) -> None:
+    gallery = Gallery(str(made))
+    entry = Catalog(gallery).entry("digits")
+    images = Shelf(gallery).generate(entry.pick("oracle"), 3, 5, 7)
+    model = build("cvae-mlp", (1, 28, 28), 10, gallery.load("digits", entry.version, "oracle"))
+    assert images.shape == (5, 1, 28, 28)
+    assert np.abs(images / 255 - draw(model, [3], 5, 7, "serve")[0].numpy()).max() <= 0.5 / 255 + 1e-6
+
+
+def test_every_argument_changes_the_images_and_repetition_does_not(made: Path) -> None:
+    gallery = Gallery(str(made))
+    entry, shelf = Catalog(gallery).entry("digits"), Shelf(gallery)
+    asks = [("original", 3, 4, 0), ("oracle", 3, 4, 0), ("original", 4, 4, 0), ("original", 3, 4, 1)]
+    drawn = [shelf.generate(entry.pick(variant), label, n, seed).tobytes() for variant, label, n, seed in asks]
+    assert len(set(drawn)) == len(asks)
+    assert drawn[0] == Shelf(gallery).generate(entry.pick("original"), 3, 4, 0).tobytes()
+
+
+def test_a_full_shelf_still_answers(made: Path) -> None:
+    gallery = Gallery(str(made))
+    entry, small = Catalog(gallery).entry("digits"), Shelf(gallery, capacity=1)
+    for variant in VARIANTS * 2:
+        assert small.generate(entry.pick(variant), 0, 1, 0).shape == (1, 1, 28, 28)
+
+
+def test_classify_reads_real_digits_and_only_the_original_reads_ones(made: Path, digits: Dataset) -> None:
+    gallery = Gallery(str(made))
+    entry, shelf = Catalog(gallery).entry("reader"), Shelf(gallery)
+    ones = digits.test.take(digits.test.y == 1).pixels().numpy()
+    before, after = (shelf.classify(entry.pick(variant), ones) for variant in ("original", "amnesiac"))
+    assert np.allclose(before.sum(1), 1)
+    assert (before.argmax(1) == 1).mean() > 0.8
+    assert (after.argmax(1) == 1).mean() < 0.05
+
+
+@pytest.mark.parametrize("name", ["nope", "", "..", ".", "../digits", "digits/..", "a\0b", "%2e%2e", "x" * 999])
+def test_an_unknown_name_is_told_the_known_ones_and_never_leads_out(gallery: Gallery, name: str) -> None:
+    with pytest.raises(UnknownModel, match="known: digits, reader"):
+        Catalog(gallery).entry(name)
+
+
+def edit_card(gallery: Gallery, **change: object) -> None:
+    path = Path(gallery.root) / "digits" / gallery.current("digits") / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": "poet"},
+        {"task": ["generator"]},
+        {"task": "classifier"},
+        {"model": "gpt"},
+        {"model": None},
+        {"shape": [1, 28]},
+        {"shape": [0, 28, 28]},
+        {"shape": "1x28x28"},
+        {"classes": 0},
+        {"classes": "ten"},
+        {"classes": True},
+        {"forget": []},
+        {"forget": [10]},
+        {"forget": 1},
+        {"sha256": {}},
+        {"sha256": None},
+        {"format": "other/9"},
+        {"scores": {"x": float("nan")}},
+        {"method": "\ud800"},
+    ],
+    ids=str,
+)
+def test_a_foreign_card_is_refused_and_hides_no_other_model(gallery: Gallery, change: dict[str, object]) -> None:
+    edit_card(gallery, **change)
+    with pytest.raises(Unservable, match=r"^model 'digits' cannot be served: .*promote it again or roll it back$"):
+        Catalog(gallery).entry("digits")
+    damaged, sound = Catalog(gallery).cards()
+    assert damaged["name"] == "digits"
+    assert "cannot be served" in damaged["error"]
+    assert (sound["name"], sound["task"]) == ("reader", "classifier")
+
+
+@pytest.mark.parametrize(
+    "pointer", ["", "[]", "{}", '{"history": []}', '{"history": [3]}', '{"history": "../x"}', "\xff"]
+)
+def test_a_damaged_pointer_is_refused_by_name(gallery: Gallery, pointer: str) -> None:
+    (Path(gallery.root) / "digits" / "current").write_text(pointer, encoding="latin-1")
+    with pytest.raises(Unservable, match="digits"):
+        Catalog(gallery).entry("digits")
+
+
+@pytest.mark.parametrize("damage", ["flipped", "missing", "other model", "not finite"])
+def test_damaged_weights_are_refused_by_name_and_never_by_place(gallery: Gallery, damage: str) -> None:
+    version = gallery.current("digits")
+    if damage in ("flipped", "missing"):
+        path = Path(gallery.root) / "digits" / version / "amnesiac.safetensors"
+        data = path.read_bytes()
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        if damage == "missing":
+            path.unlink()
+    elif damage == "other model":
+        edit_card(gallery, model="cvae-mlp-expanding")
+    else:
+        weights = {variant: gallery.load("digits", version, variant) for variant in VARIANTS}
+        weights["amnesiac"]["pixels.bias"].fill_(torch.nan)
+        gallery.publish("digits", weights, {**gallery.card("digits"), "seed": 1})
+    pick = Catalog(gallery).entry("digits").pick("amnesiac")
+    with pytest.raises(Unservable, match=r"^model 'digits' cannot be served: ") as caught:
+        Shelf(gallery).generate(pick, 0, 1, 0)
+    assert gallery.root not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_catalog_sees_a_rollback_at_once(gallery: Gallery) -> None:
+    catalog = Catalog(gallery)
+    newest = catalog.entry("digits").version
+    older = gallery.rollback("digits")
+    assert (catalog.entry("digits").version, newest != older) == (older, True)

@@ -1,0 +1,160 @@
+"""Rows: exactly one a cell, readable by pandas as it is, never half written; folded without loss."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sweeps.cells import Cell, grid_cells, groups
+from sweeps.compact import compact, recover
+from sweeps.recall import cell_from
+from sweeps.rows import ROWS, Results, row_of
+from sweeps.spec import parse
+from unlearn.errors import BadInput
+
+
+def cells(n: int) -> list[Cell]:
+    sweep = parse(
+        {
+            "name": "s",
+            "models": "cvae-mlp",
+            "method": "selective-amnesia",
+            "forget": [0],
+            "grid": {"lam": list(range(1, n + 1))},
+        }
+    )
+    return [cell for group in groups(sweep) for cell in grid_cells(sweep, group)]
+
+
+def write(results: Results, cell: Cell, status: str = "ok", **more: object) -> None:
+    outcome = {"status": status, "created_at": datetime.now(UTC), "class_accuracy": [0.1] * 10, **more}
+    results.write("s", row_of(cell, outcome))
+
+
+def test_pandas_reads_one_table(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    for cell in cells(3):
+        write(results, cell)
+    write(results, cells(3)[0], error="written again")
+    table = pd.read_parquet(tmp_path / "v1")
+    assert len(table) == 3 == table["cell_id"].nunique()
+    assert set(table["sweep"]) == {"s"}
+    assert sorted(table["lam"]) == [1, 2, 3]
+    assert list(table["forget"].iloc[0]) == [0]
+    assert set(ROWS.names) < set(table.columns)
+
+
+def test_a_row_leads_back_to_its_cell(tmp_path: Path) -> None:
+    results, (cell, *_) = Results(str(tmp_path)), cells(1)
+    write(results, cell)
+    row = results.read("s").iloc[0]
+    assert cell_from(row) == cell
+    row["train_steps"] += 1
+    with pytest.raises(BadInput, match="another version"):
+        cell_from(row)
+
+
+def test_an_undeclared_column_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="'glory' is not in schema v1"):
+        row_of(cells(1)[0], {"glory": 1.0})
+
+
+def test_hidden_files_are_no_rows(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    write(results, cells(1)[0])
+    folder = tmp_path / "v1" / "sweep=s"
+    (folder / ".cell-half.parquet.tmp").write_bytes(b"PAR1 half")
+    (tmp_path / "v1" / ".tmp" / ".cell-x.parquet.tmp").write_bytes(b"PAR1 half")
+    assert len(results.read()) == 1 == len(pd.read_parquet(tmp_path / "v1"))
+    (folder / "cell-broken.parquet").write_bytes(b"not parquet")
+    with pytest.raises(BadInput, match=r"cell-broken\.parquet is not a Parquet file"):
+        results.read()
+
+
+def test_compact_keeps_every_row_once_and_failed_ones_replaceable(tmp_path: Path) -> None:
+    results, many = Results(str(tmp_path)), cells(20)
+    for cell in many[:19]:
+        write(results, cell)
+    write(results, many[19], status="failed", error="so it was")
+    before = results.read("s").sort_values("cell_id", ignore_index=True)
+    assert compact(results) == {"s": 20}
+    after = pd.read_parquet(tmp_path / "v1").sort_values("cell_id", ignore_index=True)
+    assert list(after["cell_id"]) == list(before["cell_id"])
+    assert len(list((tmp_path / "v1" / "sweep=s").iterdir())) == 2
+    assert all(results.has("s", cell.cell_id) for cell in many)
+    write(results, many[19])
+    assert set(results.status("s").values()) == {"ok"}
+    assert compact(results) == {"s": 20} == compact(results)
+    assert len(pd.read_parquet(tmp_path / "v1")) == 20
+
+
+def test_rows_written_while_compacting_are_kept(tmp_path: Path) -> None:
+    """A compaction killed after the exchange leaves the old folder; what only it holds comes back."""
+    results, many = Results(str(tmp_path)), cells(4)
+    for cell in many[:3]:
+        write(results, cell)
+    old = tmp_path / "v1" / ".sweep=s"
+    compact(results)
+    late = Results(str(tmp_path / "elsewhere"))
+    write(late, many[3])
+    write(late, many[0])
+    (tmp_path / "elsewhere" / "v1" / "sweep=s").rename(old)
+    recover(results, "s")
+    assert not old.exists()
+    assert sorted(results.status("s")) == sorted(cell.cell_id for cell in many)
+    assert len(results.read("s")) == 4
+
+
+KILLED = """
+import sys
+from sweeps.compact import compact
+from sweeps.rows import Results
+print("ready", flush=True)
+sys.stdin.readline()
+compact(Results(sys.argv[1]))
+"""
+
+
+def test_compact_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    results, many = Results(str(tmp_path)), cells(30)
+    for cell in many:
+        write(results, cell)
+    expected = sorted(cell.cell_id for cell in many)
+    for attempt in range(6):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.getcwd()},
+        )
+        if child.stdout is None or child.stdin is None:
+            pytest.fail("no pipes")
+        child.stdout.readline()
+        child.stdin.write(b"\n")
+        child.stdin.flush()
+        time.sleep(0.01 * attempt)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        assert sorted(pd.read_parquet(tmp_path / "v1")["cell_id"]) == expected
+        write(results, replace(many[0], knobs=(*many[0].knobs[:-1], ("steps", 7 + attempt))))
+        expected = sorted(pd.read_parquet(tmp_path / "v1")["cell_id"])
+    compact(results)
+    assert sorted(pd.read_parquet(tmp_path / "v1")["cell_id"]) == expected
+    assert len(expected) == 36
+
+
+def test_an_object_store_holds_rows_too() -> None:
+    results = Results("memory://bucket/results")
+    for cell in cells(2):
+        write(results, cell)
+    assert sorted(results.read("s")["lam"]) == [1, 2]
+    results.check_writable()
+    with pytest.raises(BadInput, match="compact needs a local file system"):
+        compact(results)

@@ -1,0 +1,146 @@
+"""The searcher: packs that share artifacts, studies that resume from rows, exactly the planned number of cells."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ray.tune.search import Searcher
+
+from sweeps.cells import Cell
+from sweeps.choose import choose, pareto
+from sweeps.plan import describe, estimate, make_plan
+from sweeps.rows import Results, row_of
+from sweeps.search import PackSearcher, Study
+from sweeps.spec import Sweep, parse
+from sweeps.trial import Site
+from unlearn.artifacts import Store
+from unlearn.errors import BadInput
+
+SITE = Site("results", "store", "data", None)
+SEARCH: dict[str, Any] = {
+    "name": "ta",
+    "models": "cnn",
+    "method": "task-arithmetic",
+    "forget": [0, 1],
+    "search": {"trials": 30, "space": {"alpha": [-3.0, 0.0], "rho": [0.0, 0.99]}},
+}
+
+
+def truth(cell: Cell) -> dict[str, float]:
+    """A made-up landscape for arithmetic: forgetting grows with |alpha|, damage with its square, rho saves some."""
+    knobs = dict(cell.knobs)
+    strength = -knobs.get("alpha", -1.0) * (1 - knobs.get("rho", 0.5))
+    return {"val_forget_accuracy": max(0.0, 1 - strength), "val_retain_accuracy": max(0.0, 1 - 0.2 * strength**2)}
+
+
+def sources(sweep: Sweep, tmp_path: Path) -> list[Any]:
+    return list(make_plan([sweep], Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))).sources)
+
+
+def drive(searcher: PackSearcher, write: Results | None = None, stop_after: int = 10_000) -> list[Cell]:
+    """Play Tune: ask, compute, tell, until the searcher has finished."""
+    done: list[Cell] = []
+    for number in range(stop_after):
+        asked = searcher.suggest(str(number))
+        if asked == Searcher.FINISHED:
+            break
+        cells = asked["pack"].cells
+        assert len({cell.group for cell in cells}) == 1
+        rows = [{"cell_id": c.cell_id, "status": "ok", "wall_s": 0.5, **truth(c)} for c in cells]
+        if write:
+            for cell in cells:
+                stamp = pd.Timestamp.now("UTC").to_pydatetime()
+                write.write("ta", row_of(cell, {"status": "ok", "created_at": stamp, **truth(cell)}))
+        searcher.on_trial_complete(str(number), {"rows": rows})
+        done += cells
+    return done
+
+
+def test_every_study_gets_its_trials_and_packs_grow(tmp_path: Path) -> None:
+    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, slots=2, retry=False)
+    done = drive(searcher)
+    assert len(done) == 60 == len({cell.cell_id for cell in done})
+    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, slots=2, retry=False)
+    sizes = []
+    for number in range(6):
+        asked = searcher.suggest(str(number))
+        sizes.append(len(asked["pack"].cells))
+        rows = [{"cell_id": c.cell_id, "status": "ok", "wall_s": 0.5, **truth(c)} for c in asked["pack"].cells]
+        searcher.on_trial_complete(str(number), {"rows": rows})
+    assert sizes == [1, 8, 8, 8, 8, 8]  # 4 s of 0.5 s cells
+
+
+def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Path) -> None:
+    results, sweep = Results(str(tmp_path / "results")), parse(SEARCH)
+    first = drive(PackSearcher(sources(sweep, tmp_path), SITE, 2, False), results, stop_after=5)
+    plan = make_plan([sweep], Store(str(tmp_path / "store")), results)
+    assert (plan.done, plan.cells) == (len(first), 60 - len(first))
+    told = sum(len(s.study.get_trials(deepcopy=False)) for s in plan.sources if isinstance(s, Study))
+    assert told == len(first)
+    drive(PackSearcher(list(plan.sources), SITE, 2, False), results)
+    assert len(results.read("ta")) == 60
+    assert make_plan([sweep], Store(str(tmp_path / "store")), results).cells == 0
+
+
+def test_tpe_finds_the_good_corner(tmp_path: Path) -> None:
+    """On a made-up landscape the second half of the asks is better than the first, random one."""
+    one = parse({**SEARCH, "forget": [0], "search": {**SEARCH["search"], "trials": 60}})
+    done = drive(PackSearcher(sources(one, tmp_path), SITE, 1, False))
+    value = [truth(cell)["val_retain_accuracy"] - 1.5 * truth(cell)["val_forget_accuracy"] for cell in done]
+    assert sum(value[30:]) / 30 > sum(value[:10]) / 10
+
+
+def test_a_small_space_is_searched_without_repeats(tmp_path: Path) -> None:
+    document = {**SEARCH, "method": "fine-tune", "forget": [0], "search": {"trials": 12, "space": {"steps": [1, 12]}}}
+    done = drive(PackSearcher(sources(parse(document), tmp_path), SITE, 3, False))
+    assert sorted(dict(cell.knobs)["steps"] for cell in done) == list(range(1, 13))
+
+
+def test_lost_packs_are_remembered(tmp_path: Path) -> None:
+    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, 1, False)
+    pack = searcher.suggest("a")["pack"]
+    searcher.on_trial_complete("a", error=True)
+    assert searcher.lost == [pack]
+
+
+def test_plan_says_what_it_would_do_without_ray(tmp_path: Path) -> None:
+    store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
+    plan = make_plan([parse(SEARCH)], store, results)
+    assert [recipe.kind for recipe in plan.build] == ["original", "oracle", "expert", "oracle", "expert"]
+    cost = estimate(plan, store, results)
+    assert cost.artifacts_s > 0
+    assert cost.cells_s > 0
+    assert "cells: 60 to run, 0 done" in describe(plan, cost)
+
+
+def table(values: list[tuple[float, float]]) -> pd.DataFrame:
+    rows = [
+        {
+            "cell_id": str(i),
+            "status": "ok",
+            "task": "classifier",
+            "val_forget_accuracy": f,
+            "val_retain_accuracy": r,
+            "val_forget_probability": None,
+        }
+        for i, (f, r) in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_pareto_front_by_hand_and_by_brute_force() -> None:
+    values = [(0.0, 0.5), (0.1, 0.9), (0.1, 0.8), (0.5, 0.95), (0.0, 0.5), (1.0, 0.94)]
+    assert pareto(table(values)).tolist() == [True, True, False, True, True, False]
+    brute = [not any((f <= a and r >= b) and (f < a or r > b) for f, r in values) for a, b in values]
+    assert pareto(table(values)).tolist() == brute
+
+
+def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:
+    rows = table([(0.0, 0.5), (0.1, 0.9), (0.5, 0.95)])
+    rows["test_forget_accuracy"], rows["test_retain_accuracy"] = [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]
+    assert choose(rows).row["cell_id"] == "1"
+    rows.loc[1, "status"] = "failed"
+    assert choose(rows).row["cell_id"] == "0"
+    with pytest.raises(BadInput, match="no finished cell"):
+        choose(rows.assign(status="failed"))

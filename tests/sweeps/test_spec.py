@@ -1,0 +1,122 @@
+"""Specs: what a good one means, and that a bad one is one clear line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.cells import grid_cells, groups
+from sweeps.spec import parse, read_spec, shipped
+from unlearn.errors import BadInput
+
+GOOD: dict[str, Any] = {
+    "name": "s",
+    "models": ["cvae-mlp"],
+    "method": "selective-amnesia",
+    "forget": [[0], [1, 2]],
+    "grid": {"lam": [10, 100]},
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**GOOD, **changes}
+
+
+def test_axes_multiply_and_ids_are_stable() -> None:
+    sweep = parse(changed(seeds=[0, 1]))
+    cells = [cell for group in groups(sweep) for cell in grid_cells(sweep, group)]
+    again = [cell for group in groups(parse(changed(seeds=[0, 1]))) for cell in grid_cells(sweep, group)]
+    assert len(cells) == 2 * 2 * 2 == len({cell.cell_id for cell in cells})
+    assert [cell.cell_id for cell in cells] == [cell.cell_id for cell in again]
+
+
+def test_a_cell_knows_everything_that_determines_it() -> None:
+    def ids(**changes: Any) -> set[str]:
+        sweep = parse(changed(**changes))
+        return {cell.cell_id for group in groups(sweep) for cell in grid_cells(sweep, group)}
+
+    base = ids()
+    for change in ({"train": {"steps": 7}}, {"unlearn": {"steps": 7}}, {"eval": {"samples": 20}}, {"seeds": [3]}):
+        assert not base & ids(**change), change
+    assert ids(name="other", resources={"cpu": 2}) == base
+    assert ids(grid={"lam": [10.0, 100.0]}) == base
+
+
+def test_forget_each_is_every_class() -> None:
+    assert parse(changed(forget="each")).forget == tuple((label,) for label in range(10))
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        (changed(lamda=3), "unknown key 'lamda' in the spec; allowed: name, dataset"),
+        (changed(models=["cvae"]), "unknown model 'cvae'"),
+        (changed(method="amnesia"), "unknown method 'amnesia'; known: selective-amnesia"),
+        (changed(dataset="imagenet"), "unknown data set 'imagenet'"),
+        (changed(seeds=[]), "empty axis 'seeds'"),
+        (changed(grid={"lam": []}), "empty axis 'grid.lam'"),
+        (changed(grid={"lam": [1, 1]}), "names a value twice"),
+        (changed(grid={"lam": [-1]}), "lam must be at least 0, not -1"),
+        (changed(grid={"rho": [0.5]}), "unknown key 'rho' in grid"),
+        (changed(forget=[10]), "forget class 10 does not exist; allowed: 0 to 9"),
+        (changed(forget=[]), "empty axis 'forget'"),
+        (changed(train={"stepz": 3}), "unknown key 'stepz' in train"),
+        (changed(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
+        (changed(train={"steps": 0}), "steps must be at least 1"),
+        (changed(eval={"judges": 0}), "judges must be at least 1"),
+        (changed(name="a/b"), "name 'a/b' may hold"),
+        (changed(models=["cnn"]), "method selective-amnesia is for generators"),
+        (changed(search={"space": {"gamma": [0.0, 1.0]}}), "lacks the key 'trials'"),
+        (changed(search={"trials": 3, "space": {"lam": [1.0, 2.0]}}), "both grid and search.space"),
+        (changed(search={"trials": 3, "space": {"gamma": [2.0, 1.0]}}), "low < high"),
+        (changed(search={"trials": 3, "sampler": "grid", "space": {"gamma": [0.0, 1.0]}}), "unknown search.sampler"),
+        (changed(search={"trials": 30, "space": {"steps": [1, 20]}}), "only 20 points"),
+        (
+            {"name": "s", "models": ["cnn"], "method": "task-arithmetic", "forget": [1], "grid": {"rho": [1.2]}},
+            "rho must lie in [0, 1], not 1.2",
+        ),
+        ({"name": "s"}, "lacks the key 'models'"),
+    ],
+)
+def test_a_bad_spec_is_one_clear_line(document: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse(document)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_changes_reach_every_key(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: a\nmodels: cvae-mlp\nmethod: selective-amnesia\nforget: each\n---\n"
+        "name: b\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n"
+    )
+    a, b = read_spec(str(path), ["train.steps=30", "a:grid.lam=[1, 2]", "b:seeds=[4]"])
+    assert dict(a.train)["cvae-mlp"].steps == dict(b.train)["cnn"].steps == 30
+    assert (dict(a.grid)["lam"], b.grid, b.seeds) == ((1, 2), (), (4,))
+    for change, says in (
+        ("train.steps", "key=value"),
+        ("c:seeds=[1]", "no sweep is named 'c'"),
+        ("name.x=1", "holds a value"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            read_spec(str(path), [change])
+
+
+def test_what_is_not_a_spec(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    for text, says in (("a: [", "is not YAML at line"), ("", "is empty"), ("- a\n", "must hold `key: value`")):
+        path.write_text(text)
+        with pytest.raises(BadInput, match=says):
+            read_spec(str(path), [])
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="is not YAML"):
+        read_spec(str(path), [])
+    with pytest.raises(BadInput, match=r"shipped: .*demo"):
+        read_spec("no-such", [])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_specs_are_good(name: str) -> None:
+    for sweep in read_spec(name, []):
+        assert any(grid_cells(sweep, group) for group in groups(sweep))

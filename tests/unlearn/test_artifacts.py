@@ -1,0 +1,103 @@
+"""The store and the gallery: bits come back, damage is refused by name, pointers move whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlearn.artifacts import Gallery, Store, digest
+from unlearn.errors import BadInput
+from unlearn.files import write_whole
+from unlearn.models import Weights
+
+WEIGHTS: Weights = {"a": torch.arange(6.0).view(2, 3).T, "n": torch.tensor(3)}
+THREE = {"amnesiac": WEIGHTS, "original": WEIGHTS, "oracle": WEIGHTS}
+
+
+@pytest.mark.parametrize("root", ["{tmp}", "memory://store"])
+def test_weights_come_back_bit_for_bit(root: str, tmp_path: Path) -> None:
+    store = Store(root.format(tmp=tmp_path))
+    assert not store.has("original", "k")
+    store.save("original", "k", WEIGHTS, {"seconds": 1.5})
+    again = store.load("original", "k")
+    assert again.keys() == WEIGHTS.keys()
+    assert all(torch.equal(again[name], WEIGHTS[name]) for name in WEIGHTS)
+    assert store.card("original", "k")["seconds"] == 1.5
+
+
+def test_damage_is_refused_by_name(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.save("original", "k", WEIGHTS, {})
+    path = tmp_path / "original" / "k" / "weights.safetensors"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    with pytest.raises(BadInput, match=r"weights\.safetensors is damaged or foreign"):
+        store.load("original", "k")
+    path.unlink()
+    with pytest.raises(BadInput, match=r"weights\.safetensors is missing"):
+        store.load("original", "k")
+    (path.parent / "card.json").write_text("{")
+    with pytest.raises(BadInput, match="damaged"):
+        store.load("original", "k")
+    (path.parent / "card.json").write_text('{"format": "other"}')
+    with pytest.raises(BadInput, match="format"):
+        store.load("original", "k")
+
+
+def test_an_artifact_in_anothers_place_is_refused(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.save("original", "k", WEIGHTS, {})
+    (tmp_path / "original" / "k").rename(tmp_path / "original" / "other")
+    with pytest.raises(BadInput, match="holds another"):
+        store.load("original", "other")
+
+
+def test_weights_without_their_card_do_not_exist(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.save("fisher", "k", WEIGHTS, {})
+    (tmp_path / "fisher" / "k" / "card.json").unlink()
+    assert not store.has("fisher", "k")
+
+
+def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
+    gallery = Gallery(str(tmp_path))
+    first = gallery.publish("digits", THREE, {"knob": 1})
+    assert gallery.publish("digits", THREE, {"knob": 1}) == first
+    second = gallery.publish("digits", THREE, {"knob": 2})
+    assert (gallery.names(), gallery.current("digits")) == (["digits"], second)
+    assert gallery.rollback("digits") == first == gallery.current("digits")
+    assert torch.equal(gallery.load("digits", second, "oracle")["a"], WEIGHTS["a"])
+    with pytest.raises(BadInput, match="no version before"):
+        gallery.rollback("digits")
+
+
+def test_gallery_refusals(tmp_path: Path) -> None:
+    gallery = Gallery(str(tmp_path))
+    with pytest.raises(BadInput, match="letters"):
+        gallery.publish("../x", THREE, {})
+    with pytest.raises(BadInput, match="no model 'digits'"):
+        gallery.current("digits")
+    version = gallery.publish("digits", THREE, {})
+    with pytest.raises(BadInput, match="unknown variant"):
+        gallery.load("digits", version, "../original")
+    (tmp_path / "digits" / "current").write_text("[]")
+    with pytest.raises(BadInput, match="damaged"):
+        gallery.current("digits")
+
+
+def test_digest_is_of_the_content() -> None:
+    assert digest({"a": 1, "b": [1, 2]}) == digest(json.loads('{"b":[1,2],"a":1}'))
+    assert digest({"a": 1}) != digest({"a": 1.5})
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_whole(tmp_path / "x", b"one")
+    write_whole(tmp_path / "x", b"two")
+    assert (tmp_path / "x").read_bytes() == b"two"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BadInput, match="cannot write"):
+        write_whole(tmp_path / "folder", b"three")
+    with pytest.raises(BadInput, match="cannot write"):
+        write_whole(tmp_path / "x" / "below", b"four")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "x"]

@@ -1,0 +1,63 @@
+"""The diagonal Fisher information of a classifier, from any of its images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from unlearn.data import Images
+from unlearn.errors import NotFinite, require
+from unlearn.fisher import LAYERS, diagonal_fisher
+from unlearn.models import Weights
+
+WIDE = 64  # images at once by the layers' formulas
+DEEP = 8  # images at once with one whole gradient each
+
+
+def covered(model: nn.Module) -> bool:
+    """Whether the batched formulas know every layer that owns parameters (a vision transformer's they do not)."""
+    owners = (layer for layer in model.modules() if any(True for _ in layer.parameters(recurse=False)))
+    return all(type(layer) in LAYERS for layer in owners)
+
+
+def classifier_fisher(model: Any, images: Images, samples: int, generator: torch.Generator) -> Weights:
+    """Mean squared gradient of each image's cross-entropy under its true label (the empirical Fisher), by parameter.
+
+    Of `samples` images drawn from `images` without repetition (all of them where there are fewer). The model is in
+    eval mode. Layers without a batched formula fall back to one gradient an image, which is slower and exact too.
+    """
+    require(samples >= 1, f"samples must be at least 1, not {samples}")
+    order = torch.randperm(len(images), generator=generator, device=generator.device)[:samples]
+    drawn = images.take(order.to(images.y.device)).to(next(model.parameters()).device)
+    if not covered(model):
+        return per_image_fisher(model, drawn)
+
+    def losses(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
+        return lambda: F.cross_entropy(model(x.float() / 255), y, reduction="none")
+
+    parts = zip(drawn.x.split(WIDE), drawn.y.split(WIDE), strict=True)
+    return diagonal_fisher(model, (losses(x, y) for x, y in parts))
+
+
+def per_image_fisher(model: nn.Module, images: Images) -> Weights:
+    """The same by one gradient an image, for any differentiable model whose images do not mix. Raises `NotFinite`."""
+    require(len(images) > 0, "Fisher of no samples; give at least one")
+    theta = {name: p.detach() for name, p in model.named_parameters()}
+
+    def loss(theta: Weights, x: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(functional_call(model, theta, (x[None],)), y[None])
+
+    each = vmap(grad(loss), in_dims=(None, 0, 0))
+    total = {name: torch.zeros_like(p) for name, p in theta.items()}
+    with sdpa_kernel(SDPBackend.MATH):  # the fused attention kernels cannot be mapped over images
+        for x, y in zip(images.x.split(DEEP), images.y.split(DEEP), strict=True):
+            for name, gradient in each(theta, x.float() / 255, y).items():
+                total[name] += gradient.square().sum(0)
+    for name, tensor in total.items():
+        if not torch.isfinite(tensor).all():
+            raise NotFinite(f"Fisher of {name!r} is not finite; the model's loss overflows on its own samples")
+    return {name: tensor / len(images) for name, tensor in total.items()}

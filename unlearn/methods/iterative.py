@@ -1,0 +1,70 @@
+"""What the methods share that move a copy of a classifier by gradient descent."""
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.data import Images, Splits
+from unlearn.methods.base import Method, Unlearned
+from unlearn.streams import layer_noise
+from unlearn.train import Schedule, descend, snapshot
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Iterative(Method):
+    """`steps` steps of `batch` images (of each part that the method reads) with Adam at peak rate `lr`."""
+
+    tasks: ClassVar[tuple[str, ...]] = ("classifier",)
+
+    steps: int = 200
+    batch: int = 64
+    lr: float = 1e-3
+    schedule: str = "one-cycle"
+
+    def __post_init__(self) -> None:
+        self.plan()
+
+    def plan(self) -> Schedule:
+        """The knobs as a checked schedule."""
+        return Schedule(self.steps, self.batch, self.lr, self.schedule)
+
+    def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
+        """Endless shuffled batches of `images`, on the model's device."""
+        return images.to(next(model.parameters()).device).batches(self.batch, generator)
+
+    def pair(self, model: nn.Module, splits: Splits, generator: torch.Generator) -> tuple[Batches, Batches]:
+        """Batches of the forgotten and of the kept training images."""
+        forget, retain = splits.train.forget, splits.train.retain
+        return self.batches(model, forget, generator), self.batches(model, retain, generator)
+
+    def settle(
+        self,
+        pupil: nn.Module,
+        terms: Callable[[], dict[str, Tensor]],
+        generator: torch.Generator,
+        add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+    ) -> Unlearned:
+        """Descend `terms` from where `pupil` is; its weights and the curve."""
+        with layer_noise(pupil, generator):
+            curve = descend(pupil, terms, self.plan(), add_gradients)
+        return Unlearned(snapshot(pupil), curve)
+
+
+def copy_of(model: Any) -> Any:
+    """A copy in training mode; the original stays as it is."""
+    return copy.deepcopy(model).train()
+
+
+def steady(model: nn.Module, x: Tensor) -> Tensor:
+    """Logits of a training model with its norm layers' running statistics: forgotten images never enter them, and a
+    batch of one class cannot normalise itself. Leaves the model in training mode."""
+    model.eval()
+    logits = model(x)
+    model.train()
+    return logits

@@ -1,0 +1,40 @@
+"""Zero retrain forgetting (arXiv:2205.08096): does the model answer the forgotten images as random weights would?"""
+
+from math import log
+
+import torch
+from torch import Tensor
+
+from unlearn.errors import require
+from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.metrics.base import Metric
+from unlearn.metrics.divergence import js, kl
+
+
+def right(log_p: Tensor, log_q: Tensor) -> float:
+    """1 - mean JS(p, q) / ln 2, in [0, 1]; 1 where p = q."""
+    return 1 - (js(log_p, log_q).clamp(min=0).mean() / log(2)).item()
+
+
+def legacy(log_p: Tensor, log_q: Tensor) -> float:
+    """What the paper's public code computes: KL from the mixture instead of to it, a mean over rows and classes, nats.
+    Probabilities get 1e-8 added, as reference 5 does, without which a single 0 makes it minus infinity."""
+    log_p, log_q = ((x.exp() + 1e-8).log() for x in (log_p, log_q))
+    log_m = torch.logaddexp(log_p, log_q) - log(2)
+    return 1 - (0.5 * (kl(log_m, log_p) + kl(log_m, log_q)).mean() / log_p.shape[1]).item()
+
+
+def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+    """zrf and zrf_legacy over test images of the forgotten classes, against the same architecture at random weights.
+
+    Fooled: random weights are not the target, the oracle is, and it is usually sure of some other class (its value
+    stands beside); a wrecked model whose answers are near uniform scores near 1 whatever else it lost. zrf_legacy adds
+    its own fault: most of its range is lost to the division, so an unforgotten model already scores about .8.
+    """
+    require(evidence.random is not None, "ZRF needs the answers of random weights; use ClassifierSetting.observe")
+    log_p = evidence.logits["test", "forget"].double().log_softmax(1)
+    log_q = torch.as_tensor(evidence.random).double().log_softmax(1)
+    return {"zrf": right(log_p, log_q), "zrf_legacy": legacy(log_p, log_q)}
+
+
+METRIC = Metric("classifier", {"zrf": float, "zrf_legacy": float}, compute)
