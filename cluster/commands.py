@@ -132,6 +132,9 @@ def rollback(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """Until Ctrl-C or SIGTERM."""
+    from serve.doors import prefer_haproxy
+
+    prefer_haproxy(args.host)
     import serve.launch
     from serve.deployments import Settings
 

@@ -1,10 +1,5 @@
-"""Starting and stopping the service on a Ray cluster, new or running.
+"""Starting and stopping the service on a Ray cluster, new or running."""
 
-Ray's HAProxy mode (RAY_SERVE_ENABLE_HA_PROXY=1 in the environment before Ray starts) works and answers faster, but
-shows its statistics on every interface (ports 8404 and 9101) without a token: the operator's choice, not the default.
-"""
-
-import ipaddress
 import socket
 import time
 from contextlib import ExitStack
@@ -15,6 +10,7 @@ import ray.serve
 from ray.serve.schema import ApplicationStatus, ProxyStatus
 
 from serve.deployments import APPLICATION, Settings, application
+from serve.doors import is_loopback
 from unlearn.errors import BadInput, require
 from unlearn.files import locate
 
@@ -57,14 +53,6 @@ def start(settings: Settings, timeout_s: float = START_S) -> Server:
         _deploy(settings)
         _wait(settings, timeout_s)
         return Server(_url(settings), ending.pop_all())
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`; a name other than `localhost` counts as reachable by others."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_door(settings: Settings) -> None:

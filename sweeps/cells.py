@@ -1,7 +1,7 @@
 """Cells: the fully determined points that a sweep stands for, and the artifacts each of them needs."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -27,16 +27,23 @@ class Recipe:
     forget: tuple[int, ...]
     knobs: Knobs
     needs: tuple["Recipe", ...] = ()
+    options: Knobs = ()
 
     @cached_property
     def key(self) -> str:
         content = asdict(self) | {"knobs": dict(self.knobs), "needs": [need.key for need in self.needs]}
+        content["options"] = placeless(self.options)
         return digest({"schema": SCHEMA, **content})
 
     def describe(self) -> str:
         forget = f" without {list(self.forget)}" if self.kind == "oracle" else ""
         forget = f" of {list(self.forget)}" if self.kind == "expert" else forget
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
+
+
+def placeless(options: Knobs) -> dict[str, Any]:
+    """A builder's options without the place of a weights file, which its SHA-256 stands for."""
+    return {key: value for key, value in options if key != "weights"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Group:
     seed: int
     train: Train
     eval: Evaluation
+    options: Knobs = ()
 
     @property
     def task(self) -> str:
@@ -56,7 +64,7 @@ class Group:
 
     def _recipe(self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe) -> Recipe:
         knobs = tuple((name, getattr(self.train, name)) for name in names)
-        return Recipe(kind, self.dataset, self.model, self.seed, forget, knobs, needs)
+        return Recipe(kind, self.dataset, self.model, self.seed, forget, knobs, needs, self.options)
 
     @cached_property
     def original(self) -> Recipe:
@@ -73,6 +81,11 @@ class Group:
     @cached_property
     def expert(self) -> Recipe:
         return self._recipe("expert", self.forget, EXPERT, self.original)
+
+    @cached_property
+    def experts(self) -> tuple[Recipe, ...]:
+        """`train.experts` of them, the first one `expert` itself, each seeing the forget set in an order of its own."""
+        return tuple(replace(self.expert, seed=self.seed + 1000 * i) for i in range(self.train.experts))
 
     @cached_property
     def judges(self) -> dict[str, Recipe]:
@@ -100,13 +113,15 @@ class Cell:
 
     @cached_property
     def cell_id(self) -> str:
-        group = {**asdict(self.group), "train": asdict(self.group.train), "eval": asdict(self.group.eval)}
+        group = {**asdict(self.group), "options": placeless(self.group.options)}
         return digest({"schema": SCHEMA, **group, "method": self.method, "knobs": dict(self.knobs)})
 
     def recipes(self) -> dict[str, Recipe]:
         """By role: what the cell's method, evaluation and comparison need."""
         group = self.group
-        needs = {name: getattr(group, name) for name in METHODS[self.method].needs}
+        needs = {name: getattr(group, name) for name in METHODS[self.method].needs if name != "experts"}
+        if "experts" in METHODS[self.method].needs:
+            needs |= {f"expert-{i}": recipe for i, recipe in enumerate(group.experts)}
         judges = {f"judge-{seat}": recipe for seat, recipe in group.judges.items()}
         return {"original": group.original, "oracle": group.oracle, **needs, **judges}
 
@@ -119,7 +134,7 @@ def groups(sweep: Sweep) -> Iterator[Group]:
     """Every model x forget set x seed of the sweep, in the spec's order."""
     train = dict(sweep.train)
     for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
-        yield Group(sweep.dataset, model, forget, seed, train[model], sweep.eval)
+        yield Group(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
 
 
 def grid_cells(sweep: Sweep, group: Group) -> list[Cell]:

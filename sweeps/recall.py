@@ -1,5 +1,6 @@
 """From a row back to its cell and its weights."""
 
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -24,6 +25,7 @@ def cell_from(row: pd.Series) -> Cell:
         int(row["seed"]),
         Train(**{f.name: _plain(row[f"train_{f.name}"], f.type) for f in fields(Train)}),
         Evaluation(**{f.name: _plain(row[f"eval_{f.name}"], f.type) for f in fields(Evaluation)}),
+        tuple(sorted(json.loads(row["options"]).items())),
     )
     knobs = {f.name: _plain(row[f.name], f.type) for f in fields(METHODS[row["method"]])}
     cell = Cell(group, row["method"], tuple(sorted(knobs.items())))

@@ -6,6 +6,7 @@
 """
 
 import io
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -36,6 +37,7 @@ CELL = {
     "method": pa.string(),
     "forget": pa.list_(pa.int64()),
     "seed": pa.int64(),
+    "options": pa.string(),  # of the model's builder, as JSON
 }
 OUTCOME = {"status": pa.string(), "error": pa.string()}
 PROVENANCE = {
@@ -85,6 +87,7 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
     group = cell.group
     row: Row = {"cell_id": cell.cell_id, "dataset": group.dataset, "model": group.model, "task": group.task}
     row |= {"method": cell.method, "forget": list(group.forget), "seed": group.seed, **dict(cell.knobs)}
+    row["options"] = json.dumps(dict(group.options), sort_keys=True)
     row |= {f"train_{f.name}": getattr(group.train, f.name) for f in fields(Train)}
     row |= {f"eval_{f.name}": getattr(group.eval, f.name) for f in fields(Evaluation)}
     row |= outcome

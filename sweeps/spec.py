@@ -1,5 +1,6 @@
 """A sweep as a spec file says it, checked key by key before anything is spent."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from itertools import islice, product
@@ -23,17 +24,18 @@ SHIPPED = Path(__file__).parent / "specs"
 
 @dataclass(frozen=True)
 class Train(Training):
-    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone), the Fisher and
-    the judges."""
+    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone; `experts` of them
+    for a method that wants several), the Fisher and the judges."""
 
     expert_steps: int = 60
     expert_lr: float = 1e-3
+    experts: int = 3
     fisher_samples: int = 10_000
     judge_steps: int = 600
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("expert_steps", "fisher_samples", "judge_steps"):
+        for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, not {getattr(self, name)}")
         Schedule(lr=self.expert_lr)
 
@@ -138,6 +140,7 @@ class Sweep:
     forget: tuple[tuple[int, ...], ...]
     seeds: tuple[int, ...]
     train: tuple[tuple[str, Train], ...]  # by model
+    options: Knobs = ()
     unlearn: Knobs = ()
     grid: tuple[tuple[str, tuple[Any, ...]], ...] = ()
     search: Search | None = None
@@ -244,6 +247,8 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
 
 
 KEYS = (
+    "options",
+    "weights",
     "name",
     "dataset",
     "models",
@@ -279,6 +284,7 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         forget=_forget_sets(document["forget"], classes),
         seeds=tuple(_whole("seeds", seed) for seed in _list("seeds", document.get("seeds", [0]))),
         train=tuple((model, _record("train", Train, {**TRAIN[task_of(model)], **train})) for model in models),
+        options=_options(document),
         unlearn=tuple(sorted(_section(document, "unlearn").items())),
         grid=tuple((k, tuple(_list(f"grid.{k}", v))) for k, v in sorted(_section(document, "grid").items())),
         search=_search(document),
@@ -303,6 +309,16 @@ def _list(where: str, value: Any) -> list[Any]:
 def _whole(where: str, value: Any) -> int:
     require(isinstance(value, int) and not isinstance(value, bool), f"{where} must be whole numbers, not {value!r}")
     return int(value)
+
+
+def _options(document: Mapping[str, Any]) -> Knobs:
+    """Options of the model's builder; a weights file of one's own is known by its content, wherever it lies."""
+    options = dict(_section(document, "options"))
+    if "weights" in document:
+        path = Path(str(document["weights"])).absolute()
+        require(path.is_file(), f"weights file {path} does not exist")
+        options |= {"weights": str(path), "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return tuple(sorted((str(key), value) for key, value in options.items()))
 
 
 def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:

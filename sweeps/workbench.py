@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sweeps.cells import Cell, Group, Recipe
+from sweeps.cells import Cell, Group, Recipe, placeless
 from unlearn.artifacts import Store
 from unlearn.data import Dataset, load
 from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
@@ -36,12 +36,15 @@ class Workbench:
         return {k: t.to(self.device) for k, t in self.store.load(recipe.kind, recipe.key).items()}
 
     def build(self, recipe: Recipe, weights: Weights | None = None) -> Any:
-        """The network that the recipe names, on the device, in eval mode."""
+        """The network that the recipe names, on the device, in eval mode; without `weights` at random ones, or at those
+        of the user's own file, which is an original and nothing else."""
         data = self.dataset(recipe.dataset)
         if recipe.kind == "judge":
             judge = Judge(recipe.model, recipe.seed, dict(recipe.knobs)["reject"])
             return build_judge(judge, data.shape, data.classes, weights).to(self.device)
-        return build(recipe.model, data.shape, data.classes, weights).to(self.device)
+        options = placeless(recipe.options) if recipe.kind != "original" else dict(recipe.options)
+        options.pop("weights_sha256", None)
+        return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
 
     def _model(self, recipe: Recipe) -> Any:
         return self.build(recipe, self.weights(recipe))
@@ -65,8 +68,10 @@ class Workbench:
 
     def needs(self, cell: Cell) -> dict[str, Any]:
         """What the cell's method is handed: by role, in the form that the method wants."""
-        roles = {role: recipe for role, recipe in cell.recipes().items() if role in FORMS}
-        return {role: FORMS[role](self, cell, recipe) for role, recipe in roles.items()}
+        recipes = cell.recipes()
+        found = {role: FORMS[role](self, cell, recipe) for role, recipe in recipes.items() if role in FORMS}
+        several = [self.weights(recipe) for role, recipe in recipes.items() if role.startswith("expert-")]
+        return found | ({"experts": several} if several else {})
 
 
 Form = Callable[[Workbench, Cell, Recipe], Any]

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from unlearn.errors import BadInput, NotFinite, require
 from unlearn.models import Weights
@@ -76,33 +77,41 @@ LAYERS: dict[type, Callable[..., Squares]] = {
 
 
 class _Taps:
-    """Catches each layer's input and output gradient during one forward and backward pass; adds up the squares."""
+    """Catches each layer's input during a forward pass, then its output gradient; adds up the squares.
+
+    Gradients are asked for at the layers' outputs alone, so the backward pass forms no weight gradient: half a pass.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         self.total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
         self.handles: list[torch.utils.hooks.RemovableHandle] = []
+        self.seen: list[tuple[str, nn.Module, Tensor, GradientEdge]] = []
         for prefix, layer in model.named_modules():
             own = [name for name, _ in layer.named_parameters(recurse=False)]
             if own and type(layer) not in LAYERS:
                 known = ", ".join(kind.__name__ for kind in LAYERS)
                 raise BadInput(f"Fisher: layer {prefix!r} ({type(layer).__name__}) is not covered; covered: {known}")
             if own:
-                self.handles.append(layer.register_forward_hook(self._tap(prefix, own)))
+                self.handles.append(layer.register_forward_hook(self._tap(prefix)))
 
-    def _tap(self, prefix: str, own: list[str]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    def _tap(self, prefix: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def forward(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            if not output.requires_grad:
-                return  # a pass without gradients: the model drawing its own samples
-            a = inputs[0].detach()
-
-            def backward(gradient: Tensor) -> None:
-                squares = LAYERS[type(layer)](layer, a, gradient)
-                for name in own:
-                    self.total[f"{prefix}.{name}".lstrip(".")] += squares[name]
-
-            output.register_hook(backward)
+            if output.requires_grad:  # else the model is drawing its own samples
+                edge = get_gradient_edge(output)  # stays right where a ReLU later works in place
+                self.seen.append((prefix, layer, inputs[0].detach(), edge))
 
         return forward
+
+    def add(self, loss: Tensor) -> None:
+        """Backward from the losses per sample (n,) of the pass just made; forgets the pass."""
+        seen, self.seen = self.seen, []
+        gradients = torch.autograd.grad(loss.sum(), [edge for *_, edge in seen], allow_unused=True)
+        for (prefix, layer, a, _), gradient in zip(seen, gradients, strict=True):
+            if gradient is None:
+                continue  # the loss does not depend on this layer
+            squares = LAYERS[type(layer)](layer, a, gradient)
+            for name, _ in layer.named_parameters(recurse=False):
+                self.total[f"{prefix}.{name}".lstrip(".")] += squares[name]
 
     def remove(self) -> None:
         for handle in self.handles:
@@ -119,7 +128,7 @@ def diagonal_fisher(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) ->
     try:
         for batch_losses in losses:
             loss = batch_losses()
-            torch.autograd.grad(loss.sum(), [p for p in model.parameters() if p.requires_grad])
+            taps.add(loss)
             count += len(loss)
     finally:
         taps.remove()

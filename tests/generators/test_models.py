@@ -99,3 +99,17 @@ def test_cvae_conv_learns_digits(digits):
 def test_images_too_small_for_two_strides_are_refused():
     with pytest.raises(BadInput, match="at least 4 x 4"):
         build("cvae-conv", (1, 3, 9), 10)
+
+
+def test_fisher_stays_right_where_an_activation_works_in_place():
+    with seeded(0, "in place"):
+        first, second = torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)
+    plain = torch.nn.Sequential(first, torch.nn.ReLU(), second).double()
+    in_place = torch.nn.Sequential(first, torch.nn.ReLU(inplace=True), second)
+    x = torch.randn(5, 3, generator=stream(0, "x"), dtype=torch.float64)
+    one, two = (diagonal_fisher(model, [lambda m=model: m(x).square().sum(1)]) for model in (plain, in_place))
+    for key in one:
+        torch.testing.assert_close(one[key], two[key])
+    unused = torch.nn.ModuleList([first, second])
+    part = diagonal_fisher(unused, [lambda: unused[0](x).sum(1)])
+    assert part["1.weight"].abs().sum() == 0 < part["0.weight"].sum()

@@ -9,7 +9,8 @@ from starlette.testclient import TestClient
 from serve.api import build_app
 from serve.catalog import Catalog
 from serve.deployments import Settings
-from serve.launch import is_loopback, start
+from serve.doors import is_loopback
+from serve.launch import start
 from serve.models import Shelf
 from tests.serve.conftest import LocalBackend
 from unlearn.artifacts import Gallery

@@ -23,6 +23,7 @@ from unlearn.methods.robust_amnesia import RobustAmnesia
 from unlearn.methods.salun import SalUn
 from unlearn.methods.scrub import Scrub
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.methods.sequential_amnesia import SequentialAmnesia
 from unlearn.methods.sign_consensus import SignConsensus
 from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
@@ -32,6 +33,7 @@ __all__ = ["METHODS", "Method", "Unlearned", "make_method"]
 
 METHODS: dict[str, type[Method]] = {
     "selective-amnesia": SelectiveAmnesia,
+    "sequential-amnesia": SequentialAmnesia,
     "robust-amnesia": RobustAmnesia,
     "task-arithmetic": TaskArithmetic,
     "retrain": Retrain,
