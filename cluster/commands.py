@@ -100,7 +100,7 @@ def check(made: Plan, store: str, results: str) -> None:
 
 
 def show(args: argparse.Namespace) -> int:
-    rows = showing.select(Results(absolute(args.results)), args.sweep, args.where, args.sort)
+    rows = showing.select(Results(absolute(args.results)), args.sweep, args.where, args.sort, args.descending)
     print(showing.show(rows, args.by, args.format))
     return 0
 
@@ -135,12 +135,13 @@ def serve(args: argparse.Namespace) -> int:
     from serve.doors import prefer_haproxy
 
     prefer_haproxy(args.host)
+    check_reachable(args.address)
     import serve.launch
     from serve.deployments import Settings
 
     settings = Settings(absolute(args.gallery), args.host, args.port, os.environ.get("AMNESIA_TOKEN") or None)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    with serve.launch.start(settings) as server:
+    with ray_session(args.address), serve.launch.start(settings) as server:
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:

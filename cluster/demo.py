@@ -12,6 +12,7 @@ import httpx
 import pandas as pd
 
 from cluster.commands import data_root, run_sweeps
+from cluster.session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
 from sweeps.promote import Promotion, promote
@@ -61,7 +62,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
 def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:
     """Start the server, fetch the forgotten label over HTTP from each of the three models, stop it."""
     label, token = int(made.row["forget"][0]), os.environ.get("AMNESIA_TOKEN") or None
-    with start(Settings(gallery.root, port=port or free_port(), token=token)) as server:
+    with ray_session(None), start(Settings(gallery.root, port=port or free_port(), token=token)) as server:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         address = f"{server.url}/v1/models/{made.name}/generate"
         for variant in ("original", "amnesiac", "oracle"):

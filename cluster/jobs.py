@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import requests
+from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from cluster.session import code
@@ -25,6 +26,11 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
     except (ConnectionError, requests.RequestException) as error:
         raise BadInput(
             f"no Jobs API answers at {where} ({type(error).__name__}); is the head up, the address right?"
+        ) from error
+    except AuthenticationError as error:
+        raise BadInput(
+            f"the cluster at {where} refused the token: {error.message.splitlines()[0]}; give the head's token in "
+            "$RAY_AUTH_TOKEN or the file $RAY_AUTH_TOKEN_PATH, and RAY_AUTH_MODE=token"
         ) from error
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]

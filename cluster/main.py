@@ -88,7 +88,8 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("results")
     made.add_argument("--sweep", help="one sweep's rows")
     made.add_argument("--by", metavar="COL", help="means over groups of this column")
-    made.add_argument("--sort", metavar="COL", help="sort by a column; -COL sorts downwards")
+    made.add_argument("--sort", metavar="COL", help="sort by a column, upwards")
+    made.add_argument("--descending", action="store_true", help="sort downwards")
     made.add_argument("--where", metavar="EXPR", help="a pandas query, as in 'lam > 10 and seed == 0'")
     made.add_argument("--format", default="table", choices=FORMATS)
     made = command("report", commands.report, "one HTML page: pictures, Pareto fronts, curves, tables")
@@ -113,6 +114,7 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--gallery", required=True)
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=8000)
+    made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
 
 
 def submit(args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Starting and stopping the service on a Ray cluster, new or running."""
 
+import logging
 import socket
 import time
 from contextlib import ExitStack
@@ -36,8 +37,8 @@ class Server:
 
 
 def start(settings: Settings, timeout_s: float = START_S) -> Server:
-    """Serve a gallery and return once every replica runs: on the Ray that this process is connected to, else on the
-    one that `ray.init` finds or starts. One cluster runs one service.
+    """Serve a gallery and return once every replica runs: on the Ray that this process is connected to, else on a
+    local one of its own. One cluster runs one service.
 
     Raises `BadInput` for an open door beyond loopback, a gallery that is not there, a port in use, a cluster that
     already serves, and replicas that do not start within `timeout_s`.
@@ -46,7 +47,7 @@ def start(settings: Settings, timeout_s: float = START_S) -> Server:
     _check_gallery(settings.gallery)
     with ExitStack() as ending:
         if not ray.is_initialized():
-            ray.init(include_dashboard=False, log_to_driver=False)
+            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             ending.callback(ray.shutdown)
         _check_cluster(settings)
         ending.callback(ray.serve.shutdown)

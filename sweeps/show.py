@@ -20,8 +20,10 @@ MAIN = [
 ]  # fmt: skip
 
 
-def select(results: Results, sweep: str | None, where: str | None, sort: str | None) -> pd.DataFrame:
-    """Rows of one sweep or all, filtered by a pandas query and sorted (a leading - sorts downwards)."""
+def select(
+    results: Results, sweep: str | None, where: str | None, sort: str | None, descending: bool = False
+) -> pd.DataFrame:
+    """Rows of one sweep or all, filtered by a pandas query and sorted by a column."""
     rows = results.read(sweep)
     if where:
         try:
@@ -29,9 +31,8 @@ def select(results: Results, sweep: str | None, where: str | None, sort: str | N
         except Exception as error:  # pandas raises whatever the expression makes it raise
             raise BadInput(f"--where {where!r} is not a pandas query over the columns: {error}") from error
     if sort:
-        column = sort.removeprefix("-")
-        check_column(rows, column)
-        rows = rows.sort_values(column, ascending=not sort.startswith("-"))
+        check_column(rows, sort)
+        rows = rows.sort_values(sort, ascending=not descending)
     return rows
 
 
@@ -61,7 +62,7 @@ def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
         flat = rows.copy()
         for name in lists:
             flat[name] = flat[name].map(_as_json, na_action="ignore")
-        return flat.to_csv(index=False)
+        return flat.to_csv(index=False).rstrip("\n")
     if how == "json":
         return json.dumps(json.loads(rows.to_json(orient="records", date_format="iso")), indent=1)
     columns = [name for name in [by, "cells", *MAIN] if name in rows] if by else [c for c in FIRST + MAIN if c in rows]

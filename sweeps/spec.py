@@ -206,7 +206,7 @@ def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
 
 def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
     """The documents of a spec file as they stand, changes applied, keys not yet checked."""
-    path = Path(spec) if Path(spec).suffix or Path(spec).exists() else SHIPPED / f"{spec}.yaml"
+    path = Path(spec) if Path(spec).suffix or Path(spec).is_file() else SHIPPED / f"{spec}.yaml"
     if not path.is_file():
         raise BadInput(f"no spec {spec!r}: neither a file nor a shipped one; shipped: {', '.join(shipped())}")
     try:
@@ -247,8 +247,6 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
 
 
 KEYS = (
-    "options",
-    "weights",
     "name",
     "dataset",
     "models",
@@ -261,6 +259,8 @@ KEYS = (
     "unlearn",
     "eval",
     "resources",
+    "options",
+    "weights",
 )
 
 

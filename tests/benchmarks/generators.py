@@ -7,14 +7,12 @@
 
 import argparse
 import copy
-import json
-import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from clock import Result, interleaved, write
 from torch import Tensor
 
 from unlearn.data import Dataset, load
@@ -27,9 +25,6 @@ from unlearn.models.base import Classifying, Generative
 from unlearn.objectives import negative_elbo
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
-
-REPEATS = 5
-Result = dict[str, float | bool]
 
 
 @dataclass(frozen=True)
@@ -61,18 +56,6 @@ class Bench:
         plan = Schedule(self.count(1500), 128, 4e-3)
         train_judge(judge, self.dataset.train, plan, stream(0, "judge"), True)
         return judge
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def interleaved(*works: Callable[[], object]) -> list[float]:
-    """Median seconds of each of `works`, run in turn five times so that a slow minute hits all alike."""
-    times = [[seconds(work) for work in works] for _ in range(REPEATS)]
-    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def one_by_one(model: Generative, n: int, images: Callable[[int], tuple[Tensor, Tensor]]) -> Weights:
@@ -218,7 +201,7 @@ def train_vs_official(bench: Bench) -> Result:
         model.load_state_dict(fit(model, bench.dataset.train, plan, stream(0, "train"))[0])
         return model.eval()
 
-    ours = Training(bench.count(2500), 128, 3e-3)
+    ours = Training(bench.count(4000), 128, 3e-3)
     slow, fast = interleaved(lambda: run(Training(part, 256, 1e-4, "constant")), lambda: run(ours))
     loss, official = test_loss(run(ours), bench), test_loss(run(Training(steps, 256, 1e-4, "constant")), bench)
     return {
@@ -237,12 +220,6 @@ BENCHES: dict[str, Callable[[Bench], Result]] = {
     "forget_vs_official": forget_vs_official,
     "train_vs_official": train_vs_official,
 }
-
-
-def write(path: Path, name: str, result: Result) -> None:
-    """Put one result into the JSON file beside those that are there."""
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**known, name: result}, indent=1, sort_keys=True) + "\n")
 
 
 def main() -> None:

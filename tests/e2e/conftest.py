@@ -1,9 +1,10 @@
 """A real sweep, small enough for a test: real digits, real Ray, real processes."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,11 +32,12 @@ Amnesia = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="session")
-def amnesia() -> Amnesia:
-    """Start `amnesia ...` in a process group of its own, its output captured."""
+def amnesia() -> Iterator[Amnesia]:
+    """Start `amnesia ...` in a process group of its own, its output captured; none outlives the tests."""
+    started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        run = subprocess.Popen(
             [sys.executable, "-m", "cluster", *arguments],
             cwd=cwd,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
@@ -44,8 +46,13 @@ def amnesia() -> Amnesia:
             text=True,
             start_new_session=True,
         )
+        started.append(run)
+        return run
 
-    return start
+    yield start
+    for run in started:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,8 @@ def test_show_in_every_format(swept: Path, capsys: pytest.CaptureFixture[str]) -
     assert len(json.loads(shown("--where", "lam == 10", "--format", "json"))) == 2
     assert len(shown("--format", "csv").splitlines()) == 17
     assert "cells" in shown("--sweep", "small-generator", "--by", "lam")
-    ranked = json.loads(shown("--sweep", "small-classifier", "--sort", "-val_retain_accuracy", "--format", "json"))
+    ranking = ("--sort", "val_retain_accuracy", "--descending")
+    ranked = json.loads(shown("--sweep", "small-classifier", *ranking, "--format", "json"))
     values = [row["val_retain_accuracy"] for row in ranked]
     assert values == sorted(values, reverse=True)
     for bad in (["--by", "glory"], ["--sort", "glory"], ["--where", "lam >"], ["--sweep", "glory"]):
