@@ -1,20 +1,15 @@
-"""How much faster than the references the generator's work is: ratios in one process, interleaved, median of five.
+"""How much faster than the references the generator's work is."""
 
-    python tests/benchmarks/generators.py [NAME ...] [--scale 1.0] [--data DIR] [--out bench.json]
-
-`--scale` shortens everything for a try; only scale 1 is a result.
-"""
-
-import argparse
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from clock import Result, interleaved, write
 from torch import Tensor
 
+from tests.benchmarks.clock import Result, interleaved
 from unlearn.data import Dataset, load
 from unlearn.evaluation import draw
 from unlearn.fisher import diagonal_fisher, generator_fisher
@@ -29,10 +24,15 @@ from unlearn.train import Schedule, Training, fit
 
 @dataclass(frozen=True)
 class Bench:
-    """What every benchmark starts from: full MNIST, and how much of the work to do (1 = all)."""
+    """What every benchmark starts from: where the data sets lie, and how much of the work to do (1 = all)."""
 
-    dataset: Dataset
+    root: Path
     scale: float
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """Full MNIST."""
+        return load("mnist", self.root)
 
     def count(self, full: int) -> int:
         """`full` samples or steps, scaled, at least 10."""
@@ -220,24 +220,3 @@ BENCHES: dict[str, Callable[[Bench], Result]] = {
     "forget_vs_official": forget_vs_official,
     "train_vs_official": train_vs_official,
 }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], default=[])
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=Path.home() / ".cache/amnesia/data")
-    parser.add_argument("--dataset", default="mnist")
-    parser.add_argument("--out", type=Path, default=Path("bench.json"))
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    bench = Bench(load(given.dataset, given.data), given.scale)
-    for name in given.names or BENCHES:
-        result = BENCHES[name](bench)
-        print(f"{name:22s}", " ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)
-        write(given.out, name, result)
-
-
-if __name__ == "__main__":
-    main()

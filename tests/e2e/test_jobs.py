@@ -32,8 +32,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
     """A head of our own on free ports, with a token; yields (the Jobs API's address, the environment that knows it)."""
     token = tmp_path_factory.mktemp("head") / "token"
     token.write_text("a-token-of-this-test-0123456789abcdef")
+    here = str(Path(sys.executable).parent)  # a job's `python` is the first on its head's PATH
     environment = {
         **os.environ,
+        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
         "PYTHONPATH": "",

@@ -1,0 +1,38 @@
+"""Ratios measured side by side: in one process, interleaved, median of five; a table, and bench.json.
+
+    python -m tests.benchmarks [NAME ...] [--scale 1.0] [--threads 1] [--data DIR] [--out bench.json]
+
+`--scale` shortens everything for a try; only scale 1 is a result. Full MNIST is wanted, in torchvision's layout.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from cluster.commands import data_root
+from tests.benchmarks import classifiers, generators
+from tests.benchmarks.clock import write
+
+BENCHES = {**generators.BENCHES, **classifiers.BENCHES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHES))
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--data", type=Path, default=Path(data_root()))
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(BENCHES):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")
+    bench = generators.Bench(given.data, given.scale)
+    torch.set_num_threads(given.threads)
+    for name in given.names or BENCHES:
+        result = BENCHES[name](bench)
+        print(f"{name:24s}", " ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)
+        write(given.out, name, {**result, "scale": given.scale, "threads": given.threads})
+
+
+main()
