@@ -16,7 +16,7 @@ from cluster.session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
 from sweeps.promote import Promotion, promote
-from sweeps.report import write_report
+from sweeps.report import grids, write_report
 from sweeps.rows import Results
 from sweeps.run import Ran
 from sweeps.spec import read_spec
@@ -40,7 +40,7 @@ class Stages:
 
 
 def run_demo(out: Path, port: int, changes: list[str]) -> int:
-    """Everything under `out`: results, store, gallery, report.html, served.png. The second time is cached: seconds."""
+    """Everything under `out`: results, store, gallery, report.html, grids.png, served.png. The second time is cached: seconds."""
     stages = Stages()
     results, gallery = Results(str((out / "results").absolute())), Gallery(str((out / "gallery").absolute()))
     with stages.stage("sweep"):
@@ -49,6 +49,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
         promoted = [promote(results, name, gallery, data_root(), sweep=sweep) for name, sweep in PROMOTED.items()]
     with stages.stage("report"):
         report = write_report(results, None, str((out / "report.html").absolute()), data_root())
+        grids(promoted[0].row, data_root()).savefig(out / "grids.png", dpi=80)
     with stages.stage("serve"):
         served = fetch(gallery, promoted[0], out / "served.png", port)
     print(table(promoted).to_string(index=False, float_format=lambda value: f"{value:.4f}"))

@@ -42,7 +42,7 @@ def ray_session(address: str | None) -> Iterator[str]:
     runtime_env = {"py_modules": code(), "excludes": ["__pycache__"]} if address and not inside_job else None
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not address:  # our own head on this machine: if it is gone it does not come back; Ray would wait a minute
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "15")
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     try:
         ray.init(
             address=address or "local",

@@ -93,6 +93,7 @@ def _check_cluster(settings: Settings) -> None:
 
 
 def _deploy(settings: Settings) -> None:
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray.serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
     target = ray.serve.RunTarget(application(settings), name=APPLICATION, route_prefix="/")
     ray.serve.run_many([target], wait_for_applications_running=False)
