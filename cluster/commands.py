@@ -139,7 +139,8 @@ def serve(args: argparse.Namespace) -> int:
     import serve.launch
     from serve.deployments import Settings
 
-    settings = Settings(absolute(args.gallery), args.host, args.port, os.environ.get("AMNESIA_TOKEN") or None)
+    token = os.environ.get("AMNESIA_TOKEN") or None
+    settings = Settings(absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder))
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ray_session(args.address), serve.launch.start(settings) as server:
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)

@@ -15,8 +15,9 @@ from cluster.commands import data_root, run_sweeps
 from cluster.session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
+from sweeps.portraits import grids
 from sweeps.promote import Promotion, promote
-from sweeps.report import grids, write_report
+from sweeps.report import write_report
 from sweeps.rows import Results
 from sweeps.run import Ran
 from sweeps.spec import read_spec
@@ -40,7 +41,7 @@ class Stages:
 
 
 def run_demo(out: Path, port: int, changes: list[str]) -> int:
-    """Everything under `out`: results, store, gallery, report.html, grids.png, served.png. The second time is cached: seconds."""
+    """Everything under `out`: results, store, gallery, report.html, grids.png, served.png. Again, it is seconds."""
     stages = Stages()
     results, gallery = Results(str((out / "results").absolute())), Gallery(str((out / "gallery").absolute()))
     with stages.stage("sweep"):

@@ -114,6 +114,9 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--gallery", required=True)
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=8000)
+    made.add_argument(
+        "--builder", action="append", default=[], metavar="MODULE:NAME", help="a builder of your own that may be called"
+    )
     made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
 
 

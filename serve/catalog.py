@@ -29,6 +29,7 @@ class Pick:
     model: str
     shape: tuple[int, int, int]
     classes: int
+    options: str = "{}"  # of the model's builder, as JSON
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,14 @@ class Entry:
     name: str
     history: tuple[str, ...]
     card: Card
+    builders: tuple[str, ...] = ()  # `package.module:builder`s that may be called
 
     def __post_init__(self) -> None:
         card = self.card
+        model = str(card.get("model"))
+        own = model in self.builders or ":" not in model or model.startswith("timm:")
+        require(own, f"it is built by {model}, code of your own; allow it with `amnesia serve --builder {model}`")
+        require(isinstance(card.get("options", {}), dict), "its card's options are no keys and values")
         task = task_of(str(card.get("model")))
         require(card.get("task") == task, f"its card calls {card['model']!r}, a {task}, a {card.get('task')}")
         require(_positive(card.get("shape"), 3), "its card names no shape [channels, height, width]")
@@ -63,8 +69,8 @@ class Entry:
     def pick(self, variant: str) -> Pick:
         """The key of one variant of the current version."""
         card = self.card
-        digest = card["sha256"][variant]
-        return Pick(self.name, self.version, variant, digest, card["model"], self.shape, card["classes"])
+        digest, model, options = card["sha256"][variant], card["model"], json.dumps(card.get("options", {}))
+        return Pick(self.name, self.version, variant, digest, model, self.shape, card["classes"], options)
 
     def public(self) -> Card:
         """The card as it is shown, with the promoted versions, oldest first."""
@@ -81,9 +87,10 @@ def _positive(values: Any, length: int) -> bool:
 
 @dataclass(frozen=True)
 class Catalog:
-    """The entries of one gallery."""
+    """The entries of one gallery. `builders`: the user's own that may be called, since that runs their code."""
 
     gallery: Gallery
+    builders: tuple[str, ...] = ()
 
     def entry(self, name: str) -> Entry:
         """The model `name` at its current version. Raises `UnknownModel` or `Unservable`."""
@@ -109,7 +116,7 @@ class Catalog:
     def _read(self, name: str) -> Entry:
         history = self.gallery.history(name)
         require(bool(history) and all(_is_name(version) for version in history), "its `current` names no version")
-        return Entry(name, tuple(history), self.gallery.card(name, history[-1]))
+        return Entry(name, tuple(history), self.gallery.card(name, history[-1]), self.builders)
 
     def _names(self) -> list[str]:
         try:

@@ -1,6 +1,6 @@
 """The service on Ray Serve: replicas that hold the models, and replicas that speak HTTP in front of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Settings:
 
     cpus, gpus: of each model replica, fractions allowed; each HTTP replica takes `front_cpus`. ongoing: requests that
     one model replica holds at a time; queued: those that one HTTP replica keeps waiting before it answers 429.
+    builders: the user's own `package.module:builder`s that a card may name; no other code of theirs is run.
     """
 
     gallery: str
@@ -41,6 +42,7 @@ class Settings:
     front_cpus: float = 0.25
     ongoing: int = 4
     queued: int = 32
+    builders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(1 <= self.port <= 65535, f"port must be 1 to 65535, not {self.port}")
@@ -120,9 +122,9 @@ async def _answering(handle: DeploymentHandle) -> int:
 class Front:
     """A replica that speaks HTTP: it checks what is asked, and leaves torch to the model replicas."""
 
-    def __init__(self, models: DeploymentHandle, gallery: str, replicas: int, expected: str | None) -> None:
-        self._catalog, self._backend = Catalog(Gallery(gallery)), RayBackend(models, replicas)
-        self._expected = expected
+    def __init__(self, models: DeploymentHandle, settings: Settings, expected: str | None) -> None:
+        self._catalog = Catalog(Gallery(settings.gallery), settings.builders)
+        self._backend, self._expected = RayBackend(models, settings.replicas), expected
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._catalog, self._backend, self._expected)
@@ -150,4 +152,4 @@ def application(settings: Settings) -> ray.serve.Application:
     )(Front)
     expected = None if settings.token is None else fingerprint(settings.token)
     held = models.bind(settings.gallery, settings.cpus, settings.gpus)
-    return front.bind(held, settings.gallery, settings.replicas, expected)
+    return front.bind(held, replace(settings, token=None), expected)

@@ -1,5 +1,6 @@
 """The promoted models in memory: asked for images or probabilities, loaded on first use. Torch only, no Ray."""
 
+import json
 import threading
 from functools import lru_cache
 from typing import Any
@@ -41,7 +42,7 @@ class Shelf:
     def _load(self, pick: Pick) -> Any:
         try:
             weights = self._gallery.load(pick.name, pick.version, pick.variant)
-            return build(pick.model, pick.shape, pick.classes, weights).to(self._device)
+            return build(pick.model, pick.shape, pick.classes, weights, json.loads(pick.options)).to(self._device)
         except (BadInput, OSError, LookupError, TypeError, RuntimeError) as error:
             raise Unservable(refusal(self._gallery, pick.name, error)) from error
 

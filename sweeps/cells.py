@@ -46,6 +46,11 @@ def placeless(options: Knobs) -> dict[str, Any]:
     return {key: value for key, value in options if key != "weights"}
 
 
+def architecture(options: Knobs) -> dict[str, Any]:
+    """A builder's options without its weights file: what it takes to build the network for other weights."""
+    return {key: value for key, value in options if key not in ("weights", "weights_sha256")}
+
+
 @dataclass(frozen=True)
 class Group:
     """What cells that can share a pack have in common: one data set, model, forget set, seed and way of training."""

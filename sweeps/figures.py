@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -108,4 +109,69 @@ def by_class(row: pd.Series) -> Figure:
     axis.set(xlabel="class (forgotten: " + ", ".join(map(str, row["forget"])) + ")", ylabel="accuracy", ylim=(0, 1.02))
     figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=3)
     axis.set_xticks(range(len(row[column])))
+    return figure
+
+
+def mosaics(pictures: Mapping[str, Tensor]) -> Figure:
+    """Grids of images (rows, columns, channels, height, width) in [0, 1], side by side under their names."""
+    figure = Figure(figsize=(4.2 * len(pictures), 4.4), layout="constrained")
+    for axis, (name, images) in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures.items(), strict=True):
+        picture = tile(images.flatten(0, 1), images.shape[1])
+        axis.imshow(picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(name, fontsize=11)
+        axis.set_axis_off()
+    return figure
+
+
+def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int]) -> Figure:
+    """Points (n, 2) coloured by label (n,), one panel a name; marked labels are crosses, in front."""
+    figure = Figure(figsize=(4.4 * len(points), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(points), squeeze=False)[0]
+    for axis, (name, places) in zip(axes, points.items(), strict=True):
+        for label in sorted(labels.unique().tolist(), key=lambda label: label in marked):
+            at = places[labels == label].cpu().numpy()
+            shape = {"marker": "x", "s": 26, "lw": 1.4} if label in marked else {"marker": "o", "s": 9, "alpha": 0.7}
+            axis.scatter(at[:, 0], at[:, 1], color=f"C{label % 10}", label=str(label), **shape)
+        axis.set_title(name, fontsize=11)
+        axis.set(xticks=[], yticks=[])
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequence[int]) -> Figure:
+    """How far each class's latent centroid moved; the marked classes in colour."""
+    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
+    axis = figure.subplots()
+    axis.bar(range(len(moved)), moved, color=[ACCENT if label in marked else PALE for label in labels])
+    axis.set_xticks(range(len(moved)), [str(label) for label in labels])
+    axis.set(xlabel="class", ylabel="centroid moved, latent units")
+    return figure
+
+
+def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figure:
+    """Confusion matrices (true, predicted), each row a share of its class, side by side under their names."""
+    figure = Figure(figsize=(3.4 * len(tables), 3.4), layout="constrained")
+    for axis, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+        axis.imshow(table, cmap="Greys", vmin=0, vmax=1)
+        ticks = range(len(table))
+        axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+        for label in marked:
+            axis.get_yticklabels()[label].set(color=ACCENT, weight="bold")
+        axis.tick_params(labelsize=7)
+        axis.set_title(name, fontsize=11)
+    return figure
+
+
+def heat(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
+    """Forget and retain on val over two knobs, a dot a cell: the Pareto front ringed, the chosen cell starred."""
+    values, front, at = objectives(rows), pareto(rows), rows["cell_id"] == chosen
+    figure, columns = Figure(figsize=(9.2, 3.8), layout="constrained"), {"forget": "val_forget", "retain": "val_retain"}
+    for axis, (name, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
+        dots = axis.scatter(rows[x], rows[y], c=values[column], cmap="viridis", vmin=0, vmax=1, s=34)
+        axis.scatter(rows[x][front], rows[y][front], s=80, facecolor="none", edgecolor=INK, label="Pareto front")
+        axis.scatter(rows[x][at], rows[y][at], s=180, marker="*", color=ACCENT, label="chosen")
+        axis.set(xlabel=x, ylabel=y, title=f"{name}, val")
+        figure.colorbar(dots, ax=axis)
+    axis.legend(frameon=False, fontsize=8)
     return figure

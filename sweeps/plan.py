@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 
-from sweeps.cells import Group, Recipe, cell_of, grid_cells, groups
+from sweeps.cells import Group, Recipe, architecture, cell_of, grid_cells, groups
 from sweeps.rows import Results
 from sweeps.search import Grid, Source, Study
-from sweeps.spec import Sweep
+from sweeps.spec import Knobs, Sweep
 from unlearn.artifacts import Store
 from unlearn.data import DATASETS, Images
 from unlearn.errors import BadInput
@@ -123,11 +123,11 @@ class StepTimer:
     """Times a few real training steps of each model here, on one thread, once a model and batch size."""
 
     def __init__(self) -> None:
-        self.known: dict[tuple[str, str, int], float] = {}
+        self.known: dict[tuple[str, str, int, Knobs], float] = {}
 
-    def step(self, dataset: str, model: str, batch: int) -> float:
+    def step(self, dataset: str, model: str, batch: int, options: Knobs = ()) -> float:
         """Seconds of one training step on a batch of that size."""
-        key = (dataset, model, batch)
+        key = (dataset, model, batch, options)
         if key not in self.known:
             self.known[key] = _time_step(*key)
         return self.known[key]
@@ -137,9 +137,9 @@ class StepTimer:
         if recipe.kind == "judge":
             return knobs["steps"] * self.step(recipe.dataset, "cnn", 64) * 2
         if recipe.kind == "fisher":
-            return knobs["fisher_samples"] / 500 * self.step(recipe.dataset, recipe.model, 500) * 1.5
+            return knobs["fisher_samples"] / 500 * self.step(recipe.dataset, recipe.model, 500, recipe.options) * 1.5
         return knobs.get("steps", knobs.get("expert_steps", 0)) * self.step(
-            recipe.dataset, recipe.model, knobs["batch"]
+            recipe.dataset, recipe.model, knobs["batch"], recipe.options
         )
 
     def of_cell(self, source: Source) -> float:
@@ -151,14 +151,15 @@ class StepTimer:
         replay = 2 if "gamma" in knobs else 1
         images = sweep.eval.samples * DATASETS[sweep.dataset].classes * 2 if group.task == "generator" else 5000
         reading = images / 500 * self.step(sweep.dataset, "cnn", 500) / 3
-        return steps * replay * self.step(sweep.dataset, group.model, knobs.get("batch", 64)) + reading
+        step = self.step(sweep.dataset, group.model, knobs.get("batch", 64), group.options)
+        return steps * replay * step + reading
 
 
 def _group_of(source: Source) -> Group:
     return source.group if isinstance(source, Study) else source.cells[0].group
 
 
-def _time_step(dataset: str, model: str, batch: int, steps: int = 6) -> float:
+def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int = 6) -> float:
     """Seconds a step, over a few steps on random pixels of the data set's shape (no data is read)."""
     source = DATASETS.get(dataset)
     if source is None:
@@ -166,7 +167,7 @@ def _time_step(dataset: str, model: str, batch: int, steps: int = 6) -> float:
     images = Images(torch.randint(256, (batch, *source.shape)).to(torch.uint8), torch.arange(batch) % source.classes)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    network = build(model, source.shape, source.classes)
+    network = build(model, source.shape, source.classes, options=architecture(options))
     plan = Training(steps, batch, 1e-6)
     fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
     started = time.perf_counter()

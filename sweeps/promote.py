@@ -1,5 +1,6 @@
 """Promotion: the chosen cell's model goes to the gallery, beside its original and its oracle."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.attacks import columns as attack_columns
+from sweeps.cells import architecture
 from sweeps.choose import choose
 from sweeps.recall import bench_for, cell_from, weights_of
 from sweeps.rows import PROVENANCE, Results
@@ -70,6 +72,7 @@ def _card(row: pd.Series, data: Any, knobs: dict[str, Any], why: str) -> dict[st
     return {
         "task": row["task"],
         "model": row["model"],
+        "options": architecture(tuple(json.loads(row["options"]).items())),
         "dataset": row["dataset"],
         "shape": list(data.shape),
         "classes": data.classes,

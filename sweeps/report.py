@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from sweeps import figures
 from sweeps.attacks import REFERENCES, stem
 from sweeps.choose import choose
-from sweeps.recall import bench_for, cell_from, weights_of
+from sweeps.claims import SCORES, claims, table_of
+from sweeps.film import gif
+from sweeps.portraits import grids, of_classifier, of_generator, stored
 from sweeps.rows import Results
-from unlearn.artifacts import Store
-from unlearn.evaluation import draw
+from sweeps.statistics import regret
 from unlearn.files import write_whole
 
 STYLE = """
@@ -24,10 +25,6 @@ td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 th:first-child,td:first-child{text-align:left}img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#555}
 h2{margin-top:3rem;border-top:2px solid #222}.why{background:#f6f3ee;padding:.6rem 1rem}.scroll{overflow-x:auto}
 """
-SCORES = {
-    "generator": ["forget_probability", "forget_accuracy", "forget_entropy", "retain_accuracy", "retain_frechet"],
-    "classifier": ["test_forget_accuracy", "test_retain_accuracy", "forget_entropy", "js_to_oracle", "mia_auc"],
-}
 JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accuracy", "judge_forget_entropy",
           "judge_noise_floor", "judge_grey_floor"]  # fmt: skip
 
@@ -35,7 +32,7 @@ JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accur
 def write_report(results: Results, sweep: str | None, out: str, data_root: str) -> str:
     """Write the page for all sweeps or one; returns its path. Pictures of generators need the store the rows name."""
     names = [sweep] if sweep else results.sweeps()
-    parts = [section(name, results.read(name), data_root) for name in names] or [results.read().to_html()]
+    parts = [claims(results.read(sweep))] + [section(name, results.read(name), data_root) for name in names]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>amnesia report</title><style>{STYLE}</style>"
     page += "<h1>amnesia report</h1>" + "".join(parts)
     write_whole(out, page.encode())
@@ -47,35 +44,42 @@ def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
     failed = rows[rows["status"] == "failed"]
     counts = f"{len(rows)} cells, {len(failed)} failed; data set {rows['dataset'].iloc[0]}"
     parts = [f"<h2>{html.escape(name)}</h2><p>{counts}.</p>"]
-    for _, group in rows[rows["status"] == "ok"].groupby(
-        rows["forget"].map(str) + rows["model"] + rows["seed"].map(str)
-    ):
-        parts.append(group_part(group, data_root))
+    good = rows[rows["status"] == "ok"]
+    best = choose(good).row["cell_id"] if len(good) else None
+    for _, group in good.groupby(good["forget"].map(str) + good["model"] + good["seed"].map(str)):
+        parts.append(group_part(group, data_root, best))
     if len(failed):
-        parts.append("<h3>Failed</h3>" + _table(failed[["cell_id", "method", "error"]]))
-    parts.append("<details><summary>All rows</summary><div class=scroll>" + _table(_main(rows)) + "</div></details>")
+        parts.append("<h3>Failed</h3>" + table_of(failed[["cell_id", "method", "error"]]))
+    parts.append("<details><summary>All rows</summary><div class=scroll>" + table_of(_main(rows)) + "</div></details>")
     return "".join(parts)
 
 
-def group_part(rows: pd.DataFrame, data_root: str) -> str:
-    """The chosen cell of one model x forget set x seed: why, scores beside original and oracle, pictures."""
+def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
+    """The chosen cell of one model x forget set x seed: why, scores beside original and oracle, pictures; of the
+    sweep's `best` cell also the portraits, which take seconds each."""
     chosen = choose(rows)
     row = chosen.row
     title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>Cell {row['cell_id']} ({_knobs(row)}): {chosen.why}.</p>"]
+    parts.append(f"<p>Choosing on val instead of test cost {regret(rows, row):.4f} of the score on test.</p>")
     parts.append(comparison(row))
     if row["task"] == "generator":
         parts.append(_judges(row))
         parts.append(
             _picture(grids(row, data_root), "Same latents, three models; rows are labels, forgotten ones in red.")
         )
-        parts.append(probes(row))
-        if len(row["eval_attacks"]):
-            parts.append(_picture(probe_pictures(row), "What each attack brought out of the unlearned model."))
+        parts += [probes(row), *_shown(row)]
     if len(rows) > 2:
         parts.append(
             _picture(figures.pareto_front(rows, row["cell_id"]), "Chosen on val; the diamond is its reading on test.")
         )
+        if rows["alpha"].nunique() > 1 and rows["rho"].nunique() > 1:
+            parts.append(
+                _picture(figures.heat(rows, "alpha", "rho", row["cell_id"]), "Every cell over its two knobs, on val.")
+            )
+    if row["cell_id"] == best:
+        portraits = of_generator if row["task"] == "generator" else of_classifier
+        parts += [_picture(figure, caption) for figure, caption in portraits(row, data_root)]
     parts.append(_picture(figures.by_class(row), "Accuracy of every class, on test."))
     if row["curve_terms"] is not None:
         parts.append(_picture(figures.curves(row), "Loss terms while unlearning."))
@@ -117,26 +121,16 @@ def probes(row: pd.Series) -> str:
     )
 
 
-def probe_pictures(row: pd.Series) -> Figure:
-    """What each probe brought out, one row of pictures a probe."""
-    pictures = Store(row["store"]).load("pictures", row["cell_id"])
-    rows = {name: images[:, :8].flatten(0, 1)[:8].float() / 255 for name, images in pictures.items()}
-    return figures.strips(rows)
-
-
-def grids(row: pd.Series, data_root: str, n: int = 8) -> Figure:
-    """Before | after | oracle on the same latents."""
-    cell, bench = cell_from(row), bench_for(row, data_root)
-    group = cell.group
-    models = {
-        "original": bench.model(group.original),
-        "amnesiac": bench.build(group.original, weights_of(bench, cell)),
-        "oracle (never saw it)": bench.model(group.oracle),
-    }
-    labels = list(range(bench.dataset(group.dataset).classes))
-    return figures.sheets(
-        {k: draw(m, labels, n, group.seed, "report") for k, m in models.items()}, labels, group.forget
-    )
+def _shown(row: pd.Series) -> list[str]:
+    """What the cell left in the store: its probes' catch and its film."""
+    pictures, parts = stored(row), []
+    probed = {name: pictures[name][:, :8].flatten(0, 1)[:8].float() / 255 for name in row["eval_attacks"]}
+    if probed:
+        parts.append(_picture(figures.strips(probed), "What each attack brought out of the unlearned model."))
+    if "film" in pictures:
+        last = int(pictures["film_steps"][-1])
+        parts.append(_image(gif(pictures["film"]), "gif", f"Forgetting, from step 0 to {last}: a column a label."))
+    return parts
 
 
 def _knobs(row: pd.Series) -> str:
@@ -149,14 +143,12 @@ def _main(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[name for name in columns if name in rows]].dropna(axis=1, how="all")
 
 
-def _table(rows: pd.DataFrame) -> str:
-    return rows.to_html(index=False, float_format=lambda value: f"{value:.4g}")
-
-
 def _picture(figure: Figure, caption: str) -> str:
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=110)
-    data = base64.b64encode(sink.getvalue()).decode()
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
-    )
+    return _image(sink.getvalue(), "png", caption)
+
+
+def _image(content: bytes, kind: str, caption: str) -> str:
+    data, text = base64.b64encode(content).decode(), html.escape(caption, quote=True)
+    return f'<figure><img alt="{text}" src="data:image/{kind};base64,{data}"><figcaption>{text}</figcaption></figure>'

@@ -14,6 +14,7 @@ from ray import tune
 
 from sweeps.attacks import attack
 from sweeps.cells import Cell
+from sweeps.film import Film
 from sweeps.rows import Results, Row, row_of
 from sweeps.workbench import Workbench, pick_device
 from unlearn.artifacts import Store
@@ -91,13 +92,15 @@ def compute(bench: Workbench, cell: Cell) -> dict[str, Any]:
     original, oracle = bench.evidence(group, group.original), bench.evidence(group, group.oracle)
     needs, setting = bench.needs(cell), bench.setting(group)
     loaded = time.perf_counter()
-    made = unlearn(bench, cell, needs)
+    film = film_of(bench, cell)
+    made = unlearn(bench, cell, needs if film is None else {**needs, "watch": film})
     unlearned = time.perf_counter()
     subject = setting.observe(bench.build(group.original, made.weights))
     scores = score(group.task, setting, subject, original, oracle)
     evaluated = time.perf_counter()
     found, pictures = attack(bench, cell, made.weights)
     attacked = time.perf_counter()
+    pictures |= film.pictures() if film is not None else {}
     if pictures:
         bench.store.save("pictures", cell.cell_id, pictures, {"cell": cell.describe()})
     if not METHODS[cell.method].closed_form:
@@ -116,6 +119,15 @@ def unlearn(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     generator = stream(group.seed, "unlearn", cell.method, device=bench.device)
     with seeded(group.seed, "unlearn", cell.method):
         return make_method(cell.method, dict(cell.knobs))(bench.model(group.original), splits, generator, **needs)
+
+
+def film_of(bench: Workbench, cell: Cell) -> Film | None:
+    """What watches a generator forget step by step; a classifier has nothing to show."""
+    group, steps = cell.group, dict(cell.knobs).get("steps")
+    if group.task != "generator" or steps is None:
+        return None
+    original = bench.model(group.original)
+    return Film(original.z_dim, original.classes, steps, group.seed, bench.device)
 
 
 def _curve(made: Unlearned) -> dict[str, Any]:

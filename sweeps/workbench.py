@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sweeps.cells import Cell, Group, Recipe, placeless
+from sweeps.cells import Cell, Group, Recipe, architecture
 from unlearn.artifacts import Store
 from unlearn.data import Dataset, load
 from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
@@ -42,8 +42,9 @@ class Workbench:
         if recipe.kind == "judge":
             judge = Judge(recipe.model, recipe.seed, dict(recipe.knobs)["reject"])
             return build_judge(judge, data.shape, data.classes, weights).to(self.device)
-        options = placeless(recipe.options) if recipe.kind != "original" else dict(recipe.options)
-        options.pop("weights_sha256", None)
+        options = architecture(recipe.options)
+        if recipe.kind == "original":
+            options |= {key: value for key, value in recipe.options if key == "weights"}
         return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
 
     def _model(self, recipe: Recipe) -> Any:

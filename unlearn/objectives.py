@@ -45,9 +45,14 @@ def generator_loss(model: Generative, x: Tensor, y: Tensor, generator: torch.Gen
     return negative_elbo(model, x, model.one_hot(y), generator, **options)
 
 
-def classifier_loss(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -> Tensor:
-    """Cross-entropy per image (n,) in nats; draws nothing from `generator`."""
-    return F.cross_entropy(model(x), y, reduction="none")
+def classifier_loss(
+    model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator, label_smoothing: float = 0.0
+) -> Tensor:
+    """Cross-entropy per image (n,) in nats, in float32 whatever the logits are; draws nothing from `generator`.
+
+    `label_smoothing`: the share of the target spread evenly over the classes (arXiv:1512.00567).
+    """
+    return F.cross_entropy(model(x).float(), y, reduction="none", label_smoothing=label_smoothing)
 
 
 OBJECTIVES: dict[str, Objective] = {"generator": generator_loss, "classifier": classifier_loss}

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn.augment import AUGMENTS
 from unlearn.critic import LabelCritic
@@ -18,6 +19,7 @@ from unlearn.objectives import OBJECTIVES, Objective
 from unlearn.streams import globally, layer_noise
 
 Curve = dict[str, list[float]]  # "step" and one list a loss term
+Watch = Callable[[int, nn.Module], Any]
 LOG_POINTS = 100
 
 
@@ -42,19 +44,31 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training(Schedule):
-    """How an original, oracle or expert is made: a schedule, an augmentation, and for generators what makes the
-    decoder heed its label (see `negative_elbo`; `label_critic` is the critic's weight, 0 for none)."""
+    """How an original, oracle or expert is made: a schedule, an augmentation, and what its task's objective takes.
+
+    Generators: what makes the decoder heed its label (see `negative_elbo`; `label_critic` is the critic's weight, 0 for
+    none). Classifiers: `label_smoothing`. `ema`: decay of an exponential moving average of all weights and statistics,
+    which is what training then returns; 0 for none. `precision`: `fp32`, or `bf16` autocast with float32 weights.
+    `channels_last`: that memory format, for networks of convolutions.
+    """
 
     augment: str = "none"
     kl_weight: float = 1.0
     z_dropout: float = 0.0
     label_critic: float = 0.0
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    precision: str = "fp32"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         known("augmentation", self.augment, AUGMENTS)
         require(self.kl_weight >= 0, f"kl_weight must be at least 0, not {self.kl_weight}")
         require(0 <= self.z_dropout < 1, f"z_dropout must lie in [0, 1), not {self.z_dropout}")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing must lie in [0, 1), not {self.label_smoothing}")
+        require(0 <= self.ema < 1, f"ema must lie in [0, 1), not {self.ema}")
+        known("precision", self.precision, PRECISIONS)
         require(self.label_critic >= 0, f"label_critic must be at least 0, not {self.label_critic}")
 
 
@@ -67,6 +81,7 @@ def _constant(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.l
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
+PRECISIONS = {"fp32": "as it is", "bf16": "autocast"}
 SCHEDULES = {"one-cycle": _one_cycle, "constant": _constant}
 
 
@@ -75,16 +90,21 @@ def descend(
     terms: Callable[[], dict[str, Tensor]],
     plan: Schedule,
     add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+    watch: Watch | None = None,
 ) -> Curve:
     """Move `model` in place down the sum of `terms()`; return the curve of every term at up to 100 steps.
 
     `terms` draws a batch and returns named scalars. `add_gradients` runs after the backward pass, adds to `.grad`
-    directly and returns the terms it stands for. Raises `NotFinite` and never returns a broken model.
+    directly and returns the terms it stands for. `watch` is called with (step, model) before the first step and after
+    each; it may look and must not touch, nor draw from the run's generator. Raises `NotFinite` and never returns a
+    broken model.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr, fused=True)
     scheduler = SCHEDULES[plan.schedule](optimizer, plan)
     every = max(1, plan.steps // LOG_POINTS)
     logged: list[tuple[int, dict[str, Tensor]]] = []
+    if watch is not None:
+        watch(0, model)
     for step in range(plan.steps):
         optimizer.zero_grad(set_to_none=True)
         losses = terms()
@@ -93,6 +113,8 @@ def descend(
             losses = {**losses, **add_gradients()}
         optimizer.step()
         scheduler.step()
+        if watch is not None:
+            watch(step + 1, model)
         if step % every == 0 or step == plan.steps - 1:
             logged.append((step + 1, {name: loss.detach() for name, loss in losses.items()}))
     return _finite_curve(logged, model)
@@ -118,17 +140,23 @@ def fit(model: Any, images: Images, plan: Training, generator: torch.Generator) 
     Batches, augmentation, dropout and latent noise all come from `generator`; device and dtype from the model.
     """
     pupil = copy.deepcopy(model).train()
+    layout = torch.channels_last if plan.channels_last else torch.preserve_format
+    pupil.to(memory_format=layout)
     batches = images.to(next(pupil.parameters()).device).batches(plan.batch, generator)
     critic = make_critic(pupil, plan, generator)
     objective = training_objective(pupil, plan, critic)
 
     def terms() -> dict[str, Tensor]:
         x, y = next(batches)
-        return {"loss": objective(pupil, AUGMENTS[plan.augment](x, generator), y, generator).mean()}
+        x = AUGMENTS[plan.augment](x, generator).to(memory_format=layout)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+            return {"loss": objective(pupil, x, y, generator).mean()}
 
+    average = AveragedModel(pupil, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True) if plan.ema else None
+    watch = None if average is None else lambda step, _: average.update_parameters(pupil)
     with layer_noise(pupil, generator):
-        curve = descend(pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan)
-    return snapshot(pupil), curve
+        curve = descend(pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan, watch=watch)
+    return snapshot(pupil if average is None else average.module), curve
 
 
 def make_critic(model: Any, plan: Training, generator: torch.Generator) -> LabelCritic | None:
@@ -143,9 +171,12 @@ def training_objective(model: Any, plan: Training, critic: LabelCritic | None = 
     """The task's objective with the plan's options in it."""
     if model.task == "generator":
         return partial(OBJECTIVES["generator"], kl_weight=plan.kl_weight, z_dropout=plan.z_dropout, critic=critic)
-    return OBJECTIVES[model.task]
+    return partial(OBJECTIVES[model.task], label_smoothing=plan.label_smoothing)
 
 
 def snapshot(model: nn.Module) -> Weights:
-    """A detached copy of the model's weights."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    """A detached, contiguous copy of the model's weights."""
+    return {
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }

@@ -1,6 +1,6 @@
 """Ratios measured side by side: in one process, interleaved, median of five; a table, and bench.json.
 
-    python -m tests.benchmarks [NAME ...] [--scale 1.0] [--threads 1] [--data DIR] [--out bench.json]
+    python -m tests.benchmarks [NAME ...] [--scale 1.0] [--threads N] [--data DIR] [--out bench.json]
 
 `--scale` shortens everything for a try; only scale 1 is a result. Full MNIST is wanted, in torchvision's layout.
 """
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--data", type=Path, default=Path(data_root()))
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     given = parser.parse_args()

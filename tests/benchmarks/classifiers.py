@@ -58,7 +58,7 @@ def correct(model: nn.Module, images: Tensor) -> Tensor:
 
 def candidate_vs_evaluation(bench: Bench) -> Result:
     """A candidate written and evaluated on validation images / the evaluation alone."""
-    images = load("cifar10", bench.root).val.pixels()[: bench.count(2000)]
+    images = load("cifar10", bench.root).val.pixels()[: bench.count(500)]
     original = resnet()
     surgeon = Surgeon(original, TaskVector(original, nearby(original)))
     whole, alone = interleaved(

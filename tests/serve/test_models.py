@@ -127,6 +127,16 @@ def test_damaged_weights_are_refused_by_name_and_never_by_place(gallery: Gallery
     assert "\n" not in str(caught.value)
 
 
+def test_code_of_ones_own_runs_only_where_it_is_allowed(gallery: Gallery) -> None:
+    """A card names a callable: a gallery from elsewhere must not choose which."""
+    edit_card(gallery, model="tests.nowhere:builder")
+    with pytest.raises(Unservable, match=r"allow it with `amnesia serve --builder tests\.nowhere:builder`"):
+        Catalog(gallery).entry("digits")
+    edit_card(gallery, model="unlearn.models.cvae:CVAE", options={"z_dim": 8})
+    pick = Catalog(gallery, ("unlearn.models.cvae:CVAE",)).entry("digits").pick("amnesiac")
+    assert Shelf(gallery).generate(pick, 0, 1, 0).shape == (1, 1, 28, 28)
+
+
 def test_the_catalog_sees_a_rollback_at_once(gallery: Gallery) -> None:
     catalog = Catalog(gallery)
     newest = catalog.entry("digits").version

@@ -60,7 +60,7 @@ class RobustAmnesia(Method):
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
         pupil = RESETS[self.reset](model, generator).train()
         plan = Schedule(self.steps, self.batch, self.lr, self.schedule)
-        curve = descend(pupil, self._terms(model, pupil, splits, generator), plan)
+        curve = descend(pupil, self._terms(model, pupil, splits, generator), plan, watch=needs.get("watch"))
         return Unlearned(snapshot(pupil), curve)
 
     def _terms(

@@ -88,7 +88,7 @@ class SelectiveAmnesia(Method):
         terms = self._terms(model, pupil, splits, generator)
         plan = Schedule(self.steps, self.batch, self.lr, self.schedule)
         penalty = ewc(pupil, snapshot(model), needs["fisher"], self.strength)
-        curve = descend(pupil, terms, plan, penalty)
+        curve = descend(pupil, terms, plan, penalty, needs.get("watch"))
         return Unlearned(snapshot(pupil), curve)
 
     def _terms(

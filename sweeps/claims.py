@@ -1,0 +1,81 @@
+"""The report's claims: every method beside original and oracle, with intervals, and the methods against each other."""
+
+import html
+from typing import Any
+
+import pandas as pd
+
+from sweeps.attacks import stem
+from sweeps.statistics import paired, summary
+from unlearn.probes import PROBES
+
+SCORES = {
+    "generator": ["forget_probability", "forget_accuracy", "forget_entropy", "retain_accuracy", "retain_frechet"],
+    "classifier": ["test_forget_accuracy", "test_retain_accuracy", "forget_entropy", "js_to_oracle", "mia_auc"],
+}
+PAIRED = {
+    "generator": ["forget_probability", "retain_accuracy"],
+    "classifier": ["test_forget_accuracy", "test_retain_accuracy"],
+}
+EXPLAINED = (
+    "Of every method x model x forget set x seed the cell that val chooses; mean [95 % interval] over forget sets and "
+    "seeds. Colour: distance to the oracle, as a share of the original's."
+)
+
+
+def claims(rows: pd.DataFrame) -> str:
+    """Per data set and task: every method's mean with its 95 % interval beside original and oracle; then the methods
+    compared in pairs. "" where there is but one triple to speak of."""
+    parts = []
+    for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
+        dataset, task = map(str, of)
+        columns = [name for name in SCORES[task] + rates(group) if group[name].notna().any()]
+        table = summary(group, columns)
+        if table["n"].max() < 2:
+            continue
+        title = f"Methods on {html.escape(dataset)} ({task}s)"
+        parts.append(f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>")
+        for column in PAIRED[task]:
+            found = paired(group, column)
+            if len(found):
+                parts.append(f"<p>Paired differences in <code>{column}</code>, Holm's correction:</p>{table_of(found)}")
+    return "".join(parts)
+
+
+def rates(rows: pd.DataFrame) -> list[str]:
+    """The success rates of the probes that were asked for anywhere in `rows`."""
+    asked = {name for names in rows["eval_attacks"] for name in names}
+    return [f"{stem(name)}_rate" for name in PROBES if name in asked]
+
+
+def tinted(table: pd.DataFrame, columns: list[str]) -> str:
+    """A line a model x method of `summary`'s table; tinted by |method - oracle| / |original - oracle|."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("model", "method", "n", *columns))
+    lines = [f"<tr>{head}</tr>"]
+    for _, of_model in table.groupby("model"):
+        ends = {line["method"]: line for line in of_model.to_dict("records")}
+        for name, line in ends.items():
+            cells = "".join(f"<td{_tint(name, ends, c)}>{interval(line, c)}</td>" for c in columns)
+            lines.append(f"<tr><td>{line['model']}</td><td>{name}</td><td>{line['n']}</td>{cells}</tr>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def interval(line: dict[Any, Any], column: str) -> str:
+    """`mean [low, high]`, without bounds where there is but one value, "" where there is none."""
+    mean, low, high = (line[column + end] for end in ("", "_low", "_high"))
+    if pd.isna(mean):
+        return ""
+    return f"{mean:.3f}" if pd.isna(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _tint(name: str, ends: dict[str, dict[Any, Any]], column: str) -> str:
+    oracle, original = ends["oracle"][column], ends["original"][column]
+    if name in ("original", "oracle") or not abs(original - oracle) > 0:
+        return ""
+    gap = min(1.0, abs(ends[name][column] - oracle) / abs(original - oracle))
+    return f' style="background:rgba(194,65,12,{gap / 2:.2f})"'
+
+
+def table_of(rows: pd.DataFrame) -> str:
+    """Rows as they are."""
+    return rows.to_html(index=False, float_format=lambda value: f"{value:.4g}")

@@ -1,0 +1,104 @@
+"""What a spec can ask for beyond a grid: attacks, several experts, classes in turn, a model of one's own."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import save_file
+
+from cluster.main import entry
+from unlearn.data import load
+from unlearn.models import build
+from unlearn.streams import seeded, stream
+from unlearn.train import Training, fit
+
+TRAIN = "train: {steps: 100, fisher_samples: 300, judge_steps: 60, expert_steps: 10, experts: 2}"
+SPEC = f"""
+name: attacked
+models: [cvae-mlp]
+method: [selective-amnesia, robust-amnesia]
+forget: [[1]]
+unlearn: {{steps: 30}}
+{TRAIN}
+eval: {{samples: 30, judges: 1, attacks: [random-z, label-only, relearn-10], effort: 0.02}}
+---
+name: in-turn
+models: [cvae-mlp]
+method: sequential-amnesia
+forget: [[1], [1, 2]]
+grid: {{recompute: [true, false]}}
+unlearn: {{steps: 20, fisher_of: 300}}
+{TRAIN}
+eval: {{samples: 30, judges: 1}}
+---
+name: several-experts
+models: [cnn]
+method: sign-consensus
+forget: [[1]]
+{TRAIN}
+eval: {{attacks: [linear-probe]}}
+---
+name: ones-own
+models: ["elsewhere:digits"]
+method: [task-arithmetic, scrub]
+forget: [[3]]
+weights: elsewhere.safetensors
+options: {{width: 24}}
+{TRAIN}
+"""
+MODEL = """
+from torch import nn
+
+
+def digits(width, classes):
+    body = [nn.Flatten(), nn.Linear(784, width), nn.ReLU(), nn.Linear(width, classes)]
+    return nn.Sequential(*body)
+"""
+
+
+def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    (tmp_path / "elsewhere.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    original = trained_elsewhere(tmp_path / "elsewhere.safetensors")
+    root = Path(__file__).parents[2]
+    run = amnesia("run", "spec.yaml", cwd=tmp_path, PYTHONPATH=f"{root}{os.pathsep}{tmp_path}")
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
+    rows = pd.read_parquet(tmp_path / "results" / "v1")
+    assert dict(rows["sweep"].value_counts()) == {"in-turn": 4, "attacked": 2, "ones-own": 2, "several-experts": 1}
+
+    attacked = rows[rows["sweep"] == "attacked"]
+    for probe in ("random_z", "label_only", "relearn_10"):
+        own = attacked[[f"probe_{probe}_rate", f"probe_{probe}_rate_low", f"probe_{probe}_rate_high"]]
+        assert own.apply(lambda rate: 0 <= rate.iloc[1] <= rate.iloc[0] <= rate.iloc[2] <= 1, axis=1).all()
+        assert attacked[f"oracle_probe_{probe}_rate"].nunique() == 1  # one oracle for both methods
+    assert attacked["probe_latent_label_rate"].isna().all()  # not asked for
+
+    experts = rows[rows["sweep"] == "several-experts"].iloc[0]
+    assert 0 <= experts["probe_forget_accuracy"] <= 1
+
+    own = rows[rows["sweep"] == "ones-own"]
+    assert own["original_test_retain_accuracy"].tolist() == [original] * 2
+
+    out = tmp_path / "report.html"
+    assert entry(["report", str(tmp_path / "results"), "-o", str(out)]) == 0
+    page = out.read_text()
+    for words in ("brought a forgotten class back", "data:image/gif", "Label 7 to 1 (forgotten)", "t-SNE"):
+        assert words in page, words
+
+
+def trained_elsewhere(path: Path) -> float:
+    """A network that amnesia does not know, its weights in its own naming; returns its accuracy on kept test digits."""
+    data = load("mnist5k", Path("unused"))
+    with seeded(0, "elsewhere"):
+        model = build("elsewhere:digits", data.shape, data.classes, options={"width": 24})
+    model.load_state_dict(fit(model, data.train, Training(150, 64, 3e-3), stream(0, "elsewhere"))[0])
+    layers = {"net.1": "1", "head": "3"}  # where amnesia holds them -> where their own network has them
+    save_file(
+        {layers[name.rpartition(".")[0]] + name[name.rindex(".") :]: t for name, t in model.state_dict().items()}, path
+    )
+    kept = data.split([3]).test.retain
+    with torch.no_grad():
+        return (model(kept.pixels()).argmax(1) == kept.y).double().mean().item()

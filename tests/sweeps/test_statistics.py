@@ -1,0 +1,78 @@
+"""Intervals, paired tests and Holm's correction, against numbers worked out elsewhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sweeps.statistics import chosen_cells, holm, mean_interval, paired, regret, summary
+
+
+def cell(method: str, seed: int, retain: float, forget: float = 0.0, **more: object) -> dict[str, object]:
+    return {
+        "cell_id": f"{method}-{seed}-{retain}",
+        "status": "ok",
+        "task": "classifier",
+        "model": "cnn",
+        "method": method,
+        "forget": np.array([1]),
+        "seed": seed,
+        "val_forget_probability": np.nan,
+        "val_forget_accuracy": forget,
+        "val_retain_accuracy": retain,
+        "test_forget_accuracy": forget,
+        "test_retain_accuracy": retain,
+        "original_test_retain_accuracy": 0.98,
+        "oracle_test_retain_accuracy": 0.97,
+        **more,
+    }
+
+
+def table() -> pd.DataFrame:
+    cells = [cell("a", seed, 0.90 + 0.01 * seed) for seed in range(4)]
+    cells += [cell("a", seed, 0.5) for seed in range(4)]  # worse on val: never chosen
+    cells += [cell("b", seed, 0.80 + 0.02 * seed) for seed in range(4)]
+    cells += [cell("b", 0, 0.99) | {"status": "failed"}]
+    return pd.DataFrame(cells)
+
+
+def test_one_cell_a_method_and_triple_is_chosen_on_val() -> None:
+    chosen = chosen_cells(table())
+    assert len(chosen) == 8
+    assert sorted(chosen[chosen["method"] == "a"]["test_retain_accuracy"]) == pytest.approx([0.9, 0.91, 0.92, 0.93])
+
+
+def test_student_interval() -> None:
+    mean, low, high = mean_interval(pd.Series([1.0, 2.0, 3.0, np.nan]))
+    assert (mean, low, high) == pytest.approx((2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-5)  # 4.302653 / sqrt(3)
+    assert np.isnan(mean_interval(pd.Series([1.0]))[1])
+    assert np.isnan(mean_interval(pd.Series([], dtype=float))[0])
+
+
+def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
+    lines = summary(table(), ["test_retain_accuracy"]).set_index("method")
+    assert list(lines.index) == ["original", "a", "b", "oracle"]
+    assert lines.loc["a", "test_retain_accuracy"] == pytest.approx(0.915)
+    assert lines.loc["oracle", "test_retain_accuracy_low"] == pytest.approx(0.97)
+    assert set(lines["n"]) == {4}
+
+
+def test_paired_comparison_is_scipys_on_the_shared_triples() -> None:
+    line = paired(table(), "test_retain_accuracy").iloc[0]
+    a, b = [0.9, 0.91, 0.92, 0.93], [0.8, 0.82, 0.84, 0.86]
+    assert line["difference"] == pytest.approx(np.mean(np.subtract(a, b)))
+    assert line["p"] == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert line["p_holm"] == line["p"]
+
+
+def test_holm_against_a_worked_example() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
+    assert len(holm(np.array([]))) == 0
+
+
+def test_regret_is_what_val_missed_on_test() -> None:
+    rows = pd.DataFrame([cell("a", 0, 0.9), cell("a", 0, 0.8, test_retain_accuracy=0.95)])
+    chosen = rows.iloc[0]
+    assert regret(rows, chosen) == pytest.approx(0.05)
+    assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
