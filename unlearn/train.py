@@ -25,7 +25,8 @@ LOG_POINTS = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """How weights move: Adam for `steps` steps of `batch` images, peak learning rate `lr`.
+    """How weights move: AdamW (arXiv:1711.05101; Adam at `weight_decay` 0) for `steps` steps of `batch` images, peak
+    learning rate `lr`.
 
     schedule: `one-cycle` (arXiv:1708.07120) or `constant`.
     """
@@ -34,8 +35,10 @@ class Schedule:
     batch: int = 64
     lr: float = 1e-3
     schedule: str = "one-cycle"
+    weight_decay: float = 0.0
 
     def __post_init__(self) -> None:
+        require(self.weight_decay >= 0, f"weight_decay must be at least 0, not {self.weight_decay}")
         require(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
         require(self.batch >= 1, f"batch must be at least 1, not {self.batch}")
         require(self.lr > 0, f"lr must be above 0, not {self.lr}")
@@ -99,7 +102,7 @@ def descend(
     each; it may look and must not touch, nor draw from the run's generator. Raises `NotFinite` and never returns a
     broken model.
     """
-    optimizer = torch.optim.Adam(model.parameters(), lr=plan.lr, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
     scheduler = SCHEDULES[plan.schedule](optimizer, plan)
     every = max(1, plan.steps // LOG_POINTS)
     logged: list[tuple[int, dict[str, Tensor]]] = []
