@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check serve bench clean
+.PHONY: demo test check serve bench reproduce reproduce-generators reproduce-classifiers clean
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, real browser where there is one
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/e2e
+	$(BIN)/python -m pytest tests/e2e
 
 check: $(READY)           ## linters and types
 	$(BIN)/ruff check .
@@ -23,8 +24,21 @@ serve: $(READY)           ## what `make demo` promoted, on http://127.0.0.1:8000
 bench: $(READY)           ## ratios measured side by side; writes bench.json
 	$(BIN)/python -m tests.benchmarks
 
+# The long measurements behind README's tables: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
+# else one of their own). SET='--set seeds=[0]' makes less of them; --set resources.gpu=0.2 shares out a GPU.
+reproduce: reproduce-generators reproduce-classifiers
+
+reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds: Selective Amnesia and our defence under attack
+	$(BIN)/amnesia run sa-robust --results reproduce/generators --store reproduce/store $(SET)
+	$(BIN)/amnesia report reproduce/generators -o reproduce/generators.html
+
+reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, three seeds
+	$(BIN)/amnesia run ta-digits --results reproduce/classifiers --store reproduce/store $(SET)
+	$(BIN)/amnesia run baselines-digits --results reproduce/classifiers --store reproduce/store $(SET)
+	$(BIN)/amnesia report reproduce/classifiers -o reproduce/classifiers.html
+
 clean:
-	rm -rf $(VENV) demo results store gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache bench.json
+	rm -rf $(VENV) demo reproduce results store gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache bench.json
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

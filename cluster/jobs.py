@@ -3,9 +3,11 @@
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import requests
 from ray.exceptions import AuthenticationError
@@ -43,7 +45,19 @@ def submit(address: str | None, documents: str, arguments: list[str]) -> str:
         (Path(folder) / "spec.yaml").write_text(documents, encoding="utf-8")
         command = shlex.join(["python", "-m", "cluster", "run", "spec.yaml", *arguments])
         environment = {"py_modules": code(), "working_dir": folder, "excludes": ["__pycache__"]}
-        return jobs.submit_job(entrypoint=command, runtime_env=environment)
+        return _submitted(jobs, command, environment)
+
+
+def _submitted(jobs: JobSubmissionClient, command: str, environment: dict[str, Any]) -> str:
+    """A head that has just started has no agent yet to take a job: try again for half a minute."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return jobs.submit_job(entrypoint=command, runtime_env=environment)
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(1)
 
 
 def status(address: str | None, job: str) -> str:

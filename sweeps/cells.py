@@ -6,7 +6,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from sweeps.spec import Evaluation, Knobs, Sweep, Train
+from sweeps.spec import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import digest
 from unlearn.judges import panel
 from unlearn.methods import METHODS
@@ -42,13 +42,13 @@ class Recipe:
 
 
 def placeless(options: Knobs) -> dict[str, Any]:
-    """A builder's options without the place of a weights file, which its SHA-256 stands for."""
-    return {key: value for key, value in options if key != "weights"}
+    """A builder's options without the places of its files, for which their SHA-256 stand."""
+    return {key: value for key, value in options if not (key in FILES and isinstance(value, str))}
 
 
 def architecture(options: Knobs) -> dict[str, Any]:
-    """A builder's options without its weights file: what it takes to build the network for other weights."""
-    return {key: value for key, value in options if key not in ("weights", "weights_sha256")}
+    """A builder's options without what it starts from: all that it takes to build the network for other weights."""
+    return {key: value for key, value in options if key.removesuffix("_sha256") not in FILES}
 
 
 @dataclass(frozen=True)

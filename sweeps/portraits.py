@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from sweeps import figures
@@ -107,7 +108,8 @@ def embed(points: Tensor, name: str, seed: int) -> Tensor:
         made = TSNE(init="pca", random_state=seed, perplexity=min(30, (len(points) - 1) / 3))
     else:
         made = importlib.import_module("umap").UMAP(random_state=seed)
-    return torch.from_numpy(np.asarray(made.fit_transform(points.cpu().numpy())))
+    with threadpool_limits(1):  # a few hundred points: a second thread costs more than it brings
+        return torch.from_numpy(np.asarray(made.fit_transform(points.cpu().numpy())))
 
 
 def stored(row: pd.Series) -> dict[str, Tensor]:

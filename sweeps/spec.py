@@ -246,6 +246,7 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
             raise BadInput(f"--set {change!r}: the value is not YAML") from error
 
 
+FILES = ("weights", "pretrained")  # options that may name a file
 KEYS = (
     "name",
     "dataset",
@@ -312,12 +313,18 @@ def _whole(where: str, value: Any) -> int:
 
 
 def _options(document: Mapping[str, Any]) -> Knobs:
-    """Options of the model's builder; a weights file of one's own is known by its content, wherever it lies."""
+    """Options of the model's builder; a weights file of one's own is known by its content, wherever it lies.
+
+    `weights` is the original itself; `options: {pretrained: PATH}` is where every training starts.
+    """
     options = dict(_section(document, "options"))
-    if "weights" in document:
-        path = Path(str(document["weights"])).absolute()
-        require(path.is_file(), f"weights file {path} does not exist")
-        options |= {"weights": str(path), "weights_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    require("weights" not in options, "options.weights is no option; give `weights: PATH` at the top of the spec")
+    options |= {"weights": str(document["weights"])} if "weights" in document else {}
+    for key in FILES:
+        if isinstance(options.get(key), str):
+            path = Path(options[key]).absolute()
+            require(path.is_file(), f"{key}: file {path} does not exist")
+            options |= {key: str(path), f"{key}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     return tuple(sorted((str(key), value) for key, value in options.items()))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sweeps.cells import Cell, Group, Recipe, architecture
+from sweeps.spec import FILES
 from unlearn.artifacts import Store
 from unlearn.data import Dataset, load
 from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
@@ -43,8 +44,8 @@ class Workbench:
             judge = Judge(recipe.model, recipe.seed, dict(recipe.knobs)["reject"])
             return build_judge(judge, data.shape, data.classes, weights).to(self.device)
         options = architecture(recipe.options)
-        if recipe.kind == "original":
-            options |= {key: value for key, value in recipe.options if key == "weights"}
+        starts = {"original": FILES, "oracle": ("pretrained",)}.get(recipe.kind, ())
+        options |= {key: value for key, value in recipe.options if key in starts}
         return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
 
     def _model(self, recipe: Recipe) -> Any:

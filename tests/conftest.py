@@ -8,6 +8,12 @@ import torch
 from unlearn.data import Dataset, load
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What shares costly fixtures, a folder, runs in one process (`-n 2 --dist loadgroup`)."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     torch.set_num_threads(1)

@@ -111,6 +111,12 @@ def draw(model: Generative, labels: range | list[int], n: int, seed: int, purpos
 
 
 FEATURES = 500  # images a part whose features are kept
+TRAINED = 5000  # images of each training part that are read
+
+
+def evenly(n: int, most: int) -> Tensor:
+    """Up to `most` places out of n, evenly spaced, (min(n, most),)."""
+    return torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).round().long()
 
 
 @dataclass(frozen=True)
@@ -146,9 +152,11 @@ class ClassifierSetting:
 
     @torch.no_grad()
     def observe(self, model: nn.Module, batch: int = 1000) -> ClassifierEvidence:
-        """Ask for logits of every image of every split."""
+        """Ask for logits of every image of val and test, and of up to 5,000 evenly spaced ones of each training part:
+        more would cost more than all the rest and say no more."""
         logits, labels, features = {}, {}, {}
-        for split, part, images in self.splits.parts():
+        for split, part, whole in self.splits.parts():
+            images = whole.take(evenly(len(whole), TRAINED)) if split == "train" else whole
             logits[split, part], seen = _answers(model, images, batch, FEATURES if split == "test" else 0)
             labels[split, part] = images.y
             if len(seen) > 0:
@@ -168,7 +176,7 @@ def _answers(model: Any, images: Images, batch: int, keep: int) -> tuple[Tensor,
     """Logits of all images, and the features of `keep` of them, evenly spaced, where the model tells them."""
     kept = torch.zeros(len(images), dtype=torch.bool, device=images.x.device)
     if isinstance(model, Classifying) and keep > 0:
-        kept[torch.linspace(0, len(images) - 1, min(keep, len(images))).round().long().to(kept.device)] = True
+        kept[evenly(len(images), keep).to(kept.device)] = True
     logits, features = [], []
     for x, wanted in zip(images.x.split(batch), kept.split(batch), strict=True):
         if wanted.any():

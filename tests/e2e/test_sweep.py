@@ -151,21 +151,26 @@ def test_compact_folds_and_pandas_sees_the_same(swept: Path) -> None:
     assert len(list(table.rglob("*.parquet"))) == 2
 
 
-def test_a_failing_cell_is_a_row_and_can_be_tried_again(swept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_cell_is_a_row_and_can_be_tried_again(amnesia, swept: Path) -> None:  # type: ignore[no-untyped-def]
     """A learning rate that blows up: exit code 1, the cell named; the others unharmed; retried only when asked."""
     spec = swept / "failing.yaml"
     spec.write_text(
         "name: failing\nmodels: [cnn]\nmethod: gradient-ascent\nforget: [[1]]\n"
         "grid: {lr: [1.0e-5, 1.0e+30]}\nunlearn: {steps: 5}\ntrain: {steps: 120, expert_steps: 20}\n"
     )
-    places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
-    assert entry(["run", str(spec), *places]) == 1
-    assert "NotFinite" in capsys.readouterr().err
+
+    def run(*more: str) -> str:
+        process = amnesia("run", "failing.yaml", *more, cwd=swept)
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 1, output
+        return output
+
+    assert "NotFinite" in run()
     rows = pd.read_parquet(swept / "results" / "v1").query("sweep == 'failing'").set_index("lr")
     assert dict(rows["status"]) == {1e-5: "ok", 1e30: "failed"}
     stamp = rows["created_at"]
-    assert entry(["run", str(spec), *places]) == 1
-    assert entry(["run", str(spec), *places, "--retry-failed"]) == 1
+    run()
+    run("--retry-failed")
     again = pd.read_parquet(swept / "results" / "v1").query("sweep == 'failing'").set_index("lr")["created_at"]
     assert len(again) == 2
     assert again[1e-5] == stamp[1e-5]

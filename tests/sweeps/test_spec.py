@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.cells import grid_cells, groups
+from sweeps.cells import architecture, grid_cells, groups
 from sweeps.spec import parse, read_spec, shipped
 from unlearn.errors import BadInput
 
@@ -83,6 +83,21 @@ def test_a_bad_spec_is_one_clear_line(document: dict[str, Any], says: str) -> No
         parse(document)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    """Two places, one content: the same recipes. What it takes to build the network names no file."""
+    keys = []
+    for place in ("a", "b"):
+        (tmp_path / place).write_bytes(b"weights")
+        document = {"name": "s", "models": ["vit_tiny_patch16_224"], "method": "cf-k", "forget": [1]}
+        options = {"pretrained": str(tmp_path / place), "img_size": 32}
+        group = next(groups(parse({**document, "options": options, "weights": str(tmp_path / place)})))
+        assert architecture(group.options) == {"img_size": 32}
+        keys.append((group.original.key, group.oracle.key))
+    assert keys[0] == keys[1]
+    with pytest.raises(BadInput, match=r"pretrained: file .*nowhere does not exist"):
+        parse({**document, "options": {"pretrained": str(tmp_path / "nowhere")}})
 
 
 def test_changes_reach_every_key(tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from unlearn.models.weights_file import read_weights
 class Timm(Classifying):
     """timm's `name` with a fresh linear head; images are resized to its size and normalised its way first.
 
-    pretrained: timm's own weights, downloaded. weights: a local file instead (timm's layout, any head; or this
-    class's own). img_size, patch_size: for the networks that take them, 0 for their own; 3 x 3 convolutions take any
-    size, and get images as they are. Raises `BadInput` for an unknown name or weights that cannot be had.
+    pretrained: timm's own weights, downloaded; or a local file (timm's layout, any head; or this class's own), which
+    may also be given as `weights`. img_size, patch_size: for the networks that take them, 0 for their own; 3 x 3
+    convolutions take any size, and get images as they are. Raises `BadInput` for an unknown name or weights that
+    cannot be had.
     """
 
     def __init__(
@@ -24,12 +25,14 @@ class Timm(Classifying):
         shape: tuple[int, int, int],
         classes: int,
         name: str,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         img_size: int = 0,
         patch_size: int = 0,
         weights: str = "",
     ) -> None:
         super().__init__()
+        if isinstance(pretrained, str):
+            weights, pretrained = pretrained, False
         own = read_weights(weights) if weights else {}
         ours = bool(own) and all(key.startswith(("net.", "head.")) for key in own)
         given = {"img_size": img_size, "patch_size": patch_size}
