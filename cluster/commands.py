@@ -14,11 +14,12 @@ from cluster.session import check_reachable, ray_session
 from sweeps import compact as compacting
 from sweeps import promote as promoting
 from sweeps import show as showing
+from sweeps.parse import read_documents, read_spec, shipped
 from sweeps.plan import Plan, describe, estimate, make_plan
 from sweeps.rows import Results
 from sweeps.run import Ran, site_for
 from sweeps.run import run as run_plan
-from sweeps.spec import Sweep, read_documents, read_spec, shipped
+from sweeps.spec import Sweep
 from unlearn.artifacts import Gallery, Store
 from unlearn.data import load
 from unlearn.errors import require

@@ -15,12 +15,12 @@ from cluster.commands import data_root, run_sweeps
 from cluster.session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
+from sweeps.parse import read_spec
 from sweeps.portraits import grids
 from sweeps.promote import Promotion, promote
 from sweeps.report import write_report
 from sweeps.rows import Results
 from sweeps.run import Ran
-from sweeps.spec import read_spec
 from unlearn.artifacts import Gallery
 
 PROMOTED = {"digits": "demo-generator", "digits-classifier": "demo-classifier"}

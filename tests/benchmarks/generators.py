@@ -185,7 +185,7 @@ def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
 
 
 @torch.no_grad()
-def test_loss(model: Generative, bench: Bench) -> float:
+def loss_on_test(model: Generative, bench: Bench) -> float:
     """Mean negative ELBO of the test images, nats."""
     test, generator = bench.dataset.test, stream(0, "elbo")
     batches = zip(test.pixels().split(1000), test.y.split(1000), strict=True)
@@ -203,7 +203,7 @@ def train_vs_official(bench: Bench) -> Result:
 
     ours = Training(bench.count(4000), 128, 3e-3)
     slow, fast = interleaved(lambda: run(Training(part, 256, 1e-4, "constant")), lambda: run(ours))
-    loss, official = test_loss(run(ours), bench), test_loss(run(Training(steps, 256, 1e-4, "constant")), bench)
+    loss, official = loss_on_test(run(ours), bench), loss_on_test(run(Training(steps, 256, 1e-4, "constant")), bench)
     return {
         "ratio": slow * steps / part / fast,
         "official_s": slow * steps / part,

@@ -1,14 +1,12 @@
 """Real digits, a network trained on them, its oracle and its experts: made once for the whole folder."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import torch
 
 from tests.classifiers.world import World, mask, network, world, wreck
-from unlearn.data import Dataset, Images, load
+from unlearn.data import Dataset, Images
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.metrics import score
 from unlearn.streams import stream
@@ -16,19 +14,6 @@ from unlearn.train import Training, fit
 
 PLANTED = ("original", "oracle", "masked", "wrecked")
 PLAN = Training(steps=300, batch=64, lr=3e-3)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def digits() -> Dataset:
-    return load("mnist5k", Path("."))
 
 
 @pytest.fixture(scope="session")

@@ -104,9 +104,9 @@ def test_other_commands_refuse_alike(
 def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from sweeps.parse import read_spec
     from sweeps.plan import make_plan
     from sweeps.rows import Results
-    from sweeps.spec import read_spec
     from unlearn.artifacts import Store
 
     store = Store(str(tmp_path / "store"))

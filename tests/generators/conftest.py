@@ -1,11 +1,8 @@
 """Real digits, one small original and its oracle, two judges of different architecture: trained once a session."""
 
-from pathlib import Path
-
 import pytest
-import torch
 
-from unlearn.data import Dataset, Images, Splits, load
+from unlearn.data import Dataset, Images, Splits
 from unlearn.fisher import generator_fisher
 from unlearn.judges import Judge, build_judge, train_judge
 from unlearn.models import Weights, build
@@ -16,19 +13,6 @@ from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
 
 FORGET = (0,)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def digits() -> Dataset:
-    return load("mnist5k", Path("unused"))
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ import pytest
 
 from sweeps.cells import Cell, grid_cells, groups
 from sweeps.compact import compact, recover
+from sweeps.parse import parse
 from sweeps.recall import cell_from
 from sweeps.rows import ROWS, Results, row_of
-from sweeps.spec import parse
 from unlearn.errors import BadInput
 
 

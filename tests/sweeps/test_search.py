@@ -9,10 +9,11 @@ from ray.tune.search import Searcher
 
 from sweeps.cells import Cell
 from sweeps.choose import choose, pareto
+from sweeps.parse import parse
 from sweeps.plan import describe, estimate, make_plan
 from sweeps.rows import Results, row_of
 from sweeps.search import PackSearcher, Study
-from sweeps.spec import Sweep, parse
+from sweeps.spec import Sweep
 from sweeps.trial import Site
 from unlearn.artifacts import Store
 from unlearn.errors import BadInput

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sweeps.cells import architecture, grid_cells, groups
-from sweeps.spec import parse, read_spec, shipped
+from sweeps.parse import parse, read_spec, shipped
 from unlearn.errors import BadInput
 
 GOOD: dict[str, Any] = {
