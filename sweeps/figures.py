@@ -10,6 +10,7 @@ from torch import Tensor
 from sweeps.choose import objectives, pareto
 
 INK, ACCENT, PALE = "#222222", "#c2410c", "#9aa5b1"
+KINDS = (("original_", "original", PALE), ("", "unlearned", ACCENT), ("oracle_", "oracle", INK))  # column prefix, ...
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -102,8 +103,7 @@ def by_class(row: pd.Series) -> Figure:
     column = "class_accuracy" if row["task"] == "generator" else "test_class_accuracy"
     figure = Figure(figsize=(6.4, 2.8), layout="constrained")
     axis = figure.subplots()
-    kinds = (("original_", "original", PALE), ("", "unlearned", ACCENT), ("oracle_", "oracle", INK))
-    for shift, (prefix, name, colour) in enumerate(kinds):
+    for shift, (prefix, name, colour) in enumerate(KINDS):
         places = [label + 0.27 * (shift - 1) for label in range(len(row[column]))]
         axis.bar(places, row[prefix + column], width=0.25, color=colour, label=name)
     axis.set(xlabel="class (forgotten: " + ", ".join(map(str, row["forget"])) + ")", ylabel="accuracy", ylim=(0, 1.02))
@@ -174,4 +174,21 @@ def heat(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
         axis.set(xlabel=x, ylabel=y, title=f"{name}, val")
         figure.colorbar(dots, ax=axis)
     axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def relearning(row: pd.Series) -> Figure:
+    """Accuracy on the forgotten class while it is taught again: original, unlearned, oracle."""
+    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
+    axis = figure.subplots()
+    for prefix, name, colour in (
+        ("original_", "original", PALE),
+        ("", "unlearned", ACCENT),
+        ("oracle_", "oracle", INK),
+    ):
+        steps, accuracy = row[f"{prefix}relearn_steps"], row[f"{prefix}relearn_forget_accuracy"]
+        axis.plot(steps, accuracy, "-o", ms=3, color=colour, label=name)
+    axis.set(xlabel="mini-batches", ylabel="test-forget accuracy", ylim=(-0.02, 1.02))
+    axis.legend(frameon=False, fontsize=9)
+    axis.grid(alpha=0.25)
     return figure

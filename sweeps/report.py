@@ -15,7 +15,7 @@ from sweeps.claims import SCORES, claims, table_of
 from sweeps.film import gif
 from sweeps.portraits import grids, of_classifier, of_generator, stored
 from sweeps.rows import Results
-from sweeps.statistics import regret
+from sweeps.statistics import regret, saving
 from unlearn.files import write_whole
 
 STYLE = """
@@ -62,6 +62,11 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
     title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>Cell {row['cell_id']} ({_knobs(row)}): {chosen.why}.</p>"]
     parts.append(f"<p>Choosing on val instead of test cost {regret(rows, row):.4f} of the score on test.</p>")
+    alone, whole, retraining = saving(rows, row)
+    parts.append(
+        f"<p>Unlearning took {alone:.2f} s; with what it needs and every cell of its method that was tried "
+        f"{whole:.1f} s; retraining {retraining:.1f} s: {1 - whole / retraining:.0%} saved.</p>"
+    )
     parts.append(comparison(row))
     if row["task"] == "generator":
         parts.append(_judges(row))
@@ -81,6 +86,8 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
         portraits = of_generator if row["task"] == "generator" else of_classifier
         parts += [_picture(figure, caption) for figure, caption in portraits(row, data_root)]
     parts.append(_picture(figures.by_class(row), "Accuracy of every class, on test."))
+    if "relearning" in row["eval_attacks"]:
+        parts.append(_picture(figures.relearning(row), "Relearning the forgotten class, in mini-batches."))
     if row["curve_terms"] is not None:
         parts.append(_picture(figures.curves(row), "Loss terms while unlearning."))
     return "".join(parts)

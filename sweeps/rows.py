@@ -50,6 +50,8 @@ PROVENANCE = {
     "unlearn_s": pa.float64(),
     "evaluate_s": pa.float64(),
     "attack_s": pa.float64(),
+    "needs_s": pa.float64(),  # making the Fisher, the experts: what the method wants beside original and data
+    "oracle_s": pa.float64(),  # retraining without the forget set
     "device": pa.string(),
     "threads": pa.int64(),
     "store": pa.string(),

@@ -155,5 +155,8 @@ def provenance(bench: Workbench, site: Site, cell: Cell) -> dict[str, Any]:
         {"judge_names": seats, "artifact_judges": [recipes[f"judge-{seat}"].key for seat in seats]} if seats else {}
     )
     versions = {"version_amnesia": _own_version(), "version_torch": torch.__version__, "version_ray": ray.__version__}
+    made = {role: bench.seconds(recipe) for role, recipe in recipes.items()}
+    wanted = [role for role in recipes if role in ("fisher", "expert") or role.startswith("expert-")]
+    keys |= {"oracle_s": made["oracle"], "needs_s": sum(made[role] for role in wanted)}
     where = {"device": bench.device, "threads": torch.get_num_threads(), "store": site.store}
     return {**keys, **judges, **versions, **where, "git_revision": site.git_revision, "created_at": datetime.now(UTC)}

@@ -28,6 +28,7 @@ class Workbench:
         self.setting = lru_cache(32)(self._setting)
         self.evidence = lru_cache(8)(self._evidence)
         self.vector = lru_cache(8)(self._vector)
+        self.seconds = lru_cache(64)(self._seconds)
         self.keep = lru_cache(128)(self._keep)
 
     def _dataset(self, name: str) -> Dataset:
@@ -47,6 +48,10 @@ class Workbench:
         starts = {"original": FILES, "oracle": ("pretrained",)}.get(recipe.kind, ())
         options |= {key: value for key, value in recipe.options if key in starts}
         return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
+
+    def _seconds(self, recipe: Recipe) -> float:
+        """What making the artifact took, wherever that was."""
+        return float(self.store.card(recipe.kind, recipe.key)["seconds"])
 
     def _model(self, recipe: Recipe) -> Any:
         return self.build(recipe, self.weights(recipe))

@@ -85,7 +85,14 @@ def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> 
     out = tmp_path / "report.html"
     assert entry(["report", str(tmp_path / "results"), "-o", str(out)]) == 0
     page = out.read_text()
-    for words in ("brought a forgotten class back", "data:image/gif", "Label 7 to 1 (forgotten)", "t-SNE"):
+    for words in (
+        "brought a forgotten class back",
+        "data:image/gif",
+        "Label 7 to 1 (forgotten)",
+        "t-SNE",
+        "Relearning the",
+        "saved.",
+    ):
         assert words in page, words
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeps.statistics import chosen_cells, holm, mean_interval, paired, regret, summary
+from sweeps.statistics import chosen_cells, holm, mean_interval, paired, regret, saving, summary
 
 
 def cell(method: str, seed: int, retain: float, forget: float = 0.0, **more: object) -> dict[str, object]:
@@ -76,3 +76,9 @@ def test_regret_is_what_val_missed_on_test() -> None:
     chosen = rows.iloc[0]
     assert regret(rows, chosen) == pytest.approx(0.05)
     assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
+
+
+def test_the_tuning_is_counted() -> None:
+    cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0}
+    rows = pd.DataFrame([cell("a", 0, 0.9, **cost), cell("a", 0, 0.8, **cost), cell("b", 0, 0.7, **cost)])
+    assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0, 100.0)
