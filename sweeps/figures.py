@@ -181,11 +181,7 @@ def relearning(row: pd.Series) -> Figure:
     """Accuracy on the forgotten class while it is taught again: original, unlearned, oracle."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axis = figure.subplots()
-    for prefix, name, colour in (
-        ("original_", "original", PALE),
-        ("", "unlearned", ACCENT),
-        ("oracle_", "oracle", INK),
-    ):
+    for prefix, name, colour in KINDS:
         steps, accuracy = row[f"{prefix}relearn_steps"], row[f"{prefix}relearn_forget_accuracy"]
         axis.plot(steps, accuracy, "-o", ms=3, color=colour, label=name)
     axis.set(xlabel="mini-batches", ylabel="test-forget accuracy", ylim=(-0.02, 1.02))
