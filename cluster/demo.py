@@ -49,8 +49,10 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
     with stages.stage("promote"):
         promoted = [promote(results, name, gallery, data_root(), sweep=sweep) for name, sweep in PROMOTED.items()]
     with stages.stage("report"):
-        report = write_report(results, None, str((out / "report.html").absolute()), data_root())
-        grids(promoted[0].row, data_root()).savefig(out / "grids.png", dpi=80)
+        report, picture = (out / "report.html").absolute(), out / "grids.png"
+        if ran is not None or not (report.exists() and picture.exists()):
+            write_report(results, None, str(report), data_root())
+            grids(promoted[0].row, data_root()).savefig(picture, dpi=80)
     with stages.stage("serve"):
         served = fetch(gallery, promoted[0], out / "served.png", port)
     print(table(promoted).to_string(index=False, float_format=lambda value: f"{value:.4f}"))

@@ -23,7 +23,7 @@ from unlearn.latents import displacement, encodings, morph, plane, slerp_grid
 from unlearn.streams import stream
 
 Portrait = tuple[Figure, str]
-PER_CLASS = 60  # points a class in a map
+PER_CLASS = 40  # points a class in a map
 
 
 def models_of(row: pd.Series, data_root: str) -> tuple[Group, Any, dict[str, Any]]:

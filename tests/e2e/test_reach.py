@@ -37,7 +37,7 @@ models: [cnn]
 method: sign-consensus
 forget: [[1]]
 {TRAIN}
-eval: {{attacks: [linear-probe]}}
+eval: {{attacks: [linear-probe, relearning]}}
 ---
 name: ones-own
 models: ["elsewhere:digits"]
