@@ -109,7 +109,14 @@ def compute(bench: Workbench, cell: Cell) -> dict[str, Any]:
         scores["artifact_unlearned"] = cell.cell_id
     seconds = {"artifacts_s": loaded - started, "unlearn_s": unlearned - loaded, "evaluate_s": evaluated - unlearned}
     seconds["attack_s"] = attacked - evaluated
-    return {**scores, **found, **_curve(made), **seconds}
+    return {**scores, **found, **_curve(made), **seconds, **_made_s(bench, cell)}
+
+
+def _made_s(bench: Workbench, cell: Cell) -> dict[str, float]:
+    """Seconds that retraining took, and what the method needs beside the original."""
+    recipes = cell.recipes()
+    needs = [recipe for recipe in recipes.values() if recipe.kind in ("fisher", "expert")]
+    return {"oracle_s": bench.seconds(recipes["oracle"]), "needs_s": sum(map(bench.seconds, needs), 0.0)}
 
 
 def unlearn(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Unlearned:
@@ -155,8 +162,5 @@ def provenance(bench: Workbench, site: Site, cell: Cell) -> dict[str, Any]:
         {"judge_names": seats, "artifact_judges": [recipes[f"judge-{seat}"].key for seat in seats]} if seats else {}
     )
     versions = {"version_amnesia": _own_version(), "version_torch": torch.__version__, "version_ray": ray.__version__}
-    made = {role: bench.seconds(recipe) for role, recipe in recipes.items()}
-    wanted = [role for role in recipes if role in ("fisher", "expert") or role.startswith("expert-")]
-    keys |= {"oracle_s": made["oracle"], "needs_s": sum(made[role] for role in wanted)}
     where = {"device": bench.device, "threads": torch.get_num_threads(), "store": site.store}
     return {**keys, **judges, **versions, **where, "git_revision": site.git_revision, "created_at": datetime.now(UTC)}

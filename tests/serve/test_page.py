@@ -97,7 +97,7 @@ def test_a_person_reads_the_card_and_asks_for_another_seed(page: Chrome) -> None
 
 def test_a_wrong_token_is_told_and_asked_again(page: Chrome) -> None:
     enter(page, "wrong")
-    WebDriverWait(page, 20).until(lambda page: "not accepted" in find(page, "#ask-why").text)
+    assert WebDriverWait(page, 20).until(lambda page: "not accepted" in find(page, "#ask-why").text)
     enter(page)
     pixels(page, 1, 0)
 
