@@ -27,6 +27,7 @@ KINDS: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
     "resnet18": ("resnet18", (3, 32, 32), {}),
     "mobilenet_v2": ("mobilenet_v2", (3, 32, 32), {}),
     "mobilenet_v2 stock": ("mobilenet_v2", (1, 28, 28), {"stem": "stock"}),
+    "vgg11_bn small": ("vgg11_bn", (3, 32, 32), {"head": "small"}),
     "vit": ("vit_tiny_patch16_224", (3, 32, 32), VIT),
     "timm's own": ("timm:resnet10t", (1, 28, 28), {}),
     "the user's": (f"{OWN}:plain", (1, 28, 28), {"width": 12}),
