@@ -10,6 +10,19 @@ from unlearn.errors import require
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
 
+def unstopped(rows: pd.DataFrame) -> pd.DataFrame:
+    """All rows but those of candidates that stopped on val, whose accuracies are of a part of it."""
+    return rows[~rows["val_stopped"].eq(True)]
+
+
+def finished(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that may be chosen: neither failed nor stopped on val; confirmed ones alone where there are any, since
+    theirs is the whole score (`eval: {candidates: val}`)."""
+    good = unstopped(rows[rows["status"] == "ok"])
+    whole = good[good["eval_candidates"] == "full"]
+    return whole if len(whole) else good
+
+
 def objectives(rows: pd.DataFrame) -> pd.DataFrame:
     """`val_forget` (lower is better) and `val_retain` of every row, of either task; nothing of test."""
     forget = rows["val_forget_probability"].fillna(rows["val_forget_accuracy"])
@@ -41,7 +54,7 @@ class Choice:
 
 def choose(rows: pd.DataFrame) -> Choice:
     """The row of the Pareto front with the best `score`; ties go to the smaller cell_id."""
-    good = rows[rows["status"] == "ok"].sort_values("cell_id", ignore_index=True)
+    good = finished(rows).sort_values("cell_id", ignore_index=True)
     require(len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells")
     front = good[pareto(good)]
     at = int(score(front).argmax())

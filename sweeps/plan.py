@@ -3,12 +3,14 @@
 import statistics
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
 
-from sweeps.cells import Group, Recipe, architecture, cell_of, grid_cells, groups
+from sweeps.cells import Cell, Group, Recipe, architecture, cell_of, grid_cells, groups
+from sweeps.choose import choose
+from sweeps.recall import cell_from
 from sweeps.rows import Results
 from sweeps.search import Grid, Source, Study
 from sweeps.spec import Knobs, Sweep
@@ -31,18 +33,19 @@ class Plan:
     sources: tuple[Source, ...]
     done: int
     failed: int
+    later: int = 0  # cells that are known only when val has chosen among candidates: these, to be scored in full
 
     @property
     def cells(self) -> int:
         """Cells to run."""
-        return sum(source.left for source in self.sources)
+        return sum(source.left for source in self.sources) + self.later
 
 
 def make_plan(sweeps: list[Sweep], store: Store, results: Results, retry_failed: bool = False) -> Plan:
     """Resolve every sweep; cells with a row are done, failed ones too unless they are to be tried again."""
     sources: list[Source] = []
     recipes: dict[str, Recipe] = {}
-    done = failed = 0
+    done = failed = later = 0
     for sweep in sweeps:
         rows = (
             results.read(sweep.name) if sweep.name in results.sweeps() else pd.DataFrame(columns=["cell_id", "status"])
@@ -51,6 +54,11 @@ def make_plan(sweeps: list[Sweep], store: Store, results: Results, retry_failed:
         skip = set(rows["cell_id"]) - (bad if retry_failed else set())
         for group in groups(sweep):
             found, all_cells = _sources(sweep, group, rows[rows["cell_id"].isin(skip)], skip)
+            if sweep.eval.candidates == "val":
+                chosen = [] if any(source.left for source in found) else _chosen(found, rows)
+                found.append(Grid(sweep, [cell for cell in chosen if cell.cell_id not in skip]))
+                later += len(sweep.methods) - len(chosen)
+                all_cells += len(chosen)
             sources += found
             total = sum(source.left for source in found)
             done += all_cells - total
@@ -59,20 +67,29 @@ def make_plan(sweeps: list[Sweep], store: Store, results: Results, retry_failed:
         failed += len(bad)
     missing = [recipe for recipe in recipes.values() if not store.has(recipe.kind, recipe.key)]
     there = [recipe for recipe in recipes.values() if store.has(recipe.kind, recipe.key)]
-    return Plan(tuple(sweeps), tuple(missing), tuple(there), tuple(s for s in sources if s.left), done, failed)
+    return Plan(tuple(sweeps), tuple(missing), tuple(there), tuple(s for s in sources if s.left), done, failed, later)
 
 
 def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> tuple[list[Source], int]:
     """The group's sources and how many cells it has in all: its grid, or a study at every point of its grid."""
     cells = grid_cells(sweep, group)
     if sweep.search is None:
-        return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip])], len(cells)
+        return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip], cells)], len(cells)
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
     axes = [knob for knob, _ in sweep.grid]
     studies = [
         Study(sweep, sweep.search, group, {knob: dict(cell.knobs)[knob] for knob in axes}, own) for cell in cells
     ]
     return list(studies), sweep.search.trials * len(studies)
+
+
+def _chosen(sources: list[Source], rows: pd.DataFrame) -> list[Cell]:
+    """Of a group's candidates, all of which have their rows: the one that val chooses of each method, to be scored in
+    full. A method whose candidates all failed has none."""
+    ids = {cell_id for source in sources for cell_id in source.ids}
+    candidates = rows[rows["cell_id"].isin(ids) & (rows["status"] == "ok")]
+    cells = [cell_from(choose(of_method).row) for _, of_method in candidates.groupby("method")]
+    return [replace(c, group=replace(c.group, eval=replace(c.group.eval, candidates="full"))) for c in cells]
 
 
 def _needed(sweep: Sweep, group: Group) -> Iterable[Recipe]:

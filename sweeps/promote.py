@@ -37,6 +37,10 @@ def promote(
         row, why = chosen.row, chosen.why
     else:
         row, why = _named(rows, cell), "named by --cell"
+    require(
+        row["eval_candidates"] != "val",
+        f"cell {row['cell_id']} was read on val alone; run its sweep to the end, which scores the chosen cells in full",
+    )
     point = cell_from(row)
     bench = bench_for(row, data_root)
     group = point.group

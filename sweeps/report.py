@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sweeps import figures
 from sweeps.attacks import REFERENCES, stem
-from sweeps.choose import choose
+from sweeps.choose import choose, unstopped
 from sweeps.claims import SCORES, claims, table_of
 from sweeps.film import gif
 from sweeps.portraits import grids, of_classifier, of_generator, stored
@@ -59,9 +59,19 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
     sweep's `best` cell also the portraits, which take seconds each."""
     chosen = choose(rows)
     row = chosen.row
+    if row["eval_candidates"] == "val":
+        return f"<p>{html.escape(str(row['model']))}: the choice is not confirmed yet; run the same command again.</p>"
     title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>Cell {row['cell_id']} ({_knobs(row)}): {chosen.why}.</p>"]
-    parts.append(f"<p>Choosing on val instead of test cost {regret(rows, row):.4f} of the score on test.</p>")
+    cost = regret(rows, row)
+    if cost is None:
+        candidates = rows[rows["eval_candidates"] == "val"]
+        parts.append(
+            f"<p>{len(candidates)} candidates were read on val alone, {len(candidates) - len(unstopped(candidates))} "
+            f"of them only until they could no longer win; test was read once, for the chosen one.</p>"
+        )
+    else:
+        parts.append(f"<p>Choosing on val instead of test cost {cost:.4f} of the score on test.</p>")
     alone, whole, retraining = saving(rows, row)
     parts.append(
         f"<p>Unlearning took {alone:.2f} s; with what it needs and every cell of its method that was tried "
@@ -76,7 +86,10 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
         parts += [probes(row), *_shown(row)]
     if len(rows) > 2:
         parts.append(
-            _picture(figures.pareto_front(rows, row["cell_id"]), "Chosen on val; the diamond is its reading on test.")
+            _picture(
+                figures.pareto_front(unstopped(rows), row["cell_id"]),
+                "Chosen on val; the diamond is its reading on test.",
+            )
         )
         if rows["alpha"].nunique() > 1 and rows["rho"].nunique() > 1:
             parts.append(

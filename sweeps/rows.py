@@ -39,7 +39,12 @@ CELL = {
     "seed": pa.int64(),
     "options": pa.string(),  # of the model's builder, as JSON
 }
-OUTCOME = {"status": pa.string(), "error": pa.string()}
+OUTCOME = {
+    "status": pa.string(),
+    "error": pa.string(),
+    "val_images": pa.int64(),  # read of a candidate; null where all were
+    "val_stopped": pa.bool_(),  # it could no longer win; its `val_*` are of the images read
+}
 PROVENANCE = {
     "curve_terms": pa.list_(pa.string()),
     "curve_step": FLOATS,

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 
 from sweeps.cells import Cell, Group, cell_of
 from sweeps.spec import Search, Sweep
-from sweeps.trial import Pack, Site
+from sweeps.trial import Bars, Pack, Site
 from unlearn.streams import stream
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
@@ -19,10 +19,11 @@ TRIES = 50  # asks for a point that has no row yet, before a space counts as exh
 
 
 class Grid:
-    """The cells of one group's grid that have no row yet."""
+    """The cells of one group's grid that have no row yet, out of all that are `known`."""
 
-    def __init__(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+    def __init__(self, sweep: Sweep, cells: Iterable[Cell], known: Iterable[Cell] = ()) -> None:
         self.sweep, self.cells = sweep, list(cells)
+        self.ids = {cell.cell_id for cell in known}
 
     @property
     def left(self) -> int:
@@ -72,6 +73,11 @@ class Study:
 
     def _cell(self, chosen: dict[str, Any]) -> Cell:
         return cell_of(self.sweep, self.group, self.method, {**self.fixed, **chosen})
+
+    @property
+    def ids(self) -> set[str]:
+        """Every cell that was ever asked for."""
+        return set(self.asked)
 
     def take(self, k: int) -> list[Cell]:
         """Ask for up to `k` cells that have no row and are not in flight."""
@@ -134,6 +140,7 @@ class PackSearcher(Searcher):
         super().__init__(metric="done", mode="max")
         self.sources, self.site, self.slots, self.retry = sources, site, max(1, slots), retry
         self.flying: dict[str, tuple[Source, Pack]] = {}
+        self.bars = {id(source): Bars() for source in sources}
         self.seconds: dict[str, float] = {}  # of one cell, by sweep
         self.lost: list[Pack] = []  # packs whose worker died too often
         self.next = 0
@@ -146,7 +153,8 @@ class PackSearcher(Searcher):
         self.next += 1
         cells = source.take(self._size(source))
         needs = source.sweep.resources
-        pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry)
+        bars = tuple(self.bars[id(source)].best.items())
+        pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry, bars)
         self.flying[trial_id] = (source, pack)
         return {"pack": pack, "site": self.site}
 
@@ -166,8 +174,9 @@ class PackSearcher(Searcher):
         if error or result is None:
             self.lost.append(pack)
             return
-        for row in result["rows"]:
+        for cell, row in zip(pack.cells, result["rows"], strict=True):
             source.tell(row)
+            self.bars[id(source)].heed(cell.method, row)
             if row.get("wall_s") is not None:
                 self.seconds[source.sweep.name] = row["wall_s"]  # the last is the warmest
 

@@ -35,17 +35,26 @@ class Train(Training):
         Schedule(lr=self.expert_lr)
 
 
+CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the chosen cell in full"}
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, at
-    `effort` times the references' optimisation steps."""
+    `effort` times the references' optimisation steps.
+
+    candidates: `full` scores every cell in full; `val` reads classifiers on val alone, only as long as a cell can still
+    win, and then confirms the chosen one of each model x forget set x seed in a row of its own.
+    """
 
     samples: int = 1000
     judges: int = 2
     attacks: tuple[str, ...] = ()
     effort: float = 1.0
+    candidates: str = "full"
 
     def __post_init__(self) -> None:
+        known("eval.candidates", self.candidates, CANDIDATES)
         require(self.effort > 0, f"eval.effort must be above 0, not {self.effort}")
         require(self.samples >= 10, f"eval.samples must be at least 10, not {self.samples}")
         panel(self.judges)
@@ -154,6 +163,10 @@ class Sweep:
         self._check_knobs()
 
     def _check_task(self, model: str, task: str) -> None:
+        require(
+            task == "classifier" or self.eval.candidates == "full",
+            f"eval.candidates val is for classifiers, but model {model} is a {task}; leave it out",
+        )
         for attack in self.eval.attacks:
             known(f"attack on a {task}", attack, ON[task])
         for name in self.methods:

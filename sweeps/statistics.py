@@ -79,8 +79,11 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def regret(rows: pd.DataFrame, chosen: pd.Series) -> float:
-    """What choosing on val cost on test: the best test score (retain - 1.5 forget) of any cell minus the chosen's."""
+def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
+    """What choosing on val cost on test: the best test score (retain - 1.5 forget) of any cell minus the chosen's.
+    None where candidates were read on val alone: then nobody knows test's best."""
+    if (rows["eval_candidates"] == "val").any():
+        return None
     generator = chosen["task"] == "generator"
     forget, retain = ("forget_probability", "retain_accuracy") if generator else TESTED
     scores = (rows[retain] - 1.5 * rows[forget])[rows["status"] == "ok"]

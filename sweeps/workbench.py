@@ -13,7 +13,7 @@ from unlearn.artifacts import Store
 from unlearn.data import Dataset, load
 from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
 from unlearn.judges import Judge, build_judge
-from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.methods.task_arithmetic import Surgeon, TaskVector
 from unlearn.models import Weights, build
 
 
@@ -28,6 +28,7 @@ class Workbench:
         self.setting = lru_cache(32)(self._setting)
         self.evidence = lru_cache(8)(self._evidence)
         self.vector = lru_cache(8)(self._vector)
+        self.surgeon = lru_cache(2)(self._surgeon)
         self.seconds = lru_cache(64)(self._seconds)
         self.keep = lru_cache(128)(self._keep)
 
@@ -68,6 +69,9 @@ class Workbench:
 
     def _vector(self, original: Recipe, expert: Recipe) -> TaskVector:
         return TaskVector(self.model(original), self.weights(expert))
+
+    def _surgeon(self, original: Recipe, expert: Recipe) -> Surgeon:
+        return Surgeon(self.model(original), self.vector(original, expert))
 
     def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
         """`make(self, *arguments)`, made once."""

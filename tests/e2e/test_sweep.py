@@ -10,10 +10,14 @@ import pytest
 import torch
 
 from cluster.main import entry
+from sweeps.choose import choose
 from sweeps.rows import ROWS
+from tests.e2e.conftest import CLASSIFIER
 from unlearn.artifacts import Gallery
 from unlearn.evaluation import draw
 from unlearn.models import build
+
+GRID = "grid: {alpha: [-0.5, -1.0, -2.0, -4.0], rho: [0.0, 0.5, 0.9]}"
 
 
 def test_one_row_a_cell_with_every_column(swept: Path) -> None:
@@ -127,6 +131,44 @@ def test_a_closed_form_cell_is_promoted_from_its_recipe(swept: Path) -> None:
     with torch.no_grad():
         hits = (model(splits.test.retain.pixels()).argmax(1) == splits.test.retain.y).double().mean().item()
     assert hits == pytest.approx(card["scores"]["test_retain_accuracy"], abs=1e-9)
+
+
+def test_candidates_on_val_then_one_in_full(amnesia, swept: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+    """A grid read on val alone chooses what the same grid chooses when every cell is scored in full."""
+    spec = CLASSIFIER.replace("search: {trials: 10, space: {alpha: [-3.0, 0.0], rho: [0.0, 0.99]}}", GRID)
+    (swept / "race.yaml").write_text(
+        spec.replace("small-classifier", "whole")
+        + "---"
+        + spec.replace("small-classifier", "raced")
+        + "eval: {candidates: val}\n"
+    )
+    places = ["--results", "race", "--store", "store"]
+    run = amnesia("run", "race.yaml", *places, cwd=swept)
+    output, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, output
+    rows = pd.read_parquet(swept / "race" / "v1")
+    raced = rows[rows["sweep"] == "raced"]
+    assert dict(raced["eval_candidates"].value_counts()) == {"val": 12, "full": 1}
+    candidates, whole = raced[raced["eval_candidates"] == "val"], rows[rows["sweep"] == "whole"]
+    assert candidates["test_retain_accuracy"].isna().all()
+    stopped = candidates["val_stopped"].astype(bool)
+    assert stopped.any()
+    assert candidates["val_images"][stopped].max() < candidates["val_images"].max() == 500
+    chosen, confirmed = choose(whole).row, choose(raced).row
+    knobs = ["alpha", "rho", "val_forget_accuracy", "val_retain_accuracy", "test_forget_accuracy", "js_to_oracle"]
+    assert chosen[knobs].tolist() == confirmed[knobs].tolist()
+    assert "nothing to do" in again(amnesia, places, swept)
+    results = str(swept / "race")
+    assert entry(["promote", results, "raced", "--gallery", str(swept / "raced-gallery")]) == 0
+    one = candidates["cell_id"].iloc[0]
+    assert entry(["promote", results, "raced", "--gallery", str(swept / "raced-gallery"), "--cell", one]) == 2
+    assert "read on val alone" in capsys.readouterr().err
+    assert entry(["report", results, "--sweep", "raced", "-o", str(swept / "raced.html")]) == 0
+    assert "12 candidates were read on val alone" in (swept / "raced.html").read_text()
+
+
+def again(amnesia, places: list[str], cwd: Path) -> str:  # type: ignore[no-untyped-def]
+    return amnesia("run", "race.yaml", *places, cwd=cwd).communicate(timeout=60)[0]
 
 
 def test_report_is_one_page_with_its_pictures(swept: Path) -> None:

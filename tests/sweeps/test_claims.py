@@ -10,7 +10,15 @@ def rows() -> pd.DataFrame:
     made = []
     for method, retain in (("scrub", 0.9), ("salun", 0.8)):
         for seed in range(3):
-            row = {"cell_id": f"{method}{seed}", "status": "ok", "dataset": "d", "task": "classifier", "model": "cnn"}
+            row = {
+                "cell_id": f"{method}{seed}",
+                "status": "ok",
+                "val_stopped": None,
+                "eval_candidates": "full",
+                "dataset": "d",
+                "task": "classifier",
+                "model": "cnn",
+            }
             row |= {"method": method, "forget": np.array([1]), "seed": seed, "eval_attacks": np.array([])}
             row |= {"val_forget_probability": np.nan, "val_forget_accuracy": 0.0, "val_retain_accuracy": retain}
             for kind, kept in (("", retain + seed / 100), ("original_", 0.98), ("oracle_", 0.9)):

@@ -120,6 +120,8 @@ def table(values: list[tuple[float, float]]) -> pd.DataFrame:
         {
             "cell_id": str(i),
             "status": "ok",
+            "val_stopped": None,
+            "eval_candidates": "full",
             "task": "classifier",
             "val_forget_accuracy": f,
             "val_retain_accuracy": r,
@@ -135,6 +137,36 @@ def test_pareto_front_by_hand_and_by_brute_force() -> None:
     assert pareto(table(values)).tolist() == [True, True, False, True, True, False]
     brute = [not any((f <= a and r >= b) and (f < a or r > b) for f, r in values) for a, b in values]
     assert pareto(table(values)).tolist() == brute
+
+
+def test_candidates_are_candidates_until_one_is_confirmed() -> None:
+    rows = table([(0.0, 0.5), (0.1, 0.9), (0.1, 0.99), (0.0, 0.4)])
+    rows["eval_candidates"], rows["val_stopped"] = "val", [False, False, True, False]
+    assert choose(rows).row["cell_id"] == "1"  # what stopped shows a part of val, however good
+    rows.loc[3, "eval_candidates"] = "full"
+    assert choose(rows).row["cell_id"] == "3"
+
+
+def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path: Path) -> None:
+    results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
+    sweep = parse({**SEARCH, "eval": {"candidates": "val"}})
+    plan = make_plan([sweep], store, results)
+    assert (plan.cells, plan.later) == (62, 2)
+    searcher = PackSearcher(list(plan.sources), SITE, 2, False)
+    done = drive(searcher, results)
+    for source, bars in zip(plan.sources, searcher.bars.values(), strict=True):
+        tried = [truth(cell) for cell in done if cell.cell_id in source.ids]
+        best = max(t["val_retain_accuracy"] - 1.5 * t["val_forget_accuracy"] for t in tried)
+        assert bars.of("task-arithmetic") == best
+    plan = make_plan([sweep], store, results)
+    assert (plan.cells, plan.later, plan.done) == (2, 0, 60)
+    confirmed = drive(PackSearcher(list(plan.sources), SITE, 2, False), results)
+    assert [cell.group.eval.candidates for cell in confirmed] == ["full", "full"]
+    for cell in confirmed:
+        tried = [truth(c) for c in done if c.group.forget == cell.group.forget]
+        best = max(t["val_retain_accuracy"] - 1.5 * t["val_forget_accuracy"] for t in tried)
+        assert truth(cell)["val_retain_accuracy"] - 1.5 * truth(cell)["val_forget_accuracy"] == best
+    assert make_plan([sweep], store, results).cells == 0
 
 
 def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:

@@ -12,6 +12,8 @@ def cell(method: str, seed: int, retain: float, forget: float = 0.0, **more: obj
     return {
         "cell_id": f"{method}-{seed}-{retain}",
         "status": "ok",
+        "val_stopped": None,
+        "eval_candidates": "full",
         "task": "classifier",
         "model": "cnn",
         "method": method,

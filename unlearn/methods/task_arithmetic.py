@@ -101,6 +101,13 @@ class TaskArithmetic(Method):
             weights = recalibrated(model, weights, splits, generator)
         return Unlearned(weights)
 
+    def operate(self, surgeon: Surgeon, splits: Splits, generator: torch.Generator) -> nn.Module:
+        """The same model, in the surgeon's scratch copy: what many candidates in turn are read from."""
+        model = surgeon.operate(self.alpha, self.rho)
+        if self.recalibrate:
+            recalibrate(model, splits.train.retain, generator)
+        return model
+
 
 def recalibrated(model: Any, weights: Weights, splits: Splits, generator: torch.Generator) -> Weights:
     """`weights` with batch-norm statistics measured on retained training images; `model` gives the architecture."""

@@ -1,0 +1,46 @@
+"""Racing candidates on val: nothing that could have been chosen is ever stopped."""
+
+import math
+from itertools import product
+
+import torch
+
+from tests.classifiers.world import World
+from unlearn.methods.task_arithmetic import Surgeon, TaskVector
+from unlearn.racing import Racecourse
+
+WEIGHT = 1.5
+CANDIDATES = list(product((-6.0, -3.0, -2.0, -1.0, -0.5, 0.0), (0.0, 0.5, 0.9)))
+
+
+def test_a_race_without_a_bar_reads_all_of_val(one: World) -> None:
+    race, val = Racecourse(one.splits.val).run(one.model, WEIGHT), one.splits.val
+    with torch.no_grad():
+        forget, retain = (
+            (one.model(part.pixels()).argmax(1) == part.y).float().mean().item() for part in (val.forget, val.retain)
+        )
+    assert math.isclose(race.forget, forget, abs_tol=1e-6)
+    assert math.isclose(race.retain, retain, abs_tol=1e-6)
+    assert race.images == len(val.forget) + len(val.retain)
+    assert not race.stopped
+
+
+def test_racing_finds_the_same_best_and_reads_less(one: World) -> None:
+    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]))
+    course, bar, stopped, read = Racecourse(one.splits.val, batch=50), -math.inf, 0, 0
+    whole, raced = {}, {}
+    for point in CANDIDATES:
+        full = course.run(surgeon.operate(*point), WEIGHT)
+        whole[point] = full.retain - WEIGHT * full.forget
+        race = course.run(surgeon.operate(*point), WEIGHT, bar)
+        read += race.images
+        if race.stopped:
+            stopped += 1
+            assert whole[point] < bar
+            assert race.forget == full.forget  # the forgotten images are always read
+        else:
+            raced[point] = race.retain - WEIGHT * race.forget
+            bar = max(bar, raced[point])
+    assert max(raced, key=lambda p: raced[p]) == max(whole, key=lambda p: whole[p])
+    assert stopped > 0
+    assert read < len(CANDIDATES) * full.images
