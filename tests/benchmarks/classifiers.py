@@ -88,8 +88,8 @@ def trained(data: Dataset, splits: Splits, bench: Bench) -> tuple[nn.Module, Wei
 
 
 def grid_vs_reference(bench: Bench, forget: int = 0) -> Result:
-    """120 cells of (alpha, rho) on CIFAR-10. The reference's way: a new model, tau and quantiles a cell, all 10,000 test
-    images (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, test once. `same`: the point
+    """120 cells of (alpha, rho) on CIFAR-10. The reference's way: a new model, tau and quantiles a cell, all of test
+    (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, test once. `same`: the point
     that is found is the one that reading all 5,000 val images of every cell finds."""
     data = load("cifar10", bench.root)
     splits = data.split([forget])
