@@ -14,6 +14,7 @@ from cluster.session import check_reachable, ray_session
 from sweeps import compact as compacting
 from sweeps import promote as promoting
 from sweeps import show as showing
+from sweeps.claims import markdown
 from sweeps.parse import read_documents, read_spec, shipped
 from sweeps.plan import Plan, describe, estimate, make_plan
 from sweeps.rows import Results
@@ -102,7 +103,12 @@ def check(made: Plan, store: str, results: str) -> None:
 
 def show(args: argparse.Namespace) -> int:
     rows = showing.select(Results(absolute(args.results)), args.sweep, args.where, args.sort, args.descending)
-    print(showing.show(rows, args.by, args.format))
+    if args.claims is None:
+        print(showing.show(rows, args.by, args.format))
+        return 0
+    for column in args.claims:
+        showing.check_column(rows, column)
+    print(markdown(rows, args.claims))
     return 0
 
 

@@ -92,6 +92,12 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--descending", action="store_true", help="sort downwards")
     made.add_argument("--where", metavar="EXPR", help="a pandas query, as in 'lam > 10 and seed == 0'")
     made.add_argument("--format", default="table", choices=FORMATS)
+    made.add_argument(
+        "--claims",
+        nargs="*",
+        metavar="COL",
+        help="methods beside original and oracle: mean [95 %% interval] of the cells that val chooses, as Markdown",
+    )
     made = command("report", commands.report, "one HTML page: pictures, Pareto fronts, curves, tables")
     made.add_argument("results")
     made.add_argument("-o", "--out", default="report.html")

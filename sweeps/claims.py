@@ -42,6 +42,20 @@ def claims(rows: pd.DataFrame) -> str:
     return "".join(parts)
 
 
+def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
+    """The first table of `claims` as Markdown, a data set and task after the other; of `columns`, else the report's."""
+    parts = []
+    for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
+        dataset, task = map(str, of)
+        wanted = [name for name in columns or SCORES[task] + rates(group) if group[name].notna().any()]
+        lines = [["model", "method", "n", *(f"`{name}`" for name in wanted)], ["---"] * (3 + len(wanted))]
+        for line in summary(group, wanted).to_dict("records"):
+            lines.append([line["model"], line["method"], str(line["n"]), *(interval(line, name) for name in wanted)])
+        table = "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+        parts.append(f"{dataset}, {task}s: mean [95 % interval] over forget sets and seeds\n\n{table}")
+    return "\n\n".join(parts)
+
+
 def rates(rows: pd.DataFrame) -> list[str]:
     """The success rates of the probes that were asked for anywhere in `rows`."""
     asked = {name for names in rows["eval_attacks"] for name in names}
