@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check serve bench reproduce reproduce-generators reproduce-classifiers clean
+.PHONY: demo test check serve bench reproduce reproduce-generators reproduce-classifiers reproduce-cifar10 clean
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
@@ -26,7 +26,7 @@ bench: $(READY)           ## ratios measured side by side; writes bench.json
 
 # The long measurements behind README's tables: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
 # else one of their own). SET='--set seeds=[0]' makes less of them; --set resources.gpu=0.2 shares out a GPU.
-reproduce: reproduce-generators reproduce-classifiers
+reproduce: reproduce-generators reproduce-classifiers reproduce-cifar10
 
 reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds: Selective Amnesia and our defence under attack
 	$(BIN)/amnesia run sa-robust --results reproduce/generators --store reproduce/store $(SET)
@@ -36,6 +36,11 @@ reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, 
 	$(BIN)/amnesia run ta-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia run baselines-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/classifiers -o reproduce/classifiers.html
+
+reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic and six baselines
+	$(BIN)/amnesia run cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
+	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
+	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
 
 clean:
 	rm -rf $(VENV) demo reproduce results store gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache bench.json

@@ -146,7 +146,7 @@ def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any
     started = time.perf_counter()
     needs, course = bench.needs(cell), bench.keep(make_course, cell.group)
     loaded = time.perf_counter()
-    model = operated(bench, cell) or bench.build(cell.group.original, unlearn(bench, cell, needs).weights)
+    model = candidate(bench, cell, needs)
     unlearned = time.perf_counter()
     race = course.run(model, FORGET_WEIGHT, bar)
     seconds = {"artifacts_s": loaded - started, "unlearn_s": unlearned - loaded}
@@ -166,11 +166,11 @@ def make_course(bench: Workbench, group: Group) -> Racecourse:
     return Racecourse(bench.dataset(group.dataset).split(group.forget).val)
 
 
-def operated(bench: Workbench, cell: Cell) -> Any:
-    """The model of a task-arithmetic cell written into one scratch network; None for a method that has to build."""
+def candidate(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Any:
+    """The cell's model; of task arithmetic in the one scratch network that all its candidates are written into."""
     group, method = cell.group, make_method(cell.method, dict(cell.knobs))
     if not isinstance(method, TaskArithmetic):
-        return None
+        return bench.build(group.original, unlearn(bench, cell, needs).weights)
     surgeon, splits = bench.surgeon(group.original, group.expert), bench.dataset(group.dataset).split(group.forget)
     return method.operate(surgeon, splits, stream(group.seed, "unlearn", cell.method, device=bench.device))
 

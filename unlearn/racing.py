@@ -10,8 +10,6 @@ from torch import Tensor
 from unlearn.data import Images, Part
 from unlearn.streams import stream
 
-AT_LEAST = 50  # kept images that are read of every candidate, so that a search learns from those that stop
-
 
 @dataclass(frozen=True)
 class Race:
@@ -33,14 +31,15 @@ class Racecourse:
 
     @torch.no_grad()
     def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:
-        """Read until retain - weight * forget (accuracies) cannot reach `bar` even if every image left were answered
-        rightly. What stops could therefore not have been chosen over the candidate that set the bar."""
+        """Read all forgotten images and a first batch of kept ones; go on until retain - weight * forget (accuracies)
+        cannot reach `bar` even if every image left were answered rightly. What stops could therefore not have been
+        chosen over the candidate that set the bar."""
         forget = sum(_right(model, part) for part in _parts(self.forget, self.batch)) / len(self.forget)
         right = read = 0
         for part in _parts(self.retain, self.batch):
             right, read = right + _right(model, part), read + len(part)
             most = (right + len(self.retain) - read) / len(self.retain) - weight * forget
-            if most < bar and read >= AT_LEAST:
+            if most < bar:
                 break
         return Race(forget, right / read, len(self.forget) + read, read < len(self.retain))
 

@@ -42,10 +42,11 @@ class Bench:
         with seeded(0, "bench"):
             return build("cvae-mlp", self.dataset.shape, self.dataset.classes)
 
-    def original(self, steps: int = 6000) -> Generative:
-        """A trained CVAE to forget from."""
+    def original(self, steps: int = 4000) -> Generative:
+        """A trained CVAE to forget from, one that heeds its label."""
         model = self.model()
-        weights, _ = fit(model, self.dataset.train, Training(self.count(steps), 128, 2e-3), stream(0, "original"))
+        plan = Training(self.count(steps), 128, 3e-3, kl_weight=1.5, label_critic=50.0)
+        weights, _ = fit(model, self.dataset.train, plan, stream(0, "original"))
         model.load_state_dict(weights)
         return model.eval()
 
@@ -146,6 +147,9 @@ def fisher_vs_pass(bench: Bench) -> Result:
     return {"ratio": fisher / floor, "fisher_s": fisher, "pass_s": floor}
 
 
+NOTHING = 1e-4  # a probability that is a tenth of one image's among 1,000
+
+
 @torch.no_grad()
 def quality(model: Generative, judge: Classifying, forget: int) -> tuple[float, float]:
     """(mean probability of the forgotten class under its label, share of kept images recognised), 1,000 a label."""
@@ -180,7 +184,7 @@ def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
         "official_forget_probability": p_official,
         "retain_accuracy": kept,
         "official_retain_accuracy": kept_official,
-        "as_good": p <= max(p_official, 1e-4) and p <= 0.01 and kept >= kept_official - 0.005,
+        "as_good": p <= max(p_official, NOTHING) and kept >= kept_official - 0.005,
     }
 
 
