@@ -88,8 +88,10 @@ def of_classifier(row: pd.Series, data_root: str) -> Iterator[Portrait]:
     chosen = images.take(torch.cat([(images.y == c).nonzero().squeeze(1)[:PER_CLASS] for c in images.y.unique()]))
     if all(hasattr(model, "features") for model in models.values()):
         with torch.no_grad():
-            points = {kind: embed(m.features(chosen.pixels()), "t-SNE", group.seed) for kind, m in models.items()}
-        yield figures.scatter(points, chosen.y, group.forget), "Features of test images, t-SNE; forgotten ones crossed."
+            features = {kind: model.features(chosen.pixels()) for kind, model in models.items()}
+        for name in maps(features["original"].shape[1]):
+            points = {kind: embed(seen, name, group.seed) for kind, seen in features.items()}
+            yield figures.scatter(points, chosen.y, group.forget), f"Features of test images, {name}; forgotten: x."
 
 
 def maps(dimensions: int) -> list[str]:
