@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from sweeps.cells import Cell, Group
+from sweeps.compute import unlearn
 from sweeps.spec import Evaluation, Train
-from sweeps.trial import unlearn
 from sweeps.workbench import Workbench
 from unlearn.artifacts import Store
 from unlearn.errors import require

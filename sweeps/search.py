@@ -10,8 +10,9 @@ from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
 from sweeps.cells import Cell, Group, cell_of
+from sweeps.compute import Bars
 from sweeps.spec import Search, Sweep
-from sweeps.trial import Bars, Pack, Site
+from sweeps.trial import Pack, Site
 from unlearn.streams import stream
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length

@@ -4,7 +4,6 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,18 +14,11 @@ import ray
 import torch
 from ray import tune
 
-from sweeps.attacks import attack
-from sweeps.cells import Cell, Group
-from sweeps.choose import FORGET_WEIGHT
-from sweeps.film import Film
+from sweeps.cells import Cell
+from sweeps.compute import Bars, compute, compute_candidate
 from sweeps.rows import Results, Row, row_of
 from sweeps.workbench import Workbench, pick_device
 from unlearn.artifacts import Store
-from unlearn.methods import METHODS, Unlearned, make_method
-from unlearn.methods.task_arithmetic import TaskArithmetic
-from unlearn.metrics import score
-from unlearn.racing import Racecourse
-from unlearn.streams import seeded, stream
 
 
 @dataclass(frozen=True)
@@ -79,22 +71,6 @@ TOLD = ("cell_id", "status", "wall_s", "val_forget_accuracy", "val_forget_probab
         "val_stopped")  # fmt: skip
 
 
-class Bars:
-    """By method the best score on val of any candidate that was read to its end."""
-
-    def __init__(self, known: Iterable[tuple[str, float]] = ()) -> None:
-        self.best = dict(known)
-
-    def of(self, method: str) -> float:
-        return self.best.get(method, -math.inf)
-
-    def heed(self, method: str, row: Mapping[str, Any]) -> None:
-        """Raise the bar where a classifier's row clears it."""
-        forget, retain = row.get("val_forget_accuracy"), row.get("val_retain_accuracy")
-        if row["status"] == "ok" and forget is not None and retain is not None and not row.get("val_stopped"):
-            self.best[method] = max(self.of(method), retain - FORGET_WEIGHT * forget)
-
-
 def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = -math.inf) -> Row:
     """Compute, score and write one cell; an error becomes a failed row. A cell that has a row is not computed again."""
     results = Results(site.results)
@@ -112,99 +88,6 @@ def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = 
     row = row_of(cell, outcome)
     results.write(pack.sweep, row)
     return row
-
-
-def compute(bench: Workbench, cell: Cell) -> dict[str, Any]:
-    """Unlearn and score: the row's curve, seconds and scores."""
-    started = time.perf_counter()
-    group = cell.group
-    original, oracle = bench.evidence(group, group.original), bench.evidence(group, group.oracle)
-    needs, setting = bench.needs(cell), bench.setting(group)
-    loaded = time.perf_counter()
-    film = film_of(bench, cell)
-    made = unlearn(bench, cell, needs if film is None else {**needs, "watch": film})
-    unlearned = time.perf_counter()
-    subject = setting.observe(bench.build(group.original, made.weights))
-    scores = score(group.task, setting, subject, original, oracle)
-    evaluated = time.perf_counter()
-    found, pictures = attack(bench, cell, made.weights)
-    attacked = time.perf_counter()
-    pictures |= film.pictures() if film is not None else {}
-    if pictures:
-        bench.store.save("pictures", cell.cell_id, pictures, {"cell": cell.describe()})
-    if not METHODS[cell.method].closed_form:
-        card = {"cell": cell.describe(), "forget": list(group.forget)}
-        bench.store.save("unlearned", cell.cell_id, made.weights, card)
-        scores["artifact_unlearned"] = cell.cell_id
-    seconds = {"artifacts_s": loaded - started, "unlearn_s": unlearned - loaded, "evaluate_s": evaluated - unlearned}
-    seconds["attack_s"] = attacked - evaluated
-    return {**scores, **found, **_curve(made), **seconds, **_made_s(bench, cell)}
-
-
-def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any]:
-    """Unlearn and read on val as long as `bar` is within reach: the row's accuracies and seconds."""
-    started = time.perf_counter()
-    needs, course = bench.needs(cell), bench.keep(make_course, cell.group)
-    loaded = time.perf_counter()
-    model = candidate(bench, cell, needs)
-    unlearned = time.perf_counter()
-    race = course.run(model, FORGET_WEIGHT, bar)
-    seconds = {"artifacts_s": loaded - started, "unlearn_s": unlearned - loaded}
-    return {
-        "val_forget_accuracy": race.forget,
-        "val_retain_accuracy": race.retain,
-        "val_images": race.images,
-        "val_stopped": race.stopped,
-        **seconds,
-        "evaluate_s": time.perf_counter() - unlearned,
-        **_made_s(bench, cell),
-    }
-
-
-def make_course(bench: Workbench, group: Group) -> Racecourse:
-    """Kept between the cells of a group."""
-    return Racecourse(bench.dataset(group.dataset).split(group.forget).val)
-
-
-def candidate(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Any:
-    """The cell's model; of task arithmetic in the one scratch network that all its candidates are written into."""
-    group, method = cell.group, make_method(cell.method, dict(cell.knobs))
-    if not isinstance(method, TaskArithmetic):
-        return bench.build(group.original, unlearn(bench, cell, needs).weights)
-    surgeon, splits = bench.surgeon(group.original, group.expert), bench.dataset(group.dataset).split(group.forget)
-    return method.operate(surgeon, splits, stream(group.seed, "unlearn", cell.method, device=bench.device))
-
-
-def _made_s(bench: Workbench, cell: Cell) -> dict[str, float]:
-    """Seconds that retraining took, and what the method needs beside the original."""
-    recipes = cell.recipes()
-    needs = [recipe for recipe in recipes.values() if recipe.kind in ("fisher", "expert")]
-    return {"oracle_s": bench.seconds(recipes["oracle"]), "needs_s": sum(map(bench.seconds, needs), 0.0)}
-
-
-def unlearn(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Unlearned:
-    """Run the cell's method; all of its randomness follows from the cell."""
-    group = cell.group
-    splits = bench.dataset(group.dataset).split(group.forget)
-    generator = stream(group.seed, "unlearn", cell.method, device=bench.device)
-    with seeded(group.seed, "unlearn", cell.method):
-        return make_method(cell.method, dict(cell.knobs))(bench.model(group.original), splits, generator, **needs)
-
-
-def film_of(bench: Workbench, cell: Cell) -> Film | None:
-    """What watches a generator forget step by step; a classifier has nothing to show."""
-    group, steps = cell.group, dict(cell.knobs).get("steps")
-    if group.task != "generator" or steps is None:
-        return None
-    original = bench.model(group.original)
-    return Film(original.z_dim, original.classes, steps, group.seed, bench.device)
-
-
-def _curve(made: Unlearned) -> dict[str, Any]:
-    terms = [name for name in made.curve if name != "step"]
-    if not terms:
-        return {}
-    return {"curve_terms": terms, "curve_step": made.curve["step"], "curve": [made.curve[name] for name in terms]}
 
 
 def _own_version() -> str | None:
