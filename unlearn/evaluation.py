@@ -112,6 +112,7 @@ def draw(model: Generative, labels: range | list[int], n: int, seed: int, purpos
 
 FEATURES = 500  # images a part whose features are kept
 TRAINED = 5000  # images of each training part that are read
+BATCH = {"cpu": 100}  # images at once, else 1,000: on a CPU more fall out of its caches and take half as long again
 
 
 def evenly(n: int, most: int) -> Tensor:
@@ -151,13 +152,13 @@ class ClassifierSetting:
         return [label for label in range(self.classes) if label not in self.forget]
 
     @torch.no_grad()
-    def observe(self, model: nn.Module, batch: int = 1000) -> ClassifierEvidence:
+    def observe(self, model: nn.Module) -> ClassifierEvidence:
         """Ask for logits of every image of val and test, and of up to 5,000 evenly spaced ones of each training part:
         more would cost more than all the rest and say no more."""
         logits, labels, features = {}, {}, {}
         for split, part, whole in self.splits.parts():
             images = whole.take(evenly(len(whole), TRAINED)) if split == "train" else whole
-            logits[split, part], seen = _answers(model, images, batch, FEATURES if split == "test" else 0)
+            logits[split, part], seen = _answers(model, images, FEATURES if split == "test" else 0)
             labels[split, part] = images.y
             if len(seen) > 0:
                 features[part] = seen
@@ -168,15 +169,16 @@ class ClassifierSetting:
         shapes = tuple(p.shape for p in model.parameters())
         if shapes not in self.fools:
             images = self.splits.test.forget
-            self.fools[shapes] = _answers(fresh(model, stream(0, "incompetent")), images, 1000, 0)[0]
+            self.fools[shapes] = _answers(fresh(model, stream(0, "incompetent")), images, 0)[0]
         return self.fools[shapes]
 
 
-def _answers(model: Any, images: Images, batch: int, keep: int) -> tuple[Tensor, Tensor]:
+def _answers(model: Any, images: Images, keep: int) -> tuple[Tensor, Tensor]:
     """Logits of all images, and the features of `keep` of them, evenly spaced, where the model tells them."""
     kept = torch.zeros(len(images), dtype=torch.bool, device=images.x.device)
     if isinstance(model, Classifying) and keep > 0:
         kept[evenly(len(images), keep).to(kept.device)] = True
+    batch = BATCH.get(images.x.device.type, 1000)
     logits, features = [], []
     for x, wanted in zip(images.x.split(batch), kept.split(batch), strict=True):
         if wanted.any():
