@@ -150,7 +150,8 @@ class PackSearcher(Searcher):
         open_sources = [source for source in self.sources if source.left > 0]
         if not open_sources:
             return Searcher.FINISHED
-        source = open_sources[self.next % min(len(open_sources), self.slots)]  # few at a time: actors keep their evidence
+        few = open_sources[: self.slots]  # so that actors have at hand what they loaded and read
+        source = few[self.next % len(few)]
         self.next += 1
         cells = source.take(self._size(source))
         needs = source.sweep.resources
