@@ -1,6 +1,7 @@
 """The report's claims: every method beside original and oracle, with intervals, and the methods against each other."""
 
 import html
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -27,9 +28,7 @@ def claims(rows: pd.DataFrame) -> str:
     """Per data set and task: every method's mean with its 95 % interval beside original and oracle; then the methods
     compared in pairs. "" where there is but one triple to speak of."""
     parts = []
-    for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
-        dataset, task = map(str, of)
-        columns = [name for name in SCORES[task] + rates(group) if group[name].notna().any()]
+    for dataset, task, group, columns in by_task(rows):
         table = summary(group, columns)
         if table["n"].max() < 2:
             continue
@@ -45,15 +44,21 @@ def claims(rows: pd.DataFrame) -> str:
 def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
     """The first table of `claims` as Markdown, a data set and task after the other; of `columns`, else the report's."""
     parts = []
-    for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
-        dataset, task = map(str, of)
-        wanted = [name for name in columns or SCORES[task] + rates(group) if group[name].notna().any()]
+    for dataset, task, group, wanted in by_task(rows, columns):
         lines = [["model", "method", "n", *(f"`{name}`" for name in wanted)], ["---"] * (3 + len(wanted))]
         for line in summary(group, wanted).to_dict("records"):
             lines.append([line["model"], line["method"], str(line["n"]), *(interval(line, name) for name in wanted)])
         table = "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
         parts.append(f"{dataset}, {task}s: mean [95 % interval] over forget sets and seeds\n\n{table}")
     return "\n\n".join(parts)
+
+
+def by_task(rows: pd.DataFrame, columns: list[str] | None = None) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
+    """Data set, task, their finished rows, and those of `columns` (else of the report's) that hold anything there."""
+    for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
+        dataset, task = map(str, of)
+        wanted = columns or SCORES[task] + rates(group)
+        yield dataset, task, group, [name for name in wanted if group[name].notna().any()]
 
 
 def rates(rows: pd.DataFrame) -> list[str]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.choose import choose
+from sweeps.choose import FORGET_WEIGHT, choose
 
 REFERENCES = {"original": "original_", "oracle": "oracle_"}
 UNIT = ["model", "forget", "seed"]  # one independent triple: its seed trains, unlearns and draws anew
@@ -80,14 +80,14 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
-    """What choosing on val cost on test: the best test score (retain - 1.5 forget) of any cell minus the chosen's.
+    """What choosing on val cost on test: the best test score (`choose.score` of test) of any cell minus the chosen's.
     None where candidates were read on val alone: then nobody knows test's best."""
     if (rows["eval_candidates"] == "val").any():
         return None
     generator = chosen["task"] == "generator"
     forget, retain = ("forget_probability", "retain_accuracy") if generator else TESTED
-    scores = (rows[retain] - 1.5 * rows[forget])[rows["status"] == "ok"]
-    return float(scores.max() - (chosen[retain] - 1.5 * chosen[forget]))
+    scores = (rows[retain] - FORGET_WEIGHT * rows[forget])[rows["status"] == "ok"]
+    return float(scores.max() - (chosen[retain] - FORGET_WEIGHT * chosen[forget]))
 
 
 def saving(rows: pd.DataFrame, chosen: pd.Series) -> tuple[float, float, float]:

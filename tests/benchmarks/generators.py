@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sweeps.parse import read_documents
 from tests.benchmarks.clock import Result, interleaved
 from unlearn.data import Dataset, load
 from unlearn.evaluation import draw
@@ -161,7 +162,7 @@ def quality(model: Generative, judge: Classifying, forget: int) -> tuple[float, 
 
 
 def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
-    """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100 of them) / our default, from one CVAE."""
+    """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100 of them) / `sa-fast`, from one CVAE."""
     original, judge, splits = bench.original(), bench.judge(), bench.dataset.split([forget])
     fisher = generator_fisher(original, bench.count(50_000), stream(0, "fisher"))
     official = {"batch": 256, "lr": 1e-4, "schedule": "constant", "reduction": "sum"}
@@ -172,7 +173,8 @@ def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
         model.load_state_dict(method(original, splits, stream(0, "forget"), fisher=fisher).weights)
         return model.eval()
 
-    ours = SelectiveAmnesia(steps=bench.count(SelectiveAmnesia().steps))
+    knobs = read_documents("sa-fast", [])[0]["unlearn"]
+    ours = SelectiveAmnesia(**{**knobs, "steps": bench.count(knobs["steps"])})
     theirs = SelectiveAmnesia(steps=steps, **official)
     slow, fast = interleaved(lambda: run(SelectiveAmnesia(steps=part, **official)), lambda: run(ours))
     (p, kept), (p_official, kept_official) = quality(run(ours), judge, forget), quality(run(theirs), judge, forget)

@@ -42,9 +42,9 @@ class RobustAmnesia(Method):
     distil: float = 1.0
     closed: float = 0.5
     reset: str = "all"
-    steps: int = 8000
+    steps: int = 4000
     batch: int = 96
-    lr: float = 3e-3
+    lr: float = 8e-3
     schedule: str = "one-cycle"
     target: str = "grey"
     replay: str = "data"

@@ -46,9 +46,9 @@ class SelectiveAmnesia(Method):
     lam: float = 100.0
     gamma: float = 1.0
     lam_batch: int = PAPER_BATCH
-    steps: int = 600
+    steps: int = 1000
     batch: int = 64
-    lr: float = 5e-3
+    lr: float = 3e-3
     schedule: str = "one-cycle"
     target: str = "noise"
     half: bool = False

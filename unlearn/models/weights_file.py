@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from unlearn.errors import BadInput, require
@@ -23,9 +21,9 @@ def read_weights(path: str) -> dict[str, Tensor]:
     require(file.suffix in READERS, f"weights file {path} must be one of {', '.join(READERS)}")
     try:
         found = READERS[file.suffix](file)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # the readers raise whatever a broken or foreign file makes them raise
         raise BadInput(
-            f"weights file {path} cannot be read safely ({str(error).splitlines()[0]}); "
+            f"weights file {path} cannot be read safely ({next(iter(str(error).splitlines()), type(error).__name__)}); "
             "save its state dict as .safetensors"
         ) from error
     for key in WRAPPERS:
