@@ -20,7 +20,7 @@ def made(original, unlearned):
 
 @pytest.fixture(scope="module")
 def robust(original, splits):
-    method = RobustAmnesia(steps=900, batch=48, reset="none", gamma=3.0, distil=2.0)
+    method = RobustAmnesia(steps=900, batch=48, reset="none")
     return made(original, method(original, splits, stream(0, "robust")))
 
 
