@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from pandas.api.types import is_numeric_dtype
+
 from cluster.bar import Bar
 from cluster.session import check_reachable, ray_session
 from sweeps import compact as compacting
@@ -106,9 +108,13 @@ def show(args: argparse.Namespace) -> int:
     if args.claims is None:
         print(showing.show(rows, args.by, args.format))
         return 0
+    require(not args.by and args.format == "table", "--claims prints a table of its own; leave --by and --format out")
     for column in args.claims:
         showing.check_column(rows, column)
-    print(markdown(rows, args.claims))
+        require(is_numeric_dtype(rows[column]), f"--claims {column}: only columns of numbers have a mean")
+    table = markdown(rows, args.claims)
+    require(bool(table), "no finished cell to speak of; run the sweep, or look at `amnesia show` for what failed")
+    print(table)
     return 0
 
 

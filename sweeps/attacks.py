@@ -87,7 +87,7 @@ def reference_outcome(bench: Workbench, group: Group, of: str, probe: str) -> Ou
 def make_context(bench: Workbench, group: Group) -> Context:
     """What the attacker has: the original, judge `val` to climb, real images."""
     setting: Any = bench.setting(group)
-    splits = bench.dataset(group.dataset).split(group.forget)
+    splits = bench.splits(group.dataset, group.forget)
     judges = setting.judges
     original = bench.model(group.original)
     return Context(original, judges["val"], judges["lead"], splits, group.forget, effort=group.eval.effort)

@@ -30,7 +30,7 @@ def claims(rows: pd.DataFrame) -> str:
     parts = []
     for dataset, task, group, columns in by_task(rows):
         table = summary(group, columns)
-        if table["n"].max() < 2:
+        if table.empty or table["n"].max() < 2:
             continue
         title = f"Methods on {html.escape(dataset)} ({task}s)"
         parts.append(f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>")
@@ -46,10 +46,13 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
     parts = []
     for dataset, task, group, wanted in by_task(rows, columns):
         lines = [["model", "method", "n", *(f"`{name}`" for name in wanted)], ["---"] * (3 + len(wanted))]
-        for line in summary(group, wanted).to_dict("records"):
+        table = summary(group, wanted)
+        if table.empty:
+            continue
+        for line in table.to_dict("records"):
             lines.append([line["model"], line["method"], str(line["n"]), *(interval(line, name) for name in wanted)])
-        table = "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
-        parts.append(f"{dataset}, {task}s: mean [95 % interval] over forget sets and seeds\n\n{table}")
+        text = "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+        parts.append(f"{dataset}, {task}s: mean [95 % interval] over forget sets and seeds\n\n{text}")
     return "\n\n".join(parts)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sweeps.attacks import attack
-from sweeps.cells import Cell, Group
+from sweeps.cells import Cell
 from sweeps.choose import FORGET_WEIGHT
 from sweeps.film import Film
 from sweeps.workbench import Workbench
@@ -47,7 +47,7 @@ def compute(bench: Workbench, cell: Cell) -> dict[str, Any]:
 def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any]:
     """Unlearn and read on val as long as `bar` is within reach: the row's accuracies and seconds."""
     started = time.perf_counter()
-    needs, course = bench.needs(cell), bench.keep(make_course, cell.group)
+    needs, course = bench.needs(cell), bench.keep(make_course, cell.group.dataset, cell.group.forget)
     loaded = time.perf_counter()
     model = candidate(bench, cell, needs)
     unlearned = time.perf_counter()
@@ -64,9 +64,9 @@ def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any
     }
 
 
-def make_course(bench: Workbench, group: Group) -> Racecourse:
-    """Kept between the cells of a group."""
-    return Racecourse(bench.dataset(group.dataset).split(group.forget).val)
+def make_course(bench: Workbench, dataset: str, forget: tuple[int, ...]) -> Racecourse:
+    """Kept between all cells that forget the same of the same."""
+    return Racecourse(bench.splits(dataset, forget).val)
 
 
 def candidate(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Any:
@@ -74,7 +74,7 @@ def candidate(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Any:
     group, method = cell.group, make_method(cell.method, dict(cell.knobs))
     if not isinstance(method, TaskArithmetic):
         return bench.build(group.original, unlearn(bench, cell, needs).weights)
-    surgeon, splits = bench.surgeon(group.original, group.expert), bench.dataset(group.dataset).split(group.forget)
+    surgeon, splits = bench.surgeon(group.original, group.expert), bench.splits(group.dataset, group.forget)
     return method.operate(surgeon, splits, stream(group.seed, "unlearn", cell.method, device=bench.device))
 
 
@@ -88,7 +88,7 @@ def _made_s(bench: Workbench, cell: Cell) -> dict[str, float]:
 def unlearn(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     """Run the cell's method; all of its randomness follows from the cell."""
     group = cell.group
-    splits = bench.dataset(group.dataset).split(group.forget)
+    splits = bench.splits(group.dataset, group.forget)
     generator = stream(group.seed, "unlearn", cell.method, device=bench.device)
     with seeded(group.seed, "unlearn", cell.method):
         return make_method(cell.method, dict(cell.knobs))(bench.model(group.original), splits, generator, **needs)

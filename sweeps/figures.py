@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from sweeps.choose import objectives, pareto
+from sweeps.choose import objectives, pareto, unstopped
 
 INK, ACCENT, PALE = "#222222", "#c2410c", "#9aa5b1"
 KINDS = (("original_", "original", PALE), ("", "unlearned", ACCENT), ("oracle_", "oracle", INK))  # column prefix, ...
@@ -164,10 +164,13 @@ def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figur
 
 
 def heat(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
-    """Forget and retain on val over two knobs, a dot a cell: the Pareto front ringed, the chosen cell starred."""
+    """Forget and retain on val over two knobs, a dot a cell: the Pareto front ringed, the chosen cell starred; a cross
+    for a cell that stopped on val."""
+    stopped, rows = rows[rows["val_stopped"].eq(True)], unstopped(rows)
     values, front, at = objectives(rows), pareto(rows), rows["cell_id"] == chosen
     figure, columns = Figure(figsize=(9.2, 3.8), layout="constrained"), {"forget": "val_forget", "retain": "val_retain"}
     for axis, (name, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
+        axis.scatter(stopped[x], stopped[y], marker="x", s=14, lw=0.8, color=PALE)
         dots = axis.scatter(rows[x], rows[y], c=values[column], cmap="viridis", vmin=0, vmax=1, s=34)
         axis.scatter(rows[x][front], rows[y][front], s=80, facecolor="none", edgecolor=INK, label="Pareto front")
         axis.scatter(rows[x][at], rows[y][at], s=180, marker="*", color=ACCENT, label="chosen")

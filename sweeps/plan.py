@@ -41,23 +41,30 @@ class Plan:
         return sum(source.left for source in self.sources) + self.later
 
 
-def make_plan(sweeps: list[Sweep], store: Store, results: Results, retry_failed: bool = False) -> Plan:
-    """Resolve every sweep; cells with a row are done, failed ones too unless they are to be tried again."""
+def make_plan(
+    sweeps: list[Sweep], store: Store, results: Results, retry_failed: bool = False, confirming: bool = False
+) -> Plan:
+    """Resolve every sweep; cells with a row are done, failed ones too unless they are to be tried again. `confirming`:
+    candidates have just been tried; of what failed only the chosen cells' own rows are left to try again."""
     sources: list[Source] = []
     recipes: dict[str, Recipe] = {}
     done = failed = later = 0
     for sweep in sweeps:
         rows = (
-            results.read(sweep.name) if sweep.name in results.sweeps() else pd.DataFrame(columns=["cell_id", "status"])
+            results.read(sweep.name)
+            if sweep.name in results.sweeps()
+            else pd.DataFrame(columns=["cell_id", "status", "eval_candidates"])
         )
-        bad = set(rows["cell_id"][rows["status"] == "failed"])
-        skip = set(rows["cell_id"]) - (bad if retry_failed else set())
+        bad = rows[rows["status"] == "failed"]
+        again = bad[bad["eval_candidates"] != sweep.eval.candidates] if confirming else bad
+        skip = set(rows["cell_id"]) - (set(again["cell_id"]) if retry_failed else set())
         for group in groups(sweep):
             found, all_cells = _sources(sweep, group, rows[rows["cell_id"].isin(skip)], skip)
             if sweep.eval.candidates == "val":
-                chosen = [] if any(source.left for source in found) else _chosen(found, rows)
+                reading = any(source.left for source in found)
+                chosen = [] if reading else _chosen(found, rows)
                 found.append(Grid(sweep, [cell for cell in chosen if cell.cell_id not in skip]))
-                later += len(sweep.methods) - len(chosen)
+                later += len(sweep.methods) if reading else 0
                 all_cells += len(chosen)
             sources += found
             total = sum(source.left for source in found)

@@ -39,7 +39,8 @@ def promote(
         row, why = _named(rows, cell), "named by --cell"
     require(
         row["eval_candidates"] != "val",
-        f"cell {row['cell_id']} was read on val alone; run its sweep to the end, which scores the chosen cells in full",
+        f"cell {row['cell_id']} was read on val alone; run its sweep to the end, which scores the chosen cells in full "
+        "(with --retry-failed where that failed)",
     )
     point = cell_from(row)
     bench = bench_for(row, data_root)

@@ -36,7 +36,8 @@ def cell_from(row: pd.Series) -> Cell:
 
 
 def _plain(value: Any, kind: Any) -> Any:
-    """A pandas value as the plain type of its field."""
+    """A pandas value as the plain type of its field; a null stands where an older amnesia had no such field."""
+    require(value is not None, "the row was written by another version of amnesia; run its sweep again")
     return tuple(str(item) for item in value) if kind == tuple[str, ...] else kind(value)
 
 

@@ -60,7 +60,10 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
     chosen = choose(rows)
     row = chosen.row
     if row["eval_candidates"] == "val":
-        return f"<p>{html.escape(str(row['model']))}: the choice is not confirmed yet; run the same command again.</p>"
+        return (
+            f"<p>{html.escape(str(row['model']))}: the choice is not confirmed yet; run the same command again "
+            "(with --retry-failed where that failed).</p>"
+        )
     title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>Cell {row['cell_id']} ({_knobs(row)}): {chosen.why}.</p>"]
     cost = regret(rows, row)
@@ -68,7 +71,7 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
         candidates = rows[rows["eval_candidates"] == "val"]
         parts.append(
             f"<p>{len(candidates)} candidates were read on val alone, {len(candidates) - len(unstopped(candidates))} "
-            f"of them only until they could no longer win; test was read once, for the chosen one.</p>"
+            f"of them only until they could no longer win; test was read for the chosen cell of each method alone.</p>"
         )
     else:
         parts.append(f"<p>Choosing on val instead of test cost {cost:.4f} of the score on test.</p>")

@@ -69,8 +69,8 @@ def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool 
     sources = _without_broken(plan, broken, site, clock)
     if sources:
         _tune(sources, site, clock, retry_failed)
-    if plan.later and (chosen := make_plan(sweeps, store, results).sources):
-        _tune(list(chosen), site, clock, False)
+    if plan.later and (chosen := make_plan(sweeps, store, results, retry_failed, confirming=True).sources):
+        _tune(list(chosen), site, clock, retry_failed)
     slots = _slots(list(plan.sources))
     return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, slots)
 

@@ -13,10 +13,12 @@ UNIT = ["model", "forget", "seed"]  # one independent triple: its seed trains, u
 
 
 def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a method x model x forget set x seed: the cell that val chooses; failed cells never."""
+    """One row a method x model x forget set x seed: the cell that val chooses; failed cells never, nor candidates that
+    still wait for their full score."""
     good = rows[rows["status"] == "ok"].assign(forget=rows["forget"].map(lambda labels: ",".join(map(str, labels))))
     picked = [choose(group).row for _, group in good.groupby(["method", *UNIT])]
-    return pd.DataFrame(picked).reset_index(drop=True)
+    chosen = pd.DataFrame(picked).reindex(columns=good.columns)
+    return chosen[chosen["eval_candidates"] != "val"].reset_index(drop=True)
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float, float]:

@@ -10,7 +10,7 @@ import torch
 from sweeps.cells import Cell, Group, Recipe, architecture
 from sweeps.spec import FILES
 from unlearn.artifacts import Store
-from unlearn.data import Dataset, load
+from unlearn.data import Dataset, Splits, load
 from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
 from unlearn.judges import Judge, build_judge
 from unlearn.methods.task_arithmetic import Surgeon, TaskVector
@@ -25,6 +25,7 @@ class Workbench:
         self.dataset = lru_cache(2)(self._dataset)
         self.weights = lru_cache(64)(self._weights)
         self.model = lru_cache(32)(self._model)
+        self.splits = lru_cache(16)(self._splits)
         self.setting = lru_cache(32)(self._setting)
         self.evidence = lru_cache(8)(self._evidence)
         self.vector = lru_cache(8)(self._vector)
@@ -34,6 +35,9 @@ class Workbench:
 
     def _dataset(self, name: str) -> Dataset:
         return load(name, Path(self.data_root)).to(self.device)
+
+    def _splits(self, name: str, forget: tuple[int, ...]) -> Splits:
+        return self.dataset(name).split(forget)
 
     def _weights(self, recipe: Recipe) -> Weights:
         return {k: t.to(self.device) for k, t in self.store.load(recipe.kind, recipe.key).items()}
@@ -60,7 +64,7 @@ class Workbench:
     def _setting(self, group: Group) -> Setting:
         data = self.dataset(group.dataset)
         if group.task == "classifier":
-            return ClassifierSetting(data.split(group.forget), group.forget, data.classes)
+            return ClassifierSetting(self.splits(group.dataset, group.forget), group.forget, data.classes)
         judges = {seat: self.model(recipe) for seat, recipe in group.judges.items()}
         return GeneratorSetting(data, group.forget, judges, group.eval.samples, group.seed)
 

@@ -25,6 +25,14 @@ def test_a_race_without_a_bar_reads_all_of_val(one: World) -> None:
     assert not race.stopped
 
 
+def test_what_can_still_equal_the_bar_is_read_to_its_end(one: World) -> None:
+    course = Racecourse(one.splits.val, batch=50)
+    full = course.run(one.model, WEIGHT)
+    bar = full.retain - WEIGHT * full.forget
+    assert not course.run(one.model, WEIGHT, bar).stopped
+    assert course.run(one.model, WEIGHT, 2.0).stopped
+
+
 def test_racing_finds_the_same_best_and_reads_less(one: World) -> None:
     surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]))
     course, bar, stopped, read = Racecourse(one.splits.val, batch=50), -math.inf, 0, 0

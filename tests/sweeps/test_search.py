@@ -12,7 +12,7 @@ from sweeps.choose import choose, pareto
 from sweeps.parse import parse
 from sweeps.plan import describe, estimate, make_plan
 from sweeps.rows import Results, row_of
-from sweeps.search import PackSearcher, Study
+from sweeps.search import Grid, PackSearcher, Study
 from sweeps.spec import Sweep
 from sweeps.trial import Site
 from unlearn.artifacts import Store
@@ -167,6 +167,34 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
         best = max(t["val_retain_accuracy"] - 1.5 * t["val_forget_accuracy"] for t in tried)
         assert truth(cell)["val_retain_accuracy"] - 1.5 * truth(cell)["val_forget_accuracy"] == best
     assert make_plan([sweep], store, results).cells == 0
+
+
+def failed(results: Results, cells: list[Cell]) -> None:
+    for cell in cells:
+        outcome = {"status": "failed", "error": "by hand", "created_at": pd.Timestamp.now("UTC").to_pydatetime()}
+        results.write("ta", row_of(cell, outcome))
+
+
+def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> None:
+    """Of candidates that all failed none is chosen; a chosen cell that failed is tried again, its candidates first."""
+    results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
+    grid = {"alpha": [-1.0, -2.0, -3.0]}
+    sweep = parse({**SEARCH, "search": None, "grid": grid, "eval": {"candidates": "val"}})
+    one, other = [source.take(source.left) for source in make_plan([sweep], store, results).sources]
+    failed(results, one)
+    drive(PackSearcher([Grid(sweep, other)], SITE, 2, False), results)
+    plan = make_plan([sweep], store, results)
+    assert (plan.cells, plan.later) == (1, 0)  # the second forget set's choice; the first has nothing to choose from
+    (chosen,) = plan.sources[0].take(9)
+    failed(results, [chosen])
+    assert make_plan([sweep], store, results).cells == 0
+    failed(results, other[:1])
+    plan = make_plan([sweep], store, results, retry_failed=True)
+    assert (plan.cells, plan.later) == (6, 2)  # four candidates, then two choices
+    drive(PackSearcher(list(plan.sources), SITE, 2, True), results)
+    assert make_plan([sweep], store, results).cells == 1  # the second's choice has its failed row
+    plan = make_plan([sweep], store, results, retry_failed=True, confirming=True)
+    assert {cell.cell_id for source in plan.sources for cell in source.take(9)} >= {chosen.cell_id}
 
 
 def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:
