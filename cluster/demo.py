@@ -50,7 +50,8 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
         promoted = [promote(results, name, gallery, data_root(), sweep=sweep) for name, sweep in PROMOTED.items()]
     with stages.stage("report"):
         report, picture = (out / "report.html").absolute(), out / "grids.png"
-        if ran is not None or not (report.exists() and picture.exists()):
+        newest = results.read()["created_at"].max().timestamp()
+        if not (report.exists() and picture.exists() and picture.stat().st_mtime > newest):
             write_report(results, None, str(report), data_root())
             grids(promoted[0].row, data_root()).savefig(picture, dpi=80)
     with stages.stage("serve"):
