@@ -3,12 +3,17 @@
 import logging
 import os
 import shutil
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import Any
 
 import ray
@@ -120,11 +125,31 @@ def _record_failure(site: Site, sweep: Sweep, cell: Cell, error: str) -> None:
     Results(site.results).write(sweep.name, row_of(cell, {**outcome, "created_at": datetime.now(UTC)}))
 
 
-class _Report(tune.Callback):
-    """Feeds the progress bar."""
+@contextmanager
+def ctrl_c() -> Iterator[Event]:
+    """Whether Ctrl-C was struck. A KeyboardInterrupt is lost where it strikes inside a C callback or a destructor; who
+    looks here can raise it again."""
+    struck = Event()
 
-    def __init__(self, clock: _Clock) -> None:
-        self.clock = clock
+    def strike(number: int, frame: FrameType | None) -> None:
+        struck.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+        yield struck
+        return
+    before = signal.signal(signal.SIGINT, strike)
+    try:
+        yield struck
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Report(tune.Callback):
+    """Feeds the progress bar, and ends the run where Ctrl-C was struck and nobody heard it."""
+
+    def __init__(self, clock: _Clock, struck: Event) -> None:
+        self.clock, self.struck = clock, struck
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its callbacks for a resume that we never use; a terminal does not travel."""
@@ -133,6 +158,8 @@ class _Report(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
+        if self.struck.is_set():
+            raise KeyboardInterrupt
         rows = result.get("rows", [])
         failed = sum(row["status"] == "failed" for row in rows)
         seconds = sum(row.get("wall_s", 0.0) for row in rows)
@@ -140,7 +167,15 @@ class _Report(tune.Callback):
 
 
 def _tune(sources: list[Source], site: Site, clock: _Clock, retry: bool) -> None:
-    """One Tuner for everything; Tune's own snapshots and loggers are off, because the rows are the only journal."""
+    """One Tuner for everything; a Ctrl-C that Tune has not heard still ends the run."""
+    with ctrl_c() as struck:
+        _fit(sources, site, clock, retry, struck)
+        if struck.is_set():
+            raise KeyboardInterrupt
+
+
+def _fit(sources: list[Source], site: Site, clock: _Clock, retry: bool, struck: Event) -> None:
+    """Run Tune; its own snapshots and loggers are off, because the rows are the only journal."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints at every verbosity
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: Tune would end as if it had finished
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -162,7 +197,7 @@ def _tune(sources: list[Source], site: Site, clock: _Clock, retry: bool) -> None
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=WORKER_DEATHS),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[_Report(clock)],
+            callbacks=[_Report(clock, struck)],
             verbose=0,
         ),
     )
