@@ -58,18 +58,21 @@ def weights_vs_rebuild(bench: Bench) -> Result:
 
 @torch.no_grad()
 def correct(model: nn.Module, images: Tensor) -> Tensor:
-    """The answers to `images` (n, 3, 32, 32), in batches of 500."""
-    return torch.cat([model(part).argmax(1) for part in images.split(500)])
+    """The answers to `images` (n, 3, 32, 32), in reference 5's batches of 128."""
+    return torch.cat([model(part).argmax(1) for part in images.split(128)])
 
 
 def candidate_vs_evaluation(bench: Bench) -> Result:
-    """A candidate written and evaluated on validation images / the evaluation alone."""
-    images = load("cifar10", bench.root).val.pixels()[: bench.count(500)]
+    """A candidate written and evaluated on validation images, as a sweep reads them / the evaluation alone."""
+    images = load("cifar10", bench.root).val.take(torch.arange(bench.count(500)))
     original = resnet()
     surgeon = Surgeon(original, TaskVector(original, nearby(original)))
-    whole, alone = interleaved(
-        lambda: correct(surgeon.operate(ALPHA, RHO), images), lambda: correct(surgeon.model, images)
-    )
+
+    def answers(model: nn.Module) -> None:
+        for x, _ in images.parts(100):
+            model(x)
+
+    whole, alone = interleaved(lambda: answers(surgeon.operate(ALPHA, RHO)), lambda: answers(surgeon.model))
     return {"ratio": whole / alone, "candidate_s": whole, "evaluation_s": alone, "images": len(images)}
 
 
@@ -89,8 +92,8 @@ def trained(data: Dataset, splits: Splits, bench: Bench) -> tuple[nn.Module, Wei
 
 def grid_vs_reference(bench: Bench, forget: int = 0) -> Result:
     """120 cells of (alpha, rho) on CIFAR-10. The reference's way: a new model, tau and quantiles a cell, all of test
-    (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, test once. `same`: the point
-    that is found is the one that reading all 5,000 val images of every cell finds."""
+    (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, channels-last, test once. `same`: the
+    point that is found is the one that reading all 5,000 val images of every cell finds."""
     data = load("cifar10", bench.root)
     splits = data.split([forget])
     original, expert = trained(data, splits, bench)

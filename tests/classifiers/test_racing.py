@@ -7,7 +7,7 @@ import torch
 
 from tests.classifiers.world import World
 from unlearn.methods.task_arithmetic import Surgeon, TaskVector
-from unlearn.racing import Racecourse
+from unlearn.racing import Racecourse, most
 
 WEIGHT = 1.5
 CANDIDATES = list(product((-6.0, -3.0, -2.0, -1.0, -0.5, 0.0), (0.0, 0.5, 0.9)))
@@ -52,3 +52,13 @@ def test_racing_finds_the_same_best_and_reads_less(one: World) -> None:
     assert max(raced, key=lambda p: raced[p]) == max(whole, key=lambda p: whole[p])
     assert stopped > 0
     assert read < len(CANDIDATES) * full.images
+
+
+def test_the_bound_holds_in_every_order_and_stops_long_before_the_last_image() -> None:
+    total, right, generator = 4500, 1800, torch.Generator().manual_seed(0)
+    answers = torch.arange(total) < right
+    for _ in range(200):
+        read = answers[torch.randperm(total, generator=generator)].cumsum(0)
+        assert all(most(int(read[n - 1]), n, total) >= right / total for n in range(100, total + 1, 100))
+    assert most(200, 500, total) < 0.54  # where 40 % of 500 were right; all images left would bring 93 %
+    assert most(right, total, total) == right / total
