@@ -1,12 +1,14 @@
 """Choosing a cell on validation data alone, and saying why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pandas as pd
 
 from unlearn.errors import require
+from unlearn.methods import METHODS
 
+KNOBS = sorted({knob.name for method in METHODS.values() for knob in fields(method)})
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
 
@@ -53,8 +55,10 @@ class Choice:
 
 
 def choose(rows: pd.DataFrame) -> Choice:
-    """The row of the Pareto front with the best `score`; ties go to the smaller cell_id."""
-    good = finished(rows).sort_values("cell_id", ignore_index=True)
+    """The row of the Pareto front with the best `score`; ties go by the knobs, as text, so that the same cells tie
+    alike however they were read; then to the smaller cell_id."""
+    order = [name for name in (*KNOBS, "cell_id") if name in rows]
+    good = finished(rows).sort_values(order, key=lambda column: column.astype(str), ignore_index=True)
     require(len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells")
     front = good[pareto(good)]
     at = int(score(front).argmax())

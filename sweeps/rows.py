@@ -43,7 +43,7 @@ OUTCOME = {
     "status": pa.string(),
     "error": pa.string(),
     "val_images": pa.int64(),  # read of a candidate; null where all were
-    "val_stopped": pa.bool_(),  # it could no longer win; its `val_*` are of the images read
+    "val_stopped": pa.bool_(),  # it would not have won; its `val_*` are of the images read
 }
 PROVENANCE = {
     "curve_terms": pa.list_(pa.string()),

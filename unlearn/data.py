@@ -40,12 +40,6 @@ class Images:
         """All images as float32 in [0, 1], shape (n, channels, height, width)."""
         return self.x.float() / 255
 
-    def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All images in turn, `size` at a time: (pixels in [0, 1], labels). Channels-last, in which a CPU convolves
-        colour images up to twice as fast."""
-        for x, y in zip(self.x.split(size), self.y.split(size), strict=True):
-            yield (x.float() / 255).contiguous(memory_format=torch.channels_last), y
-
     def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless shuffled batches of (pixels in [0, 1], labels); each image once an epoch, the last short one cut."""
         require(len(self) > 0, "no images to train on; check the forget set against the data set")

@@ -180,13 +180,13 @@ def _answers(model: Any, images: Images, keep: int) -> tuple[Tensor, Tensor]:
         kept[evenly(len(images), keep).to(kept.device)] = True
     batch = BATCH.get(images.x.device.type, 1000)
     logits, features = [], []
-    for (x, _), wanted in zip(images.parts(batch), kept.split(batch), strict=True):
+    for x, wanted in zip(images.x.split(batch), kept.split(batch), strict=True):
         if wanted.any():
-            seen = model.features(x)
+            seen = model.features(x.float() / 255)
             logits.append(model.head(seen))
             features.append(seen[wanted])
         else:
-            logits.append(model(x))
+            logits.append(model(x.float() / 255))
     return torch.cat(logits), torch.cat(features) if features else torch.empty(0)
 
 

@@ -205,3 +205,10 @@ def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:
     assert choose(rows).row["cell_id"] == "0"
     with pytest.raises(BadInput, match="no finished cell"):
         choose(rows.assign(status="failed"))
+
+
+def test_ties_fall_alike_however_the_cells_are_named() -> None:
+    rows = table([(0.0, 0.5), (0.1, 0.9), (0.1, 0.9)])
+    rows["alpha"], rows["rho"] = [-1.0, -2.0, -2.0], [0.5, 0.9, 0.7]
+    for names in (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]):
+        assert choose(rows.assign(cell_id=names)).row["rho"] == 0.7
