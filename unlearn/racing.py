@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from unlearn.data import Images, Part
 from unlearn.streams import stream
@@ -23,42 +22,62 @@ class Race:
     stopped: bool
 
 
+@dataclass
+class Tally:
+    """Right answers to the first `read` of `total` images in random order.
+
+    `most` and `least`: what the share of all may turn out to be, with every image left right, or wrong; or within
+    Hoeffding's bound for draws without replacement (Serfling 1974; arXiv:1309.4029), which the share of all leaves on
+    either side with a probability of at most 10^-9.
+    """
+
+    total: int
+    right: int = 0
+    read: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.right / self.read
+
+    @property
+    def width(self) -> float:
+        return math.sqrt((1 - (self.read - 1) / self.total) * DOUBT / (2 * self.read))
+
+    @property
+    def most(self) -> float:
+        return min((self.right + self.total - self.read) / self.total, self.share + self.width)
+
+    @property
+    def least(self) -> float:
+        return max(self.right / self.total, self.share - self.width)
+
+
 class Racecourse:
-    """The val images of one forget set, forgotten ones first, kept ones in a fixed random order."""
+    """The val images of one forget set in a fixed random order: some kept ones, the forgotten, the rest of the kept."""
 
     def __init__(self, val: Part, batch: int = 100) -> None:
-        device = val.retain.y.device
-        order = torch.randperm(len(val.retain), generator=stream(0, "race")).to(device)
-        self.forget, self.retain, self.batch = val.forget, val.retain.take(order), batch
+        self.forget, self.retain = _parts(val.forget, batch), _parts(val.retain, batch)
+        self.sizes = len(val.forget), len(val.retain)
 
     @torch.no_grad()
     def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:
-        """Read all forgotten images and a first batch of kept ones; go on until retain - weight * forget (accuracies)
-        cannot reach `bar`, with the `most` that retain may come to. What stops could therefore not have been chosen
-        over the candidate that set the bar, but for a probability of at most 10^-9 a look. (That is over random orders
-        of the kept images, so of candidates that were named before any was read: a grid's.)"""
-        forget = sum(_right(model, part) for part in _parts(self.forget, self.batch)) / len(self.forget)
-        right = read = 0
-        for part in _parts(self.retain, self.batch):
-            right, read = right + _right(model, part), read + len(part)
-            if most(right, read, len(self.retain)) - weight * forget < bar:
+        """Read a batch of either part, then go on until retain - weight * forget (accuracies) cannot reach `bar`. What
+        stops could therefore not have been chosen over the candidate that set the bar, but for a probability of at
+        most 2e-9 a look. (That is over random orders, so of candidates that were named before any was read: a grid's.)
+        """
+        forget, retain = map(Tally, self.sizes)
+        turns = [retain] + [forget] * len(self.forget) + [retain] * (len(self.retain) - 1)
+        parts = self.retain[:1] + self.forget + self.retain[1:]
+        for tally, part in zip(turns, parts, strict=True):
+            tally.right += int((model(part.x.float() / 255).argmax(1) == part.y).sum())
+            tally.read += len(part)
+            if forget.read and retain.most - weight * forget.least < bar:
                 break
-        return Race(forget, right / read, len(self.forget) + read, read < len(self.retain))
-
-
-def most(right: int, read: int, total: int) -> float:
-    """The largest share of all `total` images that may turn out right when `right` of `read` random ones were: with
-    every image left, or within Hoeffding's bound for draws without replacement (Serfling 1974; arXiv:1309.4029) of the
-    share read, which a larger share escapes with a probability of at most 10^-9."""
-    width = math.sqrt((1 - (read - 1) / total) * DOUBT / (2 * read))
-    return min((right + total - read) / total, right / read + width)
+        read = forget.read + retain.read
+        return Race(forget.share, retain.share, read, read < sum(self.sizes))
 
 
 def _parts(images: Images, batch: int) -> list[Images]:
-    pairs = zip(images.x.split(batch), images.y.split(batch), strict=True)
-    return [Images(x, y) for x, y in pairs]
-
-
-def _right(model: Any, images: Images) -> int:
-    answers: Tensor = model(images.x.float() / 255).argmax(1)
-    return int((answers == images.y).sum())
+    """The images in random order, `batch` at a time."""
+    order = torch.randperm(len(images), generator=stream(0, "race")).to(images.y.device)
+    return [images.take(some) for some in order.split(batch)]

@@ -61,6 +61,20 @@ def test_every_classifier_has_features_a_head_and_a_task(kind: str) -> None:
     assert torch.equal(model.head(features), logits)
 
 
+@pytest.mark.parametrize("kind", ["resnet18", "mobilenet_v2", "vgg11_bn small"])
+def test_the_layout_of_images_changes_no_answer(kind: str) -> None:
+    model, shape = made(kind)
+    seen: list[torch.Tensor] = []
+    model.net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
+    x = some(shape).pixels()
+    with torch.no_grad():
+        ours = model(x)
+        model.layout = torch.contiguous_format
+        plain = model(x)
+    assert [each.is_contiguous() for each in seen] == [False, True]
+    assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_go_out_and_come_back(kind: str) -> None:
     model, shape = made(kind)
