@@ -53,9 +53,11 @@ class Tally:
 
 
 class Racecourse:
-    """The val images of one forget set in a fixed random order: some kept ones, the forgotten, the rest of the kept."""
+    """The val images of one forget set in a fixed random order: some kept ones, the forgotten, the rest of the kept;
+    `batch` at a time, else a 25th of all and at least 100, so that looking costs little beside reading."""
 
-    def __init__(self, val: Part, batch: int = 100) -> None:
+    def __init__(self, val: Part, batch: int | None = None) -> None:
+        batch = batch or max(100, (len(val.forget) + len(val.retain)) // 25)
         self.forget, self.retain = _parts(val.forget, batch), _parts(val.retain, batch)
         self.sizes = len(val.forget), len(val.retain)
 

@@ -207,7 +207,7 @@ def train_vs_official(bench: Bench) -> Result:
         model.load_state_dict(fit(model, bench.dataset.train, plan, stream(0, "train"))[0])
         return model.eval()
 
-    ours = Training(bench.count(3200), 128, 3e-3)
+    ours = Training(bench.count(2900), 128, 3e-3)
     slow, fast = interleaved(lambda: run(Training(part, 256, 1e-4, "constant")), lambda: run(ours))
     loss, official = loss_on_test(run(ours), bench), loss_on_test(run(Training(steps, 256, 1e-4, "constant")), bench)
     return {
