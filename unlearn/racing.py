@@ -9,7 +9,7 @@ import torch
 from unlearn.data import Images, Part
 from unlearn.streams import stream
 
-DOUBT = math.log(1e9)  # a look stops a candidate wrongly with a probability of at most 10^-9
+DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9
 
 
 @dataclass(frozen=True)
