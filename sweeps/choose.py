@@ -1,15 +1,20 @@
 """Choosing a cell on validation data alone, and saying why."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from unlearn.errors import require
-from unlearn.methods import METHODS
+from unlearn.methods import KNOBS
 
-KNOBS = sorted({knob.name for method in METHODS.values() for knob in fields(method)})
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
+
+
+def tried(rows: pd.DataFrame) -> list[str]:
+    """The knobs in which cells of one method differ: what a grid or a study tried."""
+    values = rows.groupby("method")[[name for name in KNOBS if name in rows]].nunique().max()
+    return list(values.index[values > 1])
 
 
 def unstopped(rows: pd.DataFrame) -> pd.DataFrame:

@@ -40,12 +40,12 @@ class Film:
         return {"film": torch.stack(self.frames), "film_steps": torch.tensor(self.steps)} if self.frames else {}
 
 
-def gif(film: Tensor, zoom: int = 2, seconds: float = 0.25) -> bytes:
-    """An animated GIF of a film (t, labels, n, channels, height, width): a column a label, a row a latent."""
+def gif(film: Tensor, seconds: float = 0.25) -> bytes:
+    """An animated GIF of a film (t, labels, n, channels, height, width): a column a label, a row a latent, one pixel a
+    pixel, since a page can enlarge it for nothing."""
     t, labels, n, channels, height, width = film.shape
     sheet = film.permute(0, 2, 4, 1, 5, 3).reshape(t, n * height, labels * width, channels)
-    grown = sheet.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2).numpy()
-    frames = [Image.fromarray(frame.squeeze(-1) if channels == 1 else frame) for frame in grown]
+    frames = [Image.fromarray(frame.squeeze(-1) if channels == 1 else frame) for frame in sheet.numpy()]
     sink, pause = io.BytesIO(), int(seconds * 1000)
     lasting = [pause] * (t - 1) + [8 * pause]
     frames[0].save(sink, "GIF", save_all=True, append_images=frames[1:], duration=lasting, loop=0)

@@ -4,13 +4,14 @@ import base64
 import html
 import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from sweeps import figures
 from sweeps.attacks import REFERENCES, stem
-from sweeps.choose import choose, unstopped
+from sweeps.choose import choose, tried, unstopped
 from sweeps.claims import SCORES, claims, table_of
 from sweeps.film import gif
 from sweeps.portraits import grids, of_classifier, of_generator, stored
@@ -23,6 +24,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding
 table{border-collapse:collapse;font-size:14px}
 td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 th:first-child,td:first-child{text-align:left}img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#555}
+img[src^="data:image/gif"]{width:36rem;image-rendering:pixelated}
 h2{margin-top:3rem;border-top:2px solid #222}.why{background:#f6f3ee;padding:.6rem 1rem}.scroll{overflow-x:auto}
 """
 JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accuracy", "judge_forget_entropy",
@@ -65,7 +67,9 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
             "(with --retry-failed where that failed).</p>"
         )
     title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
-    parts = [f"<h3>{html.escape(title)}</h3><p class=why>Cell {row['cell_id']} ({_knobs(row)}): {chosen.why}.</p>"]
+    knobs = ", ".join(f"{name} {_text(row[name])}" for name in tried(rows) if pd.notna(row[name]))
+    which = f"Cell {row['cell_id']}" + (f" ({knobs})" if knobs else "")
+    parts = [f"<h3>{html.escape(title)}</h3><p class=why>{which}: {chosen.why}.</p>"]
     cost = regret(rows, row)
     if cost is None:
         candidates = rows[rows["eval_candidates"] == "val"]
@@ -156,12 +160,12 @@ def _shown(row: pd.Series) -> list[str]:
     return parts
 
 
-def _knobs(row: pd.Series) -> str:
-    return ", ".join(f"{name} {value:g}" for name in ("lam", "alpha", "rho") if pd.notna(value := row.get(name)))
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else html.escape(str(value))
 
 
 def _main(rows: pd.DataFrame) -> pd.DataFrame:
-    keys = ["cell_id", "model", "method", "forget", "seed", "lam", "alpha", "rho", "status", "wall_s"]
+    keys = ["cell_id", "model", "method", "forget", "seed", *tried(rows), "status", "wall_s"]
     columns = [*keys, *SCORES[rows["task"].iloc[0]]]
     return rows[[name for name in columns if name in rows]].dropna(axis=1, how="all")
 

@@ -7,7 +7,7 @@
 
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from sweeps.cells import SCHEMA, Cell
 from sweeps.spec import Evaluation, Train
 from unlearn.errors import BadInput, require
 from unlearn.files import exists, folders, join, locate, write_whole
-from unlearn.methods import METHODS
+from unlearn.methods import KNOBS
 from unlearn.metrics import columns as metric_columns
 
 FLOATS = pa.list_(pa.float64())
@@ -74,14 +74,14 @@ PROVENANCE = {
 }
 
 
-def _fields_of(kinds: Iterable[type], prefix: str = "") -> dict[str, pa.DataType]:
-    return {prefix + f.name: TYPES[f.type] for kind in kinds for f in fields(kind)}  # type: ignore[index]
+def _settings(kind: type, prefix: str) -> dict[str, pa.DataType]:
+    return {prefix + f.name: TYPES[f.type] for f in fields(kind)}  # type: ignore[index]
 
 
 def _schema() -> pa.Schema:
     """All columns of every method and every metric, always in the same order; what a cell does not have is null."""
-    knobs = dict(sorted(_fields_of(METHODS.values()).items()))
-    settings = _fields_of([Train], "train_") | _fields_of([Evaluation], "eval_")
+    knobs = {name: TYPES[kind] for name, kind in KNOBS.items()}
+    settings = _settings(Train, "train_") | _settings(Evaluation, "eval_")
     scores = {name: TYPES[kind] for name, kind in {**metric_columns(), **attack_columns()}.items()}
     return pa.schema(list({**CELL, **OUTCOME, **knobs, **settings, **scores, **PROVENANCE}.items()))
 

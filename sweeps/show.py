@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweeps.choose import tried
 from sweeps.rows import Results
 from unlearn.errors import BadInput, require
 
 FORMATS = ("table", "csv", "json")
 FIRST = ["sweep", "cell_id", "model", "method", "forget", "seed", "status"]
 MAIN = [
-    "lam", "alpha", "rho",
     "forget_probability", "forget_accuracy", "retain_accuracy", "forget_entropy",
     "test_forget_accuracy", "test_retain_accuracy", "js_to_oracle", "mia_auc",
     "original_retain_accuracy", "oracle_forget_probability", "oracle_test_retain_accuracy",
@@ -65,7 +65,6 @@ def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
         return flat.to_csv(index=False).rstrip("\n")
     if how == "json":
         return json.dumps(json.loads(rows.to_json(orient="records", date_format="iso")), indent=1)
-    columns = [name for name in [by, "cells", *MAIN] if name in rows] if by else [c for c in FIRST + MAIN if c in rows]
-    shown = rows[columns].dropna(axis=1, how="all")
-    constant = [c for c in shown.columns if str(c).startswith(("train_", "eval_"))]
-    return shown.drop(columns=constant).to_string(index=False, float_format=lambda value: f"{value:.4g}")
+    first = [by, "cells"] if by else [*FIRST, *tried(rows)]
+    shown = rows[[name for name in [*first, *MAIN] if name in rows]].dropna(axis=1, how="all")
+    return shown.to_string(index=False, float_format=lambda value: f"{value:.4g}")

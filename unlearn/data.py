@@ -13,6 +13,7 @@ from torch import Tensor
 from unlearn.errors import BadInput, known, require
 from unlearn.streams import stream
 
+PIECE = {"cpu": 100}  # images read at once, else 1,000: more fall out of a CPU's caches and take half as long again
 SPLIT_SEED = 0  # which images are val is part of the data set's definition, not of a sweep
 
 
@@ -39,6 +40,12 @@ class Images:
     def pixels(self) -> Tensor:
         """All images as float32 in [0, 1], shape (n, channels, height, width)."""
         return self.x.float() / 255
+
+    def pieces(self) -> Iterator["Images"]:
+        """All images in order, so many at once as their device reads fastest."""
+        size = PIECE.get(self.x.device.type, 1000)
+        for x, y in zip(self.x.split(size), self.y.split(size), strict=True):
+            yield Images(x, y)
 
     def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless shuffled batches of (pixels in [0, 1], labels); each image once an epoch, the last short one cut."""

@@ -112,7 +112,6 @@ def draw(model: Generative, labels: range | list[int], n: int, seed: int, purpos
 
 FEATURES = 500  # images a part whose features are kept
 TRAINED = 5000  # images of each training part that are read
-BATCH = {"cpu": 100}  # images at once, else 1,000: on a CPU more fall out of its caches and take half as long again
 
 
 def evenly(n: int, most: int) -> Tensor:
@@ -178,15 +177,16 @@ def _answers(model: Any, images: Images, keep: int) -> tuple[Tensor, Tensor]:
     kept = torch.zeros(len(images), dtype=torch.bool, device=images.x.device)
     if isinstance(model, Classifying) and keep > 0:
         kept[evenly(len(images), keep).to(kept.device)] = True
-    batch = BATCH.get(images.x.device.type, 1000)
-    logits, features = [], []
-    for x, wanted in zip(images.x.split(batch), kept.split(batch), strict=True):
+    logits, features, read = [], [], 0
+    for piece in images.pieces():
+        wanted = kept[read : read + len(piece)]
+        read += len(piece)
         if wanted.any():
-            seen = model.features(x.float() / 255)
+            seen = model.features(piece.pixels())
             logits.append(model.head(seen))
             features.append(seen[wanted])
         else:
-            logits.append(model(x.float() / 255))
+            logits.append(model(piece.pixels()))
     return torch.cat(logits), torch.cat(features) if features else torch.empty(0)
 
 

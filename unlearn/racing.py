@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from unlearn.data import Images, Part
+from unlearn.errors import require
 from unlearn.streams import stream
 
 DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9
@@ -60,6 +61,7 @@ class Racecourse:
         batch = batch or max(100, (len(val.forget) + len(val.retain)) // 25)
         self.forget, self.retain = _parts(val.forget, batch), _parts(val.retain, batch)
         self.sizes = len(val.forget), len(val.retain)
+        require(min(self.sizes) > 0, f"val needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}")
 
     @torch.no_grad()
     def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:
@@ -71,7 +73,7 @@ class Racecourse:
         turns = [retain] + [forget] * len(self.forget) + [retain] * (len(self.retain) - 1)
         parts = self.retain[:1] + self.forget + self.retain[1:]
         for tally, part in zip(turns, parts, strict=True):
-            tally.right += int((model(part.x.float() / 255).argmax(1) == part.y).sum())
+            tally.right += int((model(part.pixels()).argmax(1) == part.y).sum())
             tally.read += len(part)
             if forget.read and retain.most - weight * forget.least < bar:
                 break

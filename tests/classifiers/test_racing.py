@@ -9,6 +9,8 @@ import torch
 from scipy.stats import hypergeom
 
 from tests.classifiers.world import World
+from unlearn.data import Part
+from unlearn.errors import BadInput
 from unlearn.methods.task_arithmetic import Surgeon, TaskVector
 from unlearn.racing import Racecourse, Tally
 
@@ -26,6 +28,12 @@ def test_a_race_without_a_bar_reads_all_of_val(one: World) -> None:
     assert math.isclose(race.retain, retain, abs_tol=1e-6)
     assert race.images == len(val.forget) + len(val.retain)
     assert not race.stopped
+
+
+def test_a_val_without_forgotten_images_is_refused(one: World) -> None:
+    val = one.splits.val
+    with pytest.raises(BadInput, match="val needs forgotten and kept images, not 0"):
+        Racecourse(Part(val.forget.take(torch.tensor([], dtype=torch.long)), val.retain))
 
 
 def test_what_can_still_equal_the_bar_is_read_to_its_end(one: World) -> None:

@@ -17,6 +17,7 @@ from sweeps.compact import compact, recover
 from sweeps.parse import parse
 from sweeps.recall import cell_from
 from sweeps.rows import ROWS, Results, row_of
+from sweeps.show import show
 from unlearn.errors import BadInput
 
 
@@ -49,6 +50,19 @@ def test_pandas_reads_one_table(tmp_path: Path) -> None:
     assert sorted(table["lam"]) == [1, 2, 3]
     assert list(table["forget"].iloc[0]) == [0]
     assert set(ROWS.names) < set(table.columns)
+
+
+def test_show_names_what_was_tried_and_what_it_groups_by(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    for cell in cells(3):
+        write(results, cell, forget_probability=0.25)
+    head, *lines = show(results.read(), None, "table").splitlines()
+    assert {"lam", "forget_probability"} < set(head.split())
+    assert not {"steps", "lr", "batch"} & set(head.split())
+    assert len(lines) == 3
+    head, line = show(results.read(), "train_steps", "table").splitlines()
+    assert head.split() == ["train_steps", "cells", "forget_probability"]
+    assert line.split()[1:] == ["3", "0.25"]
 
 
 def test_a_row_leads_back_to_its_cell(tmp_path: Path) -> None:

@@ -66,10 +66,10 @@ class LinearProbe(Attack):
 
 
 @torch.no_grad()
-def features(model: Classifying, images: Images, batch: int = 1000) -> Tensor:
+def features(model: Classifying, images: Images) -> Tensor:
     """What the head sees, double (n, d), on unaugmented images."""
-    device = next(model.parameters()).device
-    return torch.cat([model.features(x.to(device).float() / 255) for x in images.x.split(batch)]).double()
+    images = images.to(next(model.parameters()).device)
+    return torch.cat([model.features(piece.pixels()) for piece in images.pieces()]).double()
 
 
 def fit_head(x: Tensor, y: Tensor, classes: int, ridge: float) -> torch.nn.Linear:

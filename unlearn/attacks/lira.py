@@ -77,10 +77,10 @@ def halves(n: int, shadows: int, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def log_odds(model: Any, images: Images, batch: int = 1000) -> Tensor:
+def log_odds(model: Any, images: Images) -> Tensor:
     """log p / (1 - p) of the true label, double (n,) on the CPU; from logits, so finite wherever those are."""
-    device = next(model.parameters()).device
-    logits = torch.cat([model(x.to(device).float() / 255) for x in images.x.split(batch)]).double().cpu()
+    images = images.to(next(model.parameters()).device)
+    logits = torch.cat([model(piece.pixels()) for piece in images.pieces()]).double().cpu()
     labels = images.y.cpu()[:, None]
     return logits.gather(1, labels).squeeze(1) - logits.scatter(1, labels, -torch.inf).logsumexp(1)
 

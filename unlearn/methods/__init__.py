@@ -29,7 +29,7 @@ from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.two_stage import TwoStage
 
-__all__ = ["METHODS", "Method", "Unlearned", "make_method"]
+__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "make_method"]
 
 METHODS: dict[str, type[Method]] = {
     "selective-amnesia": SelectiveAmnesia,
@@ -50,6 +50,8 @@ METHODS: dict[str, type[Method]] = {
     "bad-teacher": BadTeacher,
     "l1-sparse": L1Sparse,
 }
+
+KNOBS: dict[str, Any] = dict(sorted((knob.name, knob.type) for kind in METHODS.values() for knob in fields(kind)))
 
 
 def make_method(name: str, knobs: Mapping[str, Any]) -> Method:
