@@ -4,7 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check serve bench reproduce reproduce-generators reproduce-classifiers reproduce-cifar10 clean
+.PHONY: demo test check serve bench clean \
+  reproduce reproduce-generators reproduce-family reproduce-classifiers reproduce-cifar10 reproduce-vgg
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
@@ -26,11 +27,16 @@ bench: $(READY)           ## ratios measured side by side; writes bench.json
 
 # The long measurements behind README's tables: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
 # else one of their own). SET='--set seeds=[0]' makes less of them; --set resources.gpu=0.2 shares out a GPU.
-reproduce: reproduce-generators reproduce-classifiers reproduce-cifar10
+reproduce: reproduce-generators reproduce-family reproduce-classifiers reproduce-cifar10 reproduce-vgg
 
 reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds: Selective Amnesia and our defence under attack
 	$(BIN)/amnesia run sa-robust --results reproduce/generators --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/generators -o reproduce/generators.html
+
+FAMILY := sa-paper sa-sequential sa-multi sa-expanding sa-2d sa-grey
+reproduce-family: $(READY)       ## full MNIST: the paper's lambdas, one digit after another, other networks and targets
+	set -e; for spec in $(FAMILY); do \
+	  $(BIN)/amnesia run $$spec --results reproduce/generators --store reproduce/store $(SET); done
 
 reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, three seeds
 	$(BIN)/amnesia run ta-digits --results reproduce/classifiers --store reproduce/store $(SET)
@@ -41,6 +47,9 @@ reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task ar
 	$(BIN)/amnesia run cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
+
+reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, four epochs, task arithmetic and baselines, one seed
+	$(BIN)/amnesia run vgg-cifar10 --results reproduce/cifar10 --store reproduce/store $(SET)
 
 clean:
 	rm -rf $(VENV) demo reproduce results store gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache bench.json

@@ -121,7 +121,7 @@ def show(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     from sweeps.report import write_report  # matplotlib takes a second to import
 
-    print(write_report(Results(absolute(args.results)), args.sweep, args.out, data_root()))
+    print(write_report(Results(absolute(args.results)), args.sweep, args.out, data_root(), tuple(args.builder)))
     return 0
 
 
@@ -133,7 +133,8 @@ def compact(args: argparse.Namespace) -> int:
 
 def promote(args: argparse.Namespace) -> int:
     gallery = Gallery(absolute(args.gallery))
-    made = promoting.promote(Results(absolute(args.results)), args.name, gallery, data_root(), args.cell, args.sweep)
+    results, builders = Results(absolute(args.results)), tuple(args.builder)
+    made = promoting.promote(results, args.name, gallery, data_root(), args.cell, args.sweep, builders)
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
     return 0
 

@@ -102,6 +102,7 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("results")
     made.add_argument("-o", "--out", default="report.html")
     made.add_argument("--sweep", help="one sweep's rows")
+    _builders(made)
     made = command("compact", commands.compact, "fold many small Parquet files into few")
     made.add_argument("results")
 
@@ -113,6 +114,7 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--cell", help="a cell_id (default: the best by val, and it says why)")
     made.add_argument("--sweep", help="choose among this sweep's cells")
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
+    _builders(made)
     made = command("rollback", commands.rollback, "serve the version before again")
     made.add_argument("name")
     made.add_argument("--gallery", required=True)
@@ -120,10 +122,15 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--gallery", required=True)
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=8000)
+    _builders(made)
+    made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
+
+
+def _builders(made: argparse.ArgumentParser) -> None:
+    """Rows and cards come from elsewhere: whose code may run is said by who runs it."""
     made.add_argument(
         "--builder", action="append", default=[], metavar="MODULE:NAME", help="a builder of your own that may be called"
     )
-    made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
 
 
 def submit(args: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from unlearn.artifacts import VARIANTS, Card, Gallery
 from unlearn.data import check_forget
 from unlearn.errors import BadInput, require
-from unlearn.models import task_of
+from unlearn.models import check_builder, task_of
 
 
 class UnknownModel(LookupError):
@@ -43,9 +43,7 @@ class Entry:
 
     def __post_init__(self) -> None:
         card = self.card
-        model = str(card.get("model"))
-        own = model in self.builders or ":" not in model or model.startswith("timm:")
-        require(own, f"it is built by {model}, code of your own; allow it with `amnesia serve --builder {model}`")
+        check_builder(str(card.get("model")), self.builders, "serve")
         require(isinstance(card.get("options", {}), dict), "its card's options are no keys and values")
         task = task_of(str(card.get("model")))
         require(card.get("task") == task, f"its card calls {card['model']!r}, a {task}, a {card.get('task')}")

@@ -14,7 +14,6 @@ from unlearn.attacks import attack_columns, attacked
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
 from unlearn.probes import PROBES, Context, Outcome
-from unlearn.probes.intervals import difference
 from unlearn.streams import seeded, stream
 
 REFERENCES = ("original", "oracle", "untrained")
@@ -61,7 +60,7 @@ def _stream(bench: Workbench, group: Group, probe: str) -> Any:
 def _record(probe: str, outcome: Outcome, references: dict[str, Outcome]) -> Scores:
     """One probe's columns."""
     oracle, (low, high) = references["oracle"], outcome.interval
-    below, above = difference(outcome.hits, outcome.trials, oracle.hits, oracle.trials)
+    below, above = outcome.above(oracle)
     own = {"rate": outcome.rate, "rate_low": low, "rate_high": high, "steps": _steps(outcome)}
     own |= {"excess": outcome.rate - oracle.rate, "excess_low": below, "excess_high": above}
     record = {f"{stem(probe)}_{column}": value for column, value in own.items()}

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sweeps.cells import TRAINING
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 
+SETTING = ("options", *(f"train_{name}" for name in TRAINING), "train_judge_steps", "eval_samples", "eval_judges")
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
 
@@ -15,6 +17,20 @@ def tried(rows: pd.DataFrame) -> list[str]:
     """The knobs in which cells of one method differ: what a grid or a study tried."""
     values = rows.groupby("method")[[name for name in KNOBS if name in rows]].nunique().max()
     return list(values.index[values > 1])
+
+
+def settings(rows: pd.DataFrame) -> pd.Series:
+    """Of every row, as text, in what its training or scoring differs from other rows of its data set and model; ""
+    where all are alike. Scores of different settings do not compare, whatever their sweep is called."""
+    known = pd.DataFrame({name: rows[name].map(str) for name in SETTING if name in rows}, index=rows.index)
+    if "eval_attacks" in rows:
+        known["attacks"] = rows["eval_attacks"].map(len).where(rows["task"] == "generator", 0).map(str)
+    found = pd.Series("", index=rows.index, dtype=object)
+    for _, of_model in known.groupby([rows["dataset"], rows["model"]]):
+        differing = of_model.columns[of_model.nunique() > 1]
+        for name in differing:
+            found[of_model.index] += f", {name.removeprefix('train_')} " + of_model[name]
+    return found
 
 
 def unstopped(rows: pd.DataFrame) -> pd.DataFrame:

@@ -19,8 +19,8 @@ PAIRED = {
     "classifier": ["test_forget_accuracy", "test_retain_accuracy"],
 }
 EXPLAINED = (
-    "Of every method x model x forget set x seed the cell that val chooses; mean [95 % interval] over forget sets and "
-    "seeds. Colour: distance to the oracle, as a share of the original's."
+    "Of every method x model x forget set x seed the cell that val chooses; mean [95 % interval] over seeds, each the "
+    "mean over its forget sets. Colour: distance to the oracle, as a share of the original's."
 )
 
 
@@ -30,7 +30,7 @@ def claims(rows: pd.DataFrame) -> str:
     parts = []
     for dataset, task, group, columns in by_task(rows):
         table = summary(group, columns)
-        if table.empty or table["n"].max() < 2:
+        if table.empty or table["cells"].max() < 2:
             continue
         title = f"Methods on {html.escape(dataset)} ({task}s)"
         parts.append(f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>")
@@ -45,14 +45,17 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
     """The first table of `claims` as Markdown, a data set and task after the other; of `columns`, else the report's."""
     parts = []
     for dataset, task, group, wanted in by_task(rows, columns):
-        lines = [["model", "method", "n", *(f"`{name}`" for name in wanted)], ["---"] * (3 + len(wanted))]
+        lines = [["model", "method", "cells", "seeds", *(f"`{name}`" for name in wanted)], ["---"] * (4 + len(wanted))]
         table = summary(group, wanted)
         if table.empty:
             continue
         for line in table.to_dict("records"):
-            lines.append([line["model"], line["method"], str(line["n"]), *(interval(line, name) for name in wanted)])
+            head = [line["model"], line["method"], line["cells"], line["seeds"]]
+            lines.append([*head, *(interval(line, name) for name in wanted)])
         text = "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
-        parts.append(f"{dataset}, {task}s: mean [95 % interval] over forget sets and seeds\n\n{text}")
+        parts.append(
+            f"{dataset}, {task}s: mean [95 % interval] over seeds, each the mean over its forget sets\n\n{text}"
+        )
     return "\n\n".join(parts)
 
 
@@ -72,13 +75,14 @@ def rates(rows: pd.DataFrame) -> list[str]:
 
 def tinted(table: pd.DataFrame, columns: list[str]) -> str:
     """A line a model x method of `summary`'s table; tinted by |method - oracle| / |original - oracle|."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("model", "method", "n", *columns))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("model", "method", "cells", "seeds", *columns))
     lines = [f"<tr>{head}</tr>"]
     for _, of_model in table.groupby("model"):
         ends = {line["method"]: line for line in of_model.to_dict("records")}
         for name, line in ends.items():
             cells = "".join(f"<td{_tint(name, ends, c)}>{interval(line, c)}</td>" for c in columns)
-            lines.append(f"<tr><td>{line['model']}</td><td>{name}</td><td>{line['n']}</td>{cells}</tr>")
+            many = f"<td>{line['cells']}</td><td>{line['seeds']}</td>"
+            lines.append(f"<tr><td>{line['model']}</td><td>{name}</td>{many}{cells}</tr>")
     return f"<table>{''.join(lines)}</table>"
 
 

@@ -79,9 +79,9 @@ def candidate(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Any:
 
 
 def _made_s(bench: Workbench, cell: Cell) -> dict[str, float]:
-    """Seconds that retraining took, and what the method needs beside the original."""
-    recipes = cell.recipes()
-    needs = [recipe for recipe in recipes.values() if recipe.kind in ("fisher", "expert")]
+    """Seconds that retraining took, and what the method needs beside the original (an oracle, if it is `retrain`)."""
+    recipes, wanted = cell.recipes(), METHODS[cell.method].needs
+    needs = [recipe for recipe in recipes.values() if {recipe.kind, f"{recipe.kind}s"} & set(wanted)]
     return {"oracle_s": bench.seconds(recipes["oracle"]), "needs_s": sum(map(bench.seconds, needs), 0.0)}
 
 

@@ -9,12 +9,13 @@ import pandas as pd
 
 from sweeps.attacks import columns as attack_columns
 from sweeps.cells import architecture
-from sweeps.choose import choose
+from sweeps.choose import choose, settings
 from sweeps.recall import bench_for, cell_from, weights_of
 from sweeps.rows import PROVENANCE, Results
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput, require
 from unlearn.metrics import columns as metric_columns
+from unlearn.models import check_builder
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,24 @@ class Promotion:
 
 
 def promote(
-    results: Results, name: str, gallery: Gallery, data_root: str, cell: str | None = None, sweep: str | None = None
+    results: Results,
+    name: str,
+    gallery: Gallery,
+    data_root: str,
+    cell: str | None = None,
+    sweep: str | None = None,
+    builders: tuple[str, ...] = (),
 ) -> Promotion:
-    """Publish one cell as `name`: the given one, or the best by `val_*` among `candidates`."""
+    """Publish one cell as `name`: the given one, or the best by `val_*` among `candidates`. `builders`: those of one's
+    own that may be called."""
     rows = candidates(results, name, sweep)
     if cell is None:
+        mixed = sorted({setting.removeprefix(", ") for setting in settings(rows)})
+        require(
+            len(mixed) == 1,
+            f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, whose scores do not compare: "
+            f"{'; '.join(mixed)}; name a cell with --cell, or run each into a results folder of its own",
+        )
         chosen = choose(rows)
         row, why = chosen.row, chosen.why
     else:
@@ -42,6 +56,7 @@ def promote(
         f"cell {row['cell_id']} was read on val alone; run its sweep to the end, which scores the chosen cells in full "
         "(with --retry-failed where that failed)",
     )
+    check_builder(row["model"], builders, "promote")
     point = cell_from(row)
     bench = bench_for(row, data_root)
     group = point.group

@@ -11,13 +11,14 @@ from matplotlib.figure import Figure
 
 from sweeps import figures
 from sweeps.attacks import REFERENCES, stem
-from sweeps.choose import choose, tried, unstopped
+from sweeps.choose import choose, settings, tried, unstopped
 from sweeps.claims import SCORES, claims, table_of
 from sweeps.film import gif
 from sweeps.portraits import grids, of_classifier, of_generator, stored
 from sweeps.rows import Results
 from sweeps.statistics import regret, saving
 from unlearn.files import write_whole
+from unlearn.models import check_builder
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}
@@ -31,10 +32,13 @@ JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accur
           "judge_noise_floor", "judge_grey_floor"]  # fmt: skip
 
 
-def write_report(results: Results, sweep: str | None, out: str, data_root: str) -> str:
-    """Write the page for all sweeps or one; returns its path. Pictures of generators need the store the rows name."""
-    names = [sweep] if sweep else results.sweeps()
-    parts = [claims(results.read(sweep))] + [section(name, results.read(name), data_root) for name in names]
+def write_report(results: Results, sweep: str | None, out: str, data_root: str, builders: tuple[str, ...] = ()) -> str:
+    """Write the page for all sweeps or one; returns its path. Pictures of generators need the store the rows name.
+    `builders`: those of one's own that may be called."""
+    names, rows = [sweep] if sweep else results.sweeps(), results.read(sweep)
+    for model in rows["model"].unique():
+        check_builder(model, builders, "report")
+    parts = [claims(rows)] + [section(name, results.read(name), data_root) for name in names]
     page = f"<!doctype html><html lang=en><meta charset=utf-8><title>amnesia report</title><style>{STYLE}</style>"
     page += "<h1>amnesia report</h1>" + "".join(parts)
     write_whole(out, page.encode())
@@ -48,17 +52,18 @@ def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
     parts = [f"<h2>{html.escape(name)}</h2><p>{counts}.</p>"]
     good = rows[rows["status"] == "ok"]
     best = choose(good).row["cell_id"] if len(good) else None
-    for _, group in good.groupby(good["forget"].map(str) + good["model"] + good["seed"].map(str)):
-        parts.append(group_part(group, data_root, best))
+    apart = settings(good)
+    for _, group in good.groupby(good["forget"].map(str) + good["model"] + apart + good["seed"].map(str)):
+        parts.append(group_part(group, data_root, best, apart[group.index[0]]))
     if len(failed):
         parts.append("<h3>Failed</h3>" + table_of(failed[["cell_id", "method", "error"]]))
     parts.append("<details><summary>All rows</summary><div class=scroll>" + table_of(_main(rows)) + "</div></details>")
     return "".join(parts)
 
 
-def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
-    """The chosen cell of one model x forget set x seed: why, scores beside original and oracle, pictures; of the
-    sweep's `best` cell also the portraits, which take seconds each."""
+def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: str) -> str:
+    """The chosen cell of one model x forget set x seed (and `setting`, where there are several): why, scores beside
+    original and oracle, pictures; of the sweep's `best` cell also the portraits, which take seconds each."""
     chosen = choose(rows)
     row = chosen.row
     if row["eval_candidates"] == "val":
@@ -66,7 +71,7 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None) -> str:
             f"<p>{html.escape(str(row['model']))}: the choice is not confirmed yet; run the same command again "
             "(with --retry-failed where that failed).</p>"
         )
-    title = f"{row['model']}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
+    title = f"{row['model']}{setting}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
     knobs = ", ".join(f"{name} {_text(row[name])}" for name in tried(rows) if pd.notna(row[name]))
     which = f"Cell {row['cell_id']}" + (f" ({knobs})" if knobs else "")
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>{which}: {chosen.why}.</p>"]

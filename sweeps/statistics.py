@@ -1,4 +1,8 @@
-"""From chosen cells to claims: means with intervals over forget sets and seeds, and paired comparisons of methods."""
+"""From chosen cells to claims: means with intervals over seeds, and paired comparisons of methods.
+
+A seed trains its original, unlearns and draws anew, so seeds are independent of each other; the forget sets of one seed
+share its original and are averaged first.
+"""
 
 from itertools import combinations
 
@@ -6,16 +10,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.choose import FORGET_WEIGHT, choose
+from sweeps.choose import FORGET_WEIGHT, choose, settings
 
 REFERENCES = {"original": "original_", "oracle": "oracle_"}
-UNIT = ["model", "forget", "seed"]  # one independent triple: its seed trains, unlearns and draws anew
+UNIT = ["model", "forget", "seed"]
 
 
 def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a method x model x forget set x seed: the cell that val chooses; failed cells never, nor candidates that
-    still wait for their full score."""
+    still wait for their full score. Cells of several settings of a model are several models."""
     good = rows[rows["status"] == "ok"].assign(forget=rows["forget"].map(lambda labels: ",".join(map(str, labels))))
+    good["model"] += settings(good)
     picked = [choose(group).row for _, group in good.groupby(["method", *UNIT])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
     return chosen[chosen["eval_candidates"] != "val"].reset_index(drop=True)
@@ -34,8 +39,8 @@ def mean_interval(values: pd.Series) -> tuple[float, float, float]:
 
 
 def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """A line a method, and one for original and oracle, of every model: `n` cells, and per column the mean with
-    `<column>_low` and `<column>_high`."""
+    """A line a method, and one for original and oracle, of every model: `cells`, `seeds`, and per column the mean over
+    seeds of the mean over forget sets, with `<column>_low` and `<column>_high`, Student's over seeds."""
     chosen, lines = chosen_cells(rows), []
     for model, of_model in chosen.groupby("model"):
         once = of_model.drop_duplicates(UNIT)
@@ -43,41 +48,42 @@ def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         tables += [(str(method), "", group) for method, group in of_model.groupby("method")]
         tables += [("oracle", "oracle_", once)]
         for name, prefix, table in tables:
-            line: dict[str, object] = {"model": model, "method": name, "n": len(table)}
+            line: dict[str, object] = {"model": model, "method": name}
+            line |= {"cells": len(table), "seeds": table["seed"].nunique()}
             for column in columns:
-                values = table.get(prefix + column)
-                if values is not None:
-                    parts = mean_interval(values)
+                if prefix + column in table:
+                    parts = mean_interval(table.groupby("seed")[prefix + column].mean())
                     line |= dict(zip((column, f"{column}_low", f"{column}_high"), parts, strict=True))
             lines.append(line)
     return pd.DataFrame(lines)
 
 
 def paired(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Every two methods on the model x forget x seed triples that both have: mean difference, its 95 % interval, the
-    p of a paired t-test, and p after Holm's correction over all pairs (Holm 1979)."""
+    """Every two methods on the `cells` (model x forget x seed) that both have, from two seeds on: mean difference, its
+    95 % interval, the p of a t-test of the seeds' mean differences, and p after Holm's correction over all pairs (Holm
+    1979)."""
     table = chosen_cells(rows).pivot_table(index=UNIT, columns="method", values=column)
     lines = []
     for one, other in combinations(table.columns, 2):
-        both = table[[one, other]].dropna()
-        if len(both) < 2:
+        both = (table[one] - table[other]).dropna()
+        gap = both.groupby("seed").mean()
+        if len(gap) < 2:
             continue
-        gap = both[one] - both[other]
         mean, low, high = mean_interval(gap)
-        alike = bool(np.isclose(gap.std(ddof=1), 0))
-        p = (1.0 if np.isclose(mean, 0) else 0.0) if alike else float(stats.ttest_rel(both[one], both[other]).pvalue)
-        lines.append({"method": one, "against": other, "n": len(both), "difference": mean, "low": low, "high": high,
-                      "p": p})  # fmt: skip
-    found = pd.DataFrame(lines, columns=["method", "against", "n", "difference", "low", "high", "p"])
+        alike = bool(np.isclose(gap.std(ddof=1), 0))  # then there is no t
+        p = np.nan if alike else float(stats.ttest_1samp(gap, 0).pvalue)
+        lines.append((one, other, len(both), len(gap), mean, low, high, p))
+    names = ["method", "against", "cells", "seeds", "difference", "low", "high", "p"]
+    found = pd.DataFrame(lines, columns=names)
     return found.assign(p_holm=holm(found["p"].to_numpy(dtype=float)))
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjusted p-values, in the order given; each at least its p, at most 1."""
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)) if len(p) else p
-    adjusted = np.empty_like(p)
-    adjusted[order] = np.minimum(stepped, 1.0)
+    """Holm's step-down adjusted p-values, in the order given; each at least its p, at most 1. A nan stays one and is
+    no test that was made."""
+    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
+    adjusted = np.full_like(p, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return adjusted
 
 

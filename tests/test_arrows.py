@@ -14,7 +14,7 @@ MAY = {
     "serve": {"serve", "unlearn"},
     "cluster": {"cluster", "sweeps", "serve", "unlearn"},
 }
-PURE = {"torch", "torchvision", "timm", "numpy", "safetensors", "fsspec"}  # fsspec comes with torch
+PURE = {"torch", "torchvision", "timm", "numpy", "safetensors", "fsspec", "sklearn"}  # fsspec comes with torch
 
 
 def imported(file: Path) -> set[str]:

@@ -17,6 +17,7 @@ from unlearn.errors import known, require
 from unlearn.models import Weights
 from unlearn.models.base import Classifying
 from unlearn.models.judges import DeepJudge, OfficialJudge, PatchJudge
+from unlearn.streams import layer_noise
 from unlearn.train import Curve, Schedule, descend, snapshot
 
 JUDGES: dict[str, Callable[[tuple[int, int, int], int], Classifying]] = {
@@ -71,7 +72,8 @@ def train_judge(
             y = torch.cat([y, torch.full_like(y[: len(nothing)], none_of_these)])
         return {"loss": F.cross_entropy(model(moved), y)}
 
-    curve = descend(model, terms, plan)
+    with layer_noise(model, generator):
+        curve = descend(model, terms, plan)
     model.eval()
     return snapshot(model), curve
 

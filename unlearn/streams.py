@@ -7,6 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+NOISY = ("Drop", "StochasticDepth")  # torch's, timm's and torchvision's layers that draw from the global generators
+
 
 def _number(seed: int, *purpose: object) -> int:
     """Seed and purpose as one number."""
@@ -41,7 +43,7 @@ def globally(generator: torch.Generator) -> Iterator[None]:
 
 @contextmanager
 def layer_noise(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Seed the dropout of `model` from `generator`; a model without dropout draws nothing from it."""
+    """Seed dropout and stochastic depth of `model` from `generator`; a model without them draws nothing from it."""
     if any(max(getattr(layer, "p", 0) or 0, getattr(layer, "drop_prob", 0) or 0) > 0 for layer in _droppers(model)):
         with globally(generator):
             yield
@@ -50,4 +52,4 @@ def layer_noise(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
 
 
 def _droppers(model: nn.Module) -> list[nn.Module]:
-    return [layer for layer in model.modules() if "Drop" in type(layer).__name__]
+    return [layer for layer in model.modules() if any(name in type(layer).__name__ for name in NOISY)]

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.classifiers.world import World, apply, network
@@ -12,13 +12,15 @@ from unlearn.classifier_fisher import classifier_fisher
 from unlearn.errors import BadInput
 from unlearn.methods import make_method
 from unlearn.methods.cf_k import weight_layers
+from unlearn.methods.iterative import steady
 from unlearn.methods.salun import saliency
 from unlearn.methods.scrub import distillation
 from unlearn.methods.sign_consensus import elected, trimmed
 from unlearn.methods.ssd import dampened
 from unlearn.methods.two_stage import contrastive, to_uniform
+from unlearn.models import build
 from unlearn.norms import recalibrate
-from unlearn.streams import stream
+from unlearn.streams import globally, stream
 from unlearn.train import snapshot
 
 
@@ -34,6 +36,31 @@ def test_norms_belong_to_the_layer_before_them() -> None:
     model = network()
     groups = weight_layers(model)
     assert groups == [[model.conv1, model.norm1], [model.conv2, model.norm2], [model.hidden], [model.head]]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11_bn", "mobilenet_v2"])
+def test_the_head_is_the_last_layer_of_every_network(name: str) -> None:
+    model = build(name, (3, 32, 32), 10)
+    groups = weight_layers(model)
+    assert groups[-1] == [model.head]
+    owners = [layer for layer in model.modules() if list(layer.parameters(recurse=False))]
+    assert sum(map(len, groups)) == len(owners)
+
+
+def test_a_pass_that_moves_the_statistics_leaves_the_steady_gradient_alone() -> None:
+    def gradient(between: bool) -> Tensor:
+        with globally(stream(0, "norms")):
+            first = nn.Linear(4, 4)
+            model = nn.Sequential(first, nn.BatchNorm1d(4), nn.Linear(4, 3)).train()
+        x = torch.randn(8, 4, generator=stream(0, "x"))
+        loss = steady(model, x).square().sum()
+        if between:
+            model(5 + 3 * x)
+        (found,) = torch.autograd.grad(loss, [first.weight])
+        assert model.training
+        return found
+
+    assert torch.equal(gradient(between=True), gradient(between=False))
 
 
 def test_salun_moves_salient_weights_only(one: World) -> None:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from tests.classifiers.world import World
+from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
 from unlearn.metrics.average_gap import pillars
 from unlearn.metrics.calibration import ece
 from unlearn.metrics.confusion import confusion, over_forgetting
 from unlearn.metrics.divergence import js, kl
-from unlearn.metrics.efficacy import log_odds, logistic, rate_at
+from unlearn.metrics.efficacy import called_members, log_odds, rate_at
 from unlearn.metrics.membership import auc
 from unlearn.metrics.similarity import cka
 from unlearn.metrics.zrf import legacy, right
@@ -105,16 +106,15 @@ def test_both_roads_to_cka_agree() -> None:
     assert cka(wide, narrow) == pytest.approx(direct.item())
 
 
-def test_the_attacks_regression_minimises_its_loss() -> None:
-    members, others = torch.randn(80, generator=stream(0, "m")) + 1, torch.randn(40, generator=stream(0, "o"))
-    slope, intercept = logistic(members, others)
-    theta = torch.tensor([slope, intercept], dtype=torch.double, requires_grad=True)
-    softplus = torch.nn.functional.softplus
-    loss = softplus(-(theta[0] * members + theta[1])).mean() / 2 + softplus(theta[0] * others + theta[1]).mean() / 2
-    (gradient,) = torch.autograd.grad(loss + 0.5e-3 * theta[0] ** 2, theta)
-    assert gradient.abs().max() < 1e-6
-    assert slope > 0
-    assert all(torch.isfinite(torch.tensor(logistic(torch.ones(5), torch.zeros(5)))))  # separable, and still an answer
+def test_the_attack_by_confidence_tells_sure_from_unsure() -> None:
+    members = 1 - 0.1 * torch.rand(3000, generator=stream(0, "m"), dtype=torch.double)
+    others = 0.8 * torch.rand(400, generator=stream(0, "o"), dtype=torch.double)
+    asked = torch.tensor([0.99, 0.95, 0.5, 0.1], dtype=torch.double)
+    assert called_members(members, others, asked).tolist() == [True, True, False, False]
+    alike = called_members(torch.ones(5), torch.ones(5), torch.tensor([1.0, 0.0]))
+    assert alike.dtype == torch.bool  # nothing to learn, and still an answer
+    with pytest.raises(BadInput, match="members and non-members"):
+        called_members(torch.ones(0), torch.ones(5), asked)
 
 
 def test_log_odds_are_those_of_the_probability(evidence: dict[str, ClassifierEvidence]) -> None:

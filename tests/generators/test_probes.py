@@ -8,6 +8,7 @@ from unlearn.data import Images
 from unlearn.errors import BadInput
 from unlearn.probes import PROBES, Context, Outcome
 from unlearn.probes.base import choices_outcome, images_outcome
+from unlearn.probes.intervals import difference, wilson
 from unlearn.probes.optimise import minimise
 from unlearn.probes.prototype import prototypes, sharpness
 from unlearn.probes.relearn import shots
@@ -15,6 +16,15 @@ from unlearn.probes.table import Attack, attack_table
 from unlearn.probes.walks import leg
 from unlearn.streams import stream
 from unlearn.train import snapshot
+
+
+def test_images_of_one_label_count_as_one_try() -> None:
+    apart, together = Outcome(48, 64, torch.empty(0)), Outcome(48, 64, torch.empty(0), shared=16)
+    assert apart.rate == together.rate == 0.75
+    assert together.interval == wilson(3, 4)
+    assert apart.interval == wilson(48, 64)
+    assert together.above(together) == difference(3, 4, 3, 4)
+
 
 # Those that need no search. `deceptive-label` finds nothing in an original whose latent hides the label.
 FINDERS = ["random-z", "noisy-label", "double-interpolation", "triangular-walk", "transplant"]

@@ -46,9 +46,9 @@ def test_every_method_stands_beside_original_and_oracle() -> None:
 def test_the_same_table_for_a_readme() -> None:
     lines = markdown(rows(), ["test_retain_accuracy"]).splitlines()
     assert lines[0].startswith("d, classifiers")
-    assert lines[2] == "| model | method | n | `test_retain_accuracy` |"
+    assert lines[2] == "| model | method | cells | seeds | `test_retain_accuracy` |"
     assert [line.split(" | ")[1] for line in lines[4:]] == ["original", "salun", "scrub", "oracle"]
-    assert lines[6] == "| cnn | scrub | 3 | 0.910 [0.885, 0.935] |"  # .90, .91, .92: 4.302653 * .01 / sqrt(3)
+    assert lines[6] == "| cnn | scrub | 3 | 3 | 0.910 [0.885, 0.935] |"  # .90, .91, .92: 4.302653 * .01 / sqrt(3)
 
 
 def test_one_triple_is_no_claim() -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from sweeps.choose import settings
 from sweeps.statistics import chosen_cells, holm, mean_interval, paired, regret, saving, summary
 
 
@@ -14,6 +15,7 @@ def cell(method: str, seed: int, retain: float, forget: float = 0.0, **more: obj
         "status": "ok",
         "val_stopped": None,
         "eval_candidates": "full",
+        "dataset": "d",
         "task": "classifier",
         "model": "cnn",
         "method": method,
@@ -56,7 +58,42 @@ def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
     assert list(lines.index) == ["original", "a", "b", "oracle"]
     assert lines.loc["a", "test_retain_accuracy"] == pytest.approx(0.915)
     assert lines.loc["oracle", "test_retain_accuracy_low"] == pytest.approx(0.97)
-    assert set(lines["n"]) == {4}
+    assert set(lines["cells"]) == set(lines["seeds"]) == {4}
+
+
+def test_forget_sets_of_one_seed_are_one_observation() -> None:
+    """They share its original: ten of them say no more about the next seed than their mean."""
+    spread = [(seed, label, 0.9 + 0.01 * seed + 0.001 * label) for seed in range(3) for label in range(4)]
+    rows = pd.DataFrame(
+        [
+            cell(method, seed, retain + more * (1 + seed)) | {"forget": np.array([label])}
+            for method, more in (("a", 0.0), ("b", 0.01))
+            for seed, label, retain in spread
+        ]
+    )
+    line = summary(rows, ["test_retain_accuracy"]).set_index("method").loc["a"]
+    assert (line["cells"], line["seeds"]) == (12, 3)
+    assert line["test_retain_accuracy_high"] == pytest.approx(0.9115 + 4.302653 * 0.01 / np.sqrt(3), abs=1e-6)
+    found = paired(rows, "test_retain_accuracy").iloc[0]
+    assert (found["cells"], found["seeds"]) == (12, 3)
+    assert found["p"] == pytest.approx(stats.ttest_1samp([-0.01, -0.02, -0.03], 0).pvalue)
+    assert np.isnan(summary(rows[rows["seed"] == 0], ["test_retain_accuracy"])["test_retain_accuracy_low"]).all()
+    assert paired(rows[rows["seed"] == 0], "test_retain_accuracy").empty
+
+
+def test_cells_of_several_settings_are_several_models() -> None:
+    """A quick try beside the real run: its scores, on few images, are not those of the other."""
+    good = table()
+    both = pd.concat([good.assign(train_steps=1000), good.assign(train_steps=10, test_retain_accuracy=1.0)])
+    lines = summary(both.reset_index(drop=True), ["test_retain_accuracy"]).set_index(["model", "method"])
+    assert set(lines.index.get_level_values("model")) == {"cnn, steps 10", "cnn, steps 1000"}
+    assert lines.loc[("cnn, steps 1000", "a"), "test_retain_accuracy"] == pytest.approx(0.915)
+    assert set(settings(good.assign(train_steps=10))) == {""}
+
+
+def test_equal_differences_prove_nothing() -> None:
+    rows = pd.DataFrame([cell(m, seed, r) for m, r in (("a", 0.9), ("b", 0.8)) for seed in range(2)])
+    assert np.isnan(paired(rows, "test_retain_accuracy").iloc[0][["p", "p_holm"]].astype(float)).all()
 
 
 def test_paired_comparison_is_scipys_on_the_shared_triples() -> None:
@@ -71,6 +108,7 @@ def test_holm_against_a_worked_example() -> None:
     assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
     assert len(holm(np.array([]))) == 0
+    assert holm(np.array([0.02, np.nan, 0.03])) == pytest.approx([0.04, np.nan, 0.04], nan_ok=True)
 
 
 def test_regret_is_what_val_missed_on_test() -> None:

@@ -25,9 +25,10 @@ class Lira(Attack):
     it was out (variances shared by all images, as the paper does for few shadows), and scores each image by the log
     ratio under the model attacked. Members: train-forget; strangers: test-forget.
 
-    lira_auc is 0.5 and lira_tpr_1fpr about 0.01 for a model that holds nothing of its members. The shadows are trained,
-    not unlearned: against a model whose answers left both Gaussians the attack is weak, and its low value no proof
-    (arXiv:2403.01218 trains and unlearns every shadow instead). Cost: `shadows` trainings, shared by the three models.
+    lira_auc is 0.5 and lira_tpr_1fpr about 0.01 for a model that holds nothing of its members. The shadows are trained
+    by the knobs here, not as the original was, and not unlearned: against a model whose answers left both Gaussians the
+    attack is weak, and its low value no proof (arXiv:2403.01218 trains and unlearns every shadow instead). Cost:
+    `shadows` trainings, shared by the three models.
     """
 
     columns: ClassVar[Mapping[str, type]] = beside({"lira_auc": float, "lira_tpr_1fpr": float})

@@ -37,7 +37,7 @@ class Relearning(Attack):
     """Trains a copy on forgotten training images alone (Adam, constant `lr`, norms at their running statistics) and
     counts mini-batches until its accuracy on test-forget is back at the original's, less a margin.
 
-    Two conventions: 5 points (`_points`; seed 004) and 5 % of the original's accuracy (`_relative`; arXiv:2109.08266).
+    Two conventions: 5 points (`_points`; seed 004) and 5 % of the original's accuracy (`_relative`; arXiv:2201.05629).
     ain_* = (mini-batches of the model + 1) / (of the oracle + 1): 1 is the oracle, near 0 a class that was only hidden
     (the 1 keeps a model that needs none finite; public code sets 0 to 1 instead). Not reached within `steps`: None,
     and so the index. A wreck may need long and look well forgotten: the retain accuracy along the way stands beside.

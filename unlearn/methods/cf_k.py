@@ -13,11 +13,12 @@ from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Iterative, copy_of
 
 
-def weight_layers(model: nn.Module) -> list[list[nn.Module]]:
-    """The modules that own parameters, in the order of definition, in groups: a layer with a weight matrix opens one,
-    norms and scales behind it belong to it. The last group is the head."""
+def weight_layers(model: Any) -> list[list[nn.Module]]:
+    """The modules that own parameters, in the order of definition but the head's last, in groups: a layer with a weight
+    matrix opens one, norms and scales behind it belong to it."""
     groups: list[list[nn.Module]] = []
-    for layer in model.modules():
+    head = list(model.head.modules())
+    for layer in [*(layer for layer in model.modules() if layer not in head), *head]:
         own = list(layer.parameters(recurse=False))
         if own and (not groups or max(p.dim() for p in own) > 1):
             groups.append([layer])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from unlearn.data import Images, Splits
 from unlearn.methods.base import Method, Unlearned
@@ -63,8 +64,13 @@ def copy_of(model: Any) -> Any:
 
 def steady(model: nn.Module, x: Tensor) -> Tensor:
     """Logits of a training model with its norm layers' running statistics: forgotten images never enter them, and a
-    batch of one class cannot normalise itself. Leaves the model in training mode."""
+    batch of one class cannot normalise itself. Leaves the model in training mode.
+
+    Of copies of the statistics: batch norm's backward pass reads them again, and torch does not notice when a pass in
+    training mode has moved them in between.
+    """
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    logits = model(x)
+    logits: Tensor = functional_call(model, statistics, (x,))
     model.train()
     return logits

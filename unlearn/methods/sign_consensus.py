@@ -32,8 +32,9 @@ def elected(taus: Tensor, agreement: float) -> Tensor:
 class SignConsensus(Method):
     """theta = theta_pre + alpha * merge(tau_1 .. tau_n): trim (rho), elect a sign, average (TIES, arXiv:2306.01708).
 
-    agreement = 0 is TIES; agreement = 1 keeps only what all experts agree on (NegMerge, arXiv:2410.05583). One expert
-    is plain task arithmetic, its mask by rank. `needs["experts"]` is a list of weights, from experts trained apart.
+    agreement = 0 is TIES, trimmed tensor by tensor where TIES trims all of them by one threshold; agreement = 1 at
+    rho = 0 keeps what all experts agree on (NegMerge, arXiv:2410.05583). One expert is plain task arithmetic, its mask
+    by rank. `needs["experts"]` is a list of weights, from experts trained apart.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)

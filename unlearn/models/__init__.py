@@ -4,13 +4,13 @@ Beyond `MODELS`: any timm name (`vit_tiny_patch16_224`, or `timm:resnet18` where
 own `package.module:builder`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, require
 from unlearn.models.adopted import adopt, builder_of
 from unlearn.models.cnn import CNN
 from unlearn.models.convnets import VGG11BN, MobileNetV2, ResNet18
@@ -33,9 +33,20 @@ MODELS: dict[str, Callable[..., Any]] = {
 }
 
 
+def check_builder(name: str, allowed: Sequence[str], command: str) -> None:
+    """Refuse a `package.module:builder` that is not `allowed`: importing and calling it runs its code. For names that
+    come with data, from rows and cards; a spec's author means what it says."""
+    own = name in allowed or not _foreign(name)
+    require(own, f"it is built by {name}, code of your own; allow it with `amnesia {command} --builder {name}`")
+
+
+def _foreign(name: str) -> bool:
+    return name not in MODELS and ":" in name and not name.startswith("timm:")
+
+
 def task_of(name: str) -> str:
     """`generator` or `classifier`, known without building the model; one's own builder may carry a `task`."""
-    if name not in MODELS and ":" in name and not name.startswith("timm:"):
+    if _foreign(name):
         return getattr(builder_of(name), "task", "classifier")
     builder = _builder(name)
     kind: Any = getattr(builder, "func", builder)
@@ -79,7 +90,7 @@ def _builder(name: str) -> Callable[..., Any]:
         return MODELS[name]
     if name.startswith("timm:"):
         return partial(Timm, name=name.removeprefix("timm:"))
-    if ":" in name:
+    if _foreign(name):
         return partial(adopt, name)
     if knows(name):
         return partial(Timm, name=name)

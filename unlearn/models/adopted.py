@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.errors import BadInput, require
-from unlearn.models.base import Classifying
+from unlearn.models.base import Classifying, Generative
 from unlearn.models.normalise import Normalise
 from unlearn.models.weights_file import read_weights
 
@@ -54,14 +54,16 @@ def adopt(
     """Build, load `weights` in the builder's own naming, and make a `Classifying` of it.
 
     The builder is called with `options`, and with `shape`, `classes` or `num_classes` where its signature has them. A
-    module that is `Classifying` (or any with `task`) is taken as it is. Otherwise pixels in [0, 1] are normalised by
+    module that is `Classifying` or `Generative` is taken as it is. Otherwise pixels in [0, 1] are normalised by
     `mean` and `std` first (default: left alone), and the last linear layer becomes the head.
     """
     made = _call(name, builder_of(name), shape, classes, options)
     require(isinstance(made, nn.Module), f"model {name!r} must return a torch module, not {type(made).__name__}")
     if weights:
         _load(name, made, weights)
-    return made if hasattr(made, "task") else _headless(name, made, shape, classes, Normalise(shape[0], mean, std))
+    if isinstance(made, Classifying | Generative):
+        return made
+    return _headless(name, made, shape, classes, Normalise(shape[0], mean, std))
 
 
 def _call(name: str, builder: Callable[..., Any], shape: Shape, classes: int, options: dict[str, Any]) -> Any:
@@ -86,7 +88,7 @@ def _load(name: str, model: nn.Module, path: str) -> None:
 
 def _last_linear(name: str, model: nn.Module) -> tuple[str, nn.Linear]:
     layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear) and path]
-    require(len(layers) > 0, f"model {name!r} has no linear layer for a head; give it `task`, `features` and `head`")
+    require(len(layers) > 0, f"model {name!r} has no linear layer for a head; make it a Classifying")
     return layers[-1]
 
 
@@ -104,5 +106,5 @@ def _headless(name: str, model: nn.Module, shape: Shape, classes: int, normalise
     setattr(model.get_submodule(parent), child, nn.Identity())
     adopted = Adopted(model, head, normalise).eval()
     same = torch.allclose(adopted(x), before, atol=1e-5)
-    require(same, f"model {name!r}: {path!r} is not its last step; give it `task`, `features` and `head` itself")
+    require(same, f"model {name!r}: {path!r} is not its last step; make it a Classifying")
     return adopted

@@ -10,7 +10,7 @@ from unlearn.data import Images, Splits, check_forget
 from unlearn.errors import require
 from unlearn.judges import read
 from unlearn.models.base import Classifying, Generative
-from unlearn.probes.intervals import Interval, wilson
+from unlearn.probes.intervals import Interval, difference, wilson
 
 ROWS = 8  # most rows, and columns of unordered images, of a probe's picture
 
@@ -20,7 +20,8 @@ class Outcome:
     """`hits` of `trials` tries brought a forgotten class back, as the grader reads them.
 
     pictures uint8 (rows, columns, channels, height, width). `steps`: of relearning, how many it took; None where it is
-    not asked, or not reached (then `reached` is False).
+    not asked, or not reached (then `reached` is False). `shared`: images that stand or fall together, as those of one
+    optimised label do: intervals count them as one try, which is the widest that they can be.
     """
 
     hits: int
@@ -28,6 +29,7 @@ class Outcome:
     pictures: Tensor
     steps: int | None = None
     reached: bool | None = None
+    shared: int = 1
 
     @property
     def rate(self) -> float:
@@ -36,8 +38,16 @@ class Outcome:
 
     @property
     def interval(self) -> Interval:
-        """95 % Wilson interval of the rate; it takes the tries as independent."""
-        return wilson(self.hits, self.trials)
+        """95 % Wilson interval of the rate."""
+        return wilson(*self._independent)
+
+    def above(self, other: "Outcome") -> Interval:
+        """95 % interval of this rate minus another model's (Newcombe 1998)."""
+        return difference(*self._independent, *other._independent)
+
+    @property
+    def _independent(self) -> tuple[float, float]:
+        return self.hits / self.shared, self.trials / self.shared
 
 
 @dataclass(frozen=True)

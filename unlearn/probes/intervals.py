@@ -8,7 +8,7 @@ Z95 = 1.959963984540054  # the normal distribution's 97.5 % point
 Interval = tuple[float, float]
 
 
-def wilson(hits: int, trials: int) -> Interval:
+def wilson(hits: float, trials: float) -> Interval:
     """95 % score interval of a share hits / trials (Wilson 1927); always inside [0, 1], also at 0 and at `trials`."""
     require(trials >= 1 and 0 <= hits <= trials, f"{hits} hits of {trials} trials is no share; need 0 <= hits <= n")
     share, square = hits / trials, Z95 * Z95
@@ -17,7 +17,7 @@ def wilson(hits: int, trials: int) -> Interval:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-def difference(hits: int, trials: int, other_hits: int, other_trials: int) -> Interval:
+def difference(hits: float, trials: float, other_hits: float, other_trials: float) -> Interval:
     """95 % interval of hits / trials - other_hits / other_trials, independent samples (Newcombe 1998, method 10)."""
     (low, high), (other_low, other_high) = wilson(hits, trials), wilson(other_hits, other_trials)
     share, other = hits / trials, other_hits / other_trials

@@ -7,7 +7,7 @@ from unlearn.errors import known
 from unlearn.models.base import Generative
 from unlearn.probes import PROBES
 from unlearn.probes.base import Context, Outcome
-from unlearn.probes.intervals import Interval, difference
+from unlearn.probes.intervals import Interval
 from unlearn.streams import stream
 
 
@@ -67,5 +67,4 @@ def attack_table(
 def _beside(probe: str, model: str, outcome: Outcome, oracle: Outcome | None) -> Attack:
     if oracle is None:
         return Attack(probe, model, outcome, None, None)
-    bounds = difference(outcome.hits, outcome.trials, oracle.hits, oracle.trials)
-    return Attack(probe, model, outcome, outcome.rate - oracle.rate, bounds)
+    return Attack(probe, model, outcome, outcome.rate - oracle.rate, outcome.above(oracle))
