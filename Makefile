@@ -36,7 +36,7 @@ reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds: Selecti
 FAMILY := sa-paper sa-sequential sa-multi sa-expanding sa-2d sa-grey
 reproduce-family: $(READY)       ## full MNIST: the paper's lambdas, one digit after another, other networks and targets
 	set -e; for spec in $(FAMILY); do \
-	  $(BIN)/amnesia run $$spec --results reproduce/generators --store reproduce/store $(SET); done
+	  $(BIN)/amnesia run $$spec --results reproduce/family --store reproduce/store $(SET); done
 
 reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, three seeds
 	$(BIN)/amnesia run ta-digits --results reproduce/classifiers --store reproduce/store $(SET)

@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch import nn
+from torchvision.ops import StochasticDepth
 
 import unlearn.models.from_timm as from_timm
 from unlearn.augment import AUGMENTS
@@ -146,6 +147,13 @@ def test_dropout_follows_the_generator_and_nothing_else_does() -> None:
         runs.append(fit(model, images, plan, stream(seed, "train"))[0]["head.weight"])
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2])
+    deep = nn.Sequential(StochasticDepth(0.5, "row"))
+    x, outputs = torch.ones(64, 2), []
+    for _ in range(2):
+        with layer_noise(deep, stream(0, "depth")):
+            outputs.append(deep(x))
+    assert torch.equal(*outputs)
+    assert 0 < (outputs[0] == 0).float().mean() < 1
     generator = stream(0, "untouched")
     with layer_noise(build("cnn", (1, 28, 28), 10), generator):
         pass

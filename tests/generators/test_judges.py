@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from unlearn.judges import JUDGES, Judge, build_judge, floors, non_images, read
-from unlearn.streams import stream
+from unlearn.judges import JUDGES, Judge, build_judge, floors, non_images, read, train_judge
+from unlearn.streams import globally, stream
+from unlearn.train import Schedule
 
 
 def test_three_judges_of_different_architecture_read_any_size():
@@ -24,3 +25,14 @@ def test_a_reject_aware_judge_reads_digits_and_sees_nothing_in_nothing(seat, req
     assert max(floor["grey"]) < 0.05
     nothing = non_images(x[:200], stream(2, "nothing"))
     assert (read(judge, nothing)[0].argmax(1) == 10).float().mean() > 0.9
+
+
+def test_a_judge_comes_from_its_generator_alone(digits):
+    weights = []
+    for global_seed in range(2):
+        torch.manual_seed(global_seed)  # must not matter: this one has dropout
+        with globally(stream(0, "start")):
+            model = build_judge(Judge("official", 0, True), digits.shape, 10)
+        plan = Schedule(steps=3, batch=16)
+        weights.append(train_judge(model, digits.train, plan, stream(0, "judge"), reject=True)[0])
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
