@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 
 from sweeps.rows import Results, is_local
 from unlearn.errors import BadInput
-from unlearn.files import locate
+from unlearn.files import locate, write_whole
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -40,10 +41,9 @@ def _fold(results: Results, sweep: str) -> int:
         draft.mkdir()
         _write(draft, pa.concat_tables(good.values(), promote_options="default"))
         for path in tables.keys() - good.keys():
-            shutil.copy2(path, draft / path.name)
+            write_whole(draft / path.name, path.read_bytes())
         exchange(draft, live)
-        _keep_late_rows(draft, live, {path.name for path in tables})
-        shutil.rmtree(draft)
+        recover(results, sweep)
     return sum(len(table) for table in tables.values())
 
 
@@ -60,25 +60,31 @@ def _write(folder: Path, table: pa.Table) -> None:
 def recover(results: Results, sweep: str) -> None:
     """Clear what a killed compaction left: a draft that never went live, or the old folder after the exchange.
 
-    Of the old folder only rows that the live one lacks are of use: those written while the exchange happened.
+    Of it only what was written while the folders were exchanged is of use: new rows, and retries of failed ones.
     """
     if not is_local(results.root):
         return
     live = Path(locate(results.table)[1]) / f"sweep={sweep}"
     draft = live.with_name(f".sweep={sweep}")
     if draft.exists():
-        known = {cell for path in live.glob("[!._]*.parquet") for cell in pq.read_table(path)["cell_id"].to_pylist()}
-        for path in draft.glob("cell-*.parquet"):
-            if path.name.removeprefix("cell-").removesuffix(".parquet") not in known:
-                os.replace(path, live / path.name)
+        _keep_late_rows(draft, live)
         shutil.rmtree(draft)
 
 
-def _keep_late_rows(old: Path, live: Path, folded: set[str]) -> None:
-    """Move rows that arrived between reading and exchanging."""
-    for path in old.glob("cell-*.parquet"):
-        if path.name not in folded:
-            os.replace(path, live / path.name)
+def _keep_late_rows(hidden: Path, live: Path) -> None:
+    """Move each row that the live folder lacks, or holds as it was before a retry."""
+    tables = [pq.read_table(path, columns=["cell_id"]) for path in live.glob("rows-*.parquet")]
+    folded = {f"cell-{cell}.parquet" for table in tables for cell in table["cell_id"].to_pylist()}
+    for path in hidden.glob("cell-*.parquet"):
+        known = live / path.name
+        if path.name not in folded and (not known.exists() or _rank(path) > _rank(known)):
+            os.replace(path, known)
+
+
+def _rank(path: Path) -> tuple[bool, datetime]:
+    """Orders the rows of one cell: only a failed one is ever retried, so good comes after failed, then by time."""
+    (row,) = pq.read_table(path, columns=["status", "created_at"]).to_pylist()
+    return row["status"] == "ok", row["created_at"]
 
 
 def exchange(a: Path, b: Path) -> None:

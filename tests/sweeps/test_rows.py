@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from sweeps.cells import Cell, grid_cells, groups
-from sweeps.compact import compact, recover
+from sweeps.compact import compact, exchange, recover
 from sweeps.parse import parse
 from sweeps.recall import cell_from
 from sweeps.rows import ROWS, Results, row_of
@@ -123,6 +123,26 @@ def test_rows_written_while_compacting_are_kept(tmp_path: Path) -> None:
     recover(results, "s")
     assert not old.exists()
     assert sorted(results.status("s")) == sorted(cell.cell_id for cell in many)
+    assert len(results.read("s")) == 4
+
+
+@pytest.mark.parametrize("landed", ["before the exchange", "after the exchange"])
+def test_a_retry_that_lands_while_compacting_wins(landed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, many = Results(str(tmp_path)), cells(4)
+    for cell in many[1:]:
+        write(results, cell)
+    write(results, many[0], status="failed")
+
+    def exchange_beside_a_retry(draft: Path, live: Path) -> None:
+        if landed == "after the exchange":
+            exchange(draft, live)
+        write(results, many[0])
+        if landed == "before the exchange":
+            exchange(draft, live)
+
+    monkeypatch.setattr("sweeps.compact.exchange", exchange_beside_a_retry)
+    assert compact(results) == {"s": 4}
+    assert results.status("s") == {cell.cell_id: "ok" for cell in many}
     assert len(results.read("s")) == 4
 
 
