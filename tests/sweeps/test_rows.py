@@ -1,11 +1,10 @@
 """Rows: exactly one a cell, readable by pandas as it is, never half written; folded without loss."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -146,42 +145,82 @@ def test_a_retry_that_lands_while_compacting_wins(landed: str, tmp_path: Path, m
     assert len(results.read("s")) == 4
 
 
+MOMENTS = [
+    "before compact._write",
+    "before os.fsync",  # the folded rows are being written
+    "after compact._write",
+    "before os.replace",  # the failed row is being copied
+    "before compact.exchange",
+    "after compact.exchange",
+    "after compact._keep_late_rows",
+    "after os.unlink",  # the old folder is half gone
+    "after shutil.rmtree",
+]
 KILLED = """
-import sys
-from sweeps.compact import compact
+import os, shutil, signal, sys
+from pathlib import Path
+from sweeps import compact
 from sweeps.rows import Results
-print("ready", flush=True)
-sys.stdin.readline()
-compact(Results(sys.argv[1]))
+
+exchange = compact.exchange
+
+def exchange_beside_late_rows(draft, live):
+    for path in live.parents[1].glob("late/v1/sweep=s/*"):
+        path.rename(live / path.name)
+    exchange(draft, live)
+
+def killed(when, function):
+    def call(*args, **more):
+        if when == "after":
+            function(*args, **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return call
+
+compact.exchange = exchange_beside_late_rows
+for root in Path(sys.argv[1]).iterdir():
+    when, module, name = root.name.replace(".", " ").split()
+    if os.fork() == 0:
+        setattr(globals()[module], name, killed(when, getattr(globals()[module], name)))
+        compact.compact(Results(str(root)))
+        os._exit(0)
+    print(root.name, os.waitstatus_to_exitcode(os.wait()[1]), sep=": ")
 """
 
 
+def lay_out(root: Path, many: list[Cell]) -> None:
+    """Two good rows and a failed one; in `late` what lands just before the exchange: its retry and a new row."""
+    for cell in many[:2]:
+        write(Results(str(root)), cell)
+    write(Results(str(root)), many[2], status="failed")
+    for cell in many[2:]:
+        write(Results(str(root / "late")), cell)
+
+
+def statuses(root: Path) -> list[tuple[str, str]]:
+    """(cell_id, status) of every row that pandas reads, sorted."""
+    table = pd.read_parquet(root / "v1", columns=["cell_id", "status"])
+    return sorted(zip(table["cell_id"], table["status"], strict=True))
+
+
 def test_compact_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    results, many = Results(str(tmp_path)), cells(30)
-    for cell in many:
-        write(results, cell)
-    expected = sorted(cell.cell_id for cell in many)
-    for attempt in range(6):
-        child = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.getcwd()},
-        )
-        if child.stdout is None or child.stdin is None:
-            pytest.fail("no pipes")
-        child.stdout.readline()
-        child.stdin.write(b"\n")
-        child.stdin.flush()
-        time.sleep(0.01 * attempt)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
-        assert sorted(pd.read_parquet(tmp_path / "v1")["cell_id"]) == expected
-        write(results, replace(many[0], knobs=(*many[0].knobs[:-1], ("steps", 7 + attempt))))
-        expected = sorted(pd.read_parquet(tmp_path / "v1")["cell_id"])
-    compact(results)
-    assert sorted(pd.read_parquet(tmp_path / "v1")["cell_id"]) == expected
-    assert len(expected) == 36
+    """Each child dies by its own hand; what could not land before its death lands after."""
+    many = cells(4)
+    lay_out(tmp_path / MOMENTS[0], many)
+    for moment in MOMENTS[1:]:
+        shutil.copytree(tmp_path / MOMENTS[0], tmp_path / moment)
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    died = subprocess.run(command, env={**os.environ, "PYTHONPATH": os.getcwd()}, stdout=subprocess.PIPE, text=True)
+    assert sorted(died.stdout.splitlines()) == sorted(f"{moment}: {-signal.SIGKILL}" for moment in MOMENTS)
+    for moment in MOMENTS:
+        root, live = tmp_path / moment, tmp_path / moment / "v1" / "sweep=s"
+        seen = [cell_id for cell_id, _ in statuses(root)]
+        assert len(seen) == len(set(seen)), moment
+        assert set(seen) >= {cell.cell_id for cell in many[:3]}, moment
+        for path in (root / "late" / "v1" / "sweep=s").iterdir():
+            path.rename(live / path.name)
+        assert compact(Results(str(root))) == {"s": 4}, moment
+        assert statuses(root) == sorted((cell.cell_id, "ok") for cell in many), moment
+        assert [path.name for path in live.parent.glob("*sweep=s")] == ["sweep=s"], moment
 
 
 def test_an_object_store_holds_rows_too() -> None:
