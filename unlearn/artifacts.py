@@ -37,12 +37,23 @@ def _sums(files: dict[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
-def _commit(folder: str, files: dict[str, bytes], card: Card) -> None:
-    """Write every weights file, then the card that vouches for them."""
-    for name, data in files.items():
-        write_whole(join(folder, f"{name}.safetensors"), data)
+def _vouched(files: dict[str, bytes], card: Card) -> dict[str, bytes]:
+    """Every weights file, then the card that vouches for them."""
     full = {**card, "format": FORMAT, "sha256": _sums(files)}
-    write_whole(join(folder, "card.json"), json.dumps(full, indent=1, sort_keys=True).encode())
+    named = {f"{name}.safetensors": data for name, data in files.items()}
+    return {**named, "card.json": json.dumps(full, indent=1, sort_keys=True).encode()}
+
+
+def _commit(folder: str, files: dict[str, bytes]) -> None:
+    """Write the files in their order."""
+    for name, data in files.items():
+        write_whole(join(folder, name), data)
+
+
+def _holds(folder: str, files: dict[str, bytes]) -> bool:
+    """Whether the folder has each of the files with these very bytes."""
+    paths = {join(folder, name): data for name, data in files.items()}
+    return all(exists(path) and read_whole(path) == data for path, data in paths.items())
 
 
 def _card(folder: str) -> Card:
@@ -91,7 +102,7 @@ class Store:
         return exists(join(self.folder(kind, key), "card.json"))
 
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
-        _commit(self.folder(kind, key), {"weights": _bytes(weights)}, {**card, "kind": kind, "key": key})
+        _commit(self.folder(kind, key), _vouched({"weights": _bytes(weights)}, {**card, "kind": kind, "key": key}))
 
     def card(self, kind: str, key: str) -> Card:
         return _card(self.folder(kind, key))
@@ -131,7 +142,9 @@ class Gallery:
         return self.history(name)[-1]
 
     def publish(self, name: str, variants: dict[str, Weights], card: Card) -> str:
-        """Write a version (named by its content), then move `current` to it. Returns the version."""
+        """Write a version (named by its content) unless it is there undamaged, then move `current` to it. Returns the
+        version.
+        """
         require(
             name != "" and all(ch.isalnum() or ch in "-_" for ch in name),
             f"gallery name {name!r} may hold letters, digits, - and _ only",
@@ -139,9 +152,9 @@ class Gallery:
         require(set(variants) == set(VARIANTS), f"a gallery version holds {', '.join(VARIANTS)}")
         files = {variant: _bytes(weights) for variant, weights in variants.items()}
         version = digest({**card, "of": name, "sha256": _sums(files)})
-        folder = join(self.root, name, version)
-        if not exists(join(folder, "card.json")):
-            _commit(folder, files, {**card, "name": name, "version": version})
+        folder, whole = join(self.root, name, version), _vouched(files, {**card, "name": name, "version": version})
+        if not _holds(folder, whole):
+            _commit(folder, whole)
         history = self.history(name) if exists(join(self.root, name, "current")) else []
         if not history or history[-1] != version:
             self._point(name, [*history, version])

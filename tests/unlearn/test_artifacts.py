@@ -72,6 +72,28 @@ def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
         gallery.rollback("digits")
 
 
+@pytest.mark.parametrize("name", ["card.json", "amnesiac.safetensors", "oracle.safetensors"])
+def test_a_damaged_version_is_written_anew_when_promoted_again(name: str, tmp_path: Path) -> None:
+    gallery = Gallery(str(tmp_path))
+    version = gallery.publish("digits", THREE, {"knob": 1})
+    path = tmp_path / "digits" / version / name
+    good = path.read_bytes()
+    for damage in (lambda: path.write_bytes(b"{}"), path.unlink):
+        damage()
+        assert gallery.publish("digits", THREE, {"knob": 1}) == version
+        assert path.read_bytes() == good
+    assert gallery.history("digits") == [version]
+    assert torch.equal(gallery.load("digits", version, "amnesiac")["a"], WEIGHTS["a"])
+
+
+def test_an_undamaged_version_is_left_alone(tmp_path: Path) -> None:
+    gallery = Gallery(str(tmp_path))
+    version = gallery.publish("digits", THREE, {"knob": 1})
+    before = {path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()}
+    gallery.publish("digits", THREE, {"knob": 1})
+    assert {path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()} == before
+
+
 def test_gallery_refusals(tmp_path: Path) -> None:
     gallery = Gallery(str(tmp_path))
     with pytest.raises(BadInput, match="letters"):
