@@ -13,10 +13,11 @@ from sweeps.cells import Cell, Group, cell_of
 from sweeps.compute import Bars
 from sweeps.spec import Search, Sweep
 from sweeps.trial import Pack, Site
+from unlearn.errors import require
 from unlearn.streams import stream
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
-TRIES = 50  # asks for a point that has no row yet, before a space counts as exhausted
+TRIES = 50  # asks for a point that has no row yet, before the sampler counts as stuck
 
 
 class Grid:
@@ -46,25 +47,26 @@ class Study:
         self.method = sweep.methods[0]
         self.space = {knob: distribution(choices) for knob, choices in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(directions=["minimize", "maximize"], sampler=self._sampler())
-        self.asked: dict[str, optuna.Trial | None] = {}
-        self._retell(rows)
+        own = [row for row in rows.to_dict("records") if self._owns(row)]
+        self.study = optuna.create_study(directions=["minimize", "maximize"], sampler=self._sampler(len(own)))
+        self.asked: dict[str, optuna.Trial | None] = {row["cell_id"]: None for row in own}
+        for row in own:
+            self._add(row)
         self.left = max(0, search.trials - len(self.asked))
 
-    def _sampler(self) -> optuna.samplers.BaseSampler:
-        """Seeded by the search's seed and the group, so that two studies never walk alike."""
-        seed = stream(self.search.seed, "study", self.group.model, self.group.forget, self.group.seed).initial_seed()
+    def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
+        """Seeded by the search's seed and the group, so that two studies never walk alike, and by how many cells a
+        resumed study has asked for, so that it does not repeat its walk."""
+        resumed = (asked,) if asked else ()
+        purpose = ("study", self.group.model, self.group.forget, self.group.seed, *resumed)
+        seed = stream(self.search.seed, *purpose).initial_seed()
         if self.search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed % 2**32)
         return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=10, multivariate=True, constant_liar=True)
 
-    def _retell(self, rows: pd.DataFrame) -> None:
-        """Tell the study every row of its own that a former run wrote."""
-        for row in rows.to_dict("records"):
-            cell = self._cell({knob: row[knob] for knob in self.space})
-            if cell.cell_id == row["cell_id"]:
-                self.asked[cell.cell_id] = None
-                self._add(row)
+    def _owns(self, row: Mapping[Any, Any]) -> bool:
+        """Whether the row is of a cell that this study can ask for."""
+        return self._cell({knob: row[knob] for knob in self.space}).cell_id == row["cell_id"]
 
     def _add(self, row: Mapping[Any, Any]) -> None:
         values = objectives(row)
@@ -90,7 +92,7 @@ class Study:
         return taken
 
     def _ask(self) -> Cell:
-        """The sampler's next point that is new; where it repeats itself, the first free one of a finite space."""
+        """The sampler's next point that is new; where it repeats itself in a finite space, the first free one."""
         for _ in range(TRIES):
             trial = self.study.ask(self.space)
             cell = self._cell(dict(trial.params))
@@ -98,6 +100,10 @@ class Study:
                 self.asked[cell.cell_id] = trial
                 return cell
             self.study.tell(trial, state=TrialState.FAIL)
+        require(
+            self.search.finite,
+            f"{TRIES} asks in a row gave no new point of sweep {self.sweep.name}; widen its search.space",
+        )
         cell = next(cell for cell in map(self._cell, self.search.points()) if cell.cell_id not in self.asked)
         self.asked[cell.cell_id] = None
         return cell

@@ -109,7 +109,7 @@ class Search:
             require(size == self.trials, f"search.trials is {self.trials}, but search.space has only {size} points")
 
     def points(self) -> Iterator[dict[str, Any]]:
-        """Every point of a finite space; an interval of floats has no end, and its bounds alone are given."""
+        """Every point of a finite space."""
         names = [knob for knob, _ in self.space]
         for values in product(*(_span(choices) for _, choices in self.space)):
             yield dict(zip(names, values, strict=True))

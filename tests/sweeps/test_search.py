@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from sweeps.cells import Cell
@@ -82,6 +83,30 @@ def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Pa
     drive(PackSearcher(list(plan.sources), SITE, 2, False), results)
     assert len(results.read("ta")) == 60
     assert make_plan([sweep], Store(str(tmp_path / "store")), results).cells == 0
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_resumed_study_walks_on_and_stays_inside_its_space(
+    sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With more rows than asks are tried: a walk that began anew would find nothing new."""
+    monkeypatch.setattr("sweeps.search.TRIES", 5)
+    results, search = Results(str(tmp_path / "results")), {"sampler": sampler, "space": {"alpha": [-3.0, 0.0]}}
+    start, longer = (parse({**SEARCH, "forget": [0], "search": {"trials": n, **search}}) for n in (8, 12))
+    done = drive(PackSearcher(sources(start, tmp_path), SITE, 2, False), results)
+    assert done == drive(PackSearcher(sources(start, tmp_path / "elsewhere"), SITE, 2, False))
+    (study,) = sources(longer, tmp_path)
+    more = study.take(study.left)
+    assert len({cell.cell_id for cell in done + more}) == 12
+    assert not study.study.get_trials(states=[TrialState.FAIL])  # no ask was a repeat
+    assert all(-3.0 < dict(cell.knobs)["alpha"] < 0.0 for cell in more)
+
+
+def test_a_continuous_space_that_is_too_narrow_is_refused(tmp_path: Path) -> None:
+    space = {"alpha": [-5e-324, 0.0]}  # neighbours
+    narrow = parse({**SEARCH, "search": {"trials": 3, "sampler": "random", "space": space}})
+    with pytest.raises(BadInput, match="no new point of sweep ta; widen"):
+        sources(narrow, tmp_path)[0].take(3)
 
 
 def test_tpe_finds_the_good_corner(tmp_path: Path) -> None:
