@@ -14,6 +14,7 @@ from sweeps.compute import Bars
 from sweeps.spec import Search, Sweep
 from sweeps.trial import Pack, Site
 from unlearn.errors import require
+from unlearn.methods import KNOBS
 from unlearn.streams import stream
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
@@ -45,7 +46,7 @@ class Study:
     def __init__(self, sweep: Sweep, search: Search, group: Group, fixed: dict[str, Any], rows: pd.DataFrame) -> None:
         self.sweep, self.search, self.group, self.fixed = sweep, search, group, fixed
         self.method = sweep.methods[0]
-        self.space = {knob: distribution(choices) for knob, choices in search.space}
+        self.space = {knob: distribution(knob, choices) for knob, choices in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         own = [row for row in rows.to_dict("records") if self._owns(row)]
         self.study = optuna.create_study(directions=["minimize", "maximize"], sampler=self._sampler(len(own)))
@@ -115,13 +116,12 @@ class Study:
             self.study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
 
 
-def distribution(choices: tuple[Any, ...]) -> BaseDistribution:
-    """[low, high] of floats or of integers, or names to choose from."""
-    if all(isinstance(choice, int) and not isinstance(choice, bool) for choice in choices):
-        return IntDistribution(*choices)
-    if all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices):
-        low, high = choices
-        return FloatDistribution(float(low), float(high))
+def distribution(knob: str, choices: tuple[Any, ...]) -> BaseDistribution:
+    """[low, high] of a knob that is a float or an integer, or names to choose from."""
+    if KNOBS[knob] is float:
+        return FloatDistribution(float(choices[0]), float(choices[1]))
+    if KNOBS[knob] is int:
+        return IntDistribution(int(choices[0]), int(choices[1]))
     return CategoricalDistribution(choices)
 
 

@@ -9,7 +9,7 @@ from unlearn.attacks import ATTACKS
 from unlearn.data import DATASETS, check_forget
 from unlearn.errors import known, require, unknown_keys
 from unlearn.judges import panel
-from unlearn.methods import METHODS, make_method
+from unlearn.methods import KNOBS, METHODS, make_method
 from unlearn.models import task_of
 from unlearn.probes import PROBES
 from unlearn.train import Schedule, Training
@@ -84,7 +84,7 @@ SAMPLERS = ("tpe", "random")
 class Search:
     """An Optuna study a model x forget set x seed: forget down and retain up, on `val_*` alone.
 
-    `space`: knob -> (low, high) of a float or integer range, or a tuple of names to choose from.
+    `space`: knob -> (low, high) of a knob that is a float or an integer, else a tuple of names to choose from.
     """
 
     trials: int
@@ -97,12 +97,12 @@ class Search:
         require(self.sampler in SAMPLERS, f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}")
         require(len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]")
         for knob, choices in self.space:
-            numeric = all(isinstance(c, int | float) and not isinstance(c, bool) for c in choices)
             require(len(choices) >= 2, f"search.space.{knob} needs [low, high] or two names, not {list(choices)}")
-            if numeric:
+            if KNOBS.get(knob) in (int, float):
                 require(
-                    len(choices) == 2 and choices[0] < choices[1],
-                    f"search.space.{knob} must be [low, high] with low < high, not {list(choices)}",
+                    _is_range(choices, KNOBS[knob]),
+                    f"search.space.{knob} must be [low, high] of {KNOBS[knob].__name__}s with low < high, "
+                    f"not {list(choices)}",
                 )
         if self.finite:
             size = len(list(islice(self.points(), self.trials)))
@@ -111,17 +111,25 @@ class Search:
     def points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space."""
         names = [knob for knob, _ in self.space]
-        for values in product(*(_span(choices) for _, choices in self.space)):
+        for values in product(*(_span(knob, choices) for knob, choices in self.space)):
             yield dict(zip(names, values, strict=True))
 
     @property
     def finite(self) -> bool:
-        return not any(isinstance(choice, float) for _, choices in self.space for choice in choices)
+        """Whether no knob is a float, nor one that nobody knows, which `Sweep` refuses by name."""
+        return not any(KNOBS.get(knob, float) is float for knob, _ in self.space)
 
 
-def _span(choices: tuple[Any, ...]) -> Iterable[Any]:
-    whole = all(isinstance(choice, int) and not isinstance(choice, bool) for choice in choices)
-    return range(choices[0], choices[1] + 1) if whole else choices
+def _is_range(choices: tuple[Any, ...], kind: type) -> bool:
+    """Two numbers, the lower one first, both whole where `kind` is int."""
+    numbers = all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
+    if not numbers or len(choices) != 2 or not choices[0] < choices[1]:
+        return False
+    return kind is float or all(float(choice).is_integer() for choice in choices)
+
+
+def _span(knob: str, choices: tuple[Any, ...]) -> Iterable[Any]:
+    return range(int(choices[0]), int(choices[1]) + 1) if KNOBS[knob] is int else choices
 
 
 Knobs = tuple[tuple[str, Any], ...]

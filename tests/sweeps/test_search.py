@@ -123,6 +123,18 @@ def test_a_small_space_is_searched_without_repeats(tmp_path: Path) -> None:
     assert sorted(dict(cell.knobs)["steps"] for cell in done) == list(range(1, 13))
 
 
+def test_the_knob_says_what_its_bounds_mean(tmp_path: Path) -> None:
+    """[-3, 0] is an interval to a float, [1.0, 12.0] twelve points to an integer."""
+    whole = {**SEARCH, "forget": [0], "search": {"trials": 12, "sampler": "random", "space": {"alpha": [-3, 0]}}}
+    floats = {**whole, "search": {**whole["search"], "space": {"alpha": [-3.0, 0.0]}}}
+    asked, the_same = (drive(PackSearcher(sources(parse(each), tmp_path), SITE, 1, False)) for each in (whole, floats))
+    assert asked == the_same
+    assert not any(dict(cell.knobs)["alpha"].is_integer() for cell in asked)
+    steps = {**whole, "method": "fine-tune", "search": {"trials": 12, "space": {"steps": [1.0, 12.0]}}}
+    done = drive(PackSearcher(sources(parse(steps), tmp_path), SITE, 3, False))
+    assert sorted(dict(cell.knobs)["steps"] for cell in done) == list(range(1, 13))
+
+
 def test_lost_packs_are_remembered(tmp_path: Path) -> None:
     searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, 1, False)
     pack = searcher.suggest("a")["pack"]

@@ -71,6 +71,12 @@ def test_forget_each_is_every_class() -> None:
         (changed(search={"trials": 3, "space": {"gamma": [2.0, 1.0]}}), "low < high"),
         (changed(search={"trials": 3, "sampler": "grid", "space": {"gamma": [0.0, 1.0]}}), "unknown search.sampler"),
         (changed(search={"trials": 30, "space": {"steps": [1, 20]}}), "only 20 points"),
+        (changed(search={"trials": 30, "space": {"steps": [1.0, 20.0]}}), "only 20 points"),
+        (changed(search={"trials": 3, "space": {"steps": [1, 9.5]}}), "must be [low, high] of ints with low < high"),
+        (changed(search={"trials": 3, "space": {"gamma": ["low", "high"]}}), "[low, high] of floats with low < high"),
+        (changed(search={"trials": 3, "space": {"gamma": [1, 2, 3]}}), "[low, high] of floats with low < high"),
+        (changed(search={"trials": 3, "space": {"half": [0, 1, 2]}}), "half must be a bool, not 0"),
+        (changed(search={"trials": 3, "space": {"lamda": [1, 9]}}), "unknown key 'lamda' in search.space"),
         (
             {"name": "s", "models": ["cnn"], "method": "task-arithmetic", "forget": [1], "grid": {"rho": [1.2]}},
             "rho must lie in [0, 1], not 1.2",
