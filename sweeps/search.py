@@ -66,7 +66,9 @@ class Study:
         return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=10, multivariate=True, constant_liar=True)
 
     def _owns(self, row: Mapping[Any, Any]) -> bool:
-        """Whether the row is of a cell that this study can ask for."""
+        """Whether the row is of a cell that this study can ask for: none of another method or outside of its space."""
+        if not self.search.contains(row):
+            return False
         return self._cell({knob: row[knob] for knob in self.space}).cell_id == row["cell_id"]
 
     def _add(self, row: Mapping[Any, Any]) -> None:

@@ -1,6 +1,6 @@
 """A sweep as a spec file says it, checked key by key before anything is spent."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import islice, product
 from typing import Any
@@ -114,6 +114,10 @@ class Search:
         for values in product(*(_span(knob, choices) for knob, choices in self.space)):
             yield dict(zip(names, values, strict=True))
 
+    def contains(self, point: Mapping[Any, Any]) -> bool:
+        """Whether the point lies in the space; one with a null never does."""
+        return all(_within(knob, choices, point[knob]) for knob, choices in self.space)
+
     @property
     def finite(self) -> bool:
         """Whether no knob is a float, nor one that nobody knows, which `Sweep` refuses by name."""
@@ -126,6 +130,10 @@ def _is_range(choices: tuple[Any, ...], kind: type) -> bool:
     if not numbers or len(choices) != 2 or not choices[0] < choices[1]:
         return False
     return kind is float or all(float(choice).is_integer() for choice in choices)
+
+
+def _within(knob: str, choices: tuple[Any, ...], value: Any) -> bool:
+    return bool(choices[0] <= value <= choices[1]) if KNOBS[knob] in (int, float) else value in choices
 
 
 def _span(knob: str, choices: tuple[Any, ...]) -> Iterable[Any]:

@@ -102,6 +102,32 @@ def test_a_resumed_study_walks_on_and_stays_inside_its_space(
     assert all(-3.0 < dict(cell.knobs)["alpha"] < 0.0 for cell in more)
 
 
+def test_a_study_leaves_rows_alone_that_lie_outside_of_its_space(tmp_path: Path) -> None:
+    """The space was narrowed under the same name: what lies outside is no trial of this study."""
+    results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
+    wide, narrow = (
+        parse({**SEARCH, "forget": [0], "search": {"trials": 8, "space": {"alpha": [-3.0, 0.0], "rho": rho}}})
+        for rho in ([0.0, 0.99], [0.5, 0.99])
+    )
+    done = drive(PackSearcher(sources(wide, tmp_path), SITE, 2, False), results)
+    inside = {cell.cell_id for cell in done if dict(cell.knobs)["rho"] >= 0.5}
+    assert 0 < len(inside) < 8
+    plan = make_plan([narrow], store, results)
+    assert (plan.done, plan.cells, plan.sources[0].ids) == (len(inside), 8 - len(inside), inside)
+    assert len(drive(PackSearcher(list(plan.sources), SITE, 2, False), results)) == 8 - len(inside)
+    assert make_plan([narrow], store, results).cells == 0
+
+
+@pytest.mark.parametrize("space", [{"alpha": [-3.0, 0.0]}, {"recalibrate": [False, True]}])
+def test_a_study_leaves_rows_of_another_method_alone(space: dict[str, Any], tmp_path: Path) -> None:
+    """Fine-tuning under the same name: its rows have nulls for the knobs of task arithmetic."""
+    results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
+    other = parse({**SEARCH, "method": "fine-tune", "search": None})
+    drive(PackSearcher(sources(other, tmp_path), SITE, 2, False), results)
+    plan = make_plan([parse({**SEARCH, "search": {"trials": 2, "space": space}})], store, results)
+    assert (plan.done, plan.cells) == (0, 4)
+
+
 def test_a_continuous_space_that_is_too_narrow_is_refused(tmp_path: Path) -> None:
     space = {"alpha": [-5e-324, 0.0]}  # neighbours
     narrow = parse({**SEARCH, "search": {"trials": 3, "sampler": "random", "space": space}})
