@@ -63,14 +63,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verdict(args: argparse.Namespace, ran: Ran | None) -> int:
-    """0, or 1 where rows of these sweeps say failed, which are named."""
+    """0, or 1 where cells of these sweeps failed, which are named."""
     results = Results(absolute(args.results))
-    failed = 0
-    for sweep in read_spec(args.spec, args.set):
-        bad = [cell for cell, status in results.status(sweep.name).items() if status == "failed"]
-        for row in results.read(sweep.name).query("status == 'failed'").to_dict("records") if bad else []:
-            print(f"failed: {sweep.name} {row['cell_id']}: {row['error']}", file=sys.stderr)
-        failed += len(bad)
+    failed = make_plan(read_spec(args.spec, args.set), Store(absolute(args.store)), results).failed
+    for row in failed:
+        print(f"failed: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
     if ran is not None and not failed:
         print(
             f"done: {ran.cells} cells in {ran.prepare_s + ran.tune_s:.1f} s; rows in {results.table}", file=sys.stderr

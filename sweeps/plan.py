@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -25,14 +26,15 @@ from unlearn.train import Training, fit
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet."""
+    """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet; `failed` are
+    the rows of those of the `done` cells that failed. Rows of cells that the sweeps do not plan count nowhere."""
 
     sweeps: tuple[Sweep, ...]
     build: tuple[Recipe, ...]
     reuse: tuple[Recipe, ...]
     sources: tuple[Source, ...]
     done: int
-    failed: int
+    failed: tuple[Mapping[Any, Any], ...]
     later: int = 0  # cells that are known only when val has chosen among candidates: these, to be scored in full
 
     @property
@@ -48,7 +50,8 @@ def make_plan(
     candidates have just been tried; of what failed only the chosen cells' own rows are left to try again."""
     sources: list[Source] = []
     recipes: dict[str, Recipe] = {}
-    done = failed = later = 0
+    done = later = 0
+    failed: list[Mapping[Any, Any]] = []
     for sweep in sweeps:
         rows = (
             results.read(sweep.name)
@@ -59,42 +62,44 @@ def make_plan(
         again = bad[bad["eval_candidates"] != sweep.eval.candidates] if confirming else bad
         skip = set(rows["cell_id"]) - (set(again["cell_id"]) if retry_failed else set())
         for group in groups(sweep):
-            found, all_cells = _sources(sweep, group, rows[rows["cell_id"].isin(skip)], skip)
+            found = _sources(sweep, group, rows[rows["cell_id"].isin(skip)], skip)
             if sweep.eval.candidates == "val":
                 reading = any(source.left for source in found)
                 chosen = [] if reading else _chosen(found, rows)
-                found.append(Grid(sweep, [cell for cell in chosen if cell.cell_id not in skip]))
+                found.append(Grid(sweep, [cell for cell in chosen if cell.cell_id not in skip], chosen))
                 later += len(sweep.methods) if reading else 0
-                all_cells += len(chosen)
             sources += found
-            total = sum(source.left for source in found)
-            done += all_cells - total
-            if total:
+            own = rows[rows["cell_id"].isin(skip & _ids(found))]
+            done += len(own)
+            failed += own[own["status"] == "failed"].to_dict("records")
+            if any(source.left for source in found):
                 recipes |= {need.key: need for need in _ordered(_needed(sweep, group))}
-        failed += len(bad)
     missing = [recipe for recipe in recipes.values() if not store.has(recipe.kind, recipe.key)]
     there = [recipe for recipe in recipes.values() if store.has(recipe.kind, recipe.key)]
-    return Plan(tuple(sweeps), tuple(missing), tuple(there), tuple(s for s in sources if s.left), done, failed, later)
+    return Plan(
+        tuple(sweeps), tuple(missing), tuple(there), tuple(s for s in sources if s.left), done, tuple(failed), later
+    )
 
 
-def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> tuple[list[Source], int]:
-    """The group's sources and how many cells it has in all: its grid, or a study at every point of its grid."""
+def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> list[Source]:
+    """The group's sources: its grid, or a study at every point of its grid."""
     cells = grid_cells(sweep, group)
     if sweep.search is None:
-        return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip], cells)], len(cells)
+        return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip], cells)]
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
     axes = [knob for knob, _ in sweep.grid]
-    studies = [
-        Study(sweep, sweep.search, group, {knob: dict(cell.knobs)[knob] for knob in axes}, own) for cell in cells
-    ]
-    return list(studies), sweep.search.trials * len(studies)
+    return [Study(sweep, sweep.search, group, {knob: dict(cell.knobs)[knob] for knob in axes}, own) for cell in cells]
+
+
+def _ids(sources: list[Source]) -> set[str]:
+    """Of every cell that the sources know, whether it has a row or not."""
+    return {cell_id for source in sources for cell_id in source.ids}
 
 
 def _chosen(sources: list[Source], rows: pd.DataFrame) -> list[Cell]:
     """Of a group's candidates, all of which have their rows: the one that val chooses of each method, to be scored in
     full. A method whose candidates all failed has none."""
-    ids = {cell_id for source in sources for cell_id in source.ids}
-    candidates = rows[rows["cell_id"].isin(ids) & (rows["status"] == "ok")]
+    candidates = rows[rows["cell_id"].isin(_ids(sources)) & (rows["status"] == "ok")]
     cells = [cell_from(choose(of_method).row) for _, of_method in candidates.groupby("method")]
     return [replace(c, group=replace(c.group, eval=replace(c.group.eval, candidates="full"))) for c in cells]
 
@@ -215,7 +220,7 @@ def describe(plan: Plan, cost: Cost) -> str:
         )
     lines.append(f"artifacts: {len(plan.build)} to build, {len(plan.reuse)} reused")
     lines += [f"  build {recipe.describe()} [{recipe.key}]" for recipe in plan.build]
-    failed = f", {plan.failed} of them failed (again with --retry-failed)" if plan.failed else ""
+    failed = f", {len(plan.failed)} of them failed (again with --retry-failed)" if plan.failed else ""
     lines.append(f"cells: {plan.cells} to run, {plan.done} done{failed}")
     total = cost.artifacts_s + cost.cells_s
     basis = "earlier rows" if cost.measured else "training steps timed here just now"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,32 @@ def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
     assert entry(["run", spec(tmp_path), "--store", store.root, "--results", results]) == 2
     assert "damaged or foreign" in capsys.readouterr().err
     assert not Path(results).exists()
+
+
+def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sweeps.parse import read_spec
+    from sweeps.plan import make_plan
+    from sweeps.rows import Results, row_of
+    from unlearn.artifacts import Store
+
+    there = spec(tmp_path, "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n")
+    store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
+    good, bad = make_plan(read_spec(there, []), store, results).sources[0].take(2)
+    stamp = {"wall_s": 1.0, "created_at": datetime.now(UTC)}
+    results.write("s", row_of(good, {"status": "ok", **stamp}))
+    results.write("s", row_of(bad, {"status": "failed", "error": "by hand", **stamp}))
+    places = [there, "--results", results.root, "--store", store.root]
+    assert entry(["run", *places]) == 1
+    assert f"failed: s {bad.cell_id}: by hand" in capsys.readouterr().err
+    assert entry(["plan", *places]) == 0
+    assert "cells: 0 to run, 2 done, 1 of them failed (again with --retry-failed)" in capsys.readouterr().out
+    assert entry(["plan", *places, "--retry-failed"]) == 0
+    assert "cells: 1 to run, 1 done\n" in capsys.readouterr().out
+    for changed in (["--set", "grid.steps=[5]"], ["--set", "grid.steps=[5]", "--retry-failed"]):
+        assert entry(["run", *places, *changed]) == 0
+        assert capsys.readouterr().err == "nothing to do: every cell has its row\n"
+        assert entry(["plan", *places, *changed]) == 0
+        assert "cells: 0 to run, 1 done\n" in capsys.readouterr().out
 
 
 def test_plan_lists_the_shipped_specs(capsys: pytest.CaptureFixture[str]) -> None:
