@@ -62,7 +62,7 @@ def make_plan(
         again = bad[bad["eval_candidates"] != sweep.eval.candidates] if confirming else bad
         skip = set(rows["cell_id"]) - (set(again["cell_id"]) if retry_failed else set())
         for group in groups(sweep):
-            found = _sources(sweep, group, rows[rows["cell_id"].isin(skip)], skip)
+            found = _sources(sweep, group, rows, skip)
             if sweep.eval.candidates == "val":
                 reading = any(source.left for source in found)
                 chosen = [] if reading else _chosen(found, rows)
@@ -88,7 +88,8 @@ def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> 
         return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip], cells)]
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
     axes = [knob for knob, _ in sweep.grid]
-    return [Study(sweep, sweep.search, group, {knob: dict(cell.knobs)[knob] for knob in axes}, own) for cell in cells]
+    points = [{knob: dict(cell.knobs)[knob] for knob in axes} for cell in cells]
+    return [Study(sweep, sweep.search, group, point, own, skip) for point in points]
 
 
 def _ids(sources: list[Source]) -> set[str]:

@@ -41,19 +41,26 @@ class Grid:
 
 
 class Study:
-    """One group's Optuna study on `val_*`: forget down, retain up. Re-told from rows, so it resumes."""
+    """One group's Optuna study on `val_*`: forget down, retain up. Re-told from rows, so it resumes; cells that have a
+    row but are not in `done` are asked for again, before any new one."""
 
-    def __init__(self, sweep: Sweep, search: Search, group: Group, fixed: dict[str, Any], rows: pd.DataFrame) -> None:
+    def __init__(
+        self, sweep: Sweep, search: Search, group: Group, fixed: dict[str, Any], rows: pd.DataFrame, done: set[str]
+    ) -> None:
         self.sweep, self.search, self.group, self.fixed = sweep, search, group, fixed
         self.method = sweep.methods[0]
         self.space = {knob: distribution(knob, choices) for knob, choices in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         own = [row for row in rows.to_dict("records") if self._owns(row)]
         self.study = optuna.create_study(directions=["minimize", "maximize"], sampler=self._sampler(len(own)))
-        self.asked: dict[str, optuna.Trial | None] = {row["cell_id"]: None for row in own}
+        self.asked: dict[str, optuna.Trial | None] = {}
         for row in own:
-            self._add(row)
-        self.left = max(0, search.trials - len(self.asked))
+            if row["cell_id"] in done:
+                self.asked[row["cell_id"]] = None
+                self._add(row)
+            else:
+                self.study.enqueue_trial(self._point(row))
+        self.left = max(search.trials, len(own)) - len(self.asked)
 
     def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
         """Seeded by the search's seed and the group, so that two studies never walk alike, and by how many cells a
@@ -67,15 +74,16 @@ class Study:
 
     def _owns(self, row: Mapping[Any, Any]) -> bool:
         """Whether the row is of a cell that this study can ask for: none of another method or outside of its space."""
-        if not self.search.contains(row):
-            return False
-        return self._cell({knob: row[knob] for knob in self.space}).cell_id == row["cell_id"]
+        return self.search.contains(row) and self._cell(self._point(row)).cell_id == row["cell_id"]
+
+    def _point(self, row: Mapping[Any, Any]) -> dict[str, Any]:
+        return {knob: row[knob] for knob in self.space}
 
     def _add(self, row: Mapping[Any, Any]) -> None:
         values = objectives(row)
         state = TrialState.COMPLETE if values else TrialState.FAIL
-        params = {knob: row[knob] for knob in self.space}
-        self.study.add_trial(create_trial(params=params, distributions=self.space, values=values, state=state))
+        trial = create_trial(params=self._point(row), distributions=self.space, values=values, state=state)
+        self.study.add_trial(trial)
 
     def _cell(self, chosen: dict[str, Any]) -> Cell:
         return cell_of(self.sweep, self.group, self.method, {**self.fixed, **chosen})
@@ -86,7 +94,7 @@ class Study:
         return set(self.asked)
 
     def take(self, k: int) -> list[Cell]:
-        """Ask for up to `k` cells that have no row and are not in flight."""
+        """Ask for up to `k` cells that are neither done nor in flight."""
         taken: list[Cell] = []
         while len(taken) < k and self.left > 0:
             cell = self._ask()

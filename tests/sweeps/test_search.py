@@ -260,6 +260,24 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
     assert {cell.cell_id for source in plan.sources for cell in source.take(9)} >= {chosen.cell_id}
 
 
+@pytest.mark.parametrize(("trials", "new"), [(6, 0), (8, 2), (1, 0)])
+def test_a_study_asks_for_its_failed_cells_again_before_new_ones(trials: int, new: int, tmp_path: Path) -> None:
+    """Whatever has become of its trials; and it learns what they come to."""
+    results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
+    space = {"alpha": [-3.0, 0.0], "recalibrate": [False, True]}
+    six, now = (parse({**SEARCH, "forget": [0], "search": {"trials": n, "space": space}}) for n in (6, trials))
+    done = drive(PackSearcher(sources(six, tmp_path), SITE, 2, False), results)
+    failed(results, done[2:4])
+    assert {row["cell_id"] for row in make_plan([now], store, results).failed} == {cell.cell_id for cell in done[2:4]}
+    plan = make_plan([now], store, results, retry_failed=True)
+    assert (plan.cells, plan.done, plan.failed) == (2 + new, 4, ())
+    asked = drive(PackSearcher(list(plan.sources), SITE, 2, True), results)
+    assert {cell.cell_id for cell in asked[:2]} == {cell.cell_id for cell in done[2:4]}
+    assert len(plan.sources[0].study.get_trials(states=[TrialState.COMPLETE])) == 6 + new
+    plan = make_plan([now], store, results, retry_failed=True)
+    assert (plan.cells, plan.done, plan.failed) == (0, 6 + new, ())
+
+
 def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:
     rows = table([(0.0, 0.5), (0.1, 0.9), (0.5, 0.95)])
     rows["test_forget_accuracy"], rows["test_retain_accuracy"] = [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]
