@@ -159,8 +159,10 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
     """`each`, or a list of classes, or a list of lists of classes."""
     if value == "each":
         return tuple((label,) for label in range(classes))
-    sets = [item if isinstance(item, list) else [item] for item in _list("forget", value)]
-    return tuple(tuple(sorted(_whole("forget", label) for label in labels)) for labels in sets)
+    items = [item if isinstance(item, list) else [item] for item in _list("forget", value)]
+    sets = tuple(tuple(sorted(_whole("forget", label) for label in labels)) for labels in items)
+    require(len(set(sets)) == len(sets), f"axis 'forget' names a set of classes twice: {value}; keep one of them")
+    return sets
 
 
 def _search(document: Mapping[str, Any]) -> Search | None:

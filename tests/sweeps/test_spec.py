@@ -60,6 +60,8 @@ def test_forget_each_is_every_class() -> None:
         (changed(grid={"rho": [0.5]}), "unknown key 'rho' in grid"),
         (changed(forget=[10]), "forget class 10 does not exist; allowed: 0 to 9"),
         (changed(forget=[]), "empty axis 'forget'"),
+        (changed(forget=[[0, 1], [1, 0]]), "names a set of classes twice: [[0, 1], [1, 0]]"),
+        (changed(forget=[0, [0]]), "names a set of classes twice: [0, [0]]"),
         (changed(train={"stepz": 3}), "unknown key 'stepz' in train"),
         (changed(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
         (changed(train={"steps": 0}), "steps must be at least 1"),
