@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -171,32 +171,36 @@ def _search(document: Mapping[str, Any]) -> Search | None:
         return None
     methods = _list("method", document["method"])
     require(len(methods) == 1, "a search needs one method; give each method its own document")
-    unknown_keys("search", section, [f.name for f in fields(Search)])
-    require("trials" in section, "search lacks the key 'trials'")
     default = getattr(known("method", methods[0], METHODS), "space", {})
     space = section.pop("space", None) or default
     require(isinstance(space, dict), f"search.space must hold knob: [low, high] lines, not {space!r}")
-    return Search(space=tuple((k, tuple(_list(f"search.space.{k}", v))) for k, v in sorted(space.items())), **section)
+    rest = _typed("search", Search, section)
+    require("trials" in rest, "search lacks the key 'trials'")
+    return Search(space=tuple((k, tuple(_list(f"search.space.{k}", v))) for k, v in sorted(space.items())), **rest)
 
 
 def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:
-    """A frozen record from a section of the spec; types are checked, whole floats pass as integers."""
-    types = {f.name: f for f in fields(kind)}
+    """A frozen record from a section of the spec."""
+    return kind(**_typed(where, kind, values))
+
+
+def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` as the types of the record's fields; whole floats pass as integers."""
+    types = {f.name: f.type for f in fields(kind)}
     unknown_keys(where, values, types)
-    return kind(**{key: _as(f"{where}.{key}", value, types[key].default) for key, value in values.items()})
+    return {key: _as(f"{where}.{key}", value, types[key]) for key, value in values.items()}
 
 
-def _as(where: str, value: Any, default: Any) -> Any:
-    """`value`, if it is of its default's type."""
-    kind = type(default) if default is not MISSING else object
+def _as(where: str, value: Any, kind: Any) -> Any:
+    """`value`, if it is of that type."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float or where in ("resources.cpu", "resources.gpu"):
+    if kind is float:
         require(number, f"{where} must be a number, not {value!r}" + _hint(value))
         return float(value)
     if kind is int:
         require(number and float(value).is_integer(), f"{where} must be a whole number, not {value!r}" + _hint(value))
         return int(value)
-    if kind is tuple:
+    if kind == tuple[str, ...]:
         return tuple(_list(where, value))
     require(isinstance(value, kind), f"{where} must be a {kind.__name__}, not {value!r}")
     return value
