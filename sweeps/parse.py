@@ -1,6 +1,7 @@
 """Reading spec files: YAML documents, changes to them, and every key checked on its way into a `Sweep`."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -95,6 +96,8 @@ KEYS = (
 def parse(document: Mapping[str, Any]) -> Sweep:
     """One document of a spec file as a checked `Sweep`."""
     unknown_keys("the spec", document, KEYS)
+    for key, value in document.items():
+        _check_finite(key, value)
     for key in ("name", "models", "method", "forget"):
         require(key in document, f"the spec lacks the key {key!r}")
     dataset = document.get("dataset", "mnist5k")
@@ -119,6 +122,18 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         eval=_record("eval", Evaluation, _section(document, "eval")),
         resources=_record("resources", Resources, resources),
     )
+
+
+def _check_finite(where: str, value: Any) -> None:
+    """Refuse an infinity or NaN at any depth: no JSON holds it, so nothing could be named by it."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _check_finite(f"{where}.{key}", inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_finite(where, inner)
+    else:
+        require(not isinstance(value, float) or math.isfinite(value), f"{where} must be a finite number, not {value}")
 
 
 def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:

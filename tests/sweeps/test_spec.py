@@ -1,5 +1,6 @@
 """Specs: what a good one means, and that a bad one is one clear line."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,9 @@ def test_forget_each_is_every_class() -> None:
         (changed(forget=[0, [0]]), "names a set of classes twice: [0, [0]]"),
         (changed(train={"stepz": 3}), "unknown key 'stepz' in train"),
         (changed(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
+        (changed(train={"lr": math.inf}), "train.lr must be a finite number, not inf"),
+        (changed(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
+        (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
         (changed(train={"steps": 0}), "steps must be at least 1"),
         (changed(eval={"judges": 0}), "judges must be at least 1"),
         (changed(name="a/b"), "name 'a/b' may hold"),
