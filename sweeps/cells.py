@@ -1,6 +1,6 @@
 """Cells: the fully determined points that a sweep stands for, and the artifacts each of them needs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import product
@@ -39,6 +39,15 @@ class Recipe:
         forget = f" without {list(self.forget)}" if self.kind == "oracle" else ""
         forget = f" of {list(self.forget)}" if self.kind == "expert" else forget
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
+
+
+def frozen(options: Mapping[str, Any]) -> Knobs:
+    """A builder's options as a record holds them, from a spec or a row alike: sorted by name, lists as tuples."""
+    return tuple(sorted((str(key), _frozen(value)) for key, value in options.items()))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def placeless(options: Knobs) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from sweeps.cells import frozen
 from sweeps.spec import FILES, Evaluation, Knobs, Resources, Search, Sweep, Train
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, known, require, unknown_keys
@@ -167,7 +168,19 @@ def _options(document: Mapping[str, Any]) -> Knobs:
             path = Path(options[key]).absolute()
             require(path.is_file(), f"{key}: file {path} does not exist")
             options |= {key: str(path), f"{key}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    return tuple(sorted((str(key), value) for key, value in options.items()))
+    for key, value in options.items():
+        _check_option(f"options.{key}", value)
+    return frozen(options)
+
+
+def _check_option(where: str, value: Any) -> None:
+    """Refuse what a row's JSON would not give back."""
+    if isinstance(value, list):
+        for inner in value:
+            _check_option(where, inner)
+        return
+    fits = value is None or isinstance(value, str | int | float)
+    require(fits, f"{where} must be text, a number, true, false, null or a list of them, not {value!r}")
 
 
 def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:

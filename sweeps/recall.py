@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.cells import Cell, Group
+from sweeps.cells import Cell, Group, frozen
 from sweeps.compute import unlearn
 from sweeps.spec import Evaluation, Train
 from sweeps.workbench import Workbench
@@ -25,7 +25,7 @@ def cell_from(row: pd.Series) -> Cell:
         int(row["seed"]),
         Train(**{f.name: _plain(row[f"train_{f.name}"], f.type) for f in fields(Train)}),
         Evaluation(**{f.name: _plain(row[f"eval_{f.name}"], f.type) for f in fields(Evaluation)}),
-        tuple(sorted(json.loads(row["options"]).items())),
+        frozen(json.loads(row["options"])),
     )
     knobs = {f.name: _plain(row[f.name], f.type) for f in fields(METHODS[row["method"]])}
     cell = Cell(group, row["method"], tuple(sorted(knobs.items())))

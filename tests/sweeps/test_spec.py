@@ -1,6 +1,7 @@
 """Specs: what a good one means, and that a bad one is one clear line."""
 
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,10 @@ import pytest
 
 from sweeps.cells import architecture, grid_cells, groups
 from sweeps.parse import parse, read_spec, shipped
+from sweeps.plan import make_plan
+from sweeps.recall import cell_from
+from sweeps.rows import Results, row_of
+from unlearn.artifacts import Store
 from unlearn.errors import BadInput
 
 GOOD: dict[str, Any] = {
@@ -70,6 +75,10 @@ def test_forget_each_is_every_class() -> None:
         (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
         (changed(train={"steps": 0}), "steps must be at least 1"),
         (changed(eval={"judges": 0}), "judges must be at least 1"),
+        (
+            changed(options={"stages": [{"width": 3}]}),
+            "options.stages must be text, a number, true, false, null or a list",
+        ),
         (changed(name="a/b"), "name 'a/b' may hold"),
         (changed(models=["cnn"]), "method selective-amnesia is for generators"),
         (changed(search={"space": {"gamma": [0.0, 1.0]}}), "lacks the key 'trials'"),
@@ -115,6 +124,20 @@ def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None
     assert keys[0] == keys[1]
     with pytest.raises(BadInput, match=r"pretrained: file .*nowhere does not exist"):
         parse({**document, "options": {"pretrained": str(tmp_path / "nowhere")}})
+
+
+def test_options_may_be_lists_and_a_row_gives_back_the_cell(tmp_path: Path) -> None:
+    options = {"mean": [0.13], "std": [0.3], "widths": [[4, 8], [16]], "width": 8}
+    document = {"name": "s", "models": ["tests.classifiers.own_models:plain"], "method": "cf-k", "forget": [1]}
+    results = Results(str(tmp_path / "results"))
+    plan = make_plan([parse({**document, "options": options})], Store(str(tmp_path / "store")), results)
+    [cell] = plan.sources[0].take(1)
+    assert architecture(cell.group.options) == {**options, "mean": (0.13,), "std": (0.3,), "widths": ((4, 8), (16,))}
+    results.write("s", row_of(cell, {"status": "ok", "created_at": datetime.now(UTC)}))
+    again = cell_from(results.read("s").iloc[0])
+    assert again == cell
+    assert hash(again) == hash(cell)
+    assert again.cell_id == cell.cell_id
 
 
 def test_changes_reach_every_key(tmp_path: Path) -> None:
