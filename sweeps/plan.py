@@ -195,16 +195,21 @@ def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int 
     if source is None:
         raise BadInput(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
     images = Images(torch.randint(256, (batch, *source.shape)).to(torch.uint8), torch.arange(batch) % source.classes)
+    network = build(model, source.shape, source.classes, options=architecture(options))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    network = build(model, source.shape, source.classes, options=architecture(options))
-    plan = Training(steps, batch, 1e-6)
-    fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
-    started = time.perf_counter()
-    fit(network, images, plan, stream(0, "time"))
-    seconds = (time.perf_counter() - started) / steps
-    torch.set_num_threads(threads)
-    return seconds
+    try:
+        fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
+        started = time.perf_counter()
+        fit(network, images, Training(steps, batch, 1e-6), stream(0, "time"))
+        return (time.perf_counter() - started) / steps
+    except RuntimeError as error:
+        shape, why = " x ".join(map(str, source.shape)), " ".join(str(error).split())
+        raise BadInput(
+            f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); choose another model"
+        ) from error
+    finally:
+        torch.set_num_threads(threads)
 
 
 def describe(plan: Plan, cost: Cost) -> str:

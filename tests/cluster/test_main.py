@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import torch
 
 from cluster.main import entry, parser
 
@@ -150,3 +151,12 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsy
 def test_plan_lists_the_shipped_specs(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry(["plan", "--list"]) == 0
     assert {"demo", "sa-mnist", "task-arithmetic-mnist"} <= set(capsys.readouterr().out.split())
+
+
+def test_plan_refuses_a_model_that_cannot_take_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "name: s\nmodels: vgg11_bn\nmethod: fine-tune\nforget: [0]\n"
+    places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
+    threads = torch.get_num_threads()
+    assert entry(["plan", spec(tmp_path, text), *places]) == 2
+    assert "model vgg11_bn cannot take 64 images of mnist5k, 1 x 28 x 28 each" in capsys.readouterr().err
+    assert torch.get_num_threads() == threads
