@@ -22,7 +22,7 @@ from sweeps.plan import Plan, describe, estimate, make_plan
 from sweeps.rows import Results
 from sweeps.run import Ran, site_for
 from sweeps.run import run as run_plan
-from sweeps.spec import Sweep
+from sweeps.spec import FILES, Sweep
 from unlearn.artifacts import Gallery, Store
 from unlearn.data import load
 from unlearn.errors import require
@@ -39,9 +39,21 @@ def absolute(place: str) -> str:
 
 
 def documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
-    """The checked spec with its changes applied, as plain documents again."""
+    """The checked spec with its changes applied, as plain documents again; its files named for any folder."""
     read_spec(spec, changes)
-    return read_documents(spec, changes)
+    return [anywhere(document) for document in read_documents(spec, changes)]
+
+
+def anywhere(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the paths of its model's files made absolute."""
+    options = {"options": _placed(document["options"])} if document.get("options") else {}
+    return _placed(document) | options
+
+
+def _placed(section: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: absolute(value) if key in FILES and isinstance(value, str) else value for key, value in section.items()
+    }
 
 
 def plan(args: argparse.Namespace) -> int:

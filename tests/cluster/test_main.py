@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster.commands import documents
 from cluster.main import entry, parser
 
 DESIGN = {
@@ -151,6 +152,21 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsy
 def test_plan_lists_the_shipped_specs(capsys: pytest.CaptureFixture[str]) -> None:
     assert entry(["plan", "--list"]) == 0
     assert {"demo", "sa-mnist", "task-arithmetic-mnist"} <= set(capsys.readouterr().out.split())
+
+
+def test_a_job_is_told_where_the_files_of_its_model_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job runs in a folder of its own: a path relative to ours would name nothing there."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.safetensors", "start.safetensors"):
+        (tmp_path / name).write_bytes(b"weights")
+    text = "name: s\nmodels: vit_tiny_patch16_224\nmethod: cf-k\nforget: [0]\nweights: own.safetensors\n"
+    there = spec(tmp_path, text + "options: {img_size: 32, pretrained: start.safetensors}\n")
+    [document] = documents(there, ["dataset=mnist5k"])
+    assert document["weights"] == str(tmp_path / "own.safetensors")
+    assert document["options"] == {"img_size": 32, "pretrained": str(tmp_path / "start.safetensors")}
+    assert document["dataset"] == "mnist5k"
+    [flag] = documents(there, ["options.pretrained=true"])
+    assert flag["options"]["pretrained"] is True
 
 
 def test_plan_refuses_a_model_that_cannot_take_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
