@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.exceptions import RayError, RayTaskError
 
 from sweeps.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec import Resources
@@ -105,7 +106,7 @@ def prepare(
     while waiting:
         ready, waiting = ray.wait(waiting)
         recipe = recipes[ready[0]]
-        error, seconds = ray.get(ready[0])
+        error, seconds = _outcome(ready[0])
         if error:
             failed[recipe.key] = f"{recipe.describe()}: {error}"
         done(recipe, seconds)
@@ -121,5 +122,14 @@ def _make_after(
             return error, 0.0
     try:
         return "", make(store, root, recipe, gpus, threads)
-    except (ArithmeticError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever a user's builder does, its artifact gets a failure that says so
         return f"{type(error).__name__}: {error}", 0.0
+
+
+def _outcome(task: ray.ObjectRef) -> tuple[str, float]:
+    """What `_make_after` returned; where its worker was killed, or that of what it needs, what Ray says of that."""
+    try:
+        return ray.get(task)
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        return f"{type(cause).__name__}: {cause}", 0.0

@@ -1,0 +1,96 @@
+"""Making artifacts: what cannot be made fails alone. Tasks run here at once, in place of Ray's workers."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
+
+from sweeps import prepare as preparing
+from sweeps.cells import Recipe
+from sweeps.prepare import prepare
+from sweeps.spec import Resources
+from unlearn.artifacts import Store
+
+ORIGINAL = Recipe("original", "mnist5k", "cnn", 0, (), ())
+EXPERT = Recipe("expert", "mnist5k", "cnn", 0, (1,), (), (ORIGINAL,))
+ORACLE = Recipe("oracle", "mnist5k", "cnn", 0, (1,), ())
+
+
+class InPlace:
+    """What `prepare` uses of Ray, without a worker; a task whose maker raises a Ray error is one that Ray lost."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, dict[str, Any]] = {}  # by task
+
+    def remote(self, **_: Any) -> Callable[[Callable[..., Any]], Any]:
+        return lambda function: SimpleNamespace(options=lambda **options: self._task(function, options))
+
+    def _task(self, function: Callable[..., Any], options: dict[str, Any]) -> Any:
+        self.options[options["name"]] = options
+        return SimpleNamespace(remote=lambda *arguments: _Task(function, arguments))
+
+    def wait(self, tasks: list["_Task"]) -> tuple[list["_Task"], list["_Task"]]:
+        return tasks[:1], tasks[1:]
+
+    def get(self, task: "_Task") -> Any:
+        if isinstance(task.result, RayError):
+            raise task.result
+        return task.result
+
+
+class _Task:
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        needs = [argument.result for argument in arguments if isinstance(argument, _Task)]
+        plain = [argument for argument in arguments if not isinstance(argument, _Task)]
+        lost = next((need for need in needs if isinstance(need, RayError)), None)
+        self.result = RayTaskError("f", "Traceback", lost) if lost else _result(function, *plain, *needs)
+
+
+def _result(function: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return function(*arguments)
+    except Lost as lost:
+        return lost.error
+
+
+class Lost(BaseException):
+    """Ends a task as its worker's end would."""
+
+    def __init__(self, error: RayError) -> None:
+        self.error = error
+
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    def maker(*_: Any) -> Any:
+        raise error
+
+    return maker
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (KeyError("width"), "KeyError: 'width'"),
+        (ImportError("no module"), "ImportError: no module"),
+        (Lost(WorkerCrashedError()), "WorkerCrashedError: The worker died"),
+        (Lost(OutOfMemoryError("low on memory")), "OutOfMemoryError: low on memory"),
+    ],
+)
+def test_what_cannot_be_made_fails_with_what_needs_it_and_nothing_else(
+    error: BaseException, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "ray", InPlace())
+    monkeypatch.setitem(preparing.MAKERS, "original", failing(error))
+    monkeypatch.setitem(preparing.MAKERS, "oracle", lambda bench, recipe: ({"w": torch.zeros(1)}, {}))
+    store, done = Store(str(tmp_path)), []
+    recipes = [ORIGINAL, EXPERT, ORACLE]
+    failed = prepare(store, "data", recipes, Resources(), lambda recipe, seconds: done.append(recipe))
+    assert failed.keys() == {ORIGINAL.key, EXPERT.key}
+    assert f"original cnn seed 0: {says}" in failed[ORIGINAL.key]
+    assert f"expert cnn of [1] seed 0: {says}" in failed[EXPERT.key]
+    assert done == recipes
+    assert store.has("oracle", ORACLE.key)
