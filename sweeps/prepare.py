@@ -1,7 +1,7 @@
 """Making artifacts: one function a kind, one Ray task a missing one, in dependency order."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import ray
@@ -85,20 +85,25 @@ def make(store: Store, data_root: str, recipe: Recipe, gpus: float, threads: int
 
 
 def prepare(
-    store: Store, data_root: str, missing: Iterable[Recipe], resources: Resources, done: Callable[[Recipe, float], Any]
+    store: Store,
+    data_root: str,
+    missing: Iterable[Recipe],
+    resources: Mapping[str, Resources],
+    done: Callable[[Recipe, float], Any],
 ) -> dict[str, str]:
-    """Make what is missing, each in a Ray task of its own after what it needs; returns key -> error of what failed.
+    """Make what is missing, each in a Ray task of its own after what it needs, with the `resources` under its key;
+    returns key -> error of what failed.
 
     Interrupting loses only what is in the making.
     """
     remote = ray.remote(max_retries=3)(_make_after)
-    options = {"num_cpus": resources.cpu, "num_gpus": resources.gpu}
     tasks: dict[str, ray.ObjectRef] = {}
     recipes: dict[ray.ObjectRef, Recipe] = {}
     for recipe in missing:
         upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
-        ref = remote.options(**options, name=recipe.describe()).remote(
-            store, data_root, recipe, resources.gpu, max(1, int(resources.cpu)), *upstream
+        needs = resources[recipe.key]
+        ref = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe()).remote(
+            store, data_root, recipe, needs.gpu, max(1, int(needs.cpu)), *upstream
         )
         tasks[recipe.key], recipes[ref] = ref, recipe
     failed: dict[str, str] = {}

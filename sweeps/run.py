@@ -21,13 +21,13 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig
 from ray.tune.experiment import Trial
 
-from sweeps.cells import Cell, Recipe
+from sweeps.cells import Cell, Group, Recipe, cell_of
 from sweeps.compact import recover
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
 from sweeps.rows import Results, is_local, row_of
 from sweeps.search import Grid, PackSearcher, Source, Study
-from sweeps.spec import Sweep
+from sweeps.spec import Resources, Sweep
 from sweeps.trial import PackTrial, Site
 from unlearn.artifacts import Store
 from unlearn.files import join, locate
@@ -94,17 +94,31 @@ class _Clock:
 def _prepare(plan: Plan, site: Site, clock: _Clock) -> dict[str, str]:
     if not plan.build:
         return {}
-    needs = plan.sweeps[0].resources
     return prepare(
-        Store(site.store), site.data_root, plan.build, needs, lambda r, s: clock("prepare", 1, r.describe(), s)
+        Store(site.store),
+        site.data_root,
+        plan.build,
+        _resources(plan),
+        lambda recipe, seconds: clock("prepare", 1, recipe.describe(), seconds),
     )
+
+
+def _resources(plan: Plan) -> dict[str, Resources]:
+    """By an artifact's key: what the first sweep that needs it asks for."""
+    asked: dict[str, Resources] = {}
+    for source in plan.sources:
+        sweep, group = source.sweep, _group(source)
+        for method in sweep.methods:
+            for recipe in cell_of(sweep, group, method, {}).recipes().values():
+                asked.setdefault(recipe.key, sweep.resources)
+    return asked
 
 
 def _without_broken(plan: Plan, broken: dict[str, str], site: Site, clock: _Clock) -> list[Source]:
     """Record the cells whose artifacts could not be made as failed; return the sources of all others."""
     good: list[Source] = []
     for source in plan.sources:
-        group = source.group if isinstance(source, Study) else source.cells[0].group
+        group = _group(source)
         reasons = {error for recipe in _all_recipes(source) if (error := broken.get(recipe.key))}
         if reasons:
             for cell in source.take(source.left):
@@ -113,6 +127,10 @@ def _without_broken(plan: Plan, broken: dict[str, str], site: Site, clock: _Cloc
         else:
             good.append(source)
     return good
+
+
+def _group(source: Source) -> Group:
+    return source.group if isinstance(source, Study) else source.cells[0].group
 
 
 def _all_recipes(source: Source) -> list[Recipe]:

@@ -11,7 +11,11 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrash
 
 from sweeps import prepare as preparing
 from sweeps.cells import Recipe
+from sweeps.parse import parse
+from sweeps.plan import make_plan
 from sweeps.prepare import prepare
+from sweeps.rows import Results
+from sweeps.run import _Clock, _prepare, site_for
 from sweeps.spec import Resources
 from unlearn.artifacts import Store
 
@@ -88,9 +92,40 @@ def test_what_cannot_be_made_fails_with_what_needs_it_and_nothing_else(
     monkeypatch.setitem(preparing.MAKERS, "oracle", lambda bench, recipe: ({"w": torch.zeros(1)}, {}))
     store, done = Store(str(tmp_path)), []
     recipes = [ORIGINAL, EXPERT, ORACLE]
-    failed = prepare(store, "data", recipes, Resources(), lambda recipe, seconds: done.append(recipe))
+    resources = dict.fromkeys((recipe.key for recipe in recipes), Resources())
+    failed = prepare(store, "data", recipes, resources, lambda recipe, seconds: done.append(recipe))
     assert failed.keys() == {ORIGINAL.key, EXPERT.key}
     assert f"original cnn seed 0: {says}" in failed[ORIGINAL.key]
     assert f"expert cnn of [1] seed 0: {says}" in failed[EXPERT.key]
     assert done == recipes
     assert store.has("oracle", ORACLE.key)
+
+
+def test_an_artifact_is_made_with_the_resources_of_the_first_sweep_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = InPlace()
+    monkeypatch.setattr(preparing, "ray", ray)
+    for kind in preparing.MAKERS:
+        monkeypatch.setitem(preparing.MAKERS, kind, lambda bench, recipe: ({"w": torch.zeros(1)}, {}))
+    base = {"models": "cnn", "forget": [1]}
+    sweeps = [
+        parse({**base, "name": "a", "method": "fine-tune", "resources": {"cpu": 1}}),
+        parse(
+            {**base, "name": "b", "method": "task-arithmetic", "forget": [1, 2], "resources": {"cpu": 2, "gpu": 0.5}}
+        ),
+        parse({**base, "name": "c", "method": "sign-consensus", "resources": {"cpu": 3}}),
+    ]
+    site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
+    plan = make_plan(sweeps, Store(site.store), Results(site.results))
+    assert not _prepare(plan, site, _Clock(lambda *_: None))
+    asked = {name: (options["num_cpus"], options["num_gpus"]) for name, options in ray.options.items()}
+    assert asked == {
+        "original cnn seed 0": (1, 0),
+        "oracle cnn without [1] seed 0": (1, 0),
+        "oracle cnn without [2] seed 0": (2, 0.5),
+        "expert cnn of [1] seed 0": (2, 0.5),
+        "expert cnn of [2] seed 0": (2, 0.5),
+        "expert cnn of [1] seed 1000": (3, 0),
+        "expert cnn of [1] seed 2000": (3, 0),
+    }
