@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import threading
@@ -12,11 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 from types import FrameType
 from typing import Any
 
 import ray
+from fsspec.implementations.memory import MemoryFileSystem
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig
 from ray.tune.experiment import Trial
@@ -25,12 +26,13 @@ from sweeps.cells import Cell, Group, Recipe, cell_of
 from sweeps.compact import recover
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
-from sweeps.rows import Results, is_local, row_of
+from sweeps.rows import Results, row_of
 from sweeps.search import Grid, PackSearcher, Source, Study
 from sweeps.spec import Resources, Sweep
 from sweeps.trial import PackTrial, Site
 from unlearn.artifacts import Store
-from unlearn.files import join, locate
+from unlearn.errors import require
+from unlearn.files import locate
 
 WORKER_DEATHS = 3  # a pack whose worker dies more often than this is recorded as failed
 
@@ -49,8 +51,12 @@ class Ran:
 
 
 def site_for(store: str, results: str, data_root: str) -> Site:
-    """Absolute places, and the revision of this code where it is a git checkout."""
+    """Absolute places, and the revision of this code where it is a git checkout. Raises `BadInput` of a place that no
+    other process can reach."""
     roots = [str(Path(root).absolute()) if "://" not in root else root for root in (results, store, data_root)]
+    for root in roots:
+        shared = not isinstance(locate(root)[0], MemoryFileSystem)
+        require(shared, f"{root} lies in the memory of one process; choose a folder or URL that every worker reaches")
     return Site(roots[0], roots[1], roots[2], _revision())
 
 
@@ -200,8 +206,20 @@ def _fit(sources: list[Source], site: Site, clock: _Clock, retry: bool, struck: 
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1000000"
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
     searcher = PackSearcher(sources, site, _slots(sources), retry)
-    scratch = join(site.results, ".tune")
-    tuner = tune.Tuner(
+    loudness = logging.getLogger("ray.tune").level
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the result files that we switched off
+    try:
+        with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
+            _tuner(searcher, scratch, _Report(clock, struck)).fit()
+    finally:
+        logging.getLogger("ray.tune").setLevel(loudness)
+    _record_lost(searcher, sources, site)
+
+
+def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
+    """`scratch` is a folder of this machine alone: Tune's workers would look into it for checkpoints only, and there
+    are none."""
+    return tune.Tuner(
         tune.with_resources(PackTrial, _needs),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -215,19 +233,10 @@ def _fit(sources: list[Source], site: Site, clock: _Clock, retry: bool, struck: 
             storage_path=scratch,
             failure_config=FailureConfig(max_failures=WORKER_DEATHS),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
-            callbacks=[_Report(clock, struck)],
+            callbacks=[report],
             verbose=0,
         ),
     )
-    loudness = logging.getLogger("ray.tune").level
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the result files that we switched off
-    try:
-        tuner.fit()
-    finally:
-        logging.getLogger("ray.tune").setLevel(loudness)
-        if is_local(scratch):
-            shutil.rmtree(locate(scratch)[1], ignore_errors=True)
-    _record_lost(searcher, sources, site)
 
 
 def _needs(config: dict[str, Any]) -> PlacementGroupFactory:
