@@ -72,6 +72,10 @@ class Resources:
         require(self.cpu > 0, f"resources.cpu must be above 0, not {self.cpu}")
         require(self.gpu >= 0, f"resources.gpu must be at least 0, not {self.gpu}")
         require(
+            self.gpu <= 1 or float(self.gpu).is_integer(),
+            f"resources.gpu above 1 must be a whole number, not {self.gpu}; Ray shares one GPU, never several",
+        )
+        require(
             self.cells_per_trial >= 0,
             f"resources.cells_per_trial must be auto or 1 and more, not {self.cells_per_trial}",
         )

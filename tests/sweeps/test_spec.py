@@ -74,6 +74,7 @@ def test_forget_each_is_every_class() -> None:
         (changed(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
         (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
         (changed(train={"steps": 0}), "steps must be at least 1"),
+        (changed(resources={"gpu": 1.5}), "resources.gpu above 1 must be a whole number, not 1.5"),
         (changed(eval={"judges": 0}), "judges must be at least 1"),
         (
             changed(options={"stages": [{"width": 3}]}),
