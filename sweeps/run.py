@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -72,6 +73,7 @@ def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool 
     for sweep in sweeps:
         recover(results, sweep.name)
     plan = make_plan(sweeps, store, results, retry_failed)
+    _check_room(plan)
     cells = plan.cells
     started = time.perf_counter()
     clock = _Clock(progress)
@@ -95,6 +97,34 @@ class _Clock:
     def __call__(self, stage: str, more: int, what: str, seconds: float = 0.0) -> None:
         self.computed_s += seconds
         self.progress(stage, more, what)
+
+
+def _check_room(plan: Plan) -> None:
+    """What no node has Ray would wait for in silence: refuse it on a Ray of our own, warn where a node may yet join."""
+    for sweep in {source.sweep.name: source.sweep for source in plan.sources}.values():
+        asks = sweep.resources
+        has = _largest(asks)
+        less = [f"--set resources.{name}={amount:g}" for name, amount in has.items() if getattr(asks, name) > amount]
+        if less:
+            lack = (
+                f"sweep {sweep.name} asks {asks.cpu:g} CPU and {asks.gpu:g} GPU of one node, "
+                f"the largest has {has['cpu']:g} CPU and {has['gpu']:g} GPU"
+            )
+            require(not _own_ray(), f"{lack}; {' '.join(less)}")
+            print(f"warning: {lack}; it waits until a larger one joins", file=sys.stderr)
+
+
+def _largest(asks: Resources) -> dict[str, float]:
+    """What the node has that comes closest to what is asked."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    found = [{"cpu": node.get("CPU", 0), "gpu": node.get("GPU", 0)} for node in nodes]
+    return max(found, key=lambda node: (min(node["gpu"], asks.gpu), node["cpu"]))
+
+
+def _own_ray() -> bool:
+    """Whether this process started the Ray that it works on: no other node will join that one."""
+    node = ray._private.worker._global_node
+    return node is not None and node.is_head()
 
 
 def _prepare(plan: Plan, site: Site, clock: _Clock) -> dict[str, str]:

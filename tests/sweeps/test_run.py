@@ -1,7 +1,8 @@
-"""Running a plan: what does not need a Ray to be seen. The rest is in tests/e2e."""
+"""Running a plan: what needs little or no Ray to be seen. The rest is in tests/e2e."""
 
 import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -10,14 +11,57 @@ import pytest
 import ray
 from ray import tune
 
+from sweeps import run as running
 from sweeps.parse import parse
-from sweeps.plan import make_plan
+from sweeps.plan import Plan, make_plan
 from sweeps.rows import Results
-from sweeps.run import _Clock, _fit, _Report, ctrl_c, site_for
+from sweeps.run import _check_room, _Clock, _fit, _Report, ctrl_c, run, site_for
 from unlearn.artifacts import Store
 from unlearn.errors import BadInput
 
 SPEC: dict[str, Any] = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1]}
+
+
+def planned(folder: Path, **changes: Any) -> Plan:
+    return make_plan([parse({**SPEC, **changes})], Store(str(folder / "store")), Results(str(folder / "results")))
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(one_core: None, tmp_path: Path) -> None:
+    sweep = parse({**SPEC, "resources": {"gpu": 0.25}})
+    site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
+    says = "sweep s asks 1 CPU and 0.25 GPU of one node, the largest has 1 CPU and 0 GPU; --set resources.gpu=0"
+    with pytest.raises(BadInput, match=f"^{says}$"):
+        run([sweep], site, lambda *_: None)
+    assert not list(tmp_path.iterdir())
+    _check_room(planned(tmp_path))
+
+
+def test_what_a_cluster_cannot_give_yet_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the nodes that are alive, the one closest to what is asked is named."""
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 16.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(running, "_own_ray", lambda: False)
+    for fits in ({"cpu": 16}, {"cpu": 4, "gpu": 0.5}, {"gpu": 1}):
+        _check_room(planned(tmp_path, resources=fits))
+        assert capsys.readouterr().err == ""
+    for lacks, closest in (({"cpu": 8, "gpu": 1}, "4 CPU and 1 GPU"), ({"cpu": 17}, "16 CPU and 0 GPU")):
+        _check_room(planned(tmp_path, resources=lacks))
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("warning: sweep s asks")
+        assert line.endswith(f"the largest has {closest}; it waits until a larger one joins")
 
 
 def test_a_ctrl_c_that_was_swallowed_is_raised_at_the_next_result() -> None:
@@ -45,7 +89,7 @@ def test_what_tune_writes_lies_on_this_machine_and_goes(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
-    sources = make_plan([parse(SPEC)], Store(site.store), Results(site.results)).sources
+    sources = planned(tmp_path).sources
     scratch: list[Path] = []
 
     class Tuner:
