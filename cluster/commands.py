@@ -98,9 +98,9 @@ def run_sweeps(
     check_reachable(address)
     check(made, site.store, site.results)
     print(describe(made, estimate(made, Store(site.store), Results(site.results))), file=sys.stderr)
-    with ray_session(address) as which, Bar(made) as bar:
-        print(f"running on {which}", file=sys.stderr)
-        return run_plan(sweeps, site, bar, retry_failed)
+    with ray_session(address) as joined, Bar(made) as bar:
+        print(f"running on {f'Ray at {joined}' if joined else 'a local Ray'}", file=sys.stderr)
+        return run_plan(sweeps, site, bar, retry_failed, growing=joined is not None)
 
 
 def check(made: Plan, store: str, results: str) -> None:

@@ -35,8 +35,8 @@ def check_reachable(address: str | None) -> None:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[str]:
-    """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; yields a word for which it was."""
+def ray_session(address: str | None) -> Iterator[str | None]:
+    """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; yields the address that was joined."""
     address = address or os.environ.get("RAY_ADDRESS") or None
     inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
     runtime_env = {"py_modules": code(), "excludes": ["__pycache__"]} if address and not inside_job else None
@@ -55,6 +55,6 @@ def ray_session(address: str | None) -> Iterator[str]:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(f"no Ray at {address or 'this machine'}: {first}; start one, or leave --address away") from error
     try:
-        yield f"Ray at {address}" if address else "a local Ray"
+        yield address
     finally:
         ray.shutdown()

@@ -67,13 +67,14 @@ def _revision() -> str | None:
     return run.stdout.strip() or None
 
 
-def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool = False) -> Ran:
-    """Bring every sweep to one row a cell. Needs an initialised Ray. Safe to interrupt and to repeat at any moment."""
+def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool = False, growing: bool = False) -> Ran:
+    """Bring every sweep to one row a cell. Needs an initialised Ray, `growing` where nodes may still join it. Safe to
+    interrupt and to repeat at any moment."""
     results, store = Results(site.results), Store(site.store)
     for sweep in sweeps:
         recover(results, sweep.name)
     plan = make_plan(sweeps, store, results, retry_failed)
-    _check_room(plan)
+    _check_room(plan, growing)
     cells = plan.cells
     started = time.perf_counter()
     clock = _Clock(progress)
@@ -99,8 +100,8 @@ class _Clock:
         self.progress(stage, more, what)
 
 
-def _check_room(plan: Plan) -> None:
-    """What no node has Ray would wait for in silence: refuse it on a Ray of our own, warn where a node may yet join."""
+def _check_room(plan: Plan, growing: bool) -> None:
+    """What no node has Ray would wait for in silence: refuse it, or warn where a node may yet join."""
     for sweep in {source.sweep.name: source.sweep for source in plan.sources}.values():
         asks = sweep.resources
         has = _largest(asks)
@@ -110,7 +111,7 @@ def _check_room(plan: Plan) -> None:
                 f"sweep {sweep.name} asks {asks.cpu:g} CPU and {asks.gpu:g} GPU of one node, "
                 f"the largest has {has['cpu']:g} CPU and {has['gpu']:g} GPU"
             )
-            require(not _own_ray(), f"{lack}; {' '.join(less)}")
+            require(growing, f"{lack}; {' '.join(less)}")
             print(f"warning: {lack}; it waits until a larger one joins", file=sys.stderr)
 
 
@@ -119,12 +120,6 @@ def _largest(asks: Resources) -> dict[str, float]:
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     found = [{"cpu": node.get("CPU", 0), "gpu": node.get("GPU", 0)} for node in nodes]
     return max(found, key=lambda node: (min(node["gpu"], asks.gpu), node["cpu"]))
-
-
-def _own_ray() -> bool:
-    """Whether this process started the Ray that it works on: no other node will join that one."""
-    node = ray._private.worker._global_node
-    return node is not None and node.is_head()
 
 
 def _prepare(plan: Plan, site: Site, clock: _Clock) -> dict[str, str]:

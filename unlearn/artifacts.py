@@ -155,7 +155,10 @@ class Gallery:
         folder, whole = join(self.root, name, version), _vouched(files, {**card, "name": name, "version": version})
         if not _holds(folder, whole):
             _commit(folder, whole)
-        history = self.history(name) if exists(join(self.root, name, "current")) else []
+        try:
+            history = self.history(name)
+        except BadInput:  # the first of its name, or `current` is damaged and promoting again is what mends it
+            history = []
         if not history or history[-1] != version:
             self._point(name, [*history, version])
         return version

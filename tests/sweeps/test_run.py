@@ -11,7 +11,6 @@ import pytest
 import ray
 from ray import tune
 
-from sweeps import run as running
 from sweeps.parse import parse
 from sweeps.plan import Plan, make_plan
 from sweeps.rows import Results
@@ -40,7 +39,7 @@ def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(on
     with pytest.raises(BadInput, match=f"^{says}$"):
         run([sweep], site, lambda *_: None)
     assert not list(tmp_path.iterdir())
-    _check_room(planned(tmp_path))
+    _check_room(planned(tmp_path), growing=False)
 
 
 def test_what_a_cluster_cannot_give_yet_is_a_warning(
@@ -53,12 +52,11 @@ def test_what_a_cluster_cannot_give_yet_is_a_warning(
         {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
     ]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
-    monkeypatch.setattr(running, "_own_ray", lambda: False)
     for fits in ({"cpu": 16}, {"cpu": 4, "gpu": 0.5}, {"gpu": 1}):
-        _check_room(planned(tmp_path, resources=fits))
+        _check_room(planned(tmp_path, resources=fits), growing=True)
         assert capsys.readouterr().err == ""
     for lacks, closest in (({"cpu": 8, "gpu": 1}, "4 CPU and 1 GPU"), ({"cpu": 17}, "16 CPU and 0 GPU")):
-        _check_room(planned(tmp_path, resources=lacks))
+        _check_room(planned(tmp_path, resources=lacks), growing=True)
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("warning: sweep s asks")
         assert line.endswith(f"the largest has {closest}; it waits until a larger one joins")

@@ -104,8 +104,9 @@ def test_gallery_refusals(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="unknown variant"):
         gallery.load("digits", version, "../original")
     (tmp_path / "digits" / "current").write_text("[]")
-    with pytest.raises(BadInput, match="damaged"):
+    with pytest.raises(BadInput, match=r"damaged; promote 'digits' again"):
         gallery.current("digits")
+    assert gallery.publish("digits", THREE, {}) == version == gallery.current("digits")
 
 
 def test_digest_is_of_the_content() -> None:
