@@ -1,11 +1,16 @@
 """Intervals, paired tests and Holm's correction, against numbers worked out elsewhere."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
+from sweeps.cells import Recipe, cell_of, groups
 from sweeps.choose import settings
+from sweeps.compute import _made_s
+from sweeps.parse import parse
 from sweeps.statistics import chosen_cells, holm, mean_interval, paired, regret, saving, summary
 
 
@@ -122,3 +127,17 @@ def test_the_tuning_is_counted() -> None:
     cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0}
     rows = pd.DataFrame([cell("a", 0, 0.9, **cost), cell("a", 0, 0.8, **cost), cell("b", 0, 0.7, **cost)])
     assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0, 100.0)
+
+
+@pytest.mark.parametrize(("method", "needs"), [("retrain", 100.0), ("task-arithmetic", 3.0), ("fine-tune", 0.0)])
+def test_retraining_saves_nothing_over_retraining(method: str, needs: float) -> None:
+    """What a method is given counts, an oracle too; the oracle that all others are only compared with does not."""
+
+    class Bench:
+        def seconds(self, recipe: Recipe) -> float:
+            return {"oracle": 100.0, "expert": 3.0}[recipe.kind]
+
+    sweep = parse({"name": "s", "models": "cnn", "method": method, "forget": [1], "seeds": [0]})
+    (group,) = groups(sweep)
+    bench: Any = Bench()
+    assert _made_s(bench, cell_of(sweep, group, method, {})) == {"oracle_s": 100.0, "needs_s": needs}
