@@ -73,7 +73,7 @@ def test_it_forgets_and_keeps(robust, original, context):
 
 def test_it_withstands_the_attack_that_selective_amnesia_does_not(robust, original, splits, fisher, context):
     amnesia = SelectiveAmnesia(steps=250, batch=48)(original, splits, stream(0, "sa"), fisher=fisher)
-    longer = replace(context, effort=0.15, restarts=48)
+    longer = replace(context, effort=0.15, restarts=96)  # six labels, each one try
     hidden, gone = (
         PROBES["label-only"](model, longer, stream(0, "attack")) for model in (made(original, amnesia), robust)
     )

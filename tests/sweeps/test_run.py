@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -25,14 +24,10 @@ def planned(folder: Path, **changes: Any) -> Plan:
     return make_plan([parse({**SPEC, **changes})], Store(str(folder / "store")), Results(str(folder / "results")))
 
 
-@pytest.fixture
-def one_core() -> Iterator[None]:
-    ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
-
-
-def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(one_core: None, tmp_path: Path) -> None:
+def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
     sweep = parse({**SPEC, "resources": {"gpu": 0.25}})
     site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
     says = "sweep s asks 1 CPU and 0.25 GPU of one node, the largest has 1 CPU and 0 GPU; --set resources.gpu=0"
