@@ -16,13 +16,12 @@ from cluster.session import check_reachable, ray_session
 from sweeps import compact as compacting
 from sweeps import promote as promoting
 from sweeps import show as showing
-from sweeps.claims import markdown
 from sweeps.parse import read_documents, read_spec, shipped
 from sweeps.plan import Plan, describe, estimate, make_plan
 from sweeps.rows import Results
 from sweeps.run import Ran, site_for
 from sweeps.run import run as run_plan
-from sweeps.spec import FILES, Sweep
+from sweeps.spec import Sweep
 from unlearn.artifacts import Gallery, Store
 from unlearn.data import load
 from unlearn.errors import require
@@ -39,21 +38,9 @@ def absolute(place: str) -> str:
 
 
 def documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
-    """The checked spec with its changes applied, as plain documents again; its files named for any folder."""
+    """The checked spec with its changes applied, as plain documents again."""
     read_spec(spec, changes)
-    return [anywhere(document) for document in read_documents(spec, changes)]
-
-
-def anywhere(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the paths of its model's files made absolute."""
-    options = {"options": _placed(document["options"])} if document.get("options") else {}
-    return _placed(document) | options
-
-
-def _placed(section: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: absolute(value) if key in FILES and isinstance(value, str) else value for key, value in section.items()
-    }
+    return read_documents(spec, changes)
 
 
 def plan(args: argparse.Namespace) -> int:
@@ -117,6 +104,8 @@ def show(args: argparse.Namespace) -> int:
     if args.claims is None:
         print(showing.show(rows, args.by, args.format))
         return 0
+    from sweeps.claims import markdown  # scipy's statistics take a second to import
+
     require(not args.by and args.format == "table", "--claims prints a table of its own; leave --by and --format out")
     for column in args.claims:
         showing.check_column(rows, column)
@@ -164,6 +153,7 @@ def serve(args: argparse.Namespace) -> int:
 
     token = os.environ.get("AMNESIA_TOKEN") or None
     settings = Settings(absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder))
+    serve.launch.check(settings)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ray_session(args.address), serve.launch.start(settings) as server:
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)

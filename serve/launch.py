@@ -43,8 +43,7 @@ def start(settings: Settings, timeout_s: float = START_S) -> Server:
     Raises `BadInput` for an open door beyond loopback, a gallery that is not there, a port in use, a cluster that
     already serves, and replicas that do not start within `timeout_s`.
     """
-    _check_door(settings)
-    _check_gallery(settings.gallery)
+    check(settings)
     with ExitStack() as ending:
         if not ray.is_initialized():
             ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
@@ -56,16 +55,14 @@ def start(settings: Settings, timeout_s: float = START_S) -> Server:
         return Server(_url(settings), ending.pop_all())
 
 
-def _check_door(settings: Settings) -> None:
+def check(settings: Settings) -> None:
+    """Refuse, before any Ray starts, an open door beyond loopback and a gallery that is not there."""
     require(
         settings.token is not None or is_loopback(settings.host),
         f"host {settings.host} can be reached by others and no token is set; set AMNESIA_TOKEN or use 127.0.0.1",
     )
-
-
-def _check_gallery(gallery: str) -> None:
-    fs, path = locate(gallery)
-    require(fs.isdir(path), f"no gallery at {gallery}; promote a model into it first")
+    fs, path = locate(settings.gallery)
+    require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
 
 
 def _on_head() -> bool:

@@ -35,7 +35,8 @@ def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
 
 
 def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
-    """The documents of a spec file as they stand, changes applied, keys not yet checked."""
+    """The documents of a spec file as they stand, changes applied and files named for any folder; keys not yet
+    checked."""
     path = Path(spec) if Path(spec).suffix or Path(spec).is_file() else SHIPPED / f"{spec}.yaml"
     if not path.is_file():
         raise BadInput(f"no spec {spec!r}: neither a file nor a shipped one; shipped: {', '.join(shipped())}")
@@ -50,7 +51,14 @@ def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
         require(isinstance(document, dict), f"{path} must hold `key: value` lines, not {type(document).__name__}")
     for change in changes:
         _apply(documents, change)
-    return documents
+    return [_placed(document) for document in documents]
+
+
+def _placed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the paths of its model's files made absolute, as an option or at the top."""
+    files = {key: str(Path(value).absolute()) for key, value in document.items() if key in FILES and type(value) is str}
+    options = document.get("options")
+    return document | files | ({"options": _placed(options)} if isinstance(options, dict) else {})
 
 
 def shipped() -> list[str]:
@@ -165,9 +173,9 @@ def _options(document: Mapping[str, Any]) -> Knobs:
     options |= {"weights": str(document["weights"])} if "weights" in document else {}
     for key in FILES:
         if isinstance(options.get(key), str):
-            path = Path(options[key]).absolute()
+            path = Path(options[key])
             require(path.is_file(), f"{key}: file {path} does not exist")
-            options |= {key: str(path), f"{key}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            options |= {f"{key}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     for key, value in options.items():
         _check_option(f"options.{key}", value)
     return frozen(options)

@@ -23,12 +23,12 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig
 from ray.tune.experiment import Trial
 
-from sweeps.cells import Cell, Group, Recipe, cell_of
+from sweeps.cells import Cell, Group, cell_of
 from sweeps.compact import recover
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
 from sweeps.rows import Results, row_of
-from sweeps.search import Grid, PackSearcher, Source, Study
+from sweeps.search import PackSearcher, Source, Study
 from sweeps.spec import Resources, Sweep
 from sweeps.trial import PackTrial, Site
 from unlearn.artifacts import Store
@@ -146,27 +146,30 @@ def _resources(plan: Plan) -> dict[str, Resources]:
 
 
 def _without_broken(plan: Plan, broken: dict[str, str], site: Site, clock: _Clock) -> list[Source]:
-    """Record the cells whose artifacts could not be made as failed; return the sources of all others."""
-    good: list[Source] = []
+    """Record the cells whose artifacts could not be made as failed; return the sources that have others left."""
     for source in plan.sources:
-        group = _group(source)
-        reasons = {error for recipe in _all_recipes(source) if (error := broken.get(recipe.key))}
-        if reasons:
-            for cell in source.take(source.left):
-                _record_failure(site, source.sweep, cell, "; ".join(sorted(reasons)))
-                clock("cells", 1, f"{group.model} failed")
-        else:
-            good.append(source)
-    return good
+        for cell, why in _doomed(source, broken):
+            _record_failure(site, source.sweep, cell, why)
+            clock("cells", 1, f"{cell.group.model} failed")
+    return [source for source in plan.sources if source.left]
+
+
+def _doomed(source: Source, broken: dict[str, str]) -> list[tuple[Cell, str]]:
+    """Taken out of the source: its cells that need what is broken, and why that is. All cells of a study need alike."""
+
+    def why(cell: Cell) -> str:
+        return "; ".join(sorted({broken[recipe.key] for recipe in cell.recipes().values() if recipe.key in broken}))
+
+    if isinstance(source, Study):
+        reason = why(source.example)
+        return [(cell, reason) for cell in source.take(source.left if reason else 0)]
+    doomed = [(cell, reason) for cell in source.cells if (reason := why(cell))]
+    source.cells = [cell for cell in source.cells if not why(cell)]
+    return doomed
 
 
 def _group(source: Source) -> Group:
     return source.group if isinstance(source, Study) else source.cells[0].group
-
-
-def _all_recipes(source: Source) -> list[Recipe]:
-    cell = source.cells[0] if isinstance(source, Grid) else source._cell({k: c[0] for k, c in source.search.space})
-    return list(cell.recipes().values())
 
 
 def _record_failure(site: Site, sweep: Sweep, cell: Cell, error: str) -> None:

@@ -89,6 +89,11 @@ class Study:
         return cell_of(self.sweep, self.group, self.method, {**self.fixed, **chosen})
 
     @property
+    def example(self) -> Cell:
+        """Some cell of the study: any two need the same artifacts."""
+        return self._cell({knob: choices[0] for knob, choices in self.search.space})
+
+    @property
     def ids(self) -> set[str]:
         """Every cell that was ever asked for."""
         return set(self.asked)

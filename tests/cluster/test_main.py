@@ -56,26 +56,34 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_writes_nothing(case: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_writes_nothing(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments, says = BAD[case]
     there = spec(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AMNESIA_DATA", str(tmp_path / "data"))
     before = sorted(tmp_path.rglob("*"))
-    environment = {**os.environ, "AMNESIA_DATA": str(tmp_path / "data"), "PYTHONPATH": os.getcwd()}
+    assert entry(["run", there, *arguments]) == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("amnesia: ")
+    assert says in last
+    assert sorted(path for path in tmp_path.rglob("*") if not path.is_dir() or any(path.iterdir())) == before
+
+
+def test_the_command_itself_ends_with_the_code_and_no_traceback(tmp_path: Path) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "cluster", "run", there, *arguments],
+        [sys.executable, "-m", "cluster", "run", spec(tmp_path), "--set", "lamda=3"],
         cwd=tmp_path,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert run.returncode == 2, run.stderr
-    last = run.stderr.strip().splitlines()[-1]
-    assert last.startswith("amnesia: ")
-    assert says in last
-    assert "Traceback" not in run.stderr
-    assert sorted(path for path in tmp_path.rglob("*") if not path.is_dir() or any(path.iterdir())) == before
+    assert run.returncode == 2
+    assert run.stderr.startswith("amnesia: unknown key 'lamda'")
+    assert len(run.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from unlearn.probes.intervals import difference, wilson
 from unlearn.probes.optimise import minimise
 from unlearn.probes.prototype import prototypes, sharpness
 from unlearn.probes.relearn import shots
-from unlearn.probes.table import Attack, attack_table
 from unlearn.probes.walks import leg
 from unlearn.streams import stream
 from unlearn.train import snapshot
@@ -154,29 +153,14 @@ def test_prototypes_are_the_sharpest_and_shots_are_few(original, splits):
     assert len(few.x.flatten(1).unique(dim=0)) == 3
 
 
-def test_the_table_counts_from_the_oracle_up(original, oracle, untrained, context):
-    models = {"original": original, "oracle": oracle, "untrained": untrained}
-    attacks = attack_table(models, ["random-z", "transplant"], context, seed=0)
-    assert [(attack.probe, attack.model) for attack in attacks[:3]] == [("random-z", of) for of in models]
-    table = {(attack.probe, attack.model): attack for attack in attacks}
-    assert table["random-z", "original"].recovered is True
-    assert table["random-z", "oracle"].recovered is False
-    assert table["random-z", "oracle"].excess == 0
-    assert table["random-z", "untrained"].recovered is False
-    record = table["random-z", "original"].record()
-    assert record["excess"] == record["rate"] - table["random-z", "oracle"].outcome.rate
-    assert record["excess_low"] < record["excess"] < record["excess_high"]
-
-
-def test_without_an_oracle_nothing_is_called_recovered(original, context):
-    (attack,) = attack_table({"original": original}, ["random-z"], context, seed=0)
-    assert isinstance(attack, Attack)
-    assert (attack.excess, attack.recovered) == (None, None)
-
-
-def test_an_unknown_probe_lists_the_known_ones(original, context):
-    with pytest.raises(BadInput, match="unknown probe 'x-ray'; known: random-z"):
-        attack_table({"original": original}, ["x-ray"], context, seed=0)
+@pytest.mark.parametrize("name", ["random-z", "transplant"])
+def test_only_the_original_is_above_the_oracle(outcomes, oracle, context, name):
+    unseen = PROBES[name](oracle, context, stream(0, name))
+    low, high = outcomes[name, "original"].above(unseen)
+    assert 0 < low < outcomes[name, "original"].rate - unseen.rate <= high
+    assert outcomes[name, "untrained"].above(unseen)[0] <= 0
+    low, high = unseen.above(unseen)
+    assert low <= 0 <= high
 
 
 def test_a_class_without_test_images_is_an_error(original, context, splits):

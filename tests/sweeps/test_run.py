@@ -13,7 +13,7 @@ from ray import tune
 from sweeps.parse import parse
 from sweeps.plan import Plan, make_plan
 from sweeps.rows import Results
-from sweeps.run import _check_room, _Clock, _fit, _Report, ctrl_c, run, site_for
+from sweeps.run import _check_room, _Clock, _fit, _Report, _without_broken, ctrl_c, run, site_for
 from unlearn.artifacts import Store
 from unlearn.errors import BadInput
 
@@ -55,6 +55,30 @@ def test_what_a_cluster_cannot_give_yet_is_a_warning(
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("warning: sweep s asks")
         assert line.endswith(f"the largest has {closest}; it waits until a larger one joins")
+
+
+@pytest.mark.parametrize("methods", [["task-arithmetic", "fine-tune"], ["fine-tune", "task-arithmetic"]])
+def test_only_the_cells_that_need_a_broken_artifact_fail(tmp_path: Path, methods: list[str]) -> None:
+    plan = planned(tmp_path, method=methods, grid={"lr": [1e-3, 1e-4], "alpha": [-1.0]})
+    site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
+    [expert] = {cell.group.expert.key for cell in plan.sources[0].cells}
+    told: list[str] = []
+    [left] = _without_broken(plan, {expert: "OSError: disk full"}, site, _Clock(lambda stage, *_: told.append(stage)))
+    assert [cell.method for cell in left.cells] == ["fine-tune", "fine-tune"]
+    rows = Results(site.results).read("s")
+    assert told == ["cells"] * len(rows)
+    assert set(zip(rows["method"], rows["status"], rows["error"], strict=True)) == {
+        ("task-arithmetic", "failed", "OSError: disk full")
+    }
+
+
+def test_a_study_whose_artifact_is_broken_fails_as_a_whole(tmp_path: Path) -> None:
+    plan = planned(tmp_path, method="task-arithmetic", search={"trials": 3, "space": {"alpha": [-2.0, 0.0]}})
+    site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
+    expert = plan.sources[0].group.expert.key
+    assert _without_broken(plan, {expert: "OSError: disk full"}, site, _Clock(lambda *_: None)) == []
+    rows = Results(site.results).read("s")
+    assert (len(rows), set(rows["error"])) == (3, {"OSError: disk full"})
 
 
 def test_a_ctrl_c_that_was_swallowed_is_raised_at_the_next_result() -> None:

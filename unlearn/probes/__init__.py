@@ -1,7 +1,7 @@
 """Every probe: one file each. `probe(subject, context, generator)` attacks a generator and returns an `Outcome`.
 
 The subject and the context stay untouched; all randomness comes from `generator`, on the models' device. A rate means
-little alone: ask the original, the oracle and an untrained decoder the same (`unlearn.probes.table.attack_table`).
+little alone: ask the original, the oracle and an untrained decoder the same, and count `outcome.above(oracle_outcome)`.
 """
 
 from unlearn.probes import (
