@@ -43,7 +43,7 @@ reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, 
 	$(BIN)/amnesia run baselines-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/classifiers -o reproduce/classifiers.html
 
-reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic and six baselines
+reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic and five or six baselines
 	$(BIN)/amnesia run cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
@@ -51,8 +51,8 @@ reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task ar
 reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, four epochs, task arithmetic and baselines, one seed
 	$(BIN)/amnesia run vgg-cifar10 --results reproduce/cifar10 --store reproduce/store $(SET)
 
-clean:
-	rm -rf $(VENV) demo reproduce results store gallery build *.egg-info .pytest_cache .mypy_cache .ruff_cache bench.json
+clean:                    ## what can be made again in minutes: environment, demo, caches; no results, no store, no gallery
+	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -55,23 +55,23 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    ran = run_sweeps(read_spec(args.spec, args.set), args.results, args.store, args.address, args.retry_failed)
+    sweeps = read_spec(args.spec, args.set)
+    ran = run_sweeps(sweeps, args.results, args.store, args.address, args.retry_failed)
     if ran is None:
         print("nothing to do: every cell has its row", file=sys.stderr)
-    return _verdict(args, ran)
+    failed = name_failed(sweeps, args.results, args.store)
+    if ran is not None and not failed:
+        seconds, table = ran.prepare_s + ran.tune_s, Results(absolute(args.results)).table
+        print(f"done: {ran.cells} cells in {seconds:.1f} s; rows in {table}", file=sys.stderr)
+    return 1 if failed else 0
 
 
-def _verdict(args: argparse.Namespace, ran: Ran | None) -> int:
-    """0, or 1 where cells of these sweeps failed, which are named."""
-    results = Results(absolute(args.results))
-    failed = make_plan(read_spec(args.spec, args.set), Store(absolute(args.store)), results).failed
+def name_failed(sweeps: list[Sweep], results: str, store: str) -> bool:
+    """Whether cells of these sweeps failed, each of them named."""
+    failed = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).failed
     for row in failed:
         print(f"failed: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
-    if ran is not None and not failed:
-        print(
-            f"done: {ran.cells} cells in {ran.prepare_s + ran.tune_s:.1f} s; rows in {results.table}", file=sys.stderr
-        )
-    return 1 if failed else 0
+    return bool(failed)
 
 
 def run_sweeps(

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pandas as pd
 
-from cluster.commands import data_root, run_sweeps
+from cluster.commands import data_root, name_failed, run_sweeps
 from cluster.session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
@@ -44,8 +44,9 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
     """Everything under `out`: results, store, gallery, report.html, grids.png, served.png. Again, it is seconds."""
     stages = Stages()
     results, gallery = Results(str((out / "results").absolute())), Gallery(str((out / "gallery").absolute()))
+    sweeps, store = read_spec("demo", changes), str(out / "store")
     with stages.stage("sweep"):
-        ran = run_sweeps(read_spec("demo", changes), results.root, str(out / "store"), None)
+        ran = run_sweeps(sweeps, results.root, store, None)
     with stages.stage("promote"):
         promoted = [promote(results, name, gallery, data_root(), sweep=sweep) for name, sweep in PROMOTED.items()]
     with stages.stage("report"):
@@ -61,7 +62,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
         print(f"\n{made.name}: cell {made.row['cell_id']} {made.why}")
     print(f"\nrows    {results.table}\nreport  {report}\nserved  {out / 'served.png'} from {served}")
     print(timing(stages.seconds, ran))
-    return 0
+    return 1 if name_failed(sweeps, results.root, store) else 0
 
 
 def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:

@@ -11,6 +11,7 @@ from cluster import commands, jobs
 from sweeps.show import FORMATS
 from unlearn.errors import BadInput
 
+JOBS_API = f"the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else {jobs.DEFAULT_ADDRESS})"
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -75,11 +76,11 @@ def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _job_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("submit", submit, "run a sweep as a job of a Ray cluster")
     _spec(made)
-    made.add_argument("--address", help=f"the cluster's Jobs API (default: {jobs.DEFAULT_ADDRESS})")
+    made.add_argument("--address", help=JOBS_API)
     for name, text in (("status", "how a job is"), ("logs", "what a job printed"), ("stop", "stop a job")):
         made = command(name, job, text)
         made.add_argument("job")
-        made.add_argument("--address", help=f"the cluster's Jobs API (default: {jobs.DEFAULT_ADDRESS})")
+        made.add_argument("--address", help=JOBS_API)
         made.set_defaults(what=getattr(jobs, name))
 
 
@@ -141,7 +142,8 @@ def submit(args: argparse.Namespace) -> int:
     arguments += ["--retry-failed"] if args.retry_failed else []
     identity = jobs.submit(args.address, yaml.safe_dump_all(documents), arguments)
     print(identity)
-    print(f"amnesia status {identity}  |  amnesia logs {identity}  |  amnesia stop {identity}", file=sys.stderr)
+    there = f" --address {args.address}" if args.address else ""
+    print("  |  ".join(f"amnesia {what} {identity}{there}" for what in ("status", "logs", "stop")), file=sys.stderr)
     return 0
 
 

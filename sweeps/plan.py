@@ -15,6 +15,7 @@ from sweeps.recall import cell_from
 from sweeps.rows import Results
 from sweeps.search import Grid, Source, Study
 from sweeps.spec import Knobs, Sweep
+from sweeps.workbench import threads
 from unlearn.artifacts import Store
 from unlearn.data import DATASETS, Images
 from unlearn.errors import BadInput
@@ -135,7 +136,7 @@ def estimate(plan: Plan, store: Store, results: Results) -> Cost:
     cells = measured = 0.0
     for source in plan.sources:
         past = _past_seconds(results, source.sweep)
-        cells += source.left * (past if past is not None else steps.of_cell(source))
+        cells += source.left * past if past is not None else sum(map(steps.of_cell, _cells_of(source)))
         measured += source.left * (past or 0.0)
     return Cost(artifacts, cells, measured)
 
@@ -172,21 +173,20 @@ class StepTimer:
             recipe.dataset, recipe.model, knobs["batch"], recipe.options
         )
 
-    def of_cell(self, source: Source) -> float:
-        """Method steps (twice the batch where it replays) and the reading of every image it is judged by."""
-        sweep, group = source.sweep, _group_of(source)
-        cell = cell_of(sweep, group, sweep.methods[0], {})
-        knobs = dict(cell.knobs)
+    def of_cell(self, cell: Cell) -> float:
+        """Method steps (twice the batch where it replays) and the reading of every image that judges it; no attacks."""
+        group, knobs = cell.group, dict(cell.knobs)
         steps = 0 if METHODS[cell.method].closed_form else knobs.get("steps", 0)
         replay = 2 if "gamma" in knobs else 1
-        images = sweep.eval.samples * DATASETS[sweep.dataset].classes * 2 if group.task == "generator" else 5000
-        reading = images / 500 * self.step(sweep.dataset, "cnn", 500) / 3
-        step = self.step(sweep.dataset, group.model, knobs.get("batch", 64), group.options)
+        images = group.eval.samples * DATASETS[group.dataset].classes * 2 if group.task == "generator" else 5000
+        reading = images / 500 * self.step(group.dataset, "cnn", 500) / 3
+        step = self.step(group.dataset, group.model, knobs.get("batch", 64), group.options)
         return steps * replay * step + reading
 
 
-def _group_of(source: Source) -> Group:
-    return source.group if isinstance(source, Study) else source.cells[0].group
+def _cells_of(source: Source) -> list[Cell]:
+    """The source's cells, or as many like its own as a study has left."""
+    return [source.example] * source.left if isinstance(source, Study) else source.cells
 
 
 def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int = 6) -> float:
@@ -196,20 +196,17 @@ def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int 
         raise BadInput(f"unknown data set {dataset!r}; known: {', '.join(DATASETS)}")
     images = Images(torch.randint(256, (batch, *source.shape)).to(torch.uint8), torch.arange(batch) % source.classes)
     network = build(model, source.shape, source.classes, options=architecture(options))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
-        started = time.perf_counter()
-        fit(network, images, Training(steps, batch, 1e-6), stream(0, "time"))
-        return (time.perf_counter() - started) / steps
+        with threads(1):
+            fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
+            started = time.perf_counter()
+            fit(network, images, Training(steps, batch, 1e-6), stream(0, "time"))
+            return (time.perf_counter() - started) / steps
     except RuntimeError as error:
         shape, why = " x ".join(map(str, source.shape)), " ".join(str(error).split())
         raise BadInput(
             f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); choose another model"
         ) from error
-    finally:
-        torch.set_num_threads(threads)
 
 
 def describe(plan: Plan, cost: Cost) -> str:
@@ -229,7 +226,8 @@ def describe(plan: Plan, cost: Cost) -> str:
     failed = f", {len(plan.failed)} of them failed (again with --retry-failed)" if plan.failed else ""
     lines.append(f"cells: {plan.cells} to run, {plan.done} done{failed}")
     total = cost.artifacts_s + cost.cells_s
-    basis = "earlier rows" if cost.measured else "training steps timed here just now"
+    uncounted = ", attacks not counted" if any(sweep.eval.attacks for sweep in plan.sweeps) else ""
+    basis = "earlier rows" if cost.measured else f"training steps timed here just now{uncounted}"
     if plan.cells:
         lines.append(
             f"cost: about {total / 60:.1f} minutes of one trial's resources ({cost.artifacts_s:.0f} s artifacts, "

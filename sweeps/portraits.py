@@ -30,7 +30,7 @@ def models_of(row: pd.Series, data_root: str) -> tuple[Group, Any, dict[str, Any
     """The row's group, a workbench, and its three models by kind."""
     cell, bench = cell_from(row), bench_for(row, data_root)
     group = cell.group
-    amnesiac = bench.build(group.original, weights_of(bench, cell))
+    amnesiac = bench.build(group.original, weights_of(bench, cell, row))
     models = {"original": bench.model(group.original), "amnesiac": amnesiac, "oracle": bench.model(group.oracle)}
     return group, bench, models
 

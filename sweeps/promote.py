@@ -61,7 +61,7 @@ def promote(
     bench = bench_for(row, data_root)
     group = point.group
     variants = {
-        "amnesiac": weights_of(bench, point),
+        "amnesiac": weights_of(bench, point, row),
         "original": bench.weights(group.original),
         "oracle": bench.weights(group.oracle),
     }

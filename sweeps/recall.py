@@ -9,7 +9,7 @@ import pandas as pd
 from sweeps.cells import Cell, Group, frozen
 from sweeps.compute import unlearn
 from sweeps.spec import Evaluation, Train
-from sweeps.workbench import Workbench
+from sweeps.workbench import Workbench, threads
 from unlearn.artifacts import Store
 from unlearn.errors import require
 from unlearn.methods import METHODS
@@ -41,11 +41,13 @@ def _plain(value: Any, kind: Any) -> Any:
     return tuple(str(item) for item in value) if kind == tuple[str, ...] else kind(value)
 
 
-def weights_of(bench: Workbench, cell: Cell) -> Weights:
-    """The cell's unlearned weights: from the store, else made again (same cell, same device, same bits)."""
+def weights_of(bench: Workbench, cell: Cell, row: pd.Series) -> Weights:
+    """The cell's unlearned weights: from the store, else made again (on as many threads as its row says, and so on the
+    same kind of device the same bits)."""
     if bench.store.has("unlearned", cell.cell_id):
         return {k: t.to(bench.device) for k, t in bench.store.load("unlearned", cell.cell_id).items()}
-    return unlearn(bench, cell, bench.needs(cell)).weights
+    with threads(int(row["threads"])):
+        return unlearn(bench, cell, bench.needs(cell)).weights
 
 
 def bench_for(row: pd.Series, data_root: str, device: str = "cpu") -> Workbench:

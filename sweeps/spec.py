@@ -40,8 +40,8 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, at
-    `effort` times the references' optimisation steps.
+    """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, a
+    generator's at `effort` times the references' optimisation steps.
 
     candidates: `full` scores every cell in full; `val` reads classifiers on val alone, only as long as a cell can still
     win, and then confirms the chosen one of each model x forget set x seed in a row of its own.
@@ -186,6 +186,10 @@ class Sweep:
         require(
             task == "classifier" or self.eval.candidates == "full",
             f"eval.candidates val is for classifiers, but model {model} is a {task}; leave it out",
+        )
+        require(
+            task == "generator" or self.eval.effort == 1,
+            f"eval.effort is for attacks on generators, but model {model} is a {task}; leave it out",
         )
         for attack in self.eval.attacks:
             known(f"attack on a {task}", attack, ON[task])

@@ -1,6 +1,7 @@
 """What one worker process keeps at hand between cells: data, models, judges, evidence; loaded once, verified once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,17 @@ FORMS: dict[str, Form] = {
     "oracle": lambda bench, cell, recipe: bench.weights(recipe),
     "expert": lambda bench, cell, recipe: bench.vector(cell.group.original, recipe),
 }
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """Torch on `n` threads, as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def pick_device(gpus: float) -> str:

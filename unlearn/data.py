@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,17 +151,19 @@ def _torchvision(name: str, root: Path) -> tuple[Images, Images]:
         made = getattr(tv, name)(str(root), train=train, download=download)
         return Images(made.data.unsqueeze(1), made.targets.long())
 
-    return _there_or_downloaded(part, root, f"its files in {root / name / 'raw'}")
-
-
-def _there_or_downloaded(part: Callable[[bool, bool], Images], root: Path, what: str) -> tuple[Images, Images]:
-    """`part(train, download)` twice; a download is tried where files are missing, and leaves no empty folder."""
     try:
         return part(True, False), part(False, False)
     except (OSError, RuntimeError):
         pass
-    try:
+    with _downloading(root, f"its files in {root / name / 'raw'}"):
         return part(True, True), part(False, True)
+
+
+@contextmanager
+def _downloading(root: Path, what: str) -> Iterator[None]:
+    """A download that fails is one clear error and leaves no empty folder."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         reason = f"it is not in {root} and could not be downloaded ({type(error).__name__})"
         raise BadInput(f"missing data set: {reason}; put {what}, or set AMNESIA_DATA") from error
@@ -177,20 +180,22 @@ def _remove_empty(folder: Path) -> None:
             folder.rmdir()
 
 
+CIFAR10 = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"  # URL, MD5
+
+
 def _cifar10(root: Path) -> tuple[Images, Images]:
-    """CIFAR-10 from the official binary version, or else from torchvision's folder."""
+    """CIFAR-10 in its official binary version, downloaded where a download is possible. (torchvision reads the Python
+    version, which is a pickle.)"""
     folder = root / "cifar-10-batches-bin"
-    if folder.is_dir():
-        train = [_cifar_file(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
-        both = Images(torch.cat([part.x for part in train]), torch.cat([part.y for part in train]))
-        return both, _cifar_file(folder / "test_batch.bin")
-    import torchvision.datasets as tv
+    if not folder.is_dir():
+        from torchvision.datasets.utils import download_and_extract_archive
 
-    def part(train: bool, download: bool) -> Images:
-        made = tv.CIFAR10(str(root), train=train, download=download)
-        return Images(torch.from_numpy(made.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(made.targets))
-
-    return _there_or_downloaded(part, root, f"the binary version in {folder}")
+        url, md5 = CIFAR10
+        with _downloading(root, f"the binary version in {folder}"):
+            download_and_extract_archive(url, str(root), md5=md5, remove_finished=True)
+    train = [_cifar_file(folder / f"data_batch_{i}.bin") for i in range(1, 6)]
+    both = Images(torch.cat([part.x for part in train]), torch.cat([part.y for part in train]))
+    return both, _cifar_file(folder / "test_batch.bin")
 
 
 def _cifar10_5k(root: Path) -> tuple[Images, Images]:

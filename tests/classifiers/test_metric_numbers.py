@@ -16,6 +16,7 @@ from unlearn.metrics.confusion import confusion, over_forgetting
 from unlearn.metrics.divergence import js, kl
 from unlearn.metrics.efficacy import called_members, log_odds, rate_at
 from unlearn.metrics.membership import auc
+from unlearn.metrics.membership import compute as membership
 from unlearn.metrics.similarity import cka
 from unlearn.metrics.zrf import legacy, right
 from unlearn.streams import stream
@@ -144,3 +145,12 @@ def test_the_pillars_of_the_average_gap(one: World, evidence: Any, scores: dict[
     assert own[0] == pytest.approx(1 - scores["original"]["train_forget_accuracy"])
     slow = sum(abs(a - b) for a, b in zip(own, wanted, strict=True)) / 4
     assert scores["original"]["average_gap"] == pytest.approx(slow)
+
+
+def test_members_that_are_answered_with_more_certainty_are_above_one_half() -> None:
+    sure, unsure = torch.tensor([[9.0, 0.0, 0.0]] * 4), torch.zeros(4, 3)
+    for train, test, expected in ((sure, unsure, 1.0), (unsure, sure, 0.0), (sure, sure, 0.5)):
+        logits = {("train", "forget"): train, ("test", "forget"): test}
+        evidence = ClassifierEvidence(logits, {})
+        setting: Any = None
+        assert membership(setting, evidence, evidence)["mia_auc"] == expected

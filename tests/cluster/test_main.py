@@ -3,14 +3,17 @@
 import os
 import subprocess
 import sys
+import urllib.request
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 
+from cluster import jobs
 from cluster.commands import documents
 from cluster.main import entry, parser
+from serve.deployments import Settings
 
 DESIGN = {
     "plan": ["demo"],
@@ -55,6 +58,10 @@ BAD = {
 }
 
 
+def offline(*_: object, **__: object) -> None:
+    raise OSError("no network")
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_writes_nothing(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -63,6 +70,7 @@ def test_bad_input_is_one_line_and_writes_nothing(
     there = spec(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMNESIA_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(urllib.request, "urlopen", offline)
     before = sorted(tmp_path.rglob("*"))
     assert entry(["run", there, *arguments]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
@@ -184,3 +192,32 @@ def test_plan_refuses_a_model_that_cannot_take_the_images(tmp_path: Path, capsys
     assert entry(["plan", spec(tmp_path, text), *places]) == 2
     assert "model vgg11_bn cannot take 64 images of mnist5k, 1 x 28 x 28 each" in capsys.readouterr().err
     assert torch.get_num_threads() == threads
+
+
+def test_the_server_gets_the_token_of_the_environment_and_the_builders_that_were_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import serve.launch
+
+    class Seen(Exception):
+        pass
+
+    def check(settings: Settings) -> None:
+        raise Seen(settings)
+
+    monkeypatch.setattr(serve.launch, "check", check)
+    for token, expected in (("a-token", "a-token"), ("", None)):
+        monkeypatch.setenv("AMNESIA_TOKEN", token)
+        with pytest.raises(Seen) as seen:
+            entry(["serve", "--gallery", str(tmp_path), "--host", "127.0.0.1", "--port", "8123", "--builder", "a:b"])
+        assert seen.value.args == (Settings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",)),)
+
+
+def test_submit_says_how_to_ask_the_head_it_was_sent_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(jobs, "submit", lambda *_: "job-1")
+    assert entry(["submit", spec(tmp_path), "--address", "http://head:8265"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out == "job-1\n"
+    assert "amnesia logs job-1 --address http://head:8265" in printed.err

@@ -143,4 +143,5 @@ def test_refusals_are_one_line(head: tuple[str, dict[str, str]], tmp_path: Path)
     (tmp_path / "none").write_text("another-token-that-is-not-the-heads")
     run = command(stranger, "status", "no-such-job", "--address", address, cwd=tmp_path)
     assert run.returncode == 2
+    assert "refused the token" in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from unlearn.data import Images
 from unlearn.errors import BadInput
@@ -121,13 +122,30 @@ def test_walks_start_and_end_where_they_should():
     torch.testing.assert_close(path[:, 2], end / 2)
 
 
-def test_the_attacker_chooses_by_its_own_judge_and_the_grader_counts(context, digits):
-    zeros = digits.test.take(digits.test.y == 0).pixels()[:10]
-    others = digits.test.take(digits.test.y == 4).pixels()[:10]
-    wanted = torch.zeros(10, dtype=torch.long)
-    chosen = choices_outcome(context, torch.stack([others, zeros], 1), wanted)
-    assert chosen.rate > 0.7
-    assert images_outcome(context, others, wanted).hits == 0
+class SeesZero(nn.Module):
+    """A judge that reads bright images as a 0 and dark ones as a 1, or (`sign` -1) the other way round."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+
+    def features(self, x):
+        return self.sign * (x.flatten(1).mean(1, keepdim=True) - 0.5)
+
+    def head(self, features):
+        return torch.cat([features, -features], 1)
+
+
+def test_the_attacker_chooses_by_its_own_judge_and_the_grader_counts(context):
+    at_odds = replace(context, attacker=SeesZero(1), grader=SeesZero(-1))
+    dark, bright, wanted = torch.zeros(3, 1, 28, 28), torch.ones(3, 1, 28, 28), torch.zeros(3, dtype=torch.long)
+    assert choices_outcome(at_odds, torch.stack([dark, bright], 1), wanted).hits == 0
+    assert (images_outcome(at_odds, dark, wanted).hits, images_outcome(at_odds, bright, wanted).hits) == (3, 0)
+
+
+def test_images_of_one_optimised_label_count_together(outcomes):
+    assert {outcomes["label-only", of].shared for of in ("original", "untrained")} == {16}
+    assert {outcomes[name, "original"].shared for name in FINDERS} == {1}
 
 
 def test_one_judge_cannot_attack_and_grade(context):

@@ -1,5 +1,7 @@
 """What the launcher refuses before it starts anything, and the application without a token."""
 
+import importlib.util
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,8 @@ from starlette.testclient import TestClient
 
 from serve.api import build_app
 from serve.catalog import Catalog
-from serve.deployments import Settings
-from serve.doors import is_loopback
+from serve.deployments import Settings, application
+from serve.doors import is_loopback, prefer_haproxy
 from serve.launch import start
 from serve.models import Shelf
 from tests.serve.conftest import LocalBackend
@@ -73,3 +75,24 @@ def test_an_unforeseen_failure_is_one_line_of_json(made: Path) -> None:
         answer = client.get("/healthz")
     assert (answer.status_code, "secret" in answer.text) == (500, False)
     assert answer.json()["error"].startswith("internal error")
+
+
+@pytest.mark.parametrize(("host", "installed", "on"), [("0.0.0.0", True, True), ("0.0.0.0", False, False),
+                                                       ("127.0.0.1", True, False), ("::1", True, False)])  # fmt: skip
+def test_haproxy_opens_only_where_others_may_knock(
+    host: str, installed: bool, on: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It shows its statistics on every interface."""
+    monkeypatch.setattr(os, "environ", {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
+    assert prefer_haproxy(host) == on
+    assert ("RAY_SERVE_ENABLE_HA_PROXY" in os.environ) == on
+    os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "0"
+    assert not prefer_haproxy(host)
+
+
+def test_the_token_itself_never_enters_ray() -> None:
+    bound = application(Settings("gallery", token="hunter2"))._bound_deployment
+    assert "hunter2" not in repr([vars(part) if hasattr(part, "__dict__") else part for part in bound.init_args])
+    [settings] = [part for part in bound.init_args if isinstance(part, Settings)]
+    assert settings.token is None

@@ -10,7 +10,7 @@ import torch
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
 from sweeps import prepare as preparing
-from sweeps.cells import Recipe
+from sweeps.cells import Recipe, groups
 from sweeps.parse import parse
 from sweeps.plan import make_plan
 from sweeps.prepare import prepare
@@ -18,6 +18,7 @@ from sweeps.rows import Results
 from sweeps.run import _Clock, _prepare, site_for
 from sweeps.spec import Resources
 from unlearn.artifacts import Store
+from unlearn.data import Dataset
 
 ORIGINAL = Recipe("original", "mnist5k", "cnn", 0, (), ())
 EXPERT = Recipe("expert", "mnist5k", "cnn", 0, (1,), (), (ORIGINAL,))
@@ -129,3 +130,29 @@ def test_an_artifact_is_made_with_the_resources_of_the_first_sweep_that_needs_it
         "expert cnn of [1] seed 1000": (3, 0),
         "expert cnn of [1] seed 2000": (3, 0),
     }
+
+
+def test_what_each_artifact_is_trained_on_and_that_seeds_differ(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The oracle never sees the forgotten class, the expert nothing else, no one the test images."""
+    monkeypatch.setattr(preparing, "fit", lambda model, images, plan, generator: (images, generator.initial_seed()))
+    monkeypatch.setattr(preparing, "train_judge", lambda model, images, plan, generator, _: (images, generator))
+    bench: Any = SimpleNamespace(
+        dataset=lambda name: digits, build=lambda recipe: None, model=lambda recipe: None, device="cpu"
+    )
+    sweep = parse({"name": "s", "models": "cvae-mlp", "method": "selective-amnesia", "forget": [3], "seeds": [0, 1]})
+    drawn: dict[str, set[int]] = {}
+    for group in groups(sweep):
+        seen: dict[str, Any] = {}
+        for kind in ("original", "oracle", "expert"):
+            seen[kind], seed = preparing.MAKERS[kind](bench, getattr(group, kind))
+            drawn.setdefault(kind, set()).add(seed)  # type: ignore[arg-type]
+        assert seen["original"] is digits.train
+        assert len(seen["oracle"]) == 3150
+        assert set(seen["oracle"].y.tolist()) == set(range(10)) - {3}
+        assert (len(seen["expert"]), set(seen["expert"].y.tolist())) == (350, {3})
+        for judge in group.judges.values():
+            assert preparing.MAKERS["judge"](bench, judge)[0] is digits.train
+    assert [len(seeds) for seeds in drawn.values()] == [2, 2, 2]
+    assert len(set.union(*drawn.values())) == 6

@@ -123,6 +123,9 @@ def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None
         assert architecture(group.options) == {"img_size": 32}
         keys.append((group.original.key, group.oracle.key))
     assert keys[0] == keys[1]
+    (tmp_path / "b").write_bytes(b"other")  # the same place, another content
+    group = next(groups(parse({**document, "options": options, "weights": str(tmp_path / "b")})))
+    assert not {group.original.key, group.oracle.key} & set(keys[0])
     with pytest.raises(BadInput, match=r"pretrained: file .*nowhere does not exist"):
         parse({**document, "options": {"pretrained": str(tmp_path / "nowhere")}})
 
@@ -176,3 +179,27 @@ def test_what_is_not_a_spec(tmp_path: Path) -> None:
 def test_shipped_specs_are_good(name: str) -> None:
     for sweep in read_spec(name, []):
         assert any(grid_cells(sweep, group) for group in groups(sweep))
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        ({"train": {"steps": 7}}, {"original", "oracle", "fisher", "expert"}),
+        ({"seeds": [5]}, {"original", "oracle", "fisher", "expert"}),
+        ({"forget": [4]}, {"oracle", "expert"}),
+        ({"train": {"expert_steps": 7}}, {"expert"}),
+        ({"train": {"fisher_samples": 7}}, {"fisher"}),
+        ({"eval": {"samples": 77}}, set()),
+    ],
+)
+def test_an_artifact_is_made_anew_where_what_it_comes_from_changed(changes: dict[str, Any], anew: set[str]) -> None:
+    base = {"name": "s", "models": "cvae-mlp", "method": "selective-amnesia", "forget": [0]}
+    before, after = next(groups(parse(base))), next(groups(parse({**base, **changes})))
+    kinds = ("original", "oracle", "fisher", "expert")
+    assert {kind for kind in kinds if getattr(before, kind).key != getattr(after, kind).key} == anew
+
+
+def test_effort_is_for_attacks_on_generators() -> None:
+    classifier = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0], "eval": {"effort": 0.1}}
+    with pytest.raises(BadInput, match=r"eval\.effort is for attacks on generators, but model cnn is a classifier"):
+        parse(classifier)

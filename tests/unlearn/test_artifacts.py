@@ -1,11 +1,14 @@
 """The store and the gallery: bits come back, damage is refused by name, pointers move whole."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from unlearn import artifacts
 from unlearn.artifacts import Gallery, Store, digest
 from unlearn.errors import BadInput
 from unlearn.files import write_whole
@@ -124,3 +127,30 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot write"):
         write_whole(tmp_path / "x" / "below", b"four")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "x"]
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whole(tmp_path / "x", b"two")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(BadInput, match=r"cannot write .*No space left"):
+        write_whole(tmp_path / "x", b"three")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"two")]
+
+
+def test_an_artifact_without_its_weights_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The card comes last: where it stands, all that it vouches for stands."""
+    store = Store(str(tmp_path))
+
+    def write(url: str, data: bytes) -> None:
+        if url.endswith(".safetensors"):
+            raise BadInput("cannot write")
+        write_whole(url, data)
+
+    monkeypatch.setattr(artifacts, "write_whole", write)
+    with pytest.raises(BadInput, match="cannot write"):
+        store.save("original", "0123456789abcdef", {"w": torch.zeros(1)}, {})
+    assert not store.has("original", "0123456789abcdef")

@@ -1,12 +1,13 @@
 """Real digits, their splits, and what happens when a data set cannot be had."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from unlearn.data import Dataset, Images, check_forget, cut, load
+from unlearn.data import Dataset, Images, _cifar_file, check_forget, cut, load
 from unlearn.errors import BadInput
 from unlearn.streams import seeded, stream
 
@@ -98,3 +99,33 @@ def test_seeded_leaves_the_global_stream_as_it_was() -> None:
     with seeded(1, "inside"):
         assert torch.rand(2).tolist() == inside
     assert torch.rand(2).tolist() == expected
+
+
+def test_torchvisions_parts_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torchvision.datasets as tv
+
+    def mnist(root: str, train: bool, download: bool) -> SimpleNamespace:
+        n = 7000 if train else 1000
+        return SimpleNamespace(
+            data=torch.full((n, 28, 28), int(train), dtype=torch.uint8), targets=torch.arange(n) % 10
+        )
+
+    monkeypatch.setattr(tv, "MNIST", mnist)
+    data = load("mnist", tmp_path)
+    assert (len(data.train), len(data.val), len(data.test)) == (2000, 5000, 1000)
+    assert data.train.x.shape[1:] == (1, 28, 28)
+    assert data.train.x.min() == data.val.x.min() == 1
+    assert data.test.x.max() == 0
+
+
+def test_a_binary_cifar_file_is_a_label_and_three_planes(tmp_path: Path) -> None:
+    rows = np.zeros((10_000, 3073), np.uint8)
+    rows[:, 0] = np.arange(10_000) % 10
+    rows[:, 1:] = np.repeat([1, 2, 3], 1024)
+    rows[:, 2] = 9  # the second pixel of the first row of red
+    rows.tofile(tmp_path / "data_batch_1.bin")
+    images = _cifar_file(tmp_path / "data_batch_1.bin")
+    assert images.x.shape == (10_000, 3, 32, 32)
+    assert images.y[:12].tolist() == [*range(10), 0, 1]
+    assert images.x[5, :, 1, 1].tolist() == [1, 2, 3]
+    assert images.x[5, :, 0, 1].tolist() == [9, 2, 3]

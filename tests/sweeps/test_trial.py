@@ -1,0 +1,81 @@
+"""A trial: a cell that has its row is not computed again, whatever became of the worker before."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sweeps import trial
+from sweeps.attacks import _record
+from sweeps.cells import Cell
+from sweeps.parse import parse
+from sweeps.plan import make_plan
+from sweeps.rows import Results
+from sweeps.run import _record_lost, site_for
+from sweeps.search import PackSearcher
+from sweeps.trial import Pack, Site, run_cell
+from unlearn.artifacts import Store
+from unlearn.probes import Outcome
+
+SWEEP = parse({"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1], "grid": {"steps": [5, 6]}})
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
+
+
+@pytest.fixture
+def cells(site: Site) -> tuple[Cell, ...]:
+    return tuple(make_plan([SWEEP], Store(site.store), Results(site.results)).sources[0].take(2))
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    done: list[Cell] = []
+    monkeypatch.setattr(trial, "compute", lambda bench, cell: done.append(cell) or {})
+    return done
+
+
+BENCH: Any = SimpleNamespace(device="cpu")
+
+
+def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
+    site: Site, cells: tuple[Cell, ...], computed: list[Cell]
+) -> None:
+    once, retry = (Pack("s", cells, 1, 0, retry) for retry in (False, True))
+    assert run_cell(BENCH, site, once, cells[0])["status"] == "ok"
+    assert run_cell(BENCH, site, once, cells[0]) == {"cell_id": cells[0].cell_id, "status": "kept"}
+    assert computed == [cells[0]]
+    assert run_cell(BENCH, site, retry, cells[0])["status"] == "ok"
+    assert computed == [cells[0]] * 2
+
+
+def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
+    site: Site, cells: tuple[Cell, ...], computed: list[Cell]
+) -> None:
+    pack = Pack("s", cells, 1, 0, False)
+    run_cell(BENCH, site, pack, cells[0])
+    sources = list(make_plan([SWEEP], Store(site.store), Results(site.results)).sources)
+    searcher = PackSearcher(sources, site, slots=1, retry=False)
+    searcher.lost = [pack]
+    _record_lost(searcher, sources, site)
+    rows = Results(site.results).read("s").set_index("cell_id")
+    assert len(rows) == 2
+    assert rows.loc[cells[0].cell_id, "status"] == "ok"
+    assert rows.loc[cells[1].cell_id, "status"] == "failed"
+    assert "the worker died 4 times" in str(rows.loc[cells[1].cell_id, "error"])
+
+
+def test_an_attacks_excess_is_counted_from_the_oracle() -> None:
+    hits = {"original": 90, "oracle": 20, "untrained": 1}
+    record = _record(
+        "random-z",
+        Outcome(60, 100, torch.empty(0)),
+        {of: Outcome(hit, 100, torch.empty(0)) for of, hit in hits.items()},
+    )
+    assert record["probe_random_z_excess"] == pytest.approx(0.4)
+    assert 0.2 < record["probe_random_z_excess_low"] < 0.4 < record["probe_random_z_excess_high"] < 0.6
+    assert {of: record[f"{of}_probe_random_z_rate"] for of in hits} == {of: hit / 100 for of, hit in hits.items()}
