@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from sweeps import compute as computing
 from sweeps import trial
 from sweeps.attacks import _record
-from sweeps.cells import Cell
+from sweeps.cells import Cell, grid_cells, groups
 from sweeps.parse import parse
 from sweeps.plan import make_plan
 from sweeps.rows import Results
@@ -79,3 +80,15 @@ def test_an_attacks_excess_is_counted_from_the_oracle() -> None:
     assert record["probe_random_z_excess"] == pytest.approx(0.4)
     assert 0.2 < record["probe_random_z_excess_low"] < 0.4 < record["probe_random_z_excess_high"] < 0.6
     assert {of: record[f"{of}_probe_random_z_rate"] for of in hits} == {of: hit / 100 for of, hit in hits.items()}
+
+
+def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        computing, "make_method", lambda name, knobs: lambda model, splits, generator: generator.initial_seed()
+    )
+    bench: Any = SimpleNamespace(device="cpu", splits=lambda *_: None, model=lambda _: None)
+    spec = {"name": "s", "models": "cnn", "method": ["fine-tune", "cf-k"], "forget": [1], "seeds": [0, 1]}
+    cells = [cell for group in groups(parse(spec)) for cell in grid_cells(parse(spec), group)]
+    drawn = [computing.unlearn(bench, cell, {}) for cell in cells]
+    assert len(set(drawn)) == len(cells) == 4
+    assert drawn == [computing.unlearn(bench, cell, {}) for cell in cells]
