@@ -115,18 +115,19 @@ def test_health_tells_a_lost_replica_and_its_return(server: Server, client: http
     assert client.get("/healthz").json() == {"status": "ok"}
     name = next(name for name in ray.util.list_named_actors(all_namespaces=True) if "#Models#" in name["name"])
     ray.kill(ray.get_actor(**name))
-    until(lambda: client.get("/healthz").status_code == 503, 10)
-    says = client.get("/healthz").json()
-    assert says in ({"error": "0 of 1 model replicas answer"}, {"status": "ok"})
+    lost = until(lambda: answer if (answer := client.get("/healthz")).status_code == 503 else None, 10)
+    assert lost.json() == {"error": "0 of 1 model replicas answer"}
     until(lambda: client.get("/healthz").status_code == 200, 60)
     assert client.get(SHEET, params={"label": 1}).status_code == 200
 
 
-def until(true: Any, seconds: float) -> None:
+def until(true: Any, seconds: float) -> Any:
+    """What `true` gives, once it is something."""
     deadline = time.monotonic() + seconds
-    while not true():
+    while not (found := true()):
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
+    return found
 
 
 def test_a_second_service_and_a_port_in_use_are_refused(server: Server, served: Gallery) -> None:
