@@ -119,8 +119,13 @@ def show(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     from sweeps.report import write_report  # matplotlib takes a second to import
 
-    print(write_report(Results(absolute(args.results)), args.sweep, args.out, data_root(), tuple(args.builder)))
+    print(write_report(_moved(args), args.sweep, args.out, data_root(), tuple(args.builder)))
     return 0
+
+
+def _moved(args: argparse.Namespace) -> Results:
+    """The rows, and where their artifacts lie now."""
+    return Results(absolute(args.results), absolute(args.store) if args.store else None)
 
 
 def compact(args: argparse.Namespace) -> int:
@@ -131,8 +136,7 @@ def compact(args: argparse.Namespace) -> int:
 
 def promote(args: argparse.Namespace) -> int:
     gallery = Gallery(absolute(args.gallery))
-    results, builders = Results(absolute(args.results)), tuple(args.builder)
-    made = promoting.promote(results, args.name, gallery, data_root(), args.cell, args.sweep, builders)
+    made = promoting.promote(_moved(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder))
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
     return 0
 

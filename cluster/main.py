@@ -103,6 +103,7 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("results")
     made.add_argument("-o", "--out", default="report.html")
     made.add_argument("--sweep", help="one sweep's rows")
+    _store(made)
     _builders(made)
     made = command("compact", commands.compact, "fold many small Parquet files into few")
     made.add_argument("results")
@@ -115,6 +116,7 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--cell", help="a cell_id (default: the best by val, and it says why)")
     made.add_argument("--sweep", help="choose among this sweep's cells")
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
+    _store(made)
     _builders(made)
     made = command("rollback", commands.rollback, "serve the version before again")
     made.add_argument("name")
@@ -125,6 +127,10 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--port", type=int, default=8000)
     _builders(made)
     made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
+
+
+def _store(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--store", help="folder or URL of the artifacts, if no longer where the rows say")
 
 
 def _builders(made: argparse.ArgumentParser) -> None:

@@ -105,9 +105,11 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
 
 @dataclass(frozen=True)
 class Results:
-    """The rows under `root` (a local path or URL); the only journal of what is done."""
+    """The rows under `root` (a local path or URL); the only journal of what is done. `store`: where their artifacts lie
+    now, if no longer where the rows say."""
 
     root: str
+    store: str | None = None
 
     @property
     def table(self) -> str:
@@ -138,9 +140,9 @@ class Results:
             tables.append(table.append_column("sweep", pa.array([name] * len(table), pa.string())))
         if not tables:
             raise BadInput(f"no rows in {self.root}; run a sweep with --results {self.root} first")
-        return (
-            pa.concat_tables(tables, promote_options="default").to_pandas().sort_values("created_at", ignore_index=True)
-        )
+        rows = pa.concat_tables(tables, promote_options="default").to_pandas()
+        rows = rows.sort_values("created_at", ignore_index=True)
+        return rows if self.store is None else rows.assign(store=self.store)
 
     def _read_sweep(self, name: str) -> pa.Table:
         parts = [self._read_file(path) for path in self.files(name)]

@@ -97,6 +97,11 @@ def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
     results, gallery = str(swept / "results"), Gallery(str(swept / "gallery"))
     assert entry(["promote", results, "digits", "--gallery", gallery.root]) == 2
     assert "--sweep: small-classifier, small-generator" in capsys.readouterr().err
+    moved = ["promote", results, "digits", "--sweep", "small-generator", "--gallery", gallery.root, "--store"]
+    assert entry([*moved, str(swept / "elsewhere")]) == 2
+    assert str(swept / "elsewhere") in capsys.readouterr().err
+    assert entry([*moved, str(swept / "store")]) == 0
+    capsys.readouterr()
     assert entry(["promote", results, "digits", "--sweep", "small-generator", "--gallery", gallery.root]) == 0
     assert "val_retain" in capsys.readouterr().out
     card = gallery.card("digits")
