@@ -23,7 +23,7 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig
 from ray.tune.experiment import Trial
 
-from sweeps.cells import Cell, Group, cell_of
+from sweeps.cells import Cell, cell_of
 from sweeps.compact import recover
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
@@ -138,7 +138,7 @@ def _resources(plan: Plan) -> dict[str, Resources]:
     """By an artifact's key: what the first sweep that needs it asks for."""
     asked: dict[str, Resources] = {}
     for source in plan.sources:
-        sweep, group = source.sweep, _group(source)
+        sweep, group = source.sweep, source.example.group
         for method in sweep.methods:
             for recipe in cell_of(sweep, group, method, {}).recipes().values():
                 asked.setdefault(recipe.key, sweep.resources)
@@ -166,10 +166,6 @@ def _doomed(source: Source, broken: dict[str, str]) -> list[tuple[Cell, str]]:
     doomed = [(cell, reason) for cell in source.cells if (reason := why(cell))]
     source.cells = [cell for cell in source.cells if not why(cell)]
     return doomed
-
-
-def _group(source: Source) -> Group:
-    return source.group if isinstance(source, Study) else source.cells[0].group
 
 
 def _record_failure(site: Site, sweep: Sweep, cell: Cell, error: str) -> None:

@@ -32,6 +32,11 @@ class Grid:
     def left(self) -> int:
         return len(self.cells)
 
+    @property
+    def example(self) -> Cell:
+        """The next cell; others of another method may need other artifacts."""
+        return self.cells[0]
+
     def take(self, k: int) -> list[Cell]:
         taken, self.cells = self.cells[:k], self.cells[k:]
         return taken

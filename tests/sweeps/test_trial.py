@@ -5,12 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 
-from sweeps import compute as computing
 from sweeps import trial
-from sweeps.attacks import _record
-from sweeps.cells import Cell, grid_cells, groups
+from sweeps.cells import Cell
 from sweeps.parse import parse
 from sweeps.plan import make_plan
 from sweeps.rows import Results
@@ -18,7 +15,6 @@ from sweeps.run import _record_lost, site_for
 from sweeps.search import PackSearcher
 from sweeps.trial import Pack, Site, run_cell
 from unlearn.artifacts import Store
-from unlearn.probes import Outcome
 
 SWEEP = parse({"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1], "grid": {"steps": [5, 6]}})
 
@@ -68,27 +64,3 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
     assert rows.loc[cells[0].cell_id, "status"] == "ok"
     assert rows.loc[cells[1].cell_id, "status"] == "failed"
     assert "the worker died 4 times" in str(rows.loc[cells[1].cell_id, "error"])
-
-
-def test_an_attacks_excess_is_counted_from_the_oracle() -> None:
-    hits = {"original": 90, "oracle": 20, "untrained": 1}
-    record = _record(
-        "random-z",
-        Outcome(60, 100, torch.empty(0)),
-        {of: Outcome(hit, 100, torch.empty(0)) for of, hit in hits.items()},
-    )
-    assert record["probe_random_z_excess"] == pytest.approx(0.4)
-    assert 0.2 < record["probe_random_z_excess_low"] < 0.4 < record["probe_random_z_excess_high"] < 0.6
-    assert {of: record[f"{of}_probe_random_z_rate"] for of in hits} == {of: hit / 100 for of, hit in hits.items()}
-
-
-def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        computing, "make_method", lambda name, knobs: lambda model, splits, generator: generator.initial_seed()
-    )
-    bench: Any = SimpleNamespace(device="cpu", splits=lambda *_: None, model=lambda _: None)
-    spec = {"name": "s", "models": "cnn", "method": ["fine-tune", "cf-k"], "forget": [1], "seeds": [0, 1]}
-    cells = [cell for group in groups(parse(spec)) for cell in grid_cells(parse(spec), group)]
-    drawn = [computing.unlearn(bench, cell, {}) for cell in cells]
-    assert len(set(drawn)) == len(cells) == 4
-    assert drawn == [computing.unlearn(bench, cell, {}) for cell in cells]

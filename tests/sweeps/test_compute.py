@@ -1,0 +1,37 @@
+"""What a cell comes to: from which numbers a method draws, from where an attack is counted."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sweeps import compute as computing
+from sweeps.attacks import _record
+from sweeps.cells import grid_cells, groups
+from sweeps.parse import parse
+from unlearn.probes import Outcome
+
+
+def test_an_attacks_excess_is_counted_from_the_oracle() -> None:
+    hits = {"original": 90, "oracle": 20, "untrained": 1}
+    record = _record(
+        "random-z",
+        Outcome(60, 100, torch.empty(0)),
+        {of: Outcome(hit, 100, torch.empty(0)) for of, hit in hits.items()},
+    )
+    assert record["probe_random_z_excess"] == pytest.approx(0.4)
+    assert 0.2 < record["probe_random_z_excess_low"] < 0.4 < record["probe_random_z_excess_high"] < 0.6
+    assert {of: record[f"{of}_probe_random_z_rate"] for of in hits} == {of: hit / 100 for of, hit in hits.items()}
+
+
+def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        computing, "make_method", lambda name, knobs: lambda model, splits, generator: generator.initial_seed()
+    )
+    bench: Any = SimpleNamespace(device="cpu", splits=lambda *_: None, model=lambda _: None)
+    spec = {"name": "s", "models": "cnn", "method": ["fine-tune", "cf-k"], "forget": [1], "seeds": [0, 1]}
+    cells = [cell for group in groups(parse(spec)) for cell in grid_cells(parse(spec), group)]
+    drawn = [computing.unlearn(bench, cell, {}) for cell in cells]
+    assert len(set(drawn)) == len(cells) == 4
+    assert drawn == [computing.unlearn(bench, cell, {}) for cell in cells]
