@@ -158,8 +158,8 @@ def serve(args: argparse.Namespace) -> int:
     token = os.environ.get("AMNESIA_TOKEN") or None
     settings = Settings(absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder))
     serve.launch.check(settings)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     with ray_session(args.address), serve.launch.start(settings) as server:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # only now: Ray's start takes the signal for its own
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:
