@@ -158,12 +158,11 @@ def serve(args: argparse.Namespace) -> int:
     token = os.environ.get("AMNESIA_TOKEN") or None
     settings = Settings(absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder))
     serve.launch.check(settings)
-    with ray_session(args.address), serve.launch.start(settings) as server:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # only now: Ray's start takes the signal for its own
+    with ray_session(args.address), serve.launch.start(settings) as server, contextlib.suppress(KeyboardInterrupt):
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # only now: Ray's start takes it for its own
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            while True:
-                time.sleep(3600)
+        while True:
+            time.sleep(3600)
     return 0
 
 

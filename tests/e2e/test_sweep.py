@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from cluster import commands
+from cluster.demo import free_port
 from cluster.main import entry
 from sweeps.choose import choose
 from sweeps.rows import ROWS
@@ -131,6 +132,19 @@ def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
     assert gallery.card("digits")["provenance"]["cell_id"] == other
     assert entry(["rollback", "digits", "--gallery", gallery.root]) == 0
     assert gallery.current("digits") == card["version"]
+
+
+def test_a_server_ends_at_sigterm(amnesia, swept: Path) -> None:  # type: ignore[no-untyped-def]
+    """As a container is stopped: no trace, exit code 0."""
+    assert entry(["promote", str(swept / "results"), "small-generator", "--gallery", str(swept / "stopped")]) == 0
+    server = amnesia("serve", "--gallery", "stopped", "--port", str(free_port()), cwd=swept)
+    first = server.stdout.readline()
+    assert first.startswith("serving "), first
+    server.terminate()
+    output, _ = server.communicate(timeout=60)
+    assert server.returncode == 0, output
+    assert "SIGTERM" not in output
+    assert "Traceback" not in output
 
 
 def test_a_closed_form_cell_is_promoted_from_its_recipe(swept: Path) -> None:
