@@ -114,7 +114,8 @@ class Group:
 
 
 TRAINING = tuple(f.name for f in fields(Training))
-EXPERT = ("expert_steps", "expert_lr", *(name for name in TRAINING if name not in ("steps", "lr")))
+NOT_OF_EXPERTS = ("steps", "lr", "label_smoothing")  # smoothing would teach an expert the labels it does not see
+EXPERT = ("expert_steps", "expert_lr", "expert_norms", *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
 
 
 @dataclass(frozen=True)

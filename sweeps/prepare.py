@@ -43,7 +43,8 @@ def _expert(bench: Workbench, recipe: Recipe) -> Made:
     knobs = {name.removeprefix("expert_"): dict(recipe.knobs)[name] for name in EXPERT}
     images = bench.dataset(recipe.dataset).split(recipe.forget).train.forget
     generator = stream(recipe.seed, "expert", "train", device=bench.device)
-    return fit(bench.model(recipe.needs[0]), images, Training(**knobs), generator)
+    steady = knobs.pop("norms") == "original"
+    return fit(bench.model(recipe.needs[0]), images, Training(**knobs), generator, steady)
 
 
 def _fisher(bench: Workbench, recipe: Recipe) -> Made:

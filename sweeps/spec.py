@@ -17,13 +17,21 @@ from unlearn.train import Schedule, Training
 ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}
 
 
+EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each batch's own"}
+
+
 @dataclass(frozen=True)
 class Train(Training):
-    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone; `experts` of them
-    for a method that wants several), the Fisher and the judges."""
+    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone, without label
+    smoothing; `experts` of them for a method that wants several), the Fisher and the judges.
+
+    expert_norms: an expert's batch norms take the `original`'s running statistics, or, as in the references, those of
+    each `batch`, which are the forgotten class's alone: there it starts out wrong and learns to mend that.
+    """
 
     expert_steps: int = 60
-    expert_lr: float = 1e-3
+    expert_lr: float = 1e-4
+    expert_norms: str = "original"
     experts: int = 3
     fisher_samples: int = 10_000
     judge_steps: int = 600
@@ -32,6 +40,7 @@ class Train(Training):
         super().__post_init__()
         for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, not {getattr(self, name)}")
+        known("train.expert_norms", self.expert_norms, EXPERT_NORMS)
         Schedule(lr=self.expert_lr)
 
 

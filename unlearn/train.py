@@ -15,6 +15,7 @@ from unlearn.critic import LabelCritic
 from unlearn.data import Images
 from unlearn.errors import NotFinite, known, require
 from unlearn.models import Weights
+from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective
 from unlearn.streams import globally, layer_noise
 
@@ -137,12 +138,17 @@ def _finite_curve(logged: list[tuple[int, dict[str, Tensor]]], model: nn.Module)
     return curve
 
 
-def fit(model: Any, images: Images, plan: Training, generator: torch.Generator) -> tuple[Weights, Curve]:
+def fit(
+    model: Any, images: Images, plan: Training, generator: torch.Generator, steady: bool = False
+) -> tuple[Weights, Curve]:
     """Train a copy of `model` on `images` under its task's objective; return its weights and the loss curve per image.
 
-    Batches, augmentation, dropout and latent noise all come from `generator`; device and dtype from the model.
+    Batches, augmentation, dropout and latent noise all come from `generator`; device and dtype from the model. `steady`
+    leaves batch norms at the model's running statistics, for images of one class, which cannot normalise themselves.
     """
     pupil = copy.deepcopy(model).train()
+    for norm in batch_norms(pupil) if steady else ():
+        norm.eval()
     layout = torch.channels_last if plan.channels_last else torch.preserve_format
     pupil.to(memory_format=layout)
     batches = images.to(next(pupil.parameters()).device).batches(plan.batch, generator)

@@ -188,6 +188,7 @@ def test_shipped_specs_are_good(name: str) -> None:
         ({"seeds": [5]}, {"original", "oracle", "fisher", "expert"}),
         ({"forget": [4]}, {"oracle", "expert"}),
         ({"train": {"expert_steps": 7}}, {"expert"}),
+        ({"train": {"expert_norms": "batch"}}, {"expert"}),
         ({"train": {"fisher_samples": 7}}, {"fisher"}),
         ({"eval": {"samples": 77}}, set()),
     ],

@@ -66,6 +66,17 @@ def test_options_change_the_weights_a_little_or_not_at_all(digits: Dataset) -> N
     assert all(tensor.is_contiguous() for tensor in other.values())
 
 
+def test_a_steady_training_answers_by_the_models_own_statistics(digits: Dataset) -> None:
+    ones = digits.split([1]).train.forget
+    model = network()
+    model.load_state_dict(fit(model, digits.train, replace(PLAN, steps=100), stream(0, "train"))[0])
+    (steady, easy), (moved, hard) = (fit(model, ones, PLAN, stream(0, "expert"), steady) for steady in (True, False))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(steady[name], tensor) == ("running" in name or "batches" in name)
+        assert not torch.equal(moved[name], tensor)
+    assert easy["loss"][0] < hard["loss"][0]  # ones among themselves are strangers to a network that knows them
+
+
 def five_steps(watch: Watch | None) -> torch.Tensor:
     model = torch.nn.Linear(3, 1)
     with torch.no_grad():

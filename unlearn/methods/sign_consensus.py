@@ -40,7 +40,7 @@ class SignConsensus(Method):
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
     needs: ClassVar[tuple[str, ...]] = ("experts",)
     closed_form: ClassVar[bool] = True
-    space: ClassVar[dict[str, list[Any]]] = {"alpha": [-3.0, 0.0], "rho": [0.0, 0.99], "agreement": [0.0, 1.0]}
+    space: ClassVar[dict[str, list[Any]]] = {"alpha": [-8.0, 0.0], "rho": [0.0, 0.99], "agreement": [0.0, 1.0]}
 
     alpha: float = -1.0
     rho: float = 0.8

@@ -82,7 +82,7 @@ class TaskArithmetic(Method):
 
     needs: ClassVar[tuple[str, ...]] = ("expert",)
     closed_form: ClassVar[bool] = True
-    space: ClassVar[dict[str, list[Any]]] = {"alpha": [-3.0, 0.0], "rho": [0.5, 0.99]}
+    space: ClassVar[dict[str, list[Any]]] = {"alpha": [-8.0, 0.0], "rho": [0.0, 0.99]}
 
     alpha: float = -1.0
     rho: float = 0.9
