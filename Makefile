@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check serve bench clean \
-  reproduce reproduce-generators reproduce-family reproduce-classifiers reproduce-cifar10 reproduce-vgg
+LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
+
+.PHONY: demo test check serve bench clean reproduce $(LONG)
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
@@ -27,7 +28,7 @@ bench: $(READY)           ## ratios measured side by side; writes bench.json
 
 # The long measurements behind README's tables: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
 # else one of their own). SET='--set seeds=[0]' makes less of them; --set resources.gpu=0.2 shares out a GPU.
-reproduce: reproduce-generators reproduce-family reproduce-classifiers reproduce-cifar10 reproduce-vgg
+reproduce: $(LONG)
 
 reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds: Selective Amnesia and our defence under attack
 	$(BIN)/amnesia run sa-robust --results reproduce/generators --store reproduce/store $(SET)
@@ -50,6 +51,13 @@ reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task ar
 
 reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, four epochs, task arithmetic and baselines, one seed
 	$(BIN)/amnesia run vgg-cifar10 --results reproduce/cifar10 --store reproduce/store $(SET)
+
+ELSEWHERE := reproduce/captum/captum/insights/attr_vis/models/cifar_torchvision.pt
+reproduce-elsewhere: $(READY)    ## all of CIFAR-10: somebody else's network and checkpoint, eight methods, three seeds
+	$(BIN)/python -m pip download --quiet --no-deps --dest reproduce captum==0.5.0
+	$(BIN)/python -m zipfile -e reproduce/captum-0.5.0-py3-none-any.whl reproduce/captum
+	PYTHONPATH=tests/elsewhere $(BIN)/amnesia run tests/elsewhere/elsewhere.yaml --set weights=$(ELSEWHERE) \
+	  --results reproduce/cifar10 --store reproduce/store $(SET)
 
 clean:                    ## what can be made again in minutes: environment, demo, caches; no results, no store, no gallery
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -14,6 +14,7 @@ from sweeps.recall import cell_from
 from sweeps.rows import Results, row_of
 from unlearn.artifacts import Store
 from unlearn.errors import BadInput
+from unlearn.models import build
 
 GOOD: dict[str, Any] = {
     "name": "s",
@@ -179,6 +180,16 @@ def test_what_is_not_a_spec(tmp_path: Path) -> None:
 def test_shipped_specs_are_good(name: str) -> None:
     for sweep in read_spec(name, []):
         assert any(grid_cells(sweep, group) for group in groups(sweep))
+
+
+def test_the_checkpoint_from_elsewhere_finds_its_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere, weights = Path(__file__).parents[1] / "elsewhere", tmp_path / "cifar_torchvision.pt"
+    monkeypatch.syspath_prepend(str(elsewhere))
+    weights.touch()
+    for sweep in read_spec(str(elsewhere / "elsewhere.yaml"), [f"weights={weights}"]):
+        assert {group.task for group in groups(sweep)} == {"classifier"}
+        options = dict(architecture(next(groups(sweep)).options))
+        assert build(sweep.models[0], (3, 32, 32), 10, options=options).head.weight.shape == (10, 84)
 
 
 @pytest.mark.parametrize(
