@@ -49,7 +49,7 @@ reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task ar
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
 
-reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, four epochs, task arithmetic and baselines, one seed
+reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, eight epochs, task arithmetic and baselines, one seed
 	$(BIN)/amnesia run vgg-cifar10 --results reproduce/cifar10 --store reproduce/store $(SET)
 
 ELSEWHERE := reproduce/captum/captum/insights/attr_vis/models/cifar_torchvision.pt

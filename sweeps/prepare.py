@@ -44,7 +44,7 @@ def _expert(bench: Workbench, recipe: Recipe) -> Made:
     images = bench.dataset(recipe.dataset).split(recipe.forget).train.forget
     generator = stream(recipe.seed, "expert", "train", device=bench.device)
     steady = knobs.pop("norms") == "original"
-    return fit(bench.model(recipe.needs[0]), images, Training(**knobs), generator, steady)
+    return fit(bench.model(recipe.needs[0]), images, Training(**knobs), generator, steady=steady)
 
 
 def _fisher(bench: Workbench, recipe: Recipe) -> Made:

@@ -15,8 +15,6 @@ from unlearn.probes import PROBES
 from unlearn.train import Schedule, Training
 
 ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}
-
-
 EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each batch's own"}
 
 

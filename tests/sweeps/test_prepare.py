@@ -19,6 +19,7 @@ from sweeps.run import _Clock, _prepare, site_for
 from sweeps.spec import Resources
 from unlearn.artifacts import Store
 from unlearn.data import Dataset
+from unlearn.train import Training
 
 ORIGINAL = Recipe("original", "mnist5k", "cnn", 0, (), ())
 EXPERT = Recipe("expert", "mnist5k", "cnn", 0, (1,), (), (ORIGINAL,))
@@ -136,7 +137,9 @@ def test_what_each_artifact_is_trained_on_and_that_seeds_differ(
     digits: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oracle never sees the forgotten class, the expert nothing else, no one the test images."""
-    monkeypatch.setattr(preparing, "fit", lambda model, images, plan, generator: (images, generator.initial_seed()))
+    monkeypatch.setattr(
+        preparing, "fit", lambda model, images, plan, generator, **_: (images, generator.initial_seed())
+    )
     monkeypatch.setattr(preparing, "train_judge", lambda model, images, plan, generator, _: (images, generator))
     bench: Any = SimpleNamespace(
         dataset=lambda name: digits, build=lambda recipe: None, model=lambda recipe: None, device="cpu"
@@ -156,3 +159,15 @@ def test_what_each_artifact_is_trained_on_and_that_seeds_differ(
             assert preparing.MAKERS["judge"](bench, judge)[0] is digits.train
     assert [len(seeds) for seeds in drawn.values()] == [2, 2, 2]
     assert len(set.union(*drawn.values())) == 6
+
+
+@pytest.mark.parametrize(("norms", "steady"), [("original", True), ("batch", False)])
+def test_an_expert_is_trained_plainly_at_the_norms_it_is_asked(
+    norms: str, steady: bool, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preparing, "fit", lambda model, images, plan, generator, steady: (plan, steady))
+    bench: Any = SimpleNamespace(dataset=lambda name: digits, model=lambda recipe: None, device="cpu")
+    train = {"label_smoothing": 0.1, "weight_decay": 0.05, "expert_steps": 7, "expert_lr": 0.5, "expert_norms": norms}
+    sweep = parse({"name": "s", "models": "cnn", "method": "task-arithmetic", "forget": [3], "train": train})
+    made = preparing.MAKERS["expert"](bench, next(groups(sweep)).expert)
+    assert made == (Training(steps=7, lr=0.5, weight_decay=0.05), steady)  # type: ignore[comparison-overlap]

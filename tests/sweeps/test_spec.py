@@ -71,6 +71,7 @@ def test_forget_each_is_every_class() -> None:
         (changed(forget=[0, [0]]), "names a set of classes twice: [0, [0]]"),
         (changed(train={"stepz": 3}), "unknown key 'stepz' in train"),
         (changed(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
+        (changed(train={"expert_norms": "own"}), "unknown train.expert_norms 'own'; known: original, batch"),
         (changed(train={"lr": math.inf}), "train.lr must be a finite number, not inf"),
         (changed(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
         (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
