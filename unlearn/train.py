@@ -26,10 +26,10 @@ LOG_POINTS = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """How weights move: AdamW (arXiv:1711.05101; Adam at `weight_decay` 0) for `steps` steps of `batch` images, peak
-    learning rate `lr`.
+    """How weights move: `steps` steps of `batch` images, peak learning rate `lr`.
 
-    schedule: `one-cycle` (arXiv:1708.07120) or `constant`.
+    schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or `constant`. optimizer: `adamw`
+    (arXiv:1711.05101; Adam at `weight_decay` 0) or `sgd`, with momentum .9.
     """
 
     steps: int = 1000
@@ -37,6 +37,7 @@ class Schedule:
     lr: float = 1e-3
     schedule: str = "one-cycle"
     weight_decay: float = 0.0
+    optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
         require(self.weight_decay >= 0, f"weight_decay must be at least 0, not {self.weight_decay}")
@@ -44,6 +45,7 @@ class Schedule:
         require(self.batch >= 1, f"batch must be at least 1, not {self.batch}")
         require(self.lr > 0, f"lr must be above 0, not {self.lr}")
         known("schedule", self.schedule, SCHEDULES)
+        known("optimizer", self.optimizer, OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class Training(Schedule):
 
     Generators: what makes the decoder heed its label (see `negative_elbo`; `label_critic` is the critic's weight, 0 for
     none). Classifiers: `label_smoothing`. `ema`: decay of an exponential moving average of all weights and statistics,
-    which is what training then returns; 0 for none. `precision`: `fp32`, or `bf16` autocast with float32 weights.
+    which is what training then returns; 0 for none. In early steps t it is (1 + t) / (10 + t), if that is less, so that
+    a short training does not return where it started. `precision`: `fp32`, or `bf16` autocast with float32 weights.
     `channels_last`: that memory format, for networks of convolutions.
     """
 
@@ -81,12 +84,25 @@ def _one_cycle(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=total, pct_start=0.2)
 
 
+def _cosine(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.steps)
+
+
 def _constant(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
+def _adamw(model: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+
+
+def _sgd(model: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
+    return torch.optim.SGD(model.parameters(), plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True)
+
+
 PRECISIONS = {"fp32": "as it is", "bf16": "autocast"}
-SCHEDULES = {"one-cycle": _one_cycle, "constant": _constant}
+SCHEDULES = {"one-cycle": _one_cycle, "cosine": _cosine, "constant": _constant}
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def descend(
@@ -103,7 +119,7 @@ def descend(
     each; it may look and must not touch, nor draw from the run's generator. Raises `NotFinite` and never returns a
     broken model.
     """
-    optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+    optimizer = OPTIMIZERS[plan.optimizer](model, plan)
     scheduler = SCHEDULES[plan.schedule](optimizer, plan)
     every = max(1, plan.steps // LOG_POINTS)
     logged: list[tuple[int, dict[str, Tensor]]] = []
@@ -161,10 +177,15 @@ def fit(
         with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             return {"loss": objective(pupil, x, y, generator).mean()}
 
-    average = AveragedModel(pupil, multi_avg_fn=get_ema_multi_avg_fn(plan.ema), use_buffers=True) if plan.ema else None
-    watch = None if average is None else lambda step, _: average.update_parameters(pupil)
+    average = AveragedModel(pupil, use_buffers=True) if plan.ema else None
+
+    def follow(step: int, _: nn.Module) -> None:
+        if average is not None:
+            average.multi_avg_fn = get_ema_multi_avg_fn(min(plan.ema, (1 + step) / (10 + step)))
+            average.update_parameters(pupil)
+
     with layer_noise(pupil, generator):
-        curve = descend(pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan, watch=watch)
+        curve = descend(pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan, watch=follow)
     return snapshot(pupil if average is None else average.module), curve
 
 

@@ -161,6 +161,13 @@ def test_random_labels_name_the_classes_that_stay(several: World) -> None:
     assert everything.tolist() == list(range(10))
 
 
+def test_random_labels_without_retained_images_never_see_them(one: World) -> None:
+    made = apply("random-labels", {"alpha": 0.0, "steps": 4}, one)
+    assert set(made.curve) == {"step", "forget"}
+    buffers = dict(one.model.named_buffers())
+    assert all(torch.equal(made.weights[name], buffer) for name, buffer in buffers.items())
+
+
 def test_recalibrated_statistics_are_those_of_the_images(one: World) -> None:
     model = copy.deepcopy(one.model)
     images = one.splits.train.retain

@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.classifiers.world import World, accuracy, apply
 from unlearn.errors import BadInput, NotFinite
 from unlearn.methods import METHODS, make_method
+from unlearn.methods.task_arithmetic import TaskVector
 from unlearn.train import snapshot
 
 CLASSIFIER = [name for name, kind in METHODS.items() if "classifier" in kind.tasks]
@@ -39,7 +40,7 @@ EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
 @pytest.mark.parametrize("name", CLASSIFIER)
 def test_inputs_stay_untouched_and_the_seed_decides(name: str, one: World) -> None:
     before = snapshot(one.model)
-    needs = {key: copy.deepcopy(need) for key, need in one.needs(METHODS[name].needs).items() if key != "expert"}
+    needs = {key: copy.deepcopy(need) for key, need in one.needs(METHODS[name].needs).items()}
     first, again = apply(name, QUICK[name], one), apply(name, QUICK[name], one)
     assert list(first.weights) == list(before)
     for key, tensor in before.items():
@@ -54,6 +55,8 @@ def test_inputs_stay_untouched_and_the_seed_decides(name: str, one: World) -> No
 
 
 def _tensors(need: Any) -> list[Tensor]:
+    if isinstance(need, TaskVector):
+        return [*need.tau.values(), *need.sorted.values()]
     return list(need.values()) if isinstance(need, dict) else [t for part in need for t in part.values()]
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -30,9 +31,13 @@ class World:
     def load(self, weights: Weights) -> Any:
         return network(weights)
 
+    @cached_property
+    def vector(self) -> TaskVector:
+        return TaskVector(self.model, self.experts[0])
+
     def needs(self, names: tuple[str, ...]) -> dict[str, Any]:
         made = {
-            "expert": TaskVector(self.model, self.experts[0]),
+            "expert": self.vector,
             "experts": self.experts,
             "oracle": self.oracle.state_dict(),
         }

@@ -1,6 +1,7 @@
 """What training options do: smoothing, averaging, precision, memory format; and that a watcher changes nothing."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +42,7 @@ def test_smoothed_cross_entropy_is_its_definition() -> None:
 
 
 def test_an_average_is_the_average_of_every_step(digits: Dataset) -> None:
-    """By hand: w_0, then decay * mean + (1 - decay) * w after each step."""
+    """By hand: w_0, then decay * mean + (1 - decay) * w after each step t, decay at most (1 + t) / (10 + t)."""
     seen: list[torch.Tensor] = []
     pupil = network().train()
     batches, generator = digits.train.batches(16, g := stream(0, "train")), g
@@ -52,10 +53,43 @@ def test_an_average_is_the_average_of_every_step(digits: Dataset) -> None:
 
     descend(pupil, terms, PLAN, watch=lambda step, model: seen.append(next(iter(model.parameters())).detach().clone()))
     mean = seen[0]
-    for weights in seen[1:]:
-        mean = 0.8 * mean + 0.2 * weights
+    for t, weights in enumerate(seen[1:], start=1):
+        decay = min(0.8, (1 + t) / (10 + t))
+        mean = decay * mean + (1 - decay) * weights
     averaged = trained(digits, replace(PLAN, ema=0.8))
     torch.testing.assert_close(next(iter(averaged.values())), mean, atol=1e-6, rtol=1e-5)
+
+
+def test_a_short_training_with_a_long_average_still_arrives(digits: Dataset) -> None:
+    """.998 alone would leave .998^60 = 89 % of where it started."""
+    plan = replace(PLAN, steps=60)
+    plain, averaged = (trained(digits, replace(plan, ema=ema)) for ema in (0.0, 0.998))
+    start = dict(network().named_parameters())
+    way = sum(float((plain[name] - w).detach().square().sum()) for name, w in start.items())
+    went = sum(float(((averaged[name] - w) * (plain[name] - w)).detach().sum()) for name, w in start.items())
+    assert went / way > 0.8
+
+
+def two_steps(**knobs: Any) -> tuple[float, float]:
+    """w of the loss w^2 / 2 after one step and after two, from 1."""
+    seen: list[float] = []
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(model.weight)
+    watch = lambda step, model: seen.append(model.weight.item())  # noqa: E731
+    descend(model, lambda: {"loss": model.weight.square().sum() / 2}, Schedule(2, 1, 0.1, **knobs), watch=watch)
+    return seen[1], seen[2]
+
+
+def test_sgd_has_momentum() -> None:
+    one, two = two_steps(schedule="constant", optimizer="sgd")
+    assert one == pytest.approx(0.9)  # 1 - .1 * 1
+    assert two == pytest.approx(0.9 - 0.1 * (0.9 + 0.9 * 1))
+
+
+def test_cosine_halves_its_rate_half_way() -> None:
+    one, two = two_steps(schedule="cosine", optimizer="sgd")
+    assert one == pytest.approx(0.9)
+    assert two == pytest.approx(0.9 - 0.05 * (0.9 + 0.9 * 1))
 
 
 def test_options_change_the_weights_a_little_or_not_at_all(digits: Dataset) -> None:
@@ -94,7 +128,9 @@ def test_a_watcher_sees_every_step_and_changes_nothing() -> None:
     assert seen == [0, 1, 2, 3, 4, 5]
 
 
-@pytest.mark.parametrize("wrong", [{"ema": 1.0}, {"label_smoothing": 1.0}, {"precision": "fp8"}])
+@pytest.mark.parametrize(
+    "wrong", [{"ema": 1.0}, {"label_smoothing": 1.0}, {"precision": "fp8"}, {"optimizer": "lion"}, {"schedule": "up"}]
+)
 def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadInput, match=next(iter(wrong))):
         Training(**wrong)  # type: ignore[arg-type]

@@ -9,26 +9,24 @@ from torch import Tensor
 
 from unlearn.data import Splits
 from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.iterative import Iterative
 from unlearn.objectives import OBJECTIVES
-from unlearn.train import Schedule, descend, snapshot
+from unlearn.train import descend, snapshot
 
 
 @dataclass(frozen=True)
-class GradientAscent(Method):
+class GradientAscent(Iterative):
     """Minimises minus the model's objective on the forgotten training images (arXiv:2109.13398).
 
     Norm layers keep their running statistics (eval mode): a batch of one class would wreck them by itself.
     """
 
+    tasks: ClassVar[tuple[str, ...]] = Method.tasks
     space: ClassVar[dict[str, list[Any]]] = {"steps": [5, 100], "lr": [1e-5, 1e-3]}
 
     steps: int = 20
-    batch: int = 64
     lr: float = 1e-4
     schedule: str = "constant"
-
-    def __post_init__(self) -> None:
-        Schedule(self.steps, self.batch, self.lr, self.schedule)
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
         pupil = copy.deepcopy(model).eval()
@@ -39,5 +37,5 @@ class GradientAscent(Method):
             x, y = next(batches)
             return {"forget": -objective(pupil, x, y, generator).mean()}
 
-        curve = descend(pupil, terms, Schedule(self.steps, self.batch, self.lr, self.schedule))
+        curve = descend(pupil, terms, self.plan())
         return Unlearned(snapshot(pupil), curve)

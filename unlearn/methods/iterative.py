@@ -19,7 +19,8 @@ Batches = Iterator[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Iterative(Method):
-    """`steps` steps of `batch` images (of each part that the method reads) with Adam at peak rate `lr`."""
+    """`steps` steps of `batch` images (of each part that the method reads) at peak rate `lr`: the knobs of
+    `unlearn.train.Schedule`."""
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
 
@@ -27,13 +28,14 @@ class Iterative(Method):
     batch: int = 64
     lr: float = 1e-3
     schedule: str = "one-cycle"
+    optimizer: str = "adamw"
 
     def __post_init__(self) -> None:
         self.plan()
 
     def plan(self) -> Schedule:
         """The knobs as a checked schedule."""
-        return Schedule(self.steps, self.batch, self.lr, self.schedule)
+        return Schedule(self.steps, self.batch, self.lr, self.schedule, optimizer=self.optimizer)
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
         """Endless shuffled batches of `images`, on the model's device."""

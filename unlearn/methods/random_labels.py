@@ -44,13 +44,13 @@ class RandomLabels(Iterative):
         choices = self.choices(splits)
 
         def terms() -> dict[str, Tensor]:
-            (x_f, y_f), (x_r, y_r) = next(forget), next(retain)
+            (x_f, y_f), kept = next(forget), next(retain) if self.alpha > 0 else None
             drawn = torch.randint(len(choices), y_f.shape, generator=generator, device=generator.device)
             wrong = choices.to(y_f.device)[drawn.to(y_f.device)]
-            return {
-                "forget": F.cross_entropy(steady(pupil, x_f), wrong),
-                "retain": self.alpha * F.cross_entropy(pupil(x_r), y_r),
-            }
+            losses = {"forget": F.cross_entropy(steady(pupil, x_f), wrong)}
+            if kept is not None:
+                losses["retain"] = self.alpha * F.cross_entropy(pupil(kept[0]), kept[1])
+            return losses
 
         return terms
 
