@@ -1,6 +1,7 @@
 """The report's claims: every method beside original and oracle, with intervals, and the methods against each other."""
 
 import html
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,12 +9,21 @@ import pandas as pd
 
 from sweeps.attacks import stem
 from sweeps.statistics import paired, summary
+from unlearn.attacks import ATTACKS, Attack
+from unlearn.metrics import METRICS
+from unlearn.metrics.base import Metric
 from unlearn.probes import PROBES
 
 SCORES = {
     "generator": ["forget_probability", "forget_accuracy", "forget_entropy", "retain_accuracy", "retain_frechet"],
     "classifier": ["test_forget_accuracy", "test_retain_accuracy", "forget_entropy", "js_to_oracle", "mia_auc"],
 }
+BESIDE = {  # in a table of its own below
+    "generator": ["retain_precision", "retain_recall", "retain_diversity", "retain_elbo", "forget_elbo"],
+    "classifier": ["average_gap", "kl_to_oracle", "mia_efficacy", "mia_tpr_1fpr", "lira_auc", "lira_tpr_1fpr", "zrf",
+                   "semantic_shift", "over_forgetting", "ece", "cka_forget_to_original", "cka_retain_to_oracle",
+                   "probe_forget_accuracy", "relearn_batches_points", "ain_points"],
+}  # fmt: skip
 PAIRED = {
     "generator": ["forget_probability", "retain_accuracy"],
     "classifier": ["test_forget_accuracy", "test_retain_accuracy"],
@@ -26,14 +36,18 @@ EXPLAINED = (
 
 def claims(rows: pd.DataFrame) -> str:
     """Per data set and task: every method's mean with its 95 % interval beside original and oracle; then the methods
-    compared in pairs. "" where there is but one triple to speak of."""
+    compared in pairs. "" where there is but one method's one cell to speak of."""
     parts = []
     for dataset, task, group, columns in by_task(rows):
         table = summary(group, columns)
-        if table.empty or table["cells"].max() < 2:
+        if table.empty or (table["cells"].max() < 2 and table["method"].nunique() <= 3):
             continue
         title = f"Methods on {html.escape(dataset)} ({task}s)"
         parts.append(f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>")
+        beside = _held(group, BESIDE[task])
+        if beside:
+            parts.append(f"<div class=scroll>{tinted(summary(group, beside), beside)}</div>")
+        parts.append(cautions(columns + beside))
         for column in PAIRED[task]:
             found = paired(group, column)
             if len(found):
@@ -64,7 +78,20 @@ def by_task(rows: pd.DataFrame, columns: list[str] | None = None) -> Iterator[tu
     for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
         dataset, task = map(str, of)
         wanted = columns or SCORES[task] + rates(group)
-        yield dataset, task, group, [name for name in wanted if group[name].notna().any()]
+        yield dataset, task, group, _held(group, wanted)
+
+
+def _held(rows: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Those of `columns` that hold anything in `rows`."""
+    return [name for name in columns if name in rows and rows[name].notna().any()]
+
+
+def cautions(columns: list[str]) -> str:
+    """What fools the metrics and attacks behind `columns`; the tests plant such models (`fooled` of each)."""
+    owners: dict[str, Metric | type[Attack]] = {**METRICS, **ATTACKS}
+    known = {name: owner.fooled for name, owner in owners.items() if owner.fooled and set(columns) & set(owner.columns)}
+    items = "".join(f"<li><b>{name}</b>: {html.escape(fooled)}</li>" for name, fooled in known.items())
+    return f"<p>What fools these metrics:</p><ul>{items}</ul>" if items else ""
 
 
 def rates(rows: pd.DataFrame) -> list[str]:
@@ -87,16 +114,19 @@ def tinted(table: pd.DataFrame, columns: list[str]) -> str:
 
 
 def interval(line: dict[Any, Any], column: str) -> str:
-    """`mean [low, high]`, without bounds where there is but one value, "" where there is none."""
-    mean, low, high = (line[column + end] for end in ("", "_low", "_high"))
+    """`mean [low, high]`, without bounds where there is but one value, "" where there is none; where relearning did not
+    always get there, in how many cells."""
+    mean, low, high = (line.get(column + end) for end in ("", "_low", "_high"))
+    if line.get(f"{column}_unreached", 0) > 0:
+        return f"not reached in {line[f'{column}_unreached']:.0f} of {line['cells']}"
     if pd.isna(mean):
         return ""
     return f"{mean:.3f}" if pd.isna(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _tint(name: str, ends: dict[str, dict[Any, Any]], column: str) -> str:
-    oracle, original = ends["oracle"][column], ends["original"][column]
-    if name in ("original", "oracle") or not abs(original - oracle) > 0:
+    oracle, original = (ends[end].get(column, math.nan) for end in ("oracle", "original"))
+    if name in ("original", "oracle") or not abs(original - oracle) > 0 or pd.isna(ends[name][column]):
         return ""
     gap = min(1.0, abs(ends[name][column] - oracle) / abs(original - oracle))
     return f' style="background:rgba(194,65,12,{gap / 2:.2f})"'

@@ -181,13 +181,14 @@ def heat(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
 
 
 def relearning(row: pd.Series) -> Figure:
-    """Accuracy on the forgotten class while it is taught again: original, unlearned, oracle."""
+    """Accuracy on the forgotten class while it is taught again, and dashed on the kept ones: a wreck's stays low."""
     figure = Figure(figsize=(6.4, 3.2), layout="constrained")
     axis = figure.subplots()
     for prefix, name, colour in KINDS:
         steps, accuracy = row[f"{prefix}relearn_steps"], row[f"{prefix}relearn_forget_accuracy"]
         axis.plot(steps, accuracy, "-o", ms=3, color=colour, label=name)
-    axis.set(xlabel="mini-batches", ylabel="test-forget accuracy", ylim=(-0.02, 1.02))
+        axis.plot(steps, row[f"{prefix}relearn_retain_accuracy"], "--", lw=1, color=colour, label=f"{name}, kept")
+    axis.set(xlabel="mini-batches", ylabel="test accuracy", ylim=(-0.02, 1.02))
     axis.legend(frameon=False, fontsize=9)
     axis.grid(alpha=0.25)
     return figure

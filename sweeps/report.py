@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from sweeps import figures
 from sweeps.attacks import REFERENCES, stem
 from sweeps.choose import choose, settings, tried, unstopped
-from sweeps.claims import SCORES, claims, table_of
+from sweeps.claims import BESIDE, SCORES, claims, table_of
 from sweeps.film import gif
 from sweeps.portraits import grids, of_classifier, of_generator, stored
 from sweeps.rows import Results
-from sweeps.statistics import regret, saving
+from sweeps.statistics import COUNTS, regret, saving
 from unlearn.files import write_whole
 from unlearn.models import check_builder
 
@@ -26,7 +26,8 @@ table{border-collapse:collapse;font-size:14px}
 td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}
 th:first-child,td:first-child{text-align:left}img{max-width:100%}figure{margin:1.5rem 0}figcaption{color:#555}
 img[src^="data:image/gif"]{width:36rem;image-rendering:pixelated}
-h2{margin-top:3rem;border-top:2px solid #222}.why{background:#f6f3ee;padding:.6rem 1rem}.scroll{overflow-x:auto}
+h2{margin-top:3rem;border-top:2px solid #222}.why{background:#f6f3ee;padding:.6rem 1rem}
+.scroll{overflow-x:auto;margin:1.5rem 0}.scroll td{white-space:nowrap}
 """
 JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accuracy", "judge_forget_entropy",
           "judge_noise_floor", "judge_grey_floor"]  # fmt: skip
@@ -75,14 +76,15 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: st
     knobs = ", ".join(f"{name} {_text(row[name])}" for name in tried(rows) if pd.notna(row[name]))
     which = f"Cell {row['cell_id']}" + (f" ({knobs})" if knobs else "")
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>{which}: {chosen.why}.</p>"]
-    cost = regret(rows, row)
-    if cost is None:
-        candidates = rows[rows["eval_candidates"] == "val"]
+    candidates = rows[rows["eval_candidates"] == "val"]
+    if len(candidates):
         parts.append(
             f"<p>{len(candidates)} candidates were read on val alone, {len(candidates) - len(unstopped(candidates))} "
-            f"of them only until they could no longer win; test was read for the chosen cell of each method alone.</p>"
+            "of them only until they could no longer win: those are missing among the points below, and crosses on "
+            "the map.</p>"
         )
-    else:
+    cost = regret(rows, row)
+    if cost is not None:
         parts.append(f"<p>Choosing on val instead of test cost {cost:.4f} of the score on test.</p>")
     alone, whole, retraining = saving(rows, row)
     parts.append(
@@ -121,11 +123,19 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: st
 def comparison(row: pd.Series) -> str:
     """original | unlearned | oracle, score by score."""
     table = pd.DataFrame(
-        {kind: [row.get(prefix + name) for name in SCORES[row["task"]]]
-         for kind, prefix in (("original", "original_"), ("unlearned", ""), ("oracle", "oracle_"))},
-        index=SCORES[row["task"]],
+        {kind: {name: _score(row, prefix, name) for name in SCORES[row["task"]] + BESIDE[row["task"]]}
+         for prefix, kind, _ in figures.KINDS}
     )  # fmt: skip
-    return table.to_html(float_format=lambda value: f"{value:.4f}", na_rep="")
+    return table[(table != "").any(axis=1)].to_html()
+
+
+def _score(row: pd.Series, prefix: str, name: str) -> str:
+    """The value as text; "" where the cell has none."""
+    value = row.get(prefix + name)
+    if pd.notna(value):
+        return f"{value:.4f}"
+    unreached = name in COUNTS and prefix + name in row and "relearning" in row["eval_attacks"]
+    return "not reached" if unreached else ""
 
 
 def _judges(row: pd.Series) -> str:

@@ -13,6 +13,7 @@ from scipy import stats
 from sweeps.choose import FORGET_WEIGHT, choose, settings
 
 REFERENCES = {"original": "original_", "oracle": "oracle_"}
+COUNTS = ("relearn_batches_points", "relearn_batches_relative", "ain_points", "ain_relative")  # null: not reached
 UNIT = ["model", "forget", "seed"]
 
 
@@ -40,7 +41,8 @@ def mean_interval(values: pd.Series) -> tuple[float, float, float]:
 
 def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """A line a method, and one for original and oracle, of every model: `cells`, `seeds`, and per column the mean over
-    seeds of the mean over forget sets, with `<column>_low` and `<column>_high`, Student's over seeds."""
+    seeds of the mean over forget sets, with `<column>_low` and `<column>_high`, Student's over seeds; of `COUNTS` also
+    `<column>_unreached`, the cells where relearning was tried in vain."""
     chosen, lines = chosen_cells(rows), []
     for model, of_model in chosen.groupby("model"):
         once = of_model.drop_duplicates(UNIT)
@@ -54,6 +56,9 @@ def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
                 if prefix + column in table:
                     parts = mean_interval(table.groupby("seed")[prefix + column].mean())
                     line |= dict(zip((column, f"{column}_low", f"{column}_high"), parts, strict=True))
+                    if column in COUNTS:
+                        tried = table["relearn_steps"].notna()
+                        line[f"{column}_unreached"] = int((table[prefix + column].isna() & tried).sum())
             lines.append(line)
     return pd.DataFrame(lines)
 
@@ -89,9 +94,9 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
     """What choosing on val cost on test: the best test score (`choose.score` of test) of any cell minus the chosen's.
-    None where candidates were read on val alone: then nobody knows test's best."""
+    Of candidates that were read on val alone, the row's own figure; None where it has none."""
     if (rows["eval_candidates"] == "val").any():
-        return None
+        return None if pd.isna(chosen["selection_regret"]) else float(chosen["selection_regret"])
     generator = chosen["task"] == "generator"
     forget, retain = ("forget_probability", "retain_accuracy") if generator else TESTED
     scores = (rows[retain] - FORGET_WEIGHT * rows[forget])[rows["status"] == "ok"]

@@ -35,14 +35,18 @@ def one(digits: Dataset, original: Any, trained: Callable[[Images], Any]) -> Wor
 
 
 @pytest.fixture(scope="session")
-def several(digits: Dataset, original: Any) -> World:
-    return world(digits, original, (0, 1), lambda images: original)  # no test here asks its oracle
+def several(digits: Dataset, original: Any, trained: Callable[[Images], Any]) -> World:
+    return world(digits, original, (0, 1), trained)
 
 
 @pytest.fixture(scope="session")
-def evidence(one: World) -> dict[str, ClassifierEvidence]:
-    models = {"original": one.model, "oracle": one.oracle, "masked": mask(one.model, 3), "wrecked": wreck(one.model)}
-    return {name: one.setting.observe(model) for name, model in models.items()}
+def planted(one: World) -> dict[str, Any]:
+    return {"original": one.model, "oracle": one.oracle, "masked": mask(one.model, 3), "wrecked": wreck(one.model)}
+
+
+@pytest.fixture(scope="session")
+def evidence(one: World, planted: dict[str, Any]) -> dict[str, ClassifierEvidence]:
+    return {name: one.setting.observe(model) for name, model in planted.items()}
 
 
 @pytest.fixture(scope="session")

@@ -51,6 +51,17 @@ def test_the_same_table_for_a_readme() -> None:
     assert lines[6] == "| cnn | scrub | 3 | 3 | 0.910 [0.885, 0.935] |"  # .90, .91, .92: 4.302653 * .01 / sqrt(3)
 
 
+def test_what_was_not_reached_says_so_and_what_is_fooled_too() -> None:
+    table = rows().assign(relearn_steps=[np.array([0.0, 2.0])] * 6, average_gap=0.25)
+    batches = [4.0, 6.0, 8.0, 4.0, np.nan, np.nan]
+    page = claims(table.assign(relearn_batches_points=batches, oracle_relearn_batches_points=np.nan))
+    for words in ("6.000 [1.032, 10.968]", "not reached in 2 of 3", "not reached in 3 of 3", "0.250 [0.250, 0.250]"):
+        assert words in page, words
+    assert "<b>average-gap</b>: it reads answers only" in page
+    assert "<b>relearning</b>" in page
+    assert "<b>lira</b>" not in page  # nobody asked for it
+
+
 def test_one_triple_is_no_claim() -> None:
     assert claims(rows().query("seed == 0 and method == 'scrub'")) == ""
 

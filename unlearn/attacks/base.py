@@ -26,6 +26,7 @@ class Attack:
 
     task: ClassVar[str] = "classifier"
     columns: ClassVar[Mapping[str, type]] = {}
+    fooled: ClassVar[str] = ""  # as a metric's
 
     def __call__(self, setting: ClassifierSetting, subject: Any, original: Any, oracle: Any, seed: int) -> Scores:
         raise TypeError(f"{type(self).__name__} must define __call__")

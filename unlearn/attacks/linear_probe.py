@@ -26,6 +26,10 @@ class LinearProbe(Attack):
     degree as well: what exceeds its value was kept. A masked head is found out here.
     """
 
+    fooled: ClassVar[str] = (
+        "a wreck has no features of anything: low on the forgotten class is good news only beside a high one on the "
+        "kept classes."
+    )
     columns: ClassVar[Mapping[str, type]] = beside({"probe_forget_accuracy": float, "probe_retain_accuracy": float})
 
     per_class: int = 200

@@ -31,6 +31,9 @@ class Lira(Attack):
     `shadows` trainings, shared by the three models.
     """
 
+    fooled: ClassVar[str] = (
+        "a masked head answers outside of both Gaussians and hides its members; a low value is no proof."
+    )
     columns: ClassVar[Mapping[str, type]] = beside({"lira_auc": float, "lira_tpr_1fpr": float})
 
     shadows: int = 8

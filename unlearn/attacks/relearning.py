@@ -47,6 +47,10 @@ class Relearning(Attack):
     Looked at every `every` mini-batches, on up to `images` images a part: that is the resolution of the count.
     """
 
+    fooled: ClassVar[str] = (
+        "a head that masks its logit hard is never reached at all, as if the class were gone for good; a wreck may "
+        "need long as well: see its kept accuracy."
+    )
     columns: ClassVar[Mapping[str, type]] = {
         **beside(
             {

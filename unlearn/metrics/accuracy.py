@@ -16,7 +16,10 @@ def by_class(setting: ClassifierSetting, evidence: ClassifierEvidence, split: st
 
 
 def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
-    """Shares in [0, 1] on unaugmented images; `val_*` may choose, `test_*` reports, `train_*` explains."""
+    """Shares in [0, 1] on unaugmented images; `val_*` may choose, `test_*` reports, `train_*` explains.
+
+    Fooled by a masked head, which knows the class and never says it: it reads like the oracle.
+    """
     scores: Scores = {
         f"{split}_{part}_accuracy": evidence.correct(split, part).double().mean().item()
         for split in SPLITS
@@ -33,4 +36,8 @@ METRIC = Metric(
         "test_class_accuracy": list,
     },
     compute,
+    fooled=(
+        "a masked head, which knows the class and never says it, reads like the oracle; a wreck forgets too, and only"
+        " its kept accuracy tells."
+    ),
 )

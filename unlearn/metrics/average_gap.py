@@ -25,4 +25,9 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     return {"average_gap": sum(gaps) / len(gaps)}
 
 
-METRIC = Metric("classifier", {"average_gap": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"average_gap": float},
+    compute,
+    fooled="it reads answers only, so a masked head, which keeps all features of the class, comes out near 0.",
+)

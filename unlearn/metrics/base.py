@@ -12,6 +12,7 @@ class Metric:
 
     A metric that says something of the setting, not of the model (a judge's floor), has `of_the_model=False` and is
     computed once. One that compares with the original too has `with_original=True` and takes its evidence fourth.
+    `fooled`: which models get a good value without deserving it, in a sentence for the report.
     """
 
     task: str
@@ -19,3 +20,4 @@ class Metric:
     compute: Callable[..., Scores]
     of_the_model: bool = True
     with_original: bool = False
+    fooled: str = ""

@@ -26,4 +26,12 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     return {"ece": ece(top, evidence.correct("test", "retain"))}
 
 
-METRIC = Metric("classifier", {"ece": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"ece": float},
+    compute,
+    fooled=(
+        "a wreck that answers uniformly and is right that often is perfectly calibrated; a masked head is as "
+        "calibrated as before."
+    ),
+)

@@ -70,4 +70,8 @@ METRIC = Metric(
         "over_forgetting": float,
     },
     compute,
+    fooled=(
+        "semantic_shift sees the forgotten images alone and puts a masked head nearer to the oracle than to the "
+        "original; over_forgetting is blind to the mask too."
+    ),
 )

@@ -34,4 +34,12 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     }
 
 
-METRIC = Metric("classifier", {"kl_to_oracle": float, "js_to_oracle": float, "js_distance_to_oracle": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"kl_to_oracle": float, "js_to_oracle": float, "js_distance_to_oracle": float},
+    compute,
+    fooled=(
+        "they see the answers to forgotten images alone: a masked head comes near the oracle, and what a wreck lost "
+        "elsewhere does not count."
+    ),
+)

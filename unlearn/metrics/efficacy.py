@@ -62,4 +62,12 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     return {"mia_efficacy": 1 - called.double().mean().item(), "mia_tpr_1fpr": rate_at(members, others, 0.01)}
 
 
-METRIC = Metric("classifier", {"mia_efficacy": float, "mia_tpr_1fpr": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"mia_efficacy": float, "mia_tpr_1fpr": float},
+    compute,
+    fooled=(
+        "efficacy is 1 for a masked head and for a wreck as for the oracle; TPR at 1 % FPR is near .01 for every "
+        "model that did not overfit, the original included."
+    ),
+)

@@ -18,4 +18,12 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     return {"forget_entropy": entropy(evidence.logits["test", "forget"].softmax(1)).mean().item()}
 
 
-METRIC = Metric("classifier", {"forget_entropy": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"forget_entropy": float},
+    compute,
+    fooled=(
+        "a masked head comes near the oracle; answering nothing at all has the highest entropy. The oracle's value is"
+        " the target, not the highest."
+    ),
+)

@@ -27,4 +27,12 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     return {"mia_auc": auc(-members, -others)}
 
 
-METRIC = Metric("classifier", {"mia_auc": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"mia_auc": float},
+    compute,
+    fooled=(
+        "where the model did not overfit, the original, a masked head and a wreck all read about .5, as the oracle "
+        "does."
+    ),
+)

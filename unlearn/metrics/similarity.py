@@ -43,4 +43,8 @@ METRIC = Metric(
     {f"cka_{part}_to_{name}": float for part in PARTS for name in ("original", "oracle")},
     compute,
     with_original=True,
+    fooled=(
+        "a wreck resembles the original least of all, less than the oracle does: low CKA on forgotten images is good "
+        "news only beside a high one on kept images."
+    ),
 )

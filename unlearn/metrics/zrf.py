@@ -37,4 +37,9 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     return {"zrf": right(log_p, log_q), "zrf_legacy": legacy(log_p, log_q)}
 
 
-METRIC = Metric("classifier", {"zrf": float, "zrf_legacy": float}, compute)
+METRIC = Metric(
+    "classifier",
+    {"zrf": float, "zrf_legacy": float},
+    compute,
+    fooled="its target is random weights, not the oracle: a model that answers nothing gets near 1, above the oracle.",
+)
