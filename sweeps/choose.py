@@ -67,6 +67,13 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
     return np.asarray(~(no_worse & better).any(axis=1))
 
 
+def _behind(rows: pd.DataFrame) -> str:
+    """How many candidates stood behind cells that were chosen once already."""
+    candidates = int((rows["eval_candidates"] == "val").sum())
+    whole = int((rows["eval_candidates"] == "full").sum())
+    return f", the best by val of {candidates} candidates" if candidates and whole else ""
+
+
 @dataclass(frozen=True)
 class Choice:
     """A row and the reason it was chosen."""
@@ -87,6 +94,6 @@ def choose(rows: pd.DataFrame) -> Choice:
     why = (
         f"best val_retain - {FORGET_WEIGHT} val_forget = {score(front).max():.4f} "
         f"(val_retain {value.val_retain:.4f}, val_forget {value.val_forget:.4f}) "
-        f"on the Pareto front of {len(front)} out of {len(good)} cells; the test split was not looked at"
+        f"on the Pareto front of {len(front)} out of {len(good)} cells{_behind(rows)}; the test split was not looked at"
     )
     return Choice(best, why)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sweeps.attacks import attack
@@ -47,7 +48,7 @@ def compute(bench: Workbench, cell: Cell) -> dict[str, Any]:
 def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any]:
     """Unlearn and read on val as long as `bar` is within reach: the row's accuracies and seconds."""
     started = time.perf_counter()
-    needs, course = bench.needs(cell), bench.keep(make_course, cell.group.dataset, cell.group.forget)
+    needs, course = bench.needs(cell), bench.keep(make_course, cell.group.dataset, cell.group.forget, "val")
     loaded = time.perf_counter()
     model = candidate(bench, cell, needs)
     unlearned = time.perf_counter()
@@ -64,9 +65,40 @@ def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any
     }
 
 
-def make_course(bench: Workbench, dataset: str, forget: tuple[int, ...]) -> Racecourse:
+def make_course(bench: Workbench, dataset: str, forget: tuple[int, ...], split: str) -> Racecourse:
     """Kept between all cells that forget the same of the same."""
-    return Racecourse(bench.splits(dataset, forget).val)
+    return Racecourse(getattr(bench.splits(dataset, forget), split))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What stood behind a choice: the candidates that were read on val, and the seconds that all of them took."""
+
+    candidates: tuple[Cell, ...]
+    seconds: float
+
+
+def tuned(bench: Workbench, cell: Cell, tuning: Tuning) -> dict[str, Any]:
+    """What the choice of `cell` took, and where candidates need not be trained again, what it cost."""
+    found = {"tuning_candidates": len(tuning.candidates), "tuning_s": tuning.seconds}
+    if METHODS[cell.method].closed_form:
+        found["selection_regret"] = selection_regret(bench, cell, tuning.candidates)
+    return found
+
+
+def selection_regret(bench: Workbench, cell: Cell, candidates: Iterable[Cell]) -> float:
+    """The best score on test (retain - 1.5 forget) of any candidate minus that of the chosen `cell`, at least 0: what
+    choosing on test would have seemed to gain. Each is read only as long as it can still be the best."""
+    course = bench.keep(make_course, cell.group.dataset, cell.group.forget, "test")
+
+    def read(of: Cell, bar: float) -> float:
+        race = course.run(candidate(bench, of, bench.needs(of)), FORGET_WEIGHT, bar)
+        return bar if race.stopped else race.score(FORGET_WEIGHT)
+
+    best = own = read(cell, -math.inf)
+    for other in candidates:
+        best = max(best, read(other, best))
+    return best - own
 
 
 def candidate(bench: Workbench, cell: Cell, needs: dict[str, Any]) -> Any:

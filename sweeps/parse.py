@@ -201,18 +201,23 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
     return sets
 
 
-def _search(document: Mapping[str, Any]) -> Search | None:
+def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
+    """A search for each method, in its own default space; a space that the spec states is one method's."""
     section = dict(_section(document, "search"))
     if not section:
-        return None
-    methods = _list("method", document["method"])
-    require(len(methods) == 1, "a search needs one method; give each method its own document")
-    default = getattr(known("method", methods[0], METHODS), "space", {})
-    space = section.pop("space", None) or default
-    require(isinstance(space, dict), f"search.space must hold knob: [low, high] lines, not {space!r}")
+        return ()
+    methods, stated = _list("method", document["method"]), section.pop("space", None) or {}
+    require(isinstance(stated, dict), f"search.space must hold knob: [low, high] lines, not {stated!r}")
+    require(not stated or len(methods) == 1, "a search.space is one method's; give each method its own document")
     rest = _typed("search", Search, section)
     require("trials" in rest, "search lacks the key 'trials'")
-    return Search(space=tuple((k, tuple(_list(f"search.space.{k}", v))) for k, v in sorted(space.items())), **rest)
+    found = []
+    for name in methods:
+        space = stated or known("method", name, METHODS).space
+        require(len(space) > 0, f"method {name} has no search space of its own; give search.space or leave it out")
+        axes = tuple((knob, tuple(_list(f"search.space.{knob}", choices))) for knob, choices in sorted(space.items()))
+        found.append((name, Search(space=axes, **rest)))
+    return tuple(found)
 
 
 def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:

@@ -11,6 +11,7 @@ import torch
 
 from sweeps.cells import Cell, Group, Recipe, architecture, cell_of, grid_cells, groups
 from sweeps.choose import choose
+from sweeps.compute import Tuning
 from sweeps.recall import cell_from
 from sweeps.rows import Results
 from sweeps.search import Grid, Source, Study
@@ -66,8 +67,9 @@ def make_plan(
             found = _sources(sweep, group, rows, skip)
             if sweep.eval.candidates == "val":
                 reading = any(source.left for source in found)
-                chosen = [] if reading else _chosen(found, rows)
-                found.append(Grid(sweep, [cell for cell in chosen if cell.cell_id not in skip], chosen))
+                chosen = {} if reading else _chosen(found, rows)
+                tuning = {cell.cell_id: behind for cell, behind in chosen.items()}
+                found.append(Grid(sweep, [cell for cell in chosen if cell.cell_id not in skip], chosen, tuning))
                 later += len(sweep.methods) if reading else 0
             sources += found
             own = rows[rows["cell_id"].isin(skip & _ids(found))]
@@ -83,14 +85,15 @@ def make_plan(
 
 
 def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> list[Source]:
-    """The group's sources: its grid, or a study at every point of its grid."""
+    """The group's sources: its grid, or a study of every method at every point of its grid."""
     cells = grid_cells(sweep, group)
-    if sweep.search is None:
+    searches = dict(sweep.search)
+    if not searches:
         return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip], cells)]
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
-    axes = [knob for knob, _ in sweep.grid]
-    points = [{knob: dict(cell.knobs)[knob] for knob in axes} for cell in cells]
-    return [Study(sweep, sweep.search, group, point, own, skip) for point in points]
+    axes = dict(sweep.grid)
+    points = [(cell.method, {knob: value for knob, value in cell.knobs if knob in axes}) for cell in cells]
+    return [Study(sweep, searches[method], method, group, point, own, skip) for method, point in points]
 
 
 def _ids(sources: list[Source]) -> set[str]:
@@ -98,12 +101,16 @@ def _ids(sources: list[Source]) -> set[str]:
     return {cell_id for source in sources for cell_id in source.ids}
 
 
-def _chosen(sources: list[Source], rows: pd.DataFrame) -> list[Cell]:
+def _chosen(sources: list[Source], rows: pd.DataFrame) -> dict[Cell, Tuning]:
     """Of a group's candidates, all of which have their rows: the one that val chooses of each method, to be scored in
-    full. A method whose candidates all failed has none."""
+    full, and what it was chosen from. A method whose candidates all failed has none."""
     candidates = rows[rows["cell_id"].isin(_ids(sources)) & (rows["status"] == "ok")]
-    cells = [cell_from(choose(of_method).row) for _, of_method in candidates.groupby("method")]
-    return [replace(c, group=replace(c.group, eval=replace(c.group.eval, candidates="full"))) for c in cells]
+    found = {}
+    for _, of_method in candidates.groupby("method"):
+        cell, seconds = cell_from(choose(of_method).row), of_method["unlearn_s"] + of_method["evaluate_s"]
+        whole = replace(cell, group=replace(cell.group, eval=replace(cell.group.eval, candidates="full")))
+        found[whole] = Tuning(tuple(cell_from(row) for _, row in of_method.iterrows()), float(seconds.sum()))
+    return found
 
 
 def _needed(sweep: Sweep, group: Group) -> Iterable[Recipe]:
@@ -216,7 +223,7 @@ def describe(plan: Plan, cost: Cost) -> str:
         axes = f"{len(sweep.models)} models x {len(sweep.forget)} forget sets x {len(sweep.seeds)} seeds"
         kinds = ", ".join(sorted({task_of(model) for model in sweep.models}))
         points = " x ".join(f"{knob}{list(values)}" for knob, values in sweep.grid)
-        search = f"{sweep.search.trials} {sweep.search.sampler} trials a study" if sweep.search else ""
+        search = "".join(f"{search.trials} {search.sampler} trials a study" for _, search in sweep.search[:1])
         lines.append(
             f"{sweep.name}: {', '.join(sweep.methods)} on {sweep.dataset} ({kinds}): {axes}; "
             + "; ".join(filter(None, [points, search]))

@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
 from sweeps.cells import Cell, Group, cell_of
-from sweeps.compute import Bars
+from sweeps.compute import Bars, Tuning
 from sweeps.spec import Search, Sweep
 from sweeps.trial import Pack, Site
 from unlearn.errors import require
@@ -22,10 +22,17 @@ TRIES = 50  # asks for a point that has no row yet, before the sampler counts as
 
 
 class Grid:
-    """The cells of one group's grid that have no row yet, out of all that are `known`."""
+    """The cells of one group's grid that have no row yet, out of all that are `known`; of chosen ones by cell_id what
+    they were chosen from."""
 
-    def __init__(self, sweep: Sweep, cells: Iterable[Cell], known: Iterable[Cell] = ()) -> None:
-        self.sweep, self.cells = sweep, list(cells)
+    def __init__(
+        self,
+        sweep: Sweep,
+        cells: Iterable[Cell],
+        known: Iterable[Cell] = (),
+        tuning: Mapping[str, Tuning] | None = None,
+    ) -> None:
+        self.sweep, self.cells, self.tuning = sweep, list(cells), tuning or {}
         self.ids = {cell.cell_id for cell in known}
 
     @property
@@ -46,14 +53,20 @@ class Grid:
 
 
 class Study:
-    """One group's Optuna study on `val_*`: forget down, retain up. Re-told from rows, so it resumes; cells that have a
-    row but are not in `done` are asked for again, before any new one."""
+    """One group's and method's Optuna study on `val_*`: forget down, retain up. Re-told from rows, so it resumes; cells
+    that have a row but are not in `done` are asked for again, before any new one."""
 
     def __init__(
-        self, sweep: Sweep, search: Search, group: Group, fixed: dict[str, Any], rows: pd.DataFrame, done: set[str]
+        self,
+        sweep: Sweep,
+        search: Search,
+        method: str,
+        group: Group,
+        fixed: dict[str, Any],
+        rows: pd.DataFrame,
+        done: set[str],
     ) -> None:
-        self.sweep, self.search, self.group, self.fixed = sweep, search, group, fixed
-        self.method = sweep.methods[0]
+        self.sweep, self.search, self.method, self.group, self.fixed = sweep, search, method, group, fixed
         self.space = {knob: distribution(knob, choices) for knob, choices in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         own = [row for row in rows.to_dict("records") if self._owns(row)]
@@ -68,7 +81,7 @@ class Study:
         self.left = max(search.trials, len(own)) - len(self.asked)
 
     def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
-        """Seeded by the search's seed and the group, so that two studies never walk alike, and by how many cells a
+        """Seeded by the search's seed and the group, so that two groups never walk alike, and by how many cells a
         resumed study has asked for, so that it does not repeat its walk."""
         resumed = (asked,) if asked else ()
         purpose = ("study", self.group.model, self.group.forget, self.group.seed, *resumed)
@@ -137,11 +150,13 @@ class Study:
 
 
 def distribution(knob: str, choices: tuple[Any, ...]) -> BaseDistribution:
-    """[low, high] of a knob that is a float or an integer, or names to choose from."""
-    if KNOBS[knob] is float:
-        return FloatDistribution(float(choices[0]), float(choices[1]))
-    if KNOBS[knob] is int:
-        return IntDistribution(int(choices[0]), int(choices[1]))
+    """[low, high] of a knob that is a float or an integer, by its logarithm where it spans a factor of ten or more; or
+    names to choose from."""
+    if KNOBS[knob] in (float, int):
+        low, high = choices
+        log = 10 * low <= high if low > 0 else False
+        kinds: dict[type, Any] = {float: FloatDistribution, int: IntDistribution}
+        return kinds[KNOBS[knob]](KNOBS[knob](low), KNOBS[knob](high), log=log)
     return CategoricalDistribution(choices)
 
 
@@ -168,7 +183,7 @@ class PackSearcher(Searcher):
         self.sources, self.site, self.slots, self.retry = sources, site, max(1, slots), retry
         self.flying: dict[str, tuple[Source, Pack]] = {}
         self.bars = {id(source): Bars() for source in sources}
-        self.seconds: dict[str, float] = {}  # of one cell, by sweep
+        self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
         self.lost: list[Pack] = []  # packs whose worker died too often
         self.next = 0
 
@@ -182,7 +197,9 @@ class PackSearcher(Searcher):
         cells = source.take(self._size(source))
         needs = source.sweep.resources
         bars = tuple(self.bars[id(source)].best.items())
-        pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry, bars)
+        known = source.tuning if isinstance(source, Grid) else {}
+        tuning = tuple((cell.cell_id, known[cell.cell_id]) for cell in cells if cell.cell_id in known)
+        pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry, bars, tuning)
         self.flying[trial_id] = (source, pack)
         return {"pack": pack, "site": self.site}
 
@@ -191,7 +208,7 @@ class PackSearcher(Searcher):
         stated = source.sweep.resources.cells_per_trial
         if stated:
             return stated
-        known = self.seconds.get(source.sweep.name)
+        known = self.seconds.get((source.sweep.name, source.example.method))
         if known is None:
             return 1
         total = sum(each.left for each in self.sources)
@@ -206,7 +223,7 @@ class PackSearcher(Searcher):
             source.tell(row)
             self.bars[id(source)].heed(cell.method, row)
             if row.get("wall_s") is not None:
-                self.seconds[source.sweep.name] = row["wall_s"]  # the last is the warmest
+                self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the rows are the only journal."""

@@ -169,7 +169,7 @@ class Sweep:
     options: Knobs = ()
     unlearn: Knobs = ()
     grid: tuple[tuple[str, tuple[Any, ...]], ...] = ()
-    search: Search | None = None
+    search: tuple[tuple[str, Search], ...] = ()  # by method
     eval: Evaluation = field(default_factory=Evaluation)
     resources: Resources = field(default_factory=Resources)
 
@@ -206,17 +206,17 @@ class Sweep:
 
     def _check_knobs(self) -> None:
         """Every value of every axis must make a method; every knob must belong to one of the methods."""
-        space = self.search.space if self.search else ()
         allowed = sorted({f.name for name in self.methods for f in fields(METHODS[name])})
-        for place, knobs in (("unlearn", self.unlearn), ("grid", self.grid), ("search.space", space)):
+        spaces = [(name, search.space) for name, search in self.search]
+        for place, knobs in (("unlearn", self.unlearn), ("grid", self.grid), *(("search.space", s) for _, s in spaces)):
             unknown_keys(f"{place} of sweep {self.name}", dict(knobs), allowed)
-        require(
-            not (dict(self.grid).keys() & dict(space).keys()), "a knob stands in both grid and search.space; keep one"
-        )
-        for knob, values in (*self.grid, *space):
+        twice = {knob for _, space in spaces for knob, _ in space} & dict(self.grid).keys()
+        require(not twice, "a knob stands in both grid and search.space; keep one")
+        for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
-            for value in values:
-                for name in self.methods:
+        for name, axes in (*((name, self.grid) for name in self.methods), *spaces):
+            for knob, values in axes:
+                for value in values:
                     self.knobs_of(name, ((knob, value),))
 
     def knobs_of(self, method: str, chosen: Knobs) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from ray import tune
 
 from sweeps.cells import Cell
-from sweeps.compute import Bars, compute, compute_candidate
+from sweeps.compute import Bars, Tuning, compute, compute_candidate, tuned
 from sweeps.rows import Results, Row, row_of
 from sweeps.workbench import Workbench, pick_device
 from unlearn.artifacts import Store
@@ -34,7 +34,7 @@ class Site:
 @dataclass(frozen=True)
 class Pack:
     """Cells for one trial; `retry` recomputes cells whose row says failed. `bars`: by method the best score on val so
-    far, which a candidate must still be able to reach."""
+    far, which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from."""
 
     sweep: str
     cells: tuple[Cell, ...]
@@ -42,6 +42,7 @@ class Pack:
     gpu: float
     retry: bool
     bars: tuple[tuple[str, float], ...] = ()
+    tuning: tuple[tuple[str, Tuning], ...] = ()
 
 
 class PackTrial(tune.Trainable):
@@ -80,6 +81,8 @@ def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = 
     try:
         work = compute if cell.group.eval.candidates == "full" else partial(compute_candidate, bar=bar)
         outcome = {"status": "ok", **work(bench, cell)}
+        if tuning := dict(pack.tuning).get(cell.cell_id):
+            outcome |= tuned(bench, cell, tuning)
     except Exception as error:  # whatever a method does, its cell gets a row that says so
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{os.path.basename(where.filename)}:{where.lineno}"

@@ -1,4 +1,4 @@
-"""Reading a candidate on val only as long as it can still be chosen."""
+"""Reading a candidate only as long as it can still be chosen."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,16 @@ DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9
 
 @dataclass(frozen=True)
 class Race:
-    """Shares of right answers over the `images` of val that were read; `stopped`: the rest would not have helped."""
+    """Shares of right answers over the `images` that were read; `stopped`: the rest would not have helped."""
 
     forget: float
     retain: float
     images: int
     stopped: bool
+
+    def score(self, weight: float) -> float:
+        """retain - weight * forget."""
+        return self.retain - weight * self.forget
 
 
 @dataclass
@@ -54,14 +58,16 @@ class Tally:
 
 
 class Racecourse:
-    """The val images of one forget set in a fixed random order: some kept ones, the forgotten, the rest of the kept;
-    `batch` at a time, else a 25th of all and at least 100, so that looking costs little beside reading."""
+    """The images of a split in a fixed random order: some kept ones, the forgotten, the rest of the kept; `batch` at a
+    time, else a 25th of all and at least 100, so that looking costs little beside reading."""
 
-    def __init__(self, val: Part, batch: int | None = None) -> None:
-        batch = batch or max(100, (len(val.forget) + len(val.retain)) // 25)
-        self.forget, self.retain = _parts(val.forget, batch), _parts(val.retain, batch)
-        self.sizes = len(val.forget), len(val.retain)
-        require(min(self.sizes) > 0, f"val needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}")
+    def __init__(self, split: Part, batch: int | None = None) -> None:
+        batch = batch or max(100, (len(split.forget) + len(split.retain)) // 25)
+        self.forget, self.retain = _parts(split.forget, batch), _parts(split.retain, batch)
+        self.sizes = len(split.forget), len(split.retain)
+        require(
+            min(self.sizes) > 0, f"a split needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}"
+        )
 
     @torch.no_grad()
     def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:

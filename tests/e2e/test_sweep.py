@@ -13,6 +13,7 @@ from cluster.demo import free_port
 from cluster.main import entry
 from sweeps.choose import choose
 from sweeps.rows import ROWS
+from sweeps.statistics import regret
 from tests.e2e.conftest import CLASSIFIER
 from unlearn.artifacts import Gallery, Store
 from unlearn.evaluation import draw
@@ -190,6 +191,9 @@ def test_candidates_on_val_then_one_in_full(amnesia, swept: Path, capsys: pytest
     chosen, confirmed = choose(whole).row, choose(raced).row
     knobs = ["alpha", "rho", "val_forget_accuracy", "val_retain_accuracy", "test_forget_accuracy", "js_to_oracle"]
     assert chosen[knobs].tolist() == confirmed[knobs].tolist()
+    assert confirmed["selection_regret"] == pytest.approx(regret(whole, chosen))
+    assert confirmed["tuning_candidates"] == 12
+    assert confirmed["tuning_s"] == pytest.approx(candidates[["unlearn_s", "evaluate_s"]].to_numpy().sum())
     results, store = str(swept / "race"), str(swept / "store")
     assert entry(["run", str(swept / "race.yaml"), "--results", results, "--store", store]) == 0
     assert "nothing to do" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from sweeps.choose import choose, pareto
 from sweeps.parse import parse
 from sweeps.plan import describe, estimate, make_plan
 from sweeps.rows import Results, row_of
-from sweeps.search import Grid, PackSearcher, Study
+from sweeps.search import Grid, PackSearcher, Study, distribution
 from sweeps.spec import Sweep
 from sweeps.trial import Site
 from unlearn.artifacts import Store
@@ -71,6 +71,28 @@ def test_every_study_gets_its_trials_and_packs_grow(tmp_path: Path) -> None:
         rows = [{"cell_id": c.cell_id, "status": "ok", "wall_s": 0.5, **truth(c)} for c in asked["pack"].cells]
         searcher.on_trial_complete(str(number), {"rows": rows})
     assert sizes == [1, 8, 8, 8, 8, 8]  # 4 s of 0.5 s cells
+
+
+def test_every_method_has_a_study_of_its_own(tmp_path: Path) -> None:
+    methods = {"fine-tune": {"steps", "lr"}, "ssd": {"alpha", "lam"}}
+    sweep = parse({**SEARCH, "method": list(methods), "search": {"trials": 4}, "eval": {"candidates": "val"}})
+    studies = sources(sweep, tmp_path)
+    assert [(study.method, set(study.space)) for study in studies] == list(methods.items()) * 2
+    results = Results(str(tmp_path / "results"))
+    done = drive(PackSearcher(studies, SITE, 2, False), results)
+    assert sorted(cell.method for cell in done) == ["fine-tune"] * 8 + ["ssd"] * 8
+    plan = make_plan([sweep], Store(str(tmp_path / "store")), results)
+    assert (plan.done, plan.cells) == (16, 4)  # a choice a method and forget set
+    (chosen, tuning), *_ = plan.sources[0].tuning.items()
+    own = [cell for cell in done if (cell.method, cell.group.forget) == ("fine-tune", (0,))]
+    assert {cell.cell_id for cell in tuning.candidates} == {cell.cell_id for cell in own}
+    assert chosen in {cell.cell_id for cell in plan.sources[0].cells}
+
+
+def test_rates_are_searched_by_their_logarithm() -> None:
+    assert distribution("lr", (1e-4, 1e-2)).log
+    assert distribution("steps", (100, 2000)).log
+    assert not any(distribution(*axis).log for axis in (("rho", (0.0, 0.99)), ("alpha", (-8.0, 0.0)), ("k", (1, 4))))
 
 
 def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Path) -> None:

@@ -101,6 +101,11 @@ def test_forget_each_is_every_class() -> None:
         (changed(search={"trials": 3, "space": {"half": [0, 1, 2]}}), "half must be a bool, not 0"),
         (changed(search={"trials": 3, "space": {"lamda": [1, 9]}}), "unknown key 'lamda' in search.space"),
         (
+            changed(method=["selective-amnesia", "fine-tune"], grid={}, search={"trials": 3, "space": {"lam": [1, 9]}}),
+            "search.space is one method's",
+        ),
+        (changed(search={"trials": 3}), "selective-amnesia has no search space of its own"),
+        (
             {"name": "s", "models": ["cnn"], "method": "task-arithmetic", "forget": [1], "grid": {"rho": [1.2]}},
             "rho must lie in [0, 1], not 1.2",
         ),
