@@ -90,11 +90,17 @@ def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> 
 SMALL = ["seeds=[0]", "forget=[[1]]", "train.steps=60", "train.expert_steps=10", "train.experts=2"]
 SPECS = {  # shipped spec -> how it is made small; the sweeps it holds with their candidates and choices
     "ta-digits": (
-        ["search.trials=3", "ta-digits:eval.attacks=[linear-probe, relearning]"],
+        ["search.trials=3"],
         {"ta-digits": (3, 1), "sign-consensus-digits": (3, 1)},
     ),
     "baselines-digits": (
-        ["search.trials=1", "unlearn.steps=100", "unlearn.batch=8", "unlearn.samples=80"],
+        [
+            "search.trials=1",
+            "unlearn.steps=100",
+            "unlearn.batch=8",
+            "unlearn.samples=80",
+            "eval.attacks=[linear-probe]",
+        ],
         {"baselines-digits": (11, 11)},
     ),
 }
@@ -116,8 +122,8 @@ def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # t
     for column in ("test_retain_accuracy", "average_gap", "oracle_js_to_oracle", "tuning_s", "oracle_s"):
         assert whole[column].notna().all()
     assert set(whole["method"][whole["selection_regret"] >= 0]) == {"task-arithmetic", "sign-consensus"}
-    attacked = whole[whole["probe_forget_accuracy"].notna()]
-    assert attacked["method"].tolist() == ["task-arithmetic"]
+    assert whole["probe_forget_accuracy"].between(0, 1).all()
+    assert whole["relearn_steps"].notna().sum() == 2
 
     out = tmp_path / "report.html"
     assert entry(["report", str(tmp_path / "results"), "-o", str(out)]) == 0
