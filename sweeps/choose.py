@@ -69,8 +69,8 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
 
 def _behind(rows: pd.DataFrame) -> str:
     """How many candidates stood behind cells that were chosen once already."""
-    candidates = int((rows["eval_candidates"] == "val").sum())
-    whole = int((rows["eval_candidates"] == "full").sum())
+    good = rows[rows["status"] == "ok"]["eval_candidates"]
+    candidates, whole = (int((good == kind).sum()) for kind in ("val", "full"))
     return f", the best by val of {candidates} candidates" if candidates and whole else ""
 
 

@@ -87,7 +87,7 @@ def _held(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def cautions(columns: list[str]) -> str:
-    """What fools the metrics and attacks behind `columns`; the tests plant such models (`fooled` of each)."""
+    """What fools the metrics and attacks behind `columns` (`fooled` of each)."""
     owners: dict[str, Metric | type[Attack]] = {**METRICS, **ATTACKS}
     known = {name: owner.fooled for name, owner in owners.items() if owner.fooled and set(columns) & set(owner.columns)}
     items = "".join(f"<li><b>{name}</b>: {html.escape(fooled)}</li>" for name, fooled in known.items())
@@ -118,7 +118,7 @@ def interval(line: dict[Any, Any], column: str) -> str:
     always get there, in how many cells."""
     mean, low, high = (line.get(column + end) for end in ("", "_low", "_high"))
     if line.get(f"{column}_unreached", 0) > 0:
-        return f"not reached in {line[f'{column}_unreached']:.0f} of {line['cells']}"
+        return f"not reached in {line[f'{column}_unreached']:.0f} of {line[f'{column}_tried']:.0f}"
     if pd.isna(mean):
         return ""
     return f"{mean:.3f}" if pd.isna(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
@@ -126,7 +126,8 @@ def interval(line: dict[Any, Any], column: str) -> str:
 
 def _tint(name: str, ends: dict[str, dict[Any, Any]], column: str) -> str:
     oracle, original = (ends[end].get(column, math.nan) for end in ("oracle", "original"))
-    if name in ("original", "oracle") or not abs(original - oracle) > 0 or pd.isna(ends[name][column]):
+    vain = any(ends[line].get(f"{column}_unreached", 0) > 0 for line in ("original", "oracle", name))
+    if name in ("original", "oracle") or vain or not abs(original - oracle) > 0 or pd.isna(ends[name][column]):
         return ""
     gap = min(1.0, abs(ends[name][column] - oracle) / abs(original - oracle))
     return f' style="background:rgba(194,65,12,{gap / 2:.2f})"'

@@ -202,7 +202,8 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
 
 
 def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
-    """A search for each method, in its own default space; a space that the spec states is one method's."""
+    """A search for each method, in its own default space less what `grid` varies; a space that the spec states is one
+    method's."""
     section = dict(_section(document, "search"))
     if not section:
         return ()
@@ -213,10 +214,14 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     require("trials" in rest, "search lacks the key 'trials'")
     found = []
     for name in methods:
-        space = stated or known("method", name, METHODS).space
+        default = {k: v for k, v in known("method", name, METHODS).space.items() if k not in _section(document, "grid")}
+        space = stated or default
         require(len(space) > 0, f"method {name} has no search space of its own; give search.space or leave it out")
         axes = tuple((knob, tuple(_list(f"search.space.{knob}", choices))) for knob, choices in sorted(space.items()))
-        found.append((name, Search(space=axes, **rest)))
+        try:
+            found.append((name, Search(space=axes, **rest)))
+        except BadInput as error:
+            raise BadInput(f"{error} (method {name})") from error
     return tuple(found)
 
 

@@ -93,7 +93,8 @@ def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> 
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
     axes = dict(sweep.grid)
     points = [(cell.method, {knob: value for knob, value in cell.knobs if knob in axes}) for cell in cells]
-    return [Study(sweep, searches[method], method, group, point, own, skip) for method, point in points]
+    by_method = {method: own[own["method"] == method] if len(own) else own for method in searches}
+    return [Study(sweep, searches[method], method, group, point, by_method[method], skip) for method, point in points]
 
 
 def _ids(sources: list[Source]) -> set[str]:

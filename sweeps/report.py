@@ -85,7 +85,8 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: st
         )
     cost = regret(rows, row)
     if cost is not None:
-        parts.append(f"<p>Choosing on val instead of test cost {cost:.4f} of the score on test.</p>")
+        among = " among its method's candidates" if len(candidates) else ""
+        parts.append(f"<p>Choosing on val instead of test{among} cost {cost:.4f} of the score on test.</p>")
     alone, whole, retraining = saving(rows, row)
     parts.append(
         f"<p>Unlearning took {alone:.2f} s; with what it needs and every cell of its method that was tried "

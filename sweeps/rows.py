@@ -57,9 +57,10 @@ PROVENANCE = {
     "attack_s": pa.float64(),
     "needs_s": pa.float64(),  # making the Fisher, the experts: what the method wants beside original and data
     "oracle_s": pa.float64(),  # retraining without the forget set
-    "tuning_s": pa.float64(),  # all candidates that a chosen cell was chosen from, `candidates: val`
-    "tuning_candidates": pa.int64(),
+    "tuning_candidates": pa.int64(),  # that a chosen cell was chosen from, `candidates: val`
+    "tuning_s": pa.float64(),  # unlearning and reading them
     "selection_regret": pa.float64(),  # test's best retain - 1.5 forget among them minus the chosen cell's
+    "regret_s": pa.float64(),  # reading them on test for that
     "device": pa.string(),
     "threads": pa.int64(),
     "store": pa.string(),

@@ -1,5 +1,6 @@
 """One searcher for a whole sweep: it hands out packs of cells, from grids and from Optuna studies alike."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -88,7 +89,10 @@ class Study:
         seed = stream(self.search.seed, *purpose).initial_seed()
         if self.search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed % 2**32)
-        return optuna.samplers.TPESampler(seed=seed % 2**32, n_startup_trials=10, multivariate=True, constant_liar=True)
+        start = max(1, min(10, self.search.trials // 3))  # at random, before TPE has anything to learn from
+        return optuna.samplers.TPESampler(
+            seed=seed % 2**32, n_startup_trials=start, multivariate=True, constant_liar=True
+        )
 
     def _owns(self, row: Mapping[Any, Any]) -> bool:
         """Whether the row is of a cell that this study can ask for: none of another method or outside of its space."""
@@ -108,8 +112,8 @@ class Study:
 
     @property
     def example(self) -> Cell:
-        """Some cell of the study: any two need the same artifacts."""
-        return self._cell({knob: choices[0] for knob, choices in self.search.space})
+        """The cell in the middle of the space: any two need the same artifacts."""
+        return self._cell({knob: _middle(axis) for knob, axis in self.space.items()})
 
     @property
     def ids(self) -> set[str]:
@@ -150,14 +154,22 @@ class Study:
 
 
 def distribution(knob: str, choices: tuple[Any, ...]) -> BaseDistribution:
-    """[low, high] of a knob that is a float or an integer, by its logarithm where it spans a factor of ten or more; or
-    names to choose from."""
+    """[low, high] of a knob that is a float or an integer, by its logarithm where both are positive and a factor
+    of ten or more apart; or names to choose from."""
     if KNOBS[knob] in (float, int):
         low, high = choices
         log = 10 * low <= high if low > 0 else False
         kinds: dict[type, Any] = {float: FloatDistribution, int: IntDistribution}
         return kinds[KNOBS[knob]](KNOBS[knob](low), KNOBS[knob](high), log=log)
     return CategoricalDistribution(choices)
+
+
+def _middle(axis: BaseDistribution) -> Any:
+    """Half way between the bounds, by their logarithm where that is what is searched; the first of names."""
+    if isinstance(axis, FloatDistribution | IntDistribution):
+        middle = math.sqrt(axis.low * axis.high) if axis.log else (axis.low + axis.high) / 2
+        return round(middle) if isinstance(axis, IntDistribution) else middle
+    return axis.choices[0] if isinstance(axis, CategoricalDistribution) else None
 
 
 def objectives(row: Mapping[Any, Any]) -> list[float] | None:

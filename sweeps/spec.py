@@ -7,7 +7,7 @@ from typing import Any
 
 from unlearn.attacks import ATTACKS
 from unlearn.data import DATASETS, check_forget
-from unlearn.errors import known, require, unknown_keys
+from unlearn.errors import BadInput, known, require, unknown_keys
 from unlearn.judges import panel
 from unlearn.methods import KNOBS, METHODS, make_method
 from unlearn.models import task_of
@@ -93,7 +93,7 @@ SAMPLERS = ("tpe", "random")
 
 @dataclass(frozen=True)
 class Search:
-    """An Optuna study a model x forget set x seed: forget down and retain up, on `val_*` alone.
+    """An Optuna study a model x forget set x seed (x method): forget down and retain up, on `val_*` alone.
 
     `space`: knob -> (low, high) of a knob that is a float or an integer, else a tuple of names to choose from.
     """
@@ -210,18 +210,28 @@ class Sweep:
         spaces = [(name, search.space) for name, search in self.search]
         for place, knobs in (("unlearn", self.unlearn), ("grid", self.grid), *(("search.space", s) for _, s in spaces)):
             unknown_keys(f"{place} of sweep {self.name}", dict(knobs), allowed)
-        twice = {knob for _, space in spaces for knob, _ in space} & dict(self.grid).keys()
-        require(not twice, "a knob stands in both grid and search.space; keep one")
+        twice = sorted({knob for _, space in spaces for knob, _ in space} & dict(self.grid).keys())
+        require(not twice, f"{' and '.join(twice)} stands in both grid and search.space; keep one")
         for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
-        for name, axes in (*((name, self.grid) for name in self.methods), *spaces):
-            for knob, values in axes:
-                for value in values:
-                    self.knobs_of(name, ((knob, value),))
+        for name, point in self._ends():
+            self.knobs_of(name, point)
+
+    def _ends(self) -> Iterator[tuple[str, Knobs]]:
+        """Every method at every point of the grid, and there at both ends of every axis of its search."""
+        for name in self.methods:
+            space = dict(self.search)[name].space if self.search else ()
+            ends: list[Knobs] = [((knob, value),) for knob, values in space for value in values]
+            for point in product(*(((knob, value) for value in values) for knob, values in self.grid)):
+                for end in ends or [()]:
+                    yield name, (*point, *end)
 
     def knobs_of(self, method: str, chosen: Knobs) -> dict[str, Any]:
         """All knobs of the method: chosen over fixed over default. Refuses values out of range."""
         own = {f.name for f in fields(METHODS[method])}
         given = {key: value for key, value in {**dict(self.unlearn), **dict(chosen)}.items() if key in own}
-        made = make_method(method, given)
+        try:
+            made = make_method(method, given)
+        except BadInput as error:
+            raise BadInput(f"{method} at {given}: {error}") from error
         return {key: getattr(made, key) for key in sorted(own)}

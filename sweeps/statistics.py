@@ -42,7 +42,7 @@ def mean_interval(values: pd.Series) -> tuple[float, float, float]:
 def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """A line a method, and one for original and oracle, of every model: `cells`, `seeds`, and per column the mean over
     seeds of the mean over forget sets, with `<column>_low` and `<column>_high`, Student's over seeds; of `COUNTS` also
-    `<column>_unreached`, the cells where relearning was tried in vain."""
+    in how many cells relearning was tried (`<column>_tried`) and in how many in vain (`<column>_unreached`)."""
     chosen, lines = chosen_cells(rows), []
     for model, of_model in chosen.groupby("model"):
         once = of_model.drop_duplicates(UNIT)
@@ -57,8 +57,9 @@ def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
                     parts = mean_interval(table.groupby("seed")[prefix + column].mean())
                     line |= dict(zip((column, f"{column}_low", f"{column}_high"), parts, strict=True))
                     if column in COUNTS:
-                        tried = table["relearn_steps"].notna()
-                        line[f"{column}_unreached"] = int((table[prefix + column].isna() & tried).sum())
+                        tried = table[table["relearn_steps"].notna()]
+                        line[f"{column}_tried"] = len(tried)
+                        line[f"{column}_unreached"] = int(tried[prefix + column].isna().sum())
             lines.append(line)
     return pd.DataFrame(lines)
 
@@ -94,9 +95,13 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
     """What choosing on val cost on test: the best test score (`choose.score` of test) of any cell minus the chosen's.
-    Of candidates that were read on val alone, the row's own figure; None where it has none."""
-    if (rows["eval_candidates"] == "val").any():
-        return None if pd.isna(chosen["selection_regret"]) else float(chosen["selection_regret"])
+    Of candidates that were read on val alone, the row's own figure, among those of its method; None where it has none,
+    or where others were tried since."""
+    candidates = rows[(rows["eval_candidates"] == "val") & (rows["status"] == "ok")]
+    if len(candidates):
+        many = int((candidates["method"] == chosen["method"]).sum())
+        own_figure = chosen["selection_regret"] if chosen["tuning_candidates"] == many else None
+        return None if pd.isna(own_figure) else float(own_figure)
     generator = chosen["task"] == "generator"
     forget, retain = ("forget_probability", "retain_accuracy") if generator else TESTED
     scores = (rows[retain] - FORGET_WEIGHT * rows[forget])[rows["status"] == "ok"]

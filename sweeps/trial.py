@@ -81,16 +81,27 @@ def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = 
     try:
         work = compute if cell.group.eval.candidates == "full" else partial(compute_candidate, bar=bar)
         outcome = {"status": "ok", **work(bench, cell)}
-        if tuning := dict(pack.tuning).get(cell.cell_id):
-            outcome |= tuned(bench, cell, tuning)
     except Exception as error:  # whatever a method does, its cell gets a row that says so
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{os.path.basename(where.filename)}:{where.lineno}"
-        outcome = {"status": "failed", "error": f"{type(error).__name__}: {error} ({place})"}
+        outcome = {"status": "failed", "error": _told(error)}
+    if outcome["status"] == "ok" and (tuning := dict(pack.tuning).get(cell.cell_id)):
+        outcome |= _tuned(bench, cell, tuning)
     outcome |= {"wall_s": time.perf_counter() - started, **provenance(bench, site, cell)}
     row = row_of(cell, outcome)
     results.write(pack.sweep, row)
     return row
+
+
+def _tuned(bench: Workbench, cell: Cell, tuning: Tuning) -> dict[str, Any]:
+    """What choosing the cell took and cost; its scores stand where that cannot be told, with the reason as `error`."""
+    try:
+        return tuned(bench, cell, tuning)
+    except Exception as error:  # as above: whatever a candidate does when it is made again
+        return {"error": f"no selection_regret: {_told(error)}"}
+
+
+def _told(error: Exception) -> str:
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"
 
 
 def _own_version() -> str | None:

@@ -29,7 +29,8 @@ class Schedule:
     """How weights move: `steps` steps of `batch` images, peak learning rate `lr`.
 
     schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or `constant`. optimizer: `adamw`
-    (arXiv:1711.05101; Adam at `weight_decay` 0) or `sgd`, with momentum .9.
+    (arXiv:1711.05101; Adam at `weight_decay` 0) or `sgd`, with momentum .9 (which one-cycle
+    moves from .95 to .85 and back).
     """
 
     steps: int = 1000

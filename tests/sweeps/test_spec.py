@@ -25,6 +25,9 @@ GOOD: dict[str, Any] = {
 }
 
 
+CLASSIFIER: dict[str, Any] = {"name": "s", "models": ["cnn"], "method": "task-arithmetic", "forget": [1]}
+
+
 def changed(**changes: Any) -> dict[str, Any]:
     return {**GOOD, **changes}
 
@@ -106,7 +109,15 @@ def test_forget_each_is_every_class() -> None:
         ),
         (changed(search={"trials": 3}), "selective-amnesia has no search space of its own"),
         (
-            {"name": "s", "models": ["cnn"], "method": "task-arithmetic", "forget": [1], "grid": {"rho": [1.2]}},
+            {**CLASSIFIER, "method": ["scrub", "cf-k"], "unlearn": {"steps": 60}, "search": {"trials": 3}},
+            "scrub at {'steps': 60, 'msteps': 100}: msteps must",
+        ),
+        (
+            {**CLASSIFIER, "method": ["scrub", "cf-k"], "grid": {"lr": [1e-3]}, "search": {"trials": 9}},
+            "only 4 points (method cf-k)",
+        ),
+        (
+            {**CLASSIFIER, "grid": {"rho": [1.2]}},
             "rho must lie in [0, 1], not 1.2",
         ),
         ({"name": "s"}, "lacks the key 'models'"),

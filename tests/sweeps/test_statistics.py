@@ -123,6 +123,16 @@ def test_regret_is_what_val_missed_on_test() -> None:
     assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
 
 
+def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> None:
+    tried = [cell("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
+    rows = pd.DataFrame([*tried, cell("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])
+    assert regret(rows, rows.iloc[2]) == pytest.approx(0.02)
+    more = pd.concat([rows, rows.iloc[:1]])
+    assert regret(more, rows.iloc[2]) is None
+    rows["selection_regret"] = np.nan  # of a method whose candidates would have to be trained again
+    assert regret(rows, rows.iloc[2]) is None
+
+
 def test_the_tuning_is_counted() -> None:
     cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0}
     rows = pd.DataFrame([cell("a", 0, 0.9, **cost), cell("a", 0, 0.8, **cost), cell("b", 0, 0.7, **cost)])

@@ -8,6 +8,7 @@ import pytest
 
 from sweeps import trial
 from sweeps.cells import Cell
+from sweeps.compute import Tuning
 from sweeps.parse import parse
 from sweeps.plan import make_plan
 from sweeps.rows import Results
@@ -48,6 +49,19 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
     assert computed == [cells[0]]
     assert run_cell(BENCH, site, retry, cells[0])["status"] == "ok"
     assert computed == [cells[0]] * 2
+
+
+def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
+    site: Site, cells: tuple[Cell, ...], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> dict[str, Any]:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(trial, "tuned", fail)
+    pack = Pack("s", cells, 1, 0, False, tuning=((cells[0].cell_id, Tuning(cells, 1.0)),))
+    row = run_cell(BENCH, site, pack, cells[0])
+    assert (row["status"], computed) == ("ok", [cells[0]])
+    assert row["error"].startswith("no selection_regret: RuntimeError: out of memory (")
 
 
 def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
