@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 from safetensors.torch import save_file
 
 from cluster.main import entry
+from sweeps.claims import claims
+from sweeps.parse import read_documents
 from unlearn.data import load
 from unlearn.models import build
 from unlearn.streams import seeded, stream
@@ -39,6 +42,7 @@ forget: [[3]]
 weights: elsewhere.safetensors
 options: {{width: 24}}
 {TRAIN}
+eval: {{attacks: [relearning]}}
 """
 MODEL = """
 from torch import nn
@@ -82,53 +86,46 @@ def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> 
         "data:image/gif",
         "Label 7 to 1 (forgotten)",
         "t-SNE",
+        "Relearning the",
         "saved.",
     ):
         assert words in page, words
 
 
 SMALL = ["seeds=[0]", "forget=[[1]]", "train.steps=60", "train.expert_steps=10", "train.experts=2"]
-SPECS = {  # shipped spec -> how it is made small; the sweeps it holds with their candidates and choices
-    "ta-digits": (
-        ["search.trials=3"],
-        {"ta-digits": (3, 1), "sign-consensus-digits": (3, 1)},
-    ),
-    "baselines-digits": (
-        [
-            "search.trials=1",
-            "unlearn.steps=100",
-            "unlearn.batch=8",
-            "unlearn.samples=80",
-            "eval.attacks=[linear-probe]",
-        ],
-        {"baselines-digits": (11, 11)},
-    ),
+SPECS = {  # shipped spec -> how it is made smaller still
+    "ta-digits": [*SMALL, "search.trials=3", "eval.attacks=[linear-probe]"],
+    "baselines-digits": [*SMALL, "unlearn.steps=40", "unlearn.batch=16", "unlearn.samples=80"],
 }
 
 
 def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    for name, (changes, _) in SPECS.items():
-        run = amnesia("run", name, *(word for change in SMALL + changes for word in ("--set", change)), cwd=tmp_path)
-        output, _ = run.communicate(timeout=400)
-        assert run.returncode == 0, output
+    documents = [document for name, changes in SPECS.items() for document in read_documents(name, changes)]
+    (tmp_path / "digits.yaml").write_text(yaml.safe_dump_all(documents))
+    run = amnesia("run", "digits.yaml", cwd=tmp_path)
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
     rows = pd.read_parquet(tmp_path / "results" / "v1")
     assert set(rows["status"]) == {"ok"}
-    for counts in (counts for _, counts in SPECS.values()):
-        for sweep, (candidates, chosen) in counts.items():
-            read = rows[rows["sweep"] == sweep]["eval_candidates"].value_counts()
-            assert dict(read) == {"val": candidates, "full": chosen}
+    counts = rows.groupby(["sweep", "eval_candidates"], observed=True).size()
+    assert counts.to_dict() == {
+        ("baselines-digits", "full"): 12,
+        **{
+            (sweep, kind): n
+            for sweep in ("sign-consensus-digits", "ta-digits")
+            for kind, n in (("val", 3), ("full", 1))
+        },
+    }
     whole = rows[rows["eval_candidates"] == "full"]
-    assert len(whole) == whole["method"].nunique() == 13
-    for column in ("test_retain_accuracy", "average_gap", "oracle_js_to_oracle", "tuning_s", "oracle_s"):
+    assert whole["method"].nunique() == 14
+    for column in ("test_retain_accuracy", "average_gap", "oracle_js_to_oracle", "oracle_s"):
         assert whole[column].notna().all()
-    assert set(whole["method"][whole["selection_regret"] >= 0]) == {"task-arithmetic", "sign-consensus"}
-    assert whole["probe_forget_accuracy"].between(0, 1).all()
-    assert whole["relearn_steps"].notna().sum() == 2
-
-    out = tmp_path / "report.html"
-    assert entry(["report", str(tmp_path / "results"), "-o", str(out)]) == 0
-    page = out.read_text()
-    for words in ("Methods on mnist5k", "What fools these metrics", "Relearning the", "average_gap"):
+    searched = whole[whole["method"].isin(["task-arithmetic", "sign-consensus"])]
+    assert len(searched) == whole["tuning_s"].notna().sum() == 2
+    assert (searched["selection_regret"] >= 0).all()
+    assert searched["probe_forget_accuracy"].between(0, 1).all()
+    page = claims(rows)
+    for words in ("Methods on mnist5k", "What fools these metrics", "average_gap", "<b>linear-probe</b>"):
         assert words in page, words
 
 
