@@ -32,7 +32,7 @@ def test_a_race_without_a_bar_reads_all_of_val(one: World) -> None:
 
 def test_a_val_without_forgotten_images_is_refused(one: World) -> None:
     val = one.splits.val
-    with pytest.raises(BadInput, match="val needs forgotten and kept images, not 0"):
+    with pytest.raises(BadInput, match="a split needs forgotten and kept images, not 0"):
         Racecourse(Part(val.forget.take(torch.tensor([], dtype=torch.long)), val.retain))
 
 
