@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -25,17 +25,16 @@ from ray.tune.experiment import Trial
 
 from sweeps.cells import Cell, cell_of
 from sweeps.compact import recover
+from sweeps.packs import WORKER_DEATHS, Muster, PackSearcher, slots
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
-from sweeps.rows import Results, row_of
-from sweeps.search import PackSearcher, Source, Study
+from sweeps.rows import Results
+from sweeps.search import Source, Study
 from sweeps.spec import Resources, Sweep
-from sweeps.trial import PackTrial, Site
+from sweeps.trial import PackTrial, Site, record_failure
 from unlearn.artifacts import Store
 from unlearn.errors import require
 from unlearn.files import locate
-
-WORKER_DEATHS = 3  # a pack whose worker dies more often than this is recorded as failed
 
 Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, what)
 
@@ -81,12 +80,14 @@ def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool 
     broken = _prepare(plan, site, clock)
     prepared = time.perf_counter()
     sources = _without_broken(plan, broken, site, clock)
-    if sources:
-        _tune(sources, site, clock, retry_failed)
-    if plan.later and (chosen := make_plan(sweeps, store, results, retry_failed, confirming=True).sources):
-        _tune(list(chosen), site, clock, retry_failed)
-    slots = _slots(list(plan.sources))
-    return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, slots)
+    room = partial(slots, plan.sources[0].sweep.resources)
+
+    def chosen() -> list[Source]:
+        return list(make_plan(sweeps, store, results, retry_failed, confirming=True).sources) if plan.later else []
+
+    if sources or plan.later:
+        _tune(PackSearcher(sources, site, room, retry_failed, chosen), clock)
+    return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, room())
 
 
 class _Clock:
@@ -149,7 +150,7 @@ def _without_broken(plan: Plan, broken: dict[str, str], site: Site, clock: _Cloc
     """Record the cells whose artifacts could not be made as failed; return the sources that have others left."""
     for source in plan.sources:
         for cell, why in _doomed(source, broken):
-            _record_failure(site, source.sweep, cell, why)
+            record_failure(site, source.sweep, cell, why)
             clock("cells", 1, f"{cell.group.model} failed")
     return [source for source in plan.sources if source.left]
 
@@ -166,11 +167,6 @@ def _doomed(source: Source, broken: dict[str, str]) -> list[tuple[Cell, str]]:
     doomed = [(cell, reason) for cell in source.cells if (reason := why(cell))]
     source.cells = [cell for cell in source.cells if not why(cell)]
     return doomed
-
-
-def _record_failure(site: Site, sweep: Sweep, cell: Cell, error: str) -> None:
-    outcome = {"status": "failed", "error": error, "store": site.store, "git_revision": site.git_revision}
-    Results(site.results).write(sweep.name, row_of(cell, {**outcome, "created_at": datetime.now(UTC)}))
 
 
 @contextmanager
@@ -208,28 +204,30 @@ class _Report(tune.Callback):
     ) -> None:
         if self.struck.is_set():
             raise KeyboardInterrupt
-        rows = result.get("rows", [])
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        rows = trial.last_result.get("rows", [])
         failed = sum(row["status"] == "failed" for row in rows)
         seconds = sum(row.get("wall_s", 0.0) for row in rows)
         self.clock("cells", len(rows), f"{failed} failed" if failed else "", seconds)
 
 
-def _tune(sources: list[Source], site: Site, clock: _Clock, retry: bool) -> None:
+def _tune(searcher: PackSearcher, clock: _Clock) -> None:
     """One Tuner for everything; a Ctrl-C that Tune has not heard still ends the run."""
     with ctrl_c() as struck:
-        _fit(sources, site, clock, retry, struck)
+        _fit(searcher, clock, struck)
         if struck.is_set():
             raise KeyboardInterrupt
 
 
-def _fit(sources: list[Source], site: Site, clock: _Clock, retry: bool, struck: Event) -> None:
+def _fit(searcher: PackSearcher, clock: _Clock, struck: Event) -> None:
     """Run Tune; its own snapshots and loggers are off, because the rows are the only journal."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints at every verbosity
     os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: Tune would end as if it had finished
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1000000"
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"  # our searcher says how many
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
-    searcher = PackSearcher(sources, site, _slots(sources), retry)
     loudness = logging.getLogger("ray.tune").level
     logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the result files that we switched off
     try:
@@ -237,7 +235,6 @@ def _fit(sources: list[Source], site: Site, clock: _Clock, retry: bool, struck: 
             _tuner(searcher, scratch, _Report(clock, struck)).fit()
     finally:
         logging.getLogger("ray.tune").setLevel(loudness)
-    _record_lost(searcher, sources, site)
 
 
 def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
@@ -247,6 +244,7 @@ def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
         tune.with_resources(PackTrial, _needs),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=Muster(searcher.slots),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
@@ -266,23 +264,3 @@ def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
 def _needs(config: dict[str, Any]) -> PlacementGroupFactory:
     pack = config["pack"]
     return PlacementGroupFactory([{"CPU": pack.cpu, "GPU": pack.gpu}])
-
-
-def _slots(sources: list[Source]) -> int:
-    """How many trials Ray can run at once."""
-    have = ray.cluster_resources()
-    needs = sources[0].sweep.resources
-    by_cpu = have.get("CPU", 1) / needs.cpu
-    by_gpu = have.get("GPU", 0) / needs.gpu if needs.gpu else by_cpu
-    return max(1, int(min(by_cpu, by_gpu)))
-
-
-def _record_lost(searcher: PackSearcher, sources: list[Source], site: Site) -> None:
-    """Cells of packs whose worker died again and again get a row that says so."""
-    sweeps = {source.sweep.name: source.sweep for source in sources}
-    results = Results(site.results)
-    for pack in searcher.lost:
-        for cell in pack.cells:
-            if not results.has(pack.sweep, cell.cell_id):
-                error = f"the worker died {WORKER_DEATHS + 1} times on this pack (killed, or out of memory)"
-                _record_failure(site, sweeps[pack.sweep], cell, error)

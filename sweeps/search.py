@@ -1,4 +1,4 @@
-"""One searcher for a whole sweep: it hands out packs of cells, from grids and from Optuna studies alike."""
+"""Where cells come from: a group's grid, and its Optuna study of one method."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,17 +8,14 @@ import optuna
 import pandas as pd
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
-from ray.tune.search import Searcher
 
 from sweeps.cells import Cell, Group, cell_of
-from sweeps.compute import Bars, Tuning
+from sweeps.compute import Tuning
 from sweeps.spec import Search, Sweep
-from sweeps.trial import Pack, Site
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 from unlearn.streams import stream
 
-PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
 TRIES = 50  # asks for a point that has no row yet, before the sampler counts as stuck
 
 
@@ -185,60 +182,3 @@ def objectives(row: Mapping[Any, Any]) -> list[float] | None:
 
 
 Source = Grid | Study
-
-
-class PackSearcher(Searcher):
-    """Ray Tune's view of all sources. A pack comes from one source, so its cells share their artifacts."""
-
-    def __init__(self, sources: list[Source], site: Site, slots: int, retry: bool) -> None:
-        super().__init__(metric="done", mode="max")
-        self.sources, self.site, self.slots, self.retry = sources, site, max(1, slots), retry
-        self.flying: dict[str, tuple[Source, Pack]] = {}
-        self.bars = {id(source): Bars() for source in sources}
-        self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
-        self.lost: list[Pack] = []  # packs whose worker died too often
-        self.next = 0
-
-    def suggest(self, trial_id: str) -> Any:
-        open_sources = [source for source in self.sources if source.left > 0]
-        if not open_sources:
-            return Searcher.FINISHED
-        few = open_sources[: self.slots]  # so that actors have at hand what they loaded and read
-        source = few[self.next % len(few)]
-        self.next += 1
-        cells = source.take(self._size(source))
-        needs = source.sweep.resources
-        bars = tuple(self.bars[id(source)].best.items())
-        known = source.tuning if isinstance(source, Grid) else {}
-        tuning = tuple((cell.cell_id, known[cell.cell_id]) for cell in cells if cell.cell_id in known)
-        pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry, bars, tuning)
-        self.flying[trial_id] = (source, pack)
-        return {"pack": pack, "site": self.site}
-
-    def _size(self, source: Source) -> int:
-        """As stated, else one cell until its seconds are known, then as many as fill a pack; never starving a slot."""
-        stated = source.sweep.resources.cells_per_trial
-        if stated:
-            return stated
-        known = self.seconds.get((source.sweep.name, source.example.method))
-        if known is None:
-            return 1
-        total = sum(each.left for each in self.sources)
-        return max(1, min(round(PACK_SECONDS / max(known, 1e-3)), -(-total // self.slots)))
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        source, pack = self.flying.pop(trial_id)
-        if error or result is None:
-            self.lost.append(pack)
-            return
-        for cell, row in zip(pack.cells, result["rows"], strict=True):
-            source.tell(row)
-            self.bars[id(source)].heed(cell.method, row)
-            if row.get("wall_s") is not None:
-                self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing to save: the rows are the only journal."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing to restore: a new run re-tells its studies from the rows."""

@@ -17,8 +17,11 @@ from ray import tune
 from sweeps.cells import Cell
 from sweeps.compute import Bars, Tuning, compute, compute_candidate, tuned
 from sweeps.rows import Results, Row, row_of
+from sweeps.spec import Sweep
 from sweeps.workbench import Workbench, pick_device
 from unlearn.artifacts import Store
+
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # between two times that a pack which has ended asks whether it may
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ class Pack:
 
 
 class PackTrial(tune.Trainable):
-    """Computes a pack in one step. Its workbench outlives the pack, because the actor is reused."""
+    """Computes a pack in its first step; every other waits, until the scheduler ends it. Its workbench outlives the
+    pack, because the actor is reused."""
 
     def setup(self, config: dict[str, Any]) -> None:
         pack, site = config["pack"], config["site"]
@@ -54,17 +58,24 @@ class PackTrial(tune.Trainable):
         self.site: Site = site
         self.bench = Workbench(Store(site.store), site.data_root, pick_device(pack.gpu))
         self.pack: Pack = pack
+        self.rows: list[dict[str, Any]] = []
+        self.wait_s = FIRST_WAIT_S
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.pack = new_config["pack"]
+        self.pack, self.rows, self.wait_s = new_config["pack"], [], FIRST_WAIT_S
         return self.site == new_config["site"]
 
     def step(self) -> dict[str, Any]:
-        bars, rows = Bars(self.pack.bars), []
+        if self.rows:
+            time.sleep(self.wait_s)
+            self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
+            return {"rows": self.rows}
+        bars = Bars(self.pack.bars)
         for cell in self.pack.cells:
-            rows.append(run_cell(self.bench, self.site, self.pack, cell, bars.of(cell.method)))
-            bars.heed(cell.method, rows[-1])
-        return {"done": True, "rows": [{name: row[name] for name in TOLD if name in row} for row in rows]}
+            row = run_cell(self.bench, self.site, self.pack, cell, bars.of(cell.method))
+            bars.heed(cell.method, row)
+            self.rows.append({name: row[name] for name in TOLD if name in row})
+        return {"rows": self.rows}
 
 
 # what the searcher and the progress bar hear of a row: nothing of the test set
@@ -89,6 +100,12 @@ def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = 
     row = row_of(cell, outcome)
     results.write(pack.sweep, row)
     return row
+
+
+def record_failure(site: Site, sweep: Sweep, cell: Cell, error: str) -> None:
+    """Write the row of a cell that no trial could write."""
+    outcome = {"status": "failed", "error": error, "store": site.store, "git_revision": site.git_revision}
+    Results(site.results).write(sweep.name, row_of(cell, {**outcome, "created_at": datetime.now(UTC)}))
 
 
 def _tuned(bench: Workbench, cell: Cell, tuning: Tuning) -> dict[str, Any]:

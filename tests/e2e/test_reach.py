@@ -124,6 +124,10 @@ def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # t
     assert len(searched) == whole["tuning_s"].notna().sum() == 2
     assert (searched["selection_regret"] >= 0).all()
     assert searched["probe_forget_accuracy"].between(0, 1).all()
+    if (os.cpu_count() or 1) > 1:
+        ends = rows["created_at"].sort_values()
+        starts = (rows["created_at"] - pd.to_timedelta(rows["wall_s"], unit="s"))[ends.index]
+        assert (starts.iloc[1:].array < ends.iloc[:-1].array).sum() > len(rows) / 4  # two workers, not one
     page = claims(rows)
     for words in ("Methods on mnist5k", "What fools these metrics", "average_gap", "<b>linear-probe</b>"):
         assert words in page, words

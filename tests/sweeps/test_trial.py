@@ -1,5 +1,6 @@
 """A trial: a cell that has its row is not computed again, whatever became of the worker before."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,11 +10,11 @@ import pytest
 from sweeps import trial
 from sweeps.cells import Cell
 from sweeps.compute import Tuning
+from sweeps.packs import PackSearcher
 from sweeps.parse import parse
 from sweeps.plan import make_plan
 from sweeps.rows import Results
-from sweeps.run import _record_lost, site_for
-from sweeps.search import PackSearcher
+from sweeps.run import site_for
 from sweeps.trial import Pack, Site, run_cell
 from unlearn.artifacts import Store
 
@@ -64,17 +65,15 @@ def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
     assert row["error"].startswith("no selection_regret: RuntimeError: out of memory (")
 
 
-def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
-    site: Site, cells: tuple[Cell, ...], computed: list[Cell]
-) -> None:
-    pack = Pack("s", cells, 1, 0, False)
-    run_cell(BENCH, site, pack, cells[0])
+def test_of_a_lost_pack_only_the_cells_without_a_row_failed(site: Site, computed: list[Cell]) -> None:
     sources = list(make_plan([SWEEP], Store(site.store), Results(site.results)).sources)
-    searcher = PackSearcher(sources, site, slots=1, retry=False)
-    searcher.lost = [pack]
-    _record_lost(searcher, sources, site)
+    sources[0].sweep = replace(SWEEP, resources=replace(SWEEP.resources, cells_per_trial=2))
+    searcher = PackSearcher(sources, site, lambda: 1, retry=False)
+    pack = searcher.suggest("a")["pack"]
+    run_cell(BENCH, site, pack, pack.cells[0])
+    searcher.on_trial_complete("a", error=True)
     rows = Results(site.results).read("s").set_index("cell_id")
     assert len(rows) == 2
-    assert rows.loc[cells[0].cell_id, "status"] == "ok"
-    assert rows.loc[cells[1].cell_id, "status"] == "failed"
-    assert "the worker died 4 times" in str(rows.loc[cells[1].cell_id, "error"])
+    assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"
+    assert rows.loc[pack.cells[1].cell_id, "status"] == "failed"
+    assert "the worker died 4 times" in str(rows.loc[pack.cells[1].cell_id, "error"])

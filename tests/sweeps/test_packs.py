@@ -1,0 +1,110 @@
+"""Who works when: every slot from the start, none for nothing, and the chosen cells in the same run."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ray
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import TrialScheduler
+from ray.tune.search import Searcher
+
+from sweeps import packs
+from sweeps.packs import Muster, PackSearcher, slots
+from sweeps.parse import parse
+from sweeps.plan import make_plan
+from sweeps.rows import Results
+from sweeps.search import Source
+from sweeps.spec import Resources
+from sweeps.trial import Site
+from unlearn.artifacts import Store
+
+SITE = Site("results", "store", "data", None)
+
+
+def grid(folder: Path, alphas: list[float], name: str = "s") -> Source:
+    document = {"name": name, "models": "cnn", "method": "task-arithmetic", "forget": [1], "grid": {"alpha": alphas}}
+    [source] = make_plan([parse(document)], Store(str(folder / "store")), Results(str(folder / "results"))).sources
+    return source
+
+
+def told(asked: Any) -> dict[str, Any]:
+    return {"rows": [{"cell_id": cell.cell_id, "status": "ok", "wall_s": 9.0} for cell in asked["pack"].cells]}
+
+
+def test_a_pack_for_every_slot_and_one_more(tmp_path: Path) -> None:
+    """Also when a node joins."""
+    room = [2]
+    searcher = PackSearcher([grid(tmp_path, [-1.0 * n for n in range(1, 10)])], SITE, lambda: room[0], retry=False)
+    asked = {name: searcher.suggest(name) for name in "abcd"}
+    assert [name for name, pack in asked.items() if pack is None] == ["d"]
+    searcher.on_trial_complete("a", told(asked["a"]))
+    assert searcher.suggest("e") is not None
+    room[0] = 4
+    assert [searcher.suggest(name) is None for name in "fgh"] == [False, False, True]
+
+
+def test_what_is_known_later_is_asked_for_when_all_the_rest_is_done(tmp_path: Path) -> None:
+    now, later = grid(tmp_path, [-1.0, -2.0]), grid(tmp_path, [-3.0], "later")
+    asked_for: list[int] = []
+
+    def known() -> list[Source]:
+        asked_for.append(len(searcher.flying))
+        return [later]
+
+    searcher = PackSearcher([now], SITE, lambda: 3, False, known)
+    first, second = searcher.suggest("a"), searcher.suggest("b")
+    assert searcher.suggest("c") is None
+    searcher.on_trial_complete("b", told(second))
+    assert searcher.suggest("c") is None
+    assert asked_for == []
+    searcher.on_trial_complete("a", told(first))
+    last = searcher.suggest("c")
+    assert last["pack"].sweep == "later"
+    assert searcher.suggest("d") is None
+    searcher.on_trial_complete("c", told(last))
+    assert searcher.suggest("d") == Searcher.FINISHED
+    assert asked_for == [0]
+
+
+def test_a_pack_ends_when_every_slot_has_an_actor_or_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(packs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    muster = Muster(lambda: 2)
+
+    def decides(*states: str) -> str:
+        live = [SimpleNamespace(status=state) for state in states]
+        return muster.on_trial_result(SimpleNamespace(get_live_trials=lambda: live), live[0], {})  # type: ignore[arg-type]
+
+    go_on, end = TrialScheduler.CONTINUE, TrialScheduler.STOP
+    assert decides(Trial.RUNNING) == end
+    assert decides(Trial.RUNNING, Trial.PENDING) == go_on  # whose actor is starting
+    assert decides(Trial.RUNNING, Trial.RUNNING, Trial.PENDING) == end
+    assert decides(Trial.RUNNING, Trial.PENDING) == go_on  # a worker died
+    clock[0] += packs.START_SECONDS
+    assert decides(Trial.RUNNING, Trial.PENDING) == end  # something else holds the slot
+    clock[0] += 1
+    assert decides(Trial.RUNNING, Trial.PENDING) == end
+    assert decides(Trial.RUNNING, Trial.RUNNING) == end
+    assert decides(Trial.RUNNING, Trial.PENDING) == go_on
+
+
+@pytest.mark.parametrize(
+    ("needs", "found"),
+    [
+        (Resources(cpu=1, gpu=0), 9),
+        (Resources(cpu=2, gpu=0), 4),  # 5 CPU hold two, 4 hold two
+        (Resources(cpu=1, gpu=0.1), 5),  # ten by GPU, five by CPU
+        (Resources(cpu=0.5, gpu=0.1), 10),
+        (Resources(cpu=64, gpu=0), 1),  # waits for a node that can
+    ],
+)
+def test_slots_are_counted_node_by_node(needs: Resources, found: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 5.0, "GPU": 1.0}},
+        {"Alive": True, "Resources": {"CPU": 4.0}},
+        {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}},
+    ]
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    assert slots(needs) == found
