@@ -50,7 +50,7 @@ def plan(args: argparse.Namespace) -> int:
         return 0
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
-    print(describe(made, estimate(made, store, results)))
+    print(describe(made, estimate(made)))
     return 0
 
 
@@ -79,15 +79,18 @@ def run_sweeps(
 ) -> Ran | None:
     """Check everything that can be checked early, then run what has no row; None where there is nothing to do."""
     site = site_for(absolute(store), absolute(results), data_root())
-    made = make_plan(sweeps, Store(site.store), Results(site.results), retry_failed)
+    rows = Results(site.results)
+    for sweep in sweeps:
+        compacting.recover(rows, sweep.name)
+    made = make_plan(sweeps, Store(site.store), rows, retry_failed)
     if not made.cells:
         return None
     check_reachable(address)
     check(made, site.store, site.results)
-    print(describe(made, estimate(made, Store(site.store), Results(site.results))), file=sys.stderr)
+    print(describe(made, estimate(made)), file=sys.stderr)
     with ray_session(address) as joined, Bar(made) as bar:
         print(f"running on {f'Ray at {joined}' if joined else 'a local Ray'}", file=sys.stderr)
-        return run_plan(sweeps, site, bar, retry_failed, growing=joined is not None)
+        return run_plan(made, site, bar, retry_failed, growing=joined is not None)
 
 
 def check(made: Plan, store: str, results: str) -> None:

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -38,6 +38,7 @@ class Plan:
     done: int
     failed: tuple[Mapping[Any, Any], ...]
     later: int = 0  # cells that are known only when val has chosen among candidates: these, to be scored in full
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by sweep the median of its own finished cells
 
     @property
     def cells(self) -> int:
@@ -54,12 +55,15 @@ def make_plan(
     recipes: dict[str, Recipe] = {}
     done = later = 0
     failed: list[Mapping[Any, Any]] = []
+    seconds: dict[str, float] = {}
     for sweep in sweeps:
         rows = (
             results.read(sweep.name)
             if sweep.name in results.sweeps()
-            else pd.DataFrame(columns=["cell_id", "status", "eval_candidates"])
+            else pd.DataFrame(columns=["cell_id", "status", "wall_s", "eval_candidates"])
         )
+        if good := rows["wall_s"][rows["status"] == "ok"].tolist():
+            seconds[sweep.name] = statistics.median(good)
         bad = rows[rows["status"] == "failed"]
         again = bad[bad["eval_candidates"] != sweep.eval.candidates] if confirming else bad
         skip = set(rows["cell_id"]) - (set(again["cell_id"]) if retry_failed else set())
@@ -79,9 +83,8 @@ def make_plan(
                 recipes |= {need.key: need for need in _ordered(_needed(sweep, group))}
     missing = [recipe for recipe in recipes.values() if not store.has(recipe.kind, recipe.key)]
     there = [recipe for recipe in recipes.values() if store.has(recipe.kind, recipe.key)]
-    return Plan(
-        tuple(sweeps), tuple(missing), tuple(there), tuple(s for s in sources if s.left), done, tuple(failed), later
-    )
+    left = tuple(source for source in sources if source.left)
+    return Plan(tuple(sweeps), tuple(missing), tuple(there), left, done, tuple(failed), later, seconds)
 
 
 def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> list[Source]:
@@ -137,25 +140,16 @@ class Cost:
     measured: float
 
 
-def estimate(plan: Plan, store: Store, results: Results) -> Cost:
+def estimate(plan: Plan) -> Cost:
     """What the plan costs: the median of earlier cells, else a few training steps timed here and now."""
     steps = StepTimer()
     artifacts = sum(steps.of_recipe(recipe) for recipe in plan.build)
     cells = measured = 0.0
     for source in plan.sources:
-        past = _past_seconds(results, source.sweep)
+        past = plan.seconds.get(source.sweep.name)
         cells += source.left * past if past is not None else sum(map(steps.of_cell, _cells_of(source)))
         measured += source.left * (past or 0.0)
     return Cost(artifacts, cells, measured)
-
-
-def _past_seconds(results: Results, sweep: Sweep) -> float | None:
-    """Median seconds of the sweep's own finished cells."""
-    if sweep.name not in results.sweeps():
-        return None
-    rows = results.read(sweep.name)
-    good = rows["wall_s"][rows["status"] == "ok"].tolist()
-    return statistics.median(good) if good else None
 
 
 class StepTimer:

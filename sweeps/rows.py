@@ -8,6 +8,7 @@
 import io
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,9 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
     return row
 
 
+READERS = 16  # files at once: twice as fast on two cores, and an object store answers side by side
+
+
 @dataclass(frozen=True)
 class Results:
     """The rows under `root` (a local path or URL); the only journal of what is done. `store`: where their artifacts lie
@@ -149,7 +153,8 @@ class Results:
         return rows if self.store is None else rows.assign(store=self.store)
 
     def _read_sweep(self, name: str) -> pa.Table:
-        parts = [self._read_file(path) for path in self.files(name)]
+        with ThreadPoolExecutor(READERS) as pool:
+            parts = list(pool.map(self._read_file, self.files(name)))
         try:
             return pa.concat_tables([ROWS.empty_table(), *parts], promote_options="default")
         except pa.ArrowTypeError as error:
@@ -158,7 +163,7 @@ class Results:
     def _read_file(self, path: str) -> pa.Table:
         try:
             with locate(self.root)[0].open(path, "rb") as file:
-                return pq.read_table(file)
+                return pq.read_table(file, use_threads=False)  # the files are read side by side
         except FileNotFoundError:  # folded away by `compact` since it was listed
             return ROWS.empty_table()
         except pa.ArrowInvalid as error:

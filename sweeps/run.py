@@ -24,13 +24,12 @@ from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, Run
 from ray.tune.experiment import Trial
 
 from sweeps.cells import Cell, cell_of
-from sweeps.compact import recover
 from sweeps.packs import WORKER_DEATHS, Muster, PackSearcher, slots
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
 from sweeps.rows import Results
 from sweeps.search import Source, Study
-from sweeps.spec import Resources, Sweep
+from sweeps.spec import Resources
 from sweeps.trial import PackTrial, Site, record_failure
 from unlearn.artifacts import Store
 from unlearn.errors import require
@@ -66,13 +65,9 @@ def _revision() -> str | None:
     return run.stdout.strip() or None
 
 
-def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool = False, growing: bool = False) -> Ran:
-    """Bring every sweep to one row a cell. Needs an initialised Ray, `growing` where nodes may still join it. Safe to
-    interrupt and to repeat at any moment."""
-    results, store = Results(site.results), Store(site.store)
-    for sweep in sweeps:
-        recover(results, sweep.name)
-    plan = make_plan(sweeps, store, results, retry_failed)
+def run(plan: Plan, site: Site, progress: Progress, retry_failed: bool = False, growing: bool = False) -> Ran:
+    """Bring every planned sweep to one row a cell. Needs an initialised Ray, `growing` where nodes may still join it.
+    Safe to interrupt and to repeat at any moment."""
     _check_room(plan, growing)
     cells = plan.cells
     started = time.perf_counter()
@@ -83,6 +78,7 @@ def run(sweeps: list[Sweep], site: Site, progress: Progress, retry_failed: bool 
     room = partial(slots, plan.sources[0].sweep.resources)
 
     def chosen() -> list[Source]:
+        store, results, sweeps = Store(site.store), Results(site.results), list(plan.sweeps)
         return list(make_plan(sweeps, store, results, retry_failed, confirming=True).sources) if plan.later else []
 
     if sources or plan.later:

@@ -29,11 +29,11 @@ def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
-    sweep = parse({**SPEC, "resources": {"gpu": 0.25}})
+    plan = planned(tmp_path, resources={"gpu": 0.25})
     site = site_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
     says = "sweep s asks 1 CPU and 0.25 GPU of one node, the largest has 1 CPU and 0 GPU; --set resources.gpu=0"
     with pytest.raises(BadInput, match=f"^{says}$"):
-        run([sweep], site, lambda *_: None)
+        run(plan, site, lambda *_: None)
     assert not list(tmp_path.iterdir())
     _check_room(planned(tmp_path), growing=False)
 

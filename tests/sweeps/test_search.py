@@ -190,7 +190,7 @@ def test_plan_says_what_it_would_do_without_ray(tmp_path: Path) -> None:
     store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
     plan = make_plan([parse(SEARCH)], store, results)
     assert [recipe.kind for recipe in plan.build] == ["original", "oracle", "expert", "oracle", "expert"]
-    cost = estimate(plan, store, results)
+    cost = estimate(plan)
     assert cost.artifacts_s > 0
     assert cost.cells_s > 0
     assert "cells: 60 to run, 0 done" in describe(plan, cost)
