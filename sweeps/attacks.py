@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sweeps.cells import Cell, Group
 from sweeps.workbench import Workbench
-from unlearn.attacks import attack_columns, attacked
+from unlearn.attacks import ATTACKS, References, attack_columns
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
 from unlearn.probes import PROBES, Context, Outcome
@@ -42,15 +42,29 @@ def attack(bench: Workbench, cell: Cell, weights: Weights) -> tuple[Scores, dict
         return {}, {}
     subject = bench.build(group.original, weights)
     if group.task == "classifier":
-        references = bench.model(group.original), bench.model(group.oracle)
-        setting: Any = bench.setting(group)
-        return attacked(names, setting, subject, *references, group.seed), {}
+        return _on_classifier(bench, group, subject), {}
     context = bench.keep(make_context, group)
     outcomes = {name: PROBES[name](subject, context, _stream(bench, group, name)) for name in names}
     scores: Scores = {}
     for name, outcome in outcomes.items():
         scores |= _record(name, outcome, {of: bench.keep(reference_outcome, group, of, name) for of in REFERENCES})
     return scores, {name: outcome.pictures for name, outcome in outcomes.items()}
+
+
+def _on_classifier(bench: Workbench, group: Group, subject: Any) -> Scores:
+    setting: Any = bench.setting(group)
+    original, oracle = bench.model(group.original), bench.model(group.oracle)
+    scores: Scores = {}
+    for name in group.eval.attacks:
+        known = bench.keep(classifier_references, group, name)
+        scores |= ATTACKS[name]()(setting, subject, original, oracle, group.seed, known)
+    return scores
+
+
+def classifier_references(bench: Workbench, group: Group, name: str) -> References:
+    """What the attack prepares and finds in the original and the oracle: the same for all cells of a group."""
+    setting: Any = bench.setting(group)
+    return ATTACKS[name]().references(setting, bench.model(group.original), bench.model(group.oracle), group.seed)
 
 
 def _stream(bench: Workbench, group: Group, probe: str) -> Any:

@@ -18,15 +18,52 @@ def beside(columns: Mapping[str, type]) -> dict[str, type]:
 
 
 @dataclass(frozen=True)
+class References:
+    """What is the same for every subject: what the attack prepared, what it found in the original and the oracle."""
+
+    prepared: Any
+    original: Scores
+    oracle: Scores
+
+
+@dataclass(frozen=True)
 class Attack:
     """Called as `attack(setting, subject, original, oracle, seed)`: three classifiers in eval mode, which it leaves
     untouched. Returns exactly `columns`; an attack says little without the original's and the oracle's figures, so
-    those come along. A value that was not reached is None. Knobs are the fields, checked in `__post_init__`.
+    those come along: made here, or handed in by who attacks many subjects beside the same two models. A value that was
+    not reached is None. Knobs are the fields, checked in `__post_init__`.
     """
 
     task: ClassVar[str] = "classifier"
     columns: ClassVar[Mapping[str, type]] = {}
     fooled: ClassVar[str] = ""  # as a metric's
 
-    def __call__(self, setting: ClassifierSetting, subject: Any, original: Any, oracle: Any, seed: int) -> Scores:
-        raise TypeError(f"{type(self).__name__} must define __call__")
+    def __call__(
+        self,
+        setting: ClassifierSetting,
+        subject: Any,
+        original: Any,
+        oracle: Any,
+        seed: int,
+        references: References | None = None,
+    ) -> Scores:
+        known = references or self.references(setting, original, oracle, seed)
+        own = self.run(setting, subject, seed, known.prepared)
+        beside = {"original": known.original, "oracle": known.oracle}
+        others = {f"{name}_{column}": value for name in NAMES for column, value in beside[name].items()}
+        return own | others | self.compare(own, known.oracle)
+
+    def references(self, setting: ClassifierSetting, original: Any, oracle: Any, seed: int) -> References:
+        prepared = self.prepare(setting, original, seed)
+        return References(prepared, *(self.run(setting, model, seed, prepared) for model in (original, oracle)))
+
+    def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> Any:
+        """What every model is attacked with, whatever it is; most need nothing."""
+
+    def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: Any) -> Scores:
+        """The columns of one model."""
+        raise TypeError(f"{type(self).__name__} must define run")
+
+    def compare(self, own: Scores, oracle: Scores) -> Scores:
+        """Columns of a model's values beside the oracle's."""
+        return {}

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.attacks.base import NAMES, Attack, beside
+from unlearn.attacks.base import Attack, beside
 from unlearn.data import Images
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierSetting, Scores
@@ -39,14 +39,7 @@ class LinearProbe(Attack):
         require(self.per_class >= 1, f"per_class must be at least 1, not {self.per_class}")
         require(self.ridge > 0, f"ridge must be above 0, not {self.ridge}")
 
-    def __call__(self, setting: ClassifierSetting, subject: Any, original: Any, oracle: Any, seed: int) -> Scores:
-        scores: Scores = {}
-        for name, model in zip(("", *NAMES), (subject, original, oracle), strict=True):
-            for part, share in self.run(setting, model, seed).items():
-                scores[f"{name}_probe_{part}_accuracy".lstrip("_")] = share
-        return scores
-
-    def run(self, setting: ClassifierSetting, model: Classifying, seed: int) -> dict[str, float]:
+    def run(self, setting: ClassifierSetting, model: Classifying, seed: int, prepared: Any = None) -> Scores:
         """Accuracy of a fresh head on the test images of the forgotten and of the kept classes."""
         train, test = setting.splits.train, setting.splits.test
         whole = Images(torch.cat([train.forget.x, train.retain.x]), torch.cat([train.forget.y, train.retain.y]))
@@ -59,7 +52,7 @@ class LinearProbe(Attack):
             answers = head((features(model, images) - mean) / std).argmax(1)
             return (answers == images.y.to(answers.device)).double().mean().item()
 
-        return {"forget": share(test.forget), "retain": share(test.retain)}
+        return {"probe_forget_accuracy": share(test.forget), "probe_retain_accuracy": share(test.retain)}
 
     def sample(self, images: Images, seed: int) -> Images:
         """`per_class` images of every class, drawn from `seed`."""

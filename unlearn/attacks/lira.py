@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.attacks.base import NAMES, Attack, beside
+from unlearn.attacks.base import Attack, beside
 from unlearn.data import Images
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierSetting, Scores
@@ -16,6 +16,15 @@ from unlearn.metrics.membership import auc
 from unlearn.models.fresh import fresh
 from unlearn.streams import stream
 from unlearn.train import Training, fit
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """Members, then strangers; which of them each shadow saw, bool (shadows, n), and its log odds, (shadows, n)."""
+
+    pool: Images
+    inside: Tensor
+    odds: Tensor
 
 
 @dataclass(frozen=True)
@@ -28,7 +37,7 @@ class Lira(Attack):
     lira_auc is 0.5 and lira_tpr_1fpr about 0.01 for a model that holds nothing of its members. The shadows are trained
     by the knobs here, not as the original was, and not unlearned: against a model whose answers left both Gaussians the
     attack is weak, and its low value no proof (arXiv:2403.01218 trains and unlearns every shadow instead). Cost:
-    `shadows` trainings, shared by the three models.
+    `shadows` trainings, shared by all models.
     """
 
     fooled: ClassVar[str] = (
@@ -50,18 +59,18 @@ class Lira(Attack):
         """How a shadow is trained."""
         return Training(self.steps, self.batch, self.lr, augment=self.augment)
 
-    def __call__(self, setting: ClassifierSetting, subject: Any, original: Any, oracle: Any, seed: int) -> Scores:
+    def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> Shadows:
         train, test = setting.splits.train, setting.splits.test
         pool = Images(torch.cat([train.forget.x, test.forget.x]), torch.cat([train.forget.y, test.forget.y]))
         inside = halves(len(pool), self.shadows, seed)
-        odds = torch.stack([self.shadow(original, train.retain, pool, half, seed, i) for i, half in enumerate(inside)])
-        scores: Scores = {}
-        for name, model in zip(("", *NAMES), (subject, original, oracle), strict=True):
-            ratio = likelihood_ratio(log_odds(model, pool), odds, inside)
-            members, strangers = ratio[: len(train.forget)], ratio[len(train.forget) :]
-            values = {"lira_auc": auc(members, strangers), "lira_tpr_1fpr": rate_at(members, strangers, 0.01)}
-            scores |= {f"{name}_{key}".lstrip("_"): value for key, value in values.items()}
-        return scores
+        odds = [self.shadow(original, train.retain, pool, half, seed, i) for i, half in enumerate(inside)]
+        return Shadows(pool, inside, torch.stack(odds))
+
+    def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: Shadows) -> Scores:
+        ratio = likelihood_ratio(log_odds(model, prepared.pool), prepared.odds, prepared.inside)
+        first = len(setting.splits.train.forget)
+        members, strangers = ratio[:first], ratio[first:]
+        return {"lira_auc": auc(members, strangers), "lira_tpr_1fpr": rate_at(members, strangers, 0.01)}
 
     def shadow(self, model: Any, retain: Images, pool: Images, half: Tensor, seed: int, i: int) -> Tensor:
         """Train shadow `i` on `retain` and the half of the pool; its log odds on the whole pool, (n,)."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.attacks.base import NAMES, Attack, beside
+from unlearn.attacks.base import Attack, beside
 from unlearn.data import Images
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierSetting, Scores
@@ -78,21 +78,20 @@ class Relearning(Attack):
             require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
         require(self.lr > 0, f"lr must be above 0, not {self.lr}")
 
-    def __call__(self, setting: ClassifierSetting, subject: Any, original: Any, oracle: Any, seed: int) -> Scores:
-        course = {
-            name: self.run(setting, m, seed) for name, m in zip(("", *NAMES), (subject, original, oracle), strict=True)
-        }
-        wanted = targets(accuracy(original, setting.splits.test.forget, self.images))
-        scores: Scores = {}
-        for name, c in course.items():
-            values: Scores = {"steps": c.steps, "forget_accuracy": c.forget, "retain_accuracy": c.retain}
-            values |= {f"batches_{way}": c.reached(target) for way, target in wanted.items()}
-            scores |= {f"{name}_relearn_{key}".lstrip("_"): value for key, value in values.items()}
-        for way, target in wanted.items():
-            scores[f"ain_{way}"] = index(course[""].reached(target), course["oracle"].reached(target))
-        return scores
+    def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> dict[str, float]:
+        return targets(accuracy(original, setting.splits.test.forget, self.images))
 
-    def run(self, setting: ClassifierSetting, model: Any, seed: int) -> Course:
+    def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: dict[str, float]) -> Scores:
+        course = self.course(setting, model, seed)
+        values: Scores = {"steps": course.steps, "forget_accuracy": course.forget, "retain_accuracy": course.retain}
+        values |= {f"batches_{way}": course.reached(target) for way, target in prepared.items()}
+        return {f"relearn_{key}": value for key, value in values.items()}
+
+    def compare(self, own: Scores, oracle: Scores) -> Scores:
+        counts = {way: f"relearn_batches_{way}" for way in ("points", "relative")}
+        return {f"ain_{way}": index(own[column], oracle[column]) for way, column in counts.items()}
+
+    def course(self, setting: ClassifierSetting, model: Any, seed: int) -> Course:
         """The course of one model; every model sees the same mini-batches."""
         device = next(model.parameters()).device
         pupil = copy.deepcopy(model).requires_grad_(True)
