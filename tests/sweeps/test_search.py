@@ -186,6 +186,22 @@ def test_the_knob_says_what_its_bounds_mean(tmp_path: Path) -> None:
     assert sorted(dict(cell.knobs)["steps"] for cell in done) == list(range(1, 13))
 
 
+def test_a_resumed_plan_costs_what_its_rows_took_and_reads_them_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results(str(tmp_path / "results"))
+    for cell, wall_s in zip(sources(parse(SEARCH), tmp_path)[0].take(3), (2.0, 3.0, 50.0), strict=True):
+        outcome = {"status": "ok", "wall_s": wall_s, "created_at": pd.Timestamp.now("UTC").to_pydatetime()}
+        results.write("ta", row_of(cell, outcome | truth(cell)))
+    read: list[str] = []
+    plain = Results.read
+    monkeypatch.setattr(Results, "read", lambda self, name: read.append(name) or plain(self, name))
+    plan = make_plan([parse(SEARCH)], Store(str(tmp_path / "store")), results)
+    cost = estimate(plan)
+    assert read == ["ta"]
+    assert cost.cells_s == cost.measured == 3.0 * plan.cells == 3.0 * 57
+
+
 def test_plan_says_what_it_would_do_without_ray(tmp_path: Path) -> None:
     store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
     plan = make_plan([parse(SEARCH)], store, results)
