@@ -2,7 +2,7 @@
 that keeps every slot busy."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +20,7 @@ from sweeps.trial import Pack, Site, record_failure
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
 WORKER_DEATHS = 3  # a pack whose worker dies more often than this is recorded as failed
-START_SECONDS = 60.0  # an actor that has not started by then waits for a place that something else holds
+START_SECONDS = 60.0  # an actor that is not up by then is waited for no longer
 
 
 class PackSearcher(Searcher):
@@ -31,13 +31,15 @@ class PackSearcher(Searcher):
         self,
         sources: list[Source],
         site: Site,
-        slots: Callable[[], int],
+        slots: Callable[[Resources], int],
         retry: bool,
         later: Callable[[], list[Source]] = list,
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.sources, self.site, self.slots, self.retry, self.later = sources, site, slots, retry, later
         self.flying: dict[str, tuple[Source, Pack]] = {}
+        self.heard: set[str] = set()  # of whose rows the sources know
+        self.lost: list[tuple[Source, Pack]] = []  # whose worker died too often
         self.bars: defaultdict[int, Bars] = defaultdict(Bars)  # by id of the source
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
         self.next = 0
@@ -47,13 +49,15 @@ class PackSearcher(Searcher):
         open_sources = self._open()
         if not open_sources:
             return None if self.flying else Searcher.FINISHED
-        slots = self.slots()
-        if len(self.flying) > slots:
+        flying = Counter(source.sweep.resources for source, _ in self.flying.values())
+        slots = {needs: self.slots(needs) for needs in {source.sweep.resources for source in open_sources}}
+        ready = [s for s in open_sources if flying[s.sweep.resources] <= slots[s.sweep.resources]]
+        if not ready:
             return None
-        few = open_sources[:slots]  # so that actors have at hand what they loaded and read
+        few = ready[: slots[ready[0].sweep.resources]]  # so that actors have at hand what they loaded and read
         source = few[self.next % len(few)]
         self.next += 1
-        cells = source.take(self._size(source, slots))
+        cells = source.take(self._size(source, slots[source.sweep.resources]))
         needs = source.sweep.resources
         bars = tuple(self.bars[id(source)].best.items())
         known = source.tuning if isinstance(source, Grid) else {}
@@ -65,6 +69,7 @@ class PackSearcher(Searcher):
     def _open(self) -> list[Source]:
         """Sources that have cells left; once all is done, what is known only now."""
         if not self.flying and not any(source.left for source in self.sources):
+            self.settle()
             self.sources, self.later = self.sources + self.later(), list
         return [source for source in self.sources if source.left]
 
@@ -76,27 +81,38 @@ class PackSearcher(Searcher):
         known = self.seconds.get((source.sweep.name, source.example.method))
         if known is None:
             return 1
-        total = sum(each.left for each in self.sources)
+        total = sum(each.left for each in self.sources if each.sweep.resources == source.sweep.resources)
         return max(1, min(round(PACK_SECONDS / max(known, 1e-3)), -(-total // slots)))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        source, pack = self.flying.pop(trial_id)
-        if error or result is None:
-            self._lose(source, pack)
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Once a pack, when its cells are done, however long it is held."""
+        if trial_id in self.heard:
             return
+        self.heard.add(trial_id)
+        source, pack = self.flying[trial_id]
         for cell, row in zip(pack.cells, result["rows"], strict=True):
             source.tell(row)
             self.bars[id(source)].heed(cell.method, row)
             if row.get("wall_s") is not None:
                 self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
 
-    def _lose(self, source: Source, pack: Pack) -> None:
-        """Cells of a pack whose worker died again and again get a row that says so."""
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if error or result is None:
+            self.lost.append(self.flying[trial_id])
+        else:
+            self.on_trial_result(trial_id, result)
+        self.heard.discard(trial_id)
+        del self.flying[trial_id]
+
+    def settle(self) -> None:
+        """Cells of packs whose worker died again and again get a row that says so."""
         results = Results(self.site.results)
-        for cell in pack.cells:
-            if not results.has(pack.sweep, cell.cell_id):
-                error = f"the worker died {WORKER_DEATHS + 1} times on this pack (killed, or out of memory)"
-                record_failure(self.site, source.sweep, cell, error)
+        while self.lost:
+            source, pack = self.lost.pop()
+            for cell in pack.cells:
+                if not results.has(pack.sweep, cell.cell_id):
+                    error = f"the worker died {WORKER_DEATHS + 1} times on this pack (killed, or out of memory)"
+                    record_failure(self.site, source.sweep, cell, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the rows are the only journal."""
@@ -106,25 +122,30 @@ class PackSearcher(Searcher):
 
 
 class Muster(FIFOScheduler):
-    """Ends a pack when its cells are done and every slot's actor is up. Tune gives an actor that is free to whatever
-    trial waits, also to one whose own actor is still starting, and throws that one away: a sweep of short packs would
-    go on with the first actor alone."""
+    """Ends a pack when its cells are done and no actor is starting. Tune gives an actor that is free to whatever trial
+    waits, also to one whose own actor is still starting, and throws that one away: a sweep of short packs would go on
+    with the first actor alone."""
 
-    def __init__(self, slots: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.slots = slots
-        self.short_since: float | None = None
+        self.since: float | None = None
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
-        states = [each.status for each in tune_controller.get_live_trials()]
-        if states.count(Trial.RUNNING) >= self.slots():
-            self.short_since = None
-        elif Trial.PENDING in states:
-            now = time.monotonic()
-            self.short_since = self.short_since or now
-            if now - self.short_since < START_SECONDS:
-                return TrialScheduler.CONTINUE
-        return TrialScheduler.STOP
+        if not any(_starting(tune_controller, each) for each in tune_controller.get_live_trials()):
+            self.since = None
+            return TrialScheduler.STOP
+        now = time.monotonic()
+        self.since = self.since or now
+        return TrialScheduler.CONTINUE if now - self.since < START_SECONDS else TrialScheduler.STOP
+
+
+def _starting(controller: TuneController, trial: Trial) -> bool:
+    """Whether the trial has an actor of its own that was launched and is not up yet: neither one that waits for a
+    place, nor one that is made ready for it after another trial. Nothing public tells."""
+    if trial.status != Trial.PENDING or trial.temporary_state.ray_actor is not None:
+        return False
+    actor = controller._trial_to_actor.get(trial)
+    return actor is not None and controller._actor_manager.is_actor_started(actor)
 
 
 def slots(needs: Resources) -> int:

@@ -108,7 +108,7 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
     return row
 
 
-READERS = 16  # files at once: twice as fast on two cores, and an object store answers side by side
+READERS = 16  # files at once: an object store answers side by side
 
 
 @dataclass(frozen=True)
@@ -182,11 +182,12 @@ class Results:
         table = self._read_sweep(sweep)
         return dict(zip(table["cell_id"].to_pylist(), table["status"].to_pylist(), strict=True))
 
-    def has(self, sweep: str, cell_id: str) -> bool:
-        """Whether the cell has a row, in its own file or folded by `compact`."""
-        if exists(self.cell_file(sweep, cell_id)):
-            return True
-        folded = [path for path in self.files(sweep) if "/rows-" in path]
+    def has(self, sweep: str, cell_id: str, good: bool = False) -> bool:
+        """Whether the cell has a row (a `good` one: that did not fail), in its own file or folded by `compact`."""
+        own = self.cell_file(sweep, cell_id)
+        if exists(own):
+            return not good or "ok" in self._read_file(own)["status"].to_pylist()
+        folded = [path for path in self.files(sweep) if "/rows-" in path]  # none of these failed
         return any(cell_id in self._read_file(path)["cell_id"].to_pylist() for path in folded)
 
     def check_writable(self) -> None:

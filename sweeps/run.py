@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -75,15 +74,15 @@ def run(plan: Plan, site: Site, progress: Progress, retry_failed: bool = False, 
     broken = _prepare(plan, site, clock)
     prepared = time.perf_counter()
     sources = _without_broken(plan, broken, site, clock)
-    room = partial(slots, plan.sources[0].sweep.resources)
 
     def chosen() -> list[Source]:
         store, results, sweeps = Store(site.store), Results(site.results), list(plan.sweeps)
         return list(make_plan(sweeps, store, results, retry_failed, confirming=True).sources) if plan.later else []
 
     if sources or plan.later:
-        _tune(PackSearcher(sources, site, room, retry_failed, chosen), clock)
-    return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, room())
+        _tune(PackSearcher(sources, site, slots, retry_failed, chosen), clock)
+    room = slots(plan.sources[0].sweep.resources)
+    return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, room)
 
 
 class _Clock:
@@ -231,6 +230,7 @@ def _fit(searcher: PackSearcher, clock: _Clock, struck: Event) -> None:
             _tuner(searcher, scratch, _Report(clock, struck)).fit()
     finally:
         logging.getLogger("ray.tune").setLevel(loudness)
+    searcher.settle()
 
 
 def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
@@ -240,7 +240,7 @@ def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
         tune.with_resources(PackTrial, _needs),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=Muster(searcher.slots),
+            scheduler=Muster(),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,

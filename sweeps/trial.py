@@ -36,8 +36,8 @@ class Site:
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells for one trial; `retry` recomputes cells whose row says failed. `bars`: by method the best score on val so
-    far, which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from."""
+    """Cells for one trial; `retry`: also those whose row says failed. `bars`: by method the best score on val so far,
+    which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from."""
 
     sweep: str
     cells: tuple[Cell, ...]
@@ -84,9 +84,10 @@ TOLD = ("cell_id", "status", "wall_s", "val_forget_accuracy", "val_forget_probab
 
 
 def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = -math.inf) -> Row:
-    """Compute, score and write one cell; an error becomes a failed row. A cell that has a row is not computed again."""
+    """Compute, score and write one cell; an error becomes a failed row. A cell that has a row is not computed
+    again, unless it failed and the pack is for that."""
     results = Results(site.results)
-    if not pack.retry and results.has(pack.sweep, cell.cell_id):
+    if results.has(pack.sweep, cell.cell_id, good=pack.retry):
         return {"cell_id": cell.cell_id, "status": "kept"}
     started = time.perf_counter()
     try:

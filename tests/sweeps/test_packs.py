@@ -1,5 +1,6 @@
 """Who works when: every slot from the start, none for nothing, and the chosen cells in the same run."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +37,9 @@ def told(asked: Any) -> dict[str, Any]:
 def test_a_pack_for_every_slot_and_one_more(tmp_path: Path) -> None:
     """Also when a node joins."""
     room = [2]
-    searcher = PackSearcher([grid(tmp_path, [-1.0 * n for n in range(1, 10)])], SITE, lambda: room[0], retry=False)
+    searcher = PackSearcher(
+        [grid(tmp_path, [-1.0 * n for n in range(1, 10)])], SITE, lambda needs: room[0], retry=False
+    )
     asked = {name: searcher.suggest(name) for name in "abcd"}
     assert [name for name, pack in asked.items() if pack is None] == ["d"]
     searcher.on_trial_complete("a", told(asked["a"]))
@@ -53,7 +56,7 @@ def test_what_is_known_later_is_asked_for_when_all_the_rest_is_done(tmp_path: Pa
         asked_for.append(len(searcher.flying))
         return [later]
 
-    searcher = PackSearcher([now], SITE, lambda: 3, False, known)
+    searcher = PackSearcher([now], SITE, lambda needs: 3, False, known)
     first, second = searcher.suggest("a"), searcher.suggest("b")
     assert searcher.suggest("c") is None
     searcher.on_trial_complete("b", told(second))
@@ -68,26 +71,59 @@ def test_what_is_known_later_is_asked_for_when_all_the_rest_is_done(tmp_path: Pa
     assert asked_for == [0]
 
 
-def test_a_pack_ends_when_every_slot_has_an_actor_or_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
+    """One sweep that fills the GPU keeps nothing of another from the CPUs."""
+    sources = [grid(tmp_path, [-1.0 * n for n in range(1, 10)], name) for name in ("gpu", "cpu")]
+    sources[0].sweep = replace(sources[0].sweep, resources=Resources(cpu=1, gpu=1))
+    searcher = PackSearcher(sources, SITE, lambda needs: 1 if needs.gpu else 4, retry=False)
+    packs = [asked["pack"] for name in range(9) if (asked := searcher.suggest(str(name))) is not None]
+    assert sorted(pack.sweep for pack in packs) == ["cpu"] * 5 + ["gpu"] * 2
+
+
+def test_a_study_hears_of_a_pack_that_is_held_once(tmp_path: Path) -> None:
+    source = grid(tmp_path, [-1.0, -2.0])
+    heard: list[str] = []
+    source.tell = lambda row: heard.append(row["status"])  # type: ignore[method-assign]
+    searcher = PackSearcher([source], SITE, lambda needs: 1, retry=False)
+    result = told(searcher.suggest("a"))
+    for _ in range(3):
+        searcher.on_trial_result("a", result)
+    kept = {"rows": [{**row, "status": "kept"} for row in result["rows"]]}  # its worker died and came back
+    searcher.on_trial_complete("a", kept)
+    assert heard == ["ok"]
+    assert searcher.flying == {}
+
+
+def test_a_pack_ends_when_no_actor_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
     monkeypatch.setattr(packs, "time", SimpleNamespace(monotonic=lambda: clock[0]))
-    muster = Muster(lambda: 2)
+    muster = Muster()
+    running = a_trial(Trial.RUNNING, actor="up")
+    reset, queued = a_trial(Trial.PENDING, "reused", actor="up"), a_trial(Trial.PENDING, "waits")
+    starting = a_trial(Trial.PENDING, "launched")
 
-    def decides(*states: str) -> str:
-        live = [SimpleNamespace(status=state) for state in states]
-        return muster.on_trial_result(SimpleNamespace(get_live_trials=lambda: live), live[0], {})  # type: ignore[arg-type]
+    def decides(*live: Any) -> str:
+        manager = SimpleNamespace(is_actor_started=lambda actor: actor != "waits")
+        owns = {trial: trial.own for trial in live if trial.own}
+        controller: Any = SimpleNamespace(get_live_trials=lambda: live, _trial_to_actor=owns, _actor_manager=manager)
+        return muster.on_trial_result(controller, live[0], {})
 
     go_on, end = TrialScheduler.CONTINUE, TrialScheduler.STOP
-    assert decides(Trial.RUNNING) == end
-    assert decides(Trial.RUNNING, Trial.PENDING) == go_on  # whose actor is starting
-    assert decides(Trial.RUNNING, Trial.RUNNING, Trial.PENDING) == end
-    assert decides(Trial.RUNNING, Trial.PENDING) == go_on  # a worker died
+    assert decides(running) == end
+    assert decides(running, a_trial(Trial.PENDING)) == end  # nobody has looked at it yet
+    assert decides(running, reset, queued) == end
+    assert decides(running, starting) == go_on
     clock[0] += packs.START_SECONDS
-    assert decides(Trial.RUNNING, Trial.PENDING) == end  # something else holds the slot
-    clock[0] += 1
-    assert decides(Trial.RUNNING, Trial.PENDING) == end
-    assert decides(Trial.RUNNING, Trial.RUNNING) == end
-    assert decides(Trial.RUNNING, Trial.PENDING) == go_on
+    assert decides(running, starting) == end  # it takes too long
+    assert decides(running) == end
+    assert decides(running, starting) == go_on  # another one
+
+
+def a_trial(status: str, own: str | None = None, actor: str | None = None) -> Any:
+    class Live(SimpleNamespace):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    return Live(status=status, own=own, temporary_state=SimpleNamespace(ray_actor=actor))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import contextlib
 import signal
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +101,17 @@ def test_ctrl_c_is_still_a_keyboard_interrupt() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
+def test_progress_counts_a_pack_once_however_often_it_is_heard_of() -> None:
+    told: list[tuple[str, int, str]] = []
+    clock = _Clock(lambda *stage: told.append(stage))
+    report, rows = _Report(clock, Event()), [{"status": "ok", "wall_s": 2.0}, {"status": "failed", "wall_s": 1.5}]
+    for step in range(3):
+        report.on_trial_result(step, [], None, {"rows": rows})  # type: ignore[arg-type]
+    assert told == []
+    report.on_trial_complete(3, [], SimpleNamespace(last_result={"rows": rows}))  # type: ignore[arg-type]
+    assert (told, clock.computed_s) == ([("cells", 2, "1 failed")], 3.5)
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_tune_writes_lies_on_this_machine_and_goes(
     fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -119,7 +131,7 @@ def test_what_tune_writes_lies_on_this_machine_and_goes(
 
     monkeypatch.setattr(tune, "Tuner", Tuner)
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
-        _fit(PackSearcher(sources, site, lambda: 1, False), _Clock(lambda *_: None), Event())
+        _fit(PackSearcher(sources, site, lambda needs: 1, False), _Clock(lambda *_: None), Event())
     assert not scratch[0].exists()
     assert not list(tmp_path.iterdir())
 

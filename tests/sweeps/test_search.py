@@ -61,10 +61,10 @@ def drive(searcher: PackSearcher, write: Results | None = None, stop_after: int 
 
 
 def test_every_study_gets_its_trials_and_packs_grow(tmp_path: Path) -> None:
-    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, slots=lambda: 2, retry=False)
+    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, slots=lambda needs: 2, retry=False)
     done = drive(searcher)
     assert len(done) == 60 == len({cell.cell_id for cell in done})
-    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, slots=lambda: 2, retry=False)
+    searcher = PackSearcher(sources(parse(SEARCH), tmp_path), SITE, slots=lambda needs: 2, retry=False)
     sizes = []
     for number in range(6):
         asked = searcher.suggest(str(number))
@@ -80,7 +80,7 @@ def test_every_method_has_a_study_of_its_own(tmp_path: Path) -> None:
     studies = sources(sweep, tmp_path)
     assert [(study.method, set(study.space)) for study in studies] == list(methods.items()) * 2
     results = Results(str(tmp_path / "results"))
-    done = drive(PackSearcher(studies, SITE, lambda: 2, False), results)
+    done = drive(PackSearcher(studies, SITE, lambda needs: 2, False), results)
     assert sorted(cell.method for cell in done) == ["fine-tune"] * 8 + ["ssd"] * 8
     plan = make_plan([sweep], Store(str(tmp_path / "store")), results)
     assert (plan.done, plan.cells) == (16, 4)  # a choice a method and forget set
@@ -98,12 +98,12 @@ def test_rates_are_searched_by_their_logarithm() -> None:
 
 def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Path) -> None:
     results, sweep = Results(str(tmp_path / "results")), parse(SEARCH)
-    first = drive(PackSearcher(sources(sweep, tmp_path), SITE, lambda: 2, False), results, stop_after=5)
+    first = drive(PackSearcher(sources(sweep, tmp_path), SITE, lambda needs: 2, False), results, stop_after=5)
     plan = make_plan([sweep], Store(str(tmp_path / "store")), results)
     assert (plan.done, plan.cells) == (len(first), 60 - len(first))
     told = sum(len(s.study.get_trials(deepcopy=False)) for s in plan.sources if isinstance(s, Study))
     assert told == len(first)
-    drive(PackSearcher(list(plan.sources), SITE, lambda: 2, False), results)
+    drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, False), results)
     assert len(results.read("ta")) == 60
     assert make_plan([sweep], Store(str(tmp_path / "store")), results).cells == 0
 
@@ -116,8 +116,8 @@ def test_a_resumed_study_walks_on_and_stays_inside_its_space(
     monkeypatch.setattr("sweeps.search.TRIES", 5)
     results, search = Results(str(tmp_path / "results")), {"sampler": sampler, "space": {"alpha": [-3.0, 0.0]}}
     start, longer = (parse({**SEARCH, "forget": [0], "search": {"trials": n, **search}}) for n in (8, 12))
-    done = drive(PackSearcher(sources(start, tmp_path), SITE, lambda: 2, False), results)
-    assert done == drive(PackSearcher(sources(start, tmp_path / "elsewhere"), SITE, lambda: 2, False))
+    done = drive(PackSearcher(sources(start, tmp_path), SITE, lambda needs: 2, False), results)
+    assert done == drive(PackSearcher(sources(start, tmp_path / "elsewhere"), SITE, lambda needs: 2, False))
     (study,) = sources(longer, tmp_path)
     more = study.take(study.left)
     assert len({cell.cell_id for cell in done + more}) == 12
@@ -132,12 +132,12 @@ def test_a_study_leaves_rows_alone_that_lie_outside_of_its_space(tmp_path: Path)
         parse({**SEARCH, "forget": [0], "search": {"trials": 8, "space": {"alpha": [-3.0, 0.0], "rho": rho}}})
         for rho in ([0.0, 0.99], [0.5, 0.99])
     )
-    done = drive(PackSearcher(sources(wide, tmp_path), SITE, lambda: 2, False), results)
+    done = drive(PackSearcher(sources(wide, tmp_path), SITE, lambda needs: 2, False), results)
     inside = {cell.cell_id for cell in done if dict(cell.knobs)["rho"] >= 0.5}
     assert 0 < len(inside) < 8
     plan = make_plan([narrow], store, results)
     assert (plan.done, plan.cells, plan.sources[0].ids) == (len(inside), 8 - len(inside), inside)
-    assert len(drive(PackSearcher(list(plan.sources), SITE, lambda: 2, False), results)) == 8 - len(inside)
+    assert len(drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, False), results)) == 8 - len(inside)
     assert make_plan([narrow], store, results).cells == 0
 
 
@@ -146,7 +146,7 @@ def test_a_study_leaves_rows_of_another_method_alone(space: dict[str, Any], tmp_
     """Fine-tuning under the same name: its rows have nulls for the knobs of task arithmetic."""
     results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
     other = parse({**SEARCH, "method": "fine-tune", "search": None})
-    drive(PackSearcher(sources(other, tmp_path), SITE, lambda: 2, False), results)
+    drive(PackSearcher(sources(other, tmp_path), SITE, lambda needs: 2, False), results)
     plan = make_plan([parse({**SEARCH, "search": {"trials": 2, "space": space}})], store, results)
     assert (plan.done, plan.cells) == (0, 4)
 
@@ -161,14 +161,14 @@ def test_a_continuous_space_that_is_too_narrow_is_refused(tmp_path: Path) -> Non
 def test_tpe_finds_the_good_corner(tmp_path: Path) -> None:
     """On a made-up landscape the second half of the asks is better than the first, random one."""
     one = parse({**SEARCH, "forget": [0], "search": {**SEARCH["search"], "trials": 60}})
-    done = drive(PackSearcher(sources(one, tmp_path), SITE, lambda: 1, False))
+    done = drive(PackSearcher(sources(one, tmp_path), SITE, lambda needs: 1, False))
     value = [truth(cell)["val_retain_accuracy"] - 1.5 * truth(cell)["val_forget_accuracy"] for cell in done]
     assert sum(value[30:]) / 30 > sum(value[:10]) / 10
 
 
 def test_a_small_space_is_searched_without_repeats(tmp_path: Path) -> None:
     document = {**SEARCH, "method": "fine-tune", "forget": [0], "search": {"trials": 12, "space": {"steps": [1, 12]}}}
-    done = drive(PackSearcher(sources(parse(document), tmp_path), SITE, lambda: 3, False))
+    done = drive(PackSearcher(sources(parse(document), tmp_path), SITE, lambda needs: 3, False))
     assert sorted(dict(cell.knobs)["steps"] for cell in done) == list(range(1, 13))
 
 
@@ -177,12 +177,12 @@ def test_the_knob_says_what_its_bounds_mean(tmp_path: Path) -> None:
     whole = {**SEARCH, "forget": [0], "search": {"trials": 12, "sampler": "random", "space": {"alpha": [-3, 0]}}}
     floats = {**whole, "search": {**whole["search"], "space": {"alpha": [-3.0, 0.0]}}}
     asked, the_same = (
-        drive(PackSearcher(sources(parse(each), tmp_path), SITE, lambda: 1, False)) for each in (whole, floats)
+        drive(PackSearcher(sources(parse(each), tmp_path), SITE, lambda needs: 1, False)) for each in (whole, floats)
     )
     assert asked == the_same
     assert not any(dict(cell.knobs)["alpha"].is_integer() for cell in asked)
     steps = {**whole, "method": "fine-tune", "search": {"trials": 12, "space": {"steps": [1.0, 12.0]}}}
-    done = drive(PackSearcher(sources(parse(steps), tmp_path), SITE, lambda: 3, False))
+    done = drive(PackSearcher(sources(parse(steps), tmp_path), SITE, lambda needs: 3, False))
     assert sorted(dict(cell.knobs)["steps"] for cell in done) == list(range(1, 13))
 
 
@@ -249,7 +249,7 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
     sweep = parse({**SEARCH, "eval": {"candidates": "val"}})
     plan = make_plan([sweep], store, results)
     assert (plan.cells, plan.later) == (62, 2)
-    searcher = PackSearcher(list(plan.sources), SITE, lambda: 2, False)
+    searcher = PackSearcher(list(plan.sources), SITE, lambda needs: 2, False)
     done = drive(searcher, results)
     for source, bars in zip(plan.sources, searcher.bars.values(), strict=True):
         tried = [truth(cell) for cell in done if cell.cell_id in source.ids]
@@ -257,7 +257,7 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
         assert bars.of("task-arithmetic") == best
     plan = make_plan([sweep], store, results)
     assert (plan.cells, plan.later, plan.done) == (2, 0, 60)
-    confirmed = drive(PackSearcher(list(plan.sources), SITE, lambda: 2, False), results)
+    confirmed = drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, False), results)
     assert [cell.group.eval.candidates for cell in confirmed] == ["full", "full"]
     for cell in confirmed:
         tried = [truth(c) for c in done if c.group.forget == cell.group.forget]
@@ -279,7 +279,7 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
     sweep = parse({**SEARCH, "search": None, "grid": grid, "eval": {"candidates": "val"}})
     one, other = [source.take(source.left) for source in make_plan([sweep], store, results).sources]
     failed(results, one)
-    drive(PackSearcher([Grid(sweep, other)], SITE, lambda: 2, False), results)
+    drive(PackSearcher([Grid(sweep, other)], SITE, lambda needs: 2, False), results)
     plan = make_plan([sweep], store, results)
     assert (plan.cells, plan.later) == (1, 0)  # the second forget set's choice; the first has nothing to choose from
     (chosen,) = plan.sources[0].take(9)
@@ -288,7 +288,7 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
     failed(results, other[:1])
     plan = make_plan([sweep], store, results, retry_failed=True)
     assert (plan.cells, plan.later) == (6, 2)  # four candidates, then two choices
-    drive(PackSearcher(list(plan.sources), SITE, lambda: 2, True), results)
+    drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, True), results)
     assert make_plan([sweep], store, results).cells == 1  # the second's choice has its failed row
     plan = make_plan([sweep], store, results, retry_failed=True, confirming=True)
     assert {cell.cell_id for source in plan.sources for cell in source.take(9)} >= {chosen.cell_id}
@@ -300,12 +300,12 @@ def test_a_study_asks_for_its_failed_cells_again_before_new_ones(trials: int, ne
     results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
     space = {"alpha": [-3.0, 0.0], "recalibrate": [False, True]}
     six, now = (parse({**SEARCH, "forget": [0], "search": {"trials": n, "space": space}}) for n in (6, trials))
-    done = drive(PackSearcher(sources(six, tmp_path), SITE, lambda: 2, False), results)
+    done = drive(PackSearcher(sources(six, tmp_path), SITE, lambda needs: 2, False), results)
     failed(results, done[2:4])
     assert {row["cell_id"] for row in make_plan([now], store, results).failed} == {cell.cell_id for cell in done[2:4]}
     plan = make_plan([now], store, results, retry_failed=True)
     assert (plan.cells, plan.done, plan.failed) == (2 + new, 4, ())
-    asked = drive(PackSearcher(list(plan.sources), SITE, lambda: 2, True), results)
+    asked = drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, True), results)
     assert {cell.cell_id for cell in asked[:2]} == {cell.cell_id for cell in done[2:4]}
     assert len(plan.sources[0].study.get_trials(states=[TrialState.COMPLETE])) == 6 + new
     plan = make_plan([now], store, results, retry_failed=True)

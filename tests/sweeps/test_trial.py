@@ -1,11 +1,13 @@
 """A trial: a cell that has its row is not computed again, whatever became of the worker before."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sweeps import trial
 from sweeps.cells import Cell
@@ -15,7 +17,7 @@ from sweeps.parse import parse
 from sweeps.plan import make_plan
 from sweeps.rows import Results
 from sweeps.run import site_for
-from sweeps.trial import Pack, Site, run_cell
+from sweeps.trial import Pack, PackTrial, Site, record_failure, run_cell
 from unlearn.artifacts import Store
 
 SWEEP = parse({"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1], "grid": {"steps": [5, 6]}})
@@ -45,11 +47,32 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
     site: Site, cells: tuple[Cell, ...], computed: list[Cell]
 ) -> None:
     once, retry = (Pack("s", cells, 1, 0, retry) for retry in (False, True))
-    assert run_cell(BENCH, site, once, cells[0])["status"] == "ok"
-    assert run_cell(BENCH, site, once, cells[0]) == {"cell_id": cells[0].cell_id, "status": "kept"}
-    assert computed == [cells[0]]
+    kept = {"cell_id": cells[0].cell_id, "status": "kept"}
+    record_failure(site, SWEEP, cells[0], "by hand")
+    assert run_cell(BENCH, site, once, cells[0]) == kept
+    assert computed == []
     assert run_cell(BENCH, site, retry, cells[0])["status"] == "ok"
-    assert computed == [cells[0]] * 2
+    for pack in (once, retry):
+        assert run_cell(BENCH, site, pack, cells[0]) == kept
+    assert computed == [cells[0]]
+
+
+def test_a_pack_is_computed_once_however_often_it_is_stepped(
+    site: Site, cells: tuple[Cell, ...], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(trial, "time", SimpleNamespace(sleep=waits.append, perf_counter=time.perf_counter))
+    monkeypatch.setattr(trial, "Workbench", lambda *_: BENCH)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    actor = object.__new__(PackTrial)
+    actor.setup({"pack": Pack("s", cells[:1], 1, 0, False), "site": site})
+    first = actor.step()
+    assert [row["cell_id"] for row in first["rows"]] == [cells[0].cell_id]
+    assert [actor.step() for _ in range(7)] == [first] * 7
+    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert actor.reset_config({"pack": Pack("s", cells[1:], 1, 0, False), "site": site})
+    assert [row["cell_id"] for row in actor.step()["rows"]] == [cells[1].cell_id]
+    assert computed == list(cells)
 
 
 def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
@@ -68,10 +91,11 @@ def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
 def test_of_a_lost_pack_only_the_cells_without_a_row_failed(site: Site, computed: list[Cell]) -> None:
     sources = list(make_plan([SWEEP], Store(site.store), Results(site.results)).sources)
     sources[0].sweep = replace(SWEEP, resources=replace(SWEEP.resources, cells_per_trial=2))
-    searcher = PackSearcher(sources, site, lambda: 1, retry=False)
+    searcher = PackSearcher(sources, site, lambda needs: 1, retry=False)
     pack = searcher.suggest("a")["pack"]
     run_cell(BENCH, site, pack, pack.cells[0])
     searcher.on_trial_complete("a", error=True)
+    searcher.settle()
     rows = Results(site.results).read("s").set_index("cell_id")
     assert len(rows) == 2
     assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"

@@ -20,9 +20,8 @@ from unlearn.train import Training, fit
 
 @dataclass(frozen=True)
 class Shadows:
-    """Members, then strangers; which of them each shadow saw, bool (shadows, n), and its log odds, (shadows, n)."""
+    """Which of the pool each shadow saw, bool (shadows, n), and its log odds there, (shadows, n)."""
 
-    pool: Images
     inside: Tensor
     odds: Tensor
 
@@ -60,14 +59,13 @@ class Lira(Attack):
         return Training(self.steps, self.batch, self.lr, augment=self.augment)
 
     def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> Shadows:
-        train, test = setting.splits.train, setting.splits.test
-        pool = Images(torch.cat([train.forget.x, test.forget.x]), torch.cat([train.forget.y, test.forget.y]))
+        pool, retain = members_and_strangers(setting), setting.splits.train.retain
         inside = halves(len(pool), self.shadows, seed)
-        odds = [self.shadow(original, train.retain, pool, half, seed, i) for i, half in enumerate(inside)]
-        return Shadows(pool, inside, torch.stack(odds))
+        odds = [self.shadow(original, retain, pool, half, seed, i) for i, half in enumerate(inside)]
+        return Shadows(inside, torch.stack(odds))
 
     def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: Shadows) -> Scores:
-        ratio = likelihood_ratio(log_odds(model, prepared.pool), prepared.odds, prepared.inside)
+        ratio = likelihood_ratio(log_odds(model, members_and_strangers(setting)), prepared.odds, prepared.inside)
         first = len(setting.splits.train.forget)
         members, strangers = ratio[:first], ratio[first:]
         return {"lira_auc": auc(members, strangers), "lira_tpr_1fpr": rate_at(members, strangers, 0.01)}
@@ -81,6 +79,12 @@ class Lira(Attack):
         weights, _ = fit(start, images, self.plan(), stream(seed, "shadow", i, "train", device=device))
         start.load_state_dict(weights)
         return log_odds(start.eval(), pool)
+
+
+def members_and_strangers(setting: ClassifierSetting) -> Images:
+    """The pool: train-forget, then test-forget."""
+    train, test = setting.splits.train.forget, setting.splits.test.forget
+    return Images(torch.cat([train.x, test.x]), torch.cat([train.y, test.y]))
 
 
 def halves(n: int, shadows: int, seed: int) -> Tensor:
