@@ -8,6 +8,7 @@ import torch
 from unlearn.data import Dataset, load
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares costly fixtures, a folder, runs in one process (`-n 2 --dist loadgroup`)."""
     for item in items:
