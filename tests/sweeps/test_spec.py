@@ -232,3 +232,10 @@ def test_effort_is_for_attacks_on_generators() -> None:
     classifier = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0], "eval": {"effort": 0.1}}
     with pytest.raises(BadInput, match=r"eval\.effort is for attacks on generators, but model cnn is a classifier"):
         parse(classifier)
+
+
+@pytest.mark.parametrize("name", ["latent-label", "x"])
+def test_an_attack_is_refused_that_a_classifier_does_not_know(name: str) -> None:
+    classifier = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0], "eval": {"attacks": [name]}}
+    with pytest.raises(BadInput, match=f"unknown attack on a classifier '{name}'; known: .*relearning"):
+        parse(classifier)
