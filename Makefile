@@ -12,8 +12,7 @@ demo: $(READY)            ## sweep, Parquet, report, promotion, a served generat
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, real browser where there is one
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --ignore tests/e2e
-	$(BIN)/python -m pytest tests/e2e
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(READY)           ## linters and types
 	$(BIN)/ruff check .

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from sweeps.cells import Cell, Group
 from sweeps.workbench import Workbench
-from unlearn.attacks import ATTACKS, References, attack_columns
+from unlearn.attacks import References, attack_columns
+from unlearn.errors import told
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
 from unlearn.probes import PROBES, Context, Outcome
@@ -36,35 +37,42 @@ def columns() -> dict[str, type]:
 
 
 def attack(bench: Workbench, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
-    """The columns of the attacks that the cell's spec names, and the probes' pictures by name."""
-    group, names = cell.group, cell.group.eval.attacks
-    if not names:
-        return {}, {}
-    subject = bench.build(group.original, weights)
-    if group.task == "classifier":
-        return _on_classifier(bench, group, subject), {}
-    context = bench.keep(make_context, group)
-    outcomes = {name: PROBES[name](subject, context, _stream(bench, group, name)) for name in names}
+    """The columns of the attacks that the cell's spec names, and the probes' pictures by name. One that breaks takes
+    nothing else with it: it leaves no columns, and `error` says why."""
+    group, broken = cell.group, []
     scores: Scores = {}
-    for name, outcome in outcomes.items():
-        scores |= _record(name, outcome, {of: bench.keep(reference_outcome, group, of, name) for of in REFERENCES})
-    return scores, {name: outcome.pictures for name, outcome in outcomes.items()}
+    pictures: dict[str, Tensor] = {}
+    if not group.eval.attacks:
+        return {}, {}
+    subject, run = bench.build(group.original, weights), {"generator": _probed, "classifier": _attacked}[group.task]
+    for name in group.eval.attacks:
+        try:
+            found, drawn = run(bench, group, subject, name)
+        except Exception as error:  # whatever an attack does, what is known of the cell is kept
+            broken.append(f"no {name}: {told(error)}")
+        else:
+            scores, pictures = scores | found, pictures | drawn
+    return scores | ({"error": "; ".join(broken)} if broken else {}), pictures
 
 
-def _on_classifier(bench: Workbench, group: Group, subject: Any) -> Scores:
+def _probed(bench: Workbench, group: Group, subject: Any, name: str) -> tuple[Scores, dict[str, Tensor]]:
+    outcome = PROBES[name](subject, bench.keep(make_context, group), _stream(bench, group, name))
+    others = {of: bench.keep(reference_outcome, group, of, name) for of in REFERENCES}
+    return _record(name, outcome, others), {name: outcome.pictures}
+
+
+def _attacked(bench: Workbench, group: Group, subject: Any, name: str) -> tuple[Scores, dict[str, Tensor]]:
     setting: Any = bench.setting(group)
     original, oracle = bench.model(group.original), bench.model(group.oracle)
-    scores: Scores = {}
-    for name in group.eval.attacks:
-        known = bench.keep(classifier_references, group, name)
-        scores |= ATTACKS[name]()(setting, subject, original, oracle, group.seed, known)
-    return scores
+    known = bench.keep(classifier_references, group, name)
+    return group.eval.attack(name)(setting, subject, original, oracle, group.seed, known), {}
 
 
 def classifier_references(bench: Workbench, group: Group, name: str) -> References:
     """What the attack prepares and finds in the original and the oracle: the same for all cells of a group."""
     setting: Any = bench.setting(group)
-    return ATTACKS[name]().references(setting, bench.model(group.original), bench.model(group.oracle), group.seed)
+    original, oracle = bench.model(group.original), bench.model(group.oracle)
+    return group.eval.attack(name).references(setting, original, oracle, group.seed)
 
 
 def _stream(bench: Workbench, group: Group, probe: str) -> Any:

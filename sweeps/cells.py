@@ -114,8 +114,9 @@ class Group:
 
 
 TRAINING = tuple(f.name for f in fields(Training))
-NOT_OF_EXPERTS = ("steps", "lr", "label_smoothing")  # smoothing would teach an expert the labels it does not see
-EXPERT = ("expert_steps", "expert_lr", "expert_norms", *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
+OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
+NOT_OF_EXPERTS = ("steps", "lr", "schedule", "label_smoothing")  # smoothing would teach the labels it does not see
+EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
 
 
 @dataclass(frozen=True)

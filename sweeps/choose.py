@@ -9,7 +9,8 @@ from sweeps.cells import TRAINING
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 
-SETTING = ("options", *(f"train_{name}" for name in TRAINING), "train_judge_steps", "eval_samples", "eval_judges")
+SETTING = ("options", *(f"train_{name}" for name in TRAINING), "train_judge_steps", "eval_samples", "eval_judges",
+           "eval_effort", "eval_attack_knobs")  # fmt: skip
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
 

@@ -1,6 +1,7 @@
 """Reading spec files: YAML documents, changes to them, and every key checked on its way into a `Sweep`."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields
@@ -128,7 +129,7 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         unlearn=tuple(sorted(_section(document, "unlearn").items())),
         grid=tuple((k, tuple(_list(f"grid.{k}", v))) for k, v in sorted(_section(document, "grid").items())),
         search=_search(document),
-        eval=_record("eval", Evaluation, _section(document, "eval")),
+        eval=_evaluation(document),
         resources=_record("resources", Resources, resources),
     )
 
@@ -223,6 +224,16 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
         except BadInput as error:
             raise BadInput(f"{error} (method {name})") from error
     return tuple(found)
+
+
+def _evaluation(document: Mapping[str, Any]) -> Evaluation:
+    section = dict(_section(document, "eval"))
+    by_attack = {name: _section(section["attack_knobs"], name) for name in _section(section, "attack_knobs")}
+    for name, knobs in by_attack.items():
+        for knob, value in knobs.items():
+            _check_option(f"eval.attack_knobs.{name}.{knob}", value)
+    section["attack_knobs"] = json.dumps(by_attack, sort_keys=True)
+    return _record("eval", Evaluation, section)
 
 
 def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:

@@ -92,7 +92,10 @@ def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> 
     cells = grid_cells(sweep, group)
     searches = dict(sweep.search)
     if not searches:
-        return [Grid(sweep, [cell for cell in cells if cell.cell_id not in skip], cells)]
+        left = [cell for cell in cells if cell.cell_id not in skip]
+        if sweep.eval.candidates == "val":  # in an order of its own, so that a high bar stands early
+            left.sort(key=lambda cell: (sweep.methods.index(cell.method), cell.cell_id))
+        return [Grid(sweep, left, cells)]
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
     axes = dict(sweep.grid)
     points = [(cell.method, {knob: value for knob, value in cell.knobs if knob in axes}) for cell in cells]

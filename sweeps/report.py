@@ -114,7 +114,7 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: st
         portraits = of_generator if row["task"] == "generator" else of_classifier
         parts += [_picture(figure, caption) for figure, caption in portraits(row, data_root)]
     parts.append(_picture(figures.by_class(row), "Accuracy of every class, on test."))
-    if "relearning" in row["eval_attacks"]:
+    if row["relearn_steps"] is not None:
         parts.append(_picture(figures.relearning(row), "Relearning the forgotten class, in mini-batches."))
     if row["curve_terms"] is not None:
         parts.append(_picture(figures.curves(row), "Loss terms while unlearning."))
@@ -135,7 +135,7 @@ def _score(row: pd.Series, prefix: str, name: str) -> str:
     value = row.get(prefix + name)
     if pd.notna(value):
         return f"{value:.4f}"
-    unreached = name in COUNTS and prefix + name in row and "relearning" in row["eval_attacks"]
+    unreached = name in COUNTS and prefix + name in row and row["relearn_steps"] is not None
     return "not reached" if unreached else ""
 
 

@@ -175,13 +175,6 @@ class Results:
         fs.invalidate_cache()
         return sorted(fs.glob(f"{path}/[!._]*.parquet"))
 
-    def status(self, sweep: str) -> dict[str, str]:
-        """cell_id -> status of every row of the sweep; empty where it has none yet."""
-        if sweep not in self.sweeps():
-            return {}
-        table = self._read_sweep(sweep)
-        return dict(zip(table["cell_id"].to_pylist(), table["status"].to_pylist(), strict=True))
-
     def has(self, sweep: str, cell_id: str, good: bool = False) -> bool:
         """Whether the cell has a row (a `good` one: that did not fail), in its own file or folded by `compact`."""
         own = self.cell_file(sweep, cell_id)

@@ -1,11 +1,12 @@
 """A sweep as a spec file says it, checked key by key before anything is spent."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import islice, product
 from typing import Any
 
-from unlearn.attacks import ATTACKS
+from unlearn.attacks import ATTACKS, Attack, make_attack
 from unlearn.data import DATASETS, check_forget
 from unlearn.errors import BadInput, known, require, unknown_keys
 from unlearn.judges import panel
@@ -20,8 +21,9 @@ EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each 
 
 @dataclass(frozen=True)
 class Train(Training):
-    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone, without label
-    smoothing; `experts` of them for a method that wants several), the Fisher and the judges.
+    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone, at a rate and on a
+    schedule of their own, without label smoothing; `experts` of them for a method that wants several), the Fisher and
+    the judges.
 
     expert_norms: an expert's batch norms take the `original`'s running statistics, or, as in the references, those of
     each `batch`, which are the forgotten class's alone: there it starts out wrong and learns to mend that.
@@ -29,6 +31,7 @@ class Train(Training):
 
     expert_steps: int = 60
     expert_lr: float = 1e-4
+    expert_schedule: str = "one-cycle"
     expert_norms: str = "original"
     experts: int = 3
     fisher_samples: int = 10_000
@@ -39,7 +42,7 @@ class Train(Training):
         for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, not {getattr(self, name)}")
         known("train.expert_norms", self.expert_norms, EXPERT_NORMS)
-        Schedule(lr=self.expert_lr)
+        Schedule(lr=self.expert_lr, schedule=self.expert_schedule)
 
 
 CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the chosen cell in full"}
@@ -48,7 +51,8 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 @dataclass(frozen=True)
 class Evaluation:
     """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, a
-    generator's at `effort` times the references' optimisation steps.
+    generator's at `effort` times the references' optimisation steps, a classifier's with `attack_knobs` (JSON: attack
+    -> knob -> value).
 
     candidates: `full` scores every cell in full; `val` reads classifiers on val alone, only as long as a cell can still
     win, and then confirms the chosen one of each model x forget set x seed in a row of its own.
@@ -57,6 +61,7 @@ class Evaluation:
     samples: int = 1000
     judges: int = 2
     attacks: tuple[str, ...] = ()
+    attack_knobs: str = "{}"
     effort: float = 1.0
     candidates: str = "full"
 
@@ -65,6 +70,16 @@ class Evaluation:
         require(self.effort > 0, f"eval.effort must be above 0, not {self.effort}")
         require(self.samples >= 10, f"eval.samples must be at least 10, not {self.samples}")
         panel(self.judges)
+        for name in json.loads(self.attack_knobs):
+            require(name in self.attacks, f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it")
+            self.attack(name)
+
+    def attack(self, name: str) -> Attack:
+        """An attack on classifiers, with its knobs."""
+        try:
+            return make_attack(name, json.loads(self.attack_knobs).get(name, {}))
+        except BadInput as error:
+            raise BadInput(f"eval.attack_knobs: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,7 @@
 """One trial: a pack of cells in a reused actor. Every cell's row is on disk before the next cell starts."""
 
 import math
-import os
 import time
-import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,6 +18,7 @@ from sweeps.rows import Results, Row, row_of
 from sweeps.spec import Sweep
 from sweeps.workbench import Workbench, pick_device
 from unlearn.artifacts import Store
+from unlearn.errors import told
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # between two times that a pack which has ended asks whether it may
 
@@ -94,9 +93,11 @@ def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = 
         work = compute if cell.group.eval.candidates == "full" else partial(compute_candidate, bar=bar)
         outcome = {"status": "ok", **work(bench, cell)}
     except Exception as error:  # whatever a method does, its cell gets a row that says so
-        outcome = {"status": "failed", "error": _told(error)}
+        outcome = {"status": "failed", "error": told(error)}
     if outcome["status"] == "ok" and (tuning := dict(pack.tuning).get(cell.cell_id)):
-        outcome |= _tuned(bench, cell, tuning)
+        found = _tuned(bench, cell, tuning)
+        notes = [note for note in (outcome.get("error"), found.get("error")) if note]
+        outcome |= {**found, "error": "; ".join(notes) or None}
     outcome |= {"wall_s": time.perf_counter() - started, **provenance(bench, site, cell)}
     row = row_of(cell, outcome)
     results.write(pack.sweep, row)
@@ -114,12 +115,7 @@ def _tuned(bench: Workbench, cell: Cell, tuning: Tuning) -> dict[str, Any]:
     try:
         return tuned(bench, cell, tuning)
     except Exception as error:  # as above: whatever a candidate does when it is made again
-        return {"error": f"no selection_regret: {_told(error)}"}
-
-
-def _told(error: Exception) -> str:
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({os.path.basename(where.filename)}:{where.lineno})"
+        return {"error": f"no selection_regret: {told(error)}"}
 
 
 def _own_version() -> str | None:

@@ -10,9 +10,10 @@ from unlearn.data import Dataset, load
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares costly fixtures, a folder, runs in one process (`-n 2 --dist loadgroup`)."""
+    """What shares costly fixtures runs in one process (`-n 2 --dist loadgroup`): a folder, of e2e/ a file."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(item.path.parent.name))
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(item.path.stem if folder == "e2e" else folder))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,8 @@
 """The one error that means: the input is wrong, and here is what is allowed."""
 
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -32,3 +34,9 @@ def unknown_keys(where: str, given: Iterable[str], allowed: Iterable[str]) -> No
     allowed = list(allowed)
     for key in given:
         require(key in allowed, f"unknown key {key!r} in {where}; allowed: {', '.join(allowed)}")
+
+
+def told(error: Exception) -> str:
+    """What was raised and where, as one line for a row."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

@@ -31,9 +31,9 @@ class Race:
 class Tally:
     """Right answers to the first `read` of `total` images in random order.
 
-    `most` and `least`: what the share of all may turn out to be, with every image left right, or wrong; or within
-    Hoeffding's bound for draws without replacement (Serfling 1974; arXiv:1309.4029), which the share of all leaves on
-    either side with a probability of at most 10^-9.
+    `most` and `least`: what the share of all may turn out to be. The right ones among the images read are
+    hypergeometric; a share is left out where so few (so many) of them, or fewer (more), would have a probability of at
+    most 10^-9. With all images read both are the share itself.
     """
 
     total: int
@@ -45,16 +45,40 @@ class Tally:
         return self.right / self.read
 
     @property
-    def width(self) -> float:
-        return math.sqrt((1 - (self.read - 1) / self.total) * DOUBT / (2 * self.read))
-
-    @property
     def most(self) -> float:
-        return min((self.right + self.total - self.read) / self.total, self.share + self.width)
+        return _most_right(self.total, self.read, self.right) / self.total
 
     @property
     def least(self) -> float:
-        return max(self.right / self.total, self.share - self.width)
+        return 1 - _most_right(self.total, self.read, self.read - self.right) / self.total
+
+
+def _most_right(total: int, read: int, right: int) -> int:
+    """The largest number of right ones among `total` with which `right` or fewer of `read` are likelier than 10^-9."""
+    low, high = right, total - read + right  # all that were not read may be wrong, or right
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _log_tail(total, middle, read, right) > -DOUBT else (low, middle - 1)
+    return low
+
+
+def _log_tail(total: int, of_all: int, read: int, right: int) -> float:
+    """At least the logarithm of the probability of `right` or fewer right ones among `read` drawn from `total`, of
+    which `of_all` are right; 0 where that many are not few. Further down each number is less likely than the one above
+    by a factor that only falls, so all of them weigh less than a geometric series."""
+    falls = right * (total - of_all - read + right) / ((of_all - right + 1) * (read - right + 1))
+    if falls >= 1:
+        return 0.0
+    return (
+        _log_choose(of_all, right)
+        + _log_choose(total - of_all, read - right)
+        - _log_choose(total, read)
+        - math.log1p(-falls)
+    )
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 class Racecourse:

@@ -10,6 +10,7 @@ from torch import Tensor
 from tests.classifiers.world import World, accuracy, apply
 from unlearn.errors import BadInput, NotFinite
 from unlearn.methods import METHODS, make_method
+from unlearn.methods.iterative import Iterative
 from unlearn.methods.task_arithmetic import TaskVector
 from unlearn.train import snapshot
 
@@ -29,7 +30,7 @@ EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
     "two-stage": ({"steps": 100}, 0.3, 0.9),
     "cf-k": ({"steps": 300, "lr": 1e-2}, 0.3, 0.95),
     "salun": ({}, 0.1, 0.9),
-    "ssd": ({"alpha": 5.0, "lam": 0.1}, 0.3, 0.9),
+    "ssd": ({"alpha": 4.0, "lam": 0.1}, 0.3, 0.9),
     "scrub": ({"steps": 120}, 0.2, 0.9),
     "bad-teacher": ({}, 0.4, 0.9),
     "l1-sparse": ({"steps": 300, "lr": 3e-3}, 0.2, 0.95),
@@ -108,6 +109,29 @@ OUT_OF_RANGE = [
 def test_knobs_out_of_range_are_refused(name: str, knobs: dict[str, Any]) -> None:
     with pytest.raises(BadInput):
         make_method(name, knobs)
+
+
+ITERATIVE = [name for name in CLASSIFIER if issubclass(METHODS[name], Iterative)]
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_images_are_augmented_where_that_is_asked(name: str, one: World) -> None:
+    bare, moved = (apply(name, {**QUICK[name], "augment": how}, one).weights for how in ("none", "crop-flip"))
+    assert any(not torch.equal(bare[key], moved[key]) for key in bare)
+    with pytest.raises(BadInput, match="unknown augmentation 'blur'"):
+        make_method(name, {"augment": "blur"})
+
+
+@pytest.mark.parametrize("name", ["gradient-ascent", "random-labels"])
+def test_forgotten_images_enter_the_statistics_only_in_the_references_form(name: str, one: World) -> None:
+    """alpha = 0: nothing kept is read that could move them."""
+    knobs = QUICK[name] | ({"alpha": 0.0} if name == "random-labels" else {})
+    means = [key for key in one.model.state_dict() if key.endswith("running_mean")]
+    for norms, still in (("running", True), ("batch", False)):
+        after = apply(name, {**knobs, "norms": norms}, one).weights
+        assert all(torch.equal(after[key], one.model.state_dict()[key]) == still for key in means)
+    with pytest.raises(BadInput, match="unknown norms 'own'; known: running, batch"):
+        make_method(name, {"norms": "own"})
 
 
 @pytest.mark.parametrize("name", CLASSIFIER)

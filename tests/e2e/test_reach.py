@@ -43,7 +43,7 @@ forget: [[3]]
 weights: elsewhere.safetensors
 options: {{width: 24}}
 {TRAIN}
-eval: {{attacks: [relearning]}}
+eval: {{attacks: [relearning], attack_knobs: {{relearning: {{steps: 20, reset_head: true}}}}}}
 """
 MODEL = """
 from torch import nn
@@ -76,6 +76,7 @@ def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> 
 
     own = rows[rows["sweep"] == "ones-own"]
     assert own["original_test_retain_accuracy"].tolist() == [original] * 2
+    assert [steps[-1] for steps in own["relearn_steps"]] == [20] * 2
 
     out = tmp_path / "report.html"
     report = ["report", str(tmp_path / "results"), "-o", str(out)]

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from sweeps import attacks
 from sweeps import compute as computing
 from sweeps.attacks import _record
 from sweeps.cells import grid_cells, groups
@@ -35,3 +36,18 @@ def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.Mo
     drawn = [computing.unlearn(bench, cell, {}) for cell in cells]
     assert len(set(drawn)) == len(cells) == 4
     assert drawn == [computing.unlearn(bench, cell, {}) for cell in cells]
+
+
+def test_an_attack_that_breaks_takes_nothing_else_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(bench: Any, group: Any, subject: Any, name: str) -> Any:
+        if name == "lira":
+            raise RuntimeError("out of memory")
+        return {f"{name} of": subject}, {}
+
+    monkeypatch.setattr(attacks, "_attacked", run)
+    spec = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1]}
+    sweep = parse({**spec, "eval": {"attacks": ["lira", "relearning"]}})
+    (cell,) = grid_cells(sweep, next(groups(sweep)))
+    found, pictures = attacks.attack(SimpleNamespace(build=lambda *_: "the model"), cell, {})  # type: ignore[arg-type]
+    assert found.pop("error").startswith("no lira: RuntimeError: out of memory (test_compute.py:")
+    assert (found, pictures) == ({"relearning of": "the model"}, {})

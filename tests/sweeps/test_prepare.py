@@ -168,6 +168,7 @@ def test_an_expert_is_trained_plainly_at_the_norms_it_is_asked(
     monkeypatch.setattr(preparing, "fit", lambda model, images, plan, generator, steady: (plan, steady))
     bench: Any = SimpleNamespace(dataset=lambda name: digits, model=lambda recipe: None, device="cpu")
     train = {"label_smoothing": 0.1, "weight_decay": 0.05, "expert_steps": 7, "expert_lr": 0.5, "expert_norms": norms}
+    train |= {"schedule": "cosine", "expert_schedule": "constant"}
     sweep = parse({"name": "s", "models": "cnn", "method": "task-arithmetic", "forget": [3], "train": train})
     made = preparing.MAKERS["expert"](bench, next(groups(sweep)).expert)
-    assert made == (Training(steps=7, lr=0.5, weight_decay=0.05), steady)  # type: ignore[comparison-overlap]
+    assert made == (Training(steps=7, lr=0.5, schedule="constant", weight_decay=0.05), steady)  # type: ignore[comparison-overlap]

@@ -1,18 +1,21 @@
 """Specs: what a good one means, and that a bad one is one clear line."""
 
 import math
-from datetime import UTC, datetime
+import re
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sweeps.cells import architecture, grid_cells, groups
+from sweeps.cells import Group, architecture, grid_cells, groups
 from sweeps.parse import parse, read_spec, shipped
 from sweeps.plan import make_plan
 from sweeps.recall import cell_from
 from sweeps.rows import Results, row_of
 from unlearn.artifacts import Store
+from unlearn.attacks.lira import Lira
+from unlearn.attacks.relearning import Relearning
 from unlearn.errors import BadInput
 from unlearn.models import build
 
@@ -217,6 +220,7 @@ def test_the_checkpoint_from_elsewhere_finds_its_network(tmp_path: Path, monkeyp
         ({"forget": [4]}, {"oracle", "expert"}),
         ({"train": {"expert_steps": 7}}, {"expert"}),
         ({"train": {"expert_norms": "batch"}}, {"expert"}),
+        ({"train": {"expert_schedule": "constant"}}, {"expert"}),
         ({"train": {"fisher_samples": 7}}, {"fisher"}),
         ({"eval": {"samples": 77}}, set()),
     ],
@@ -239,3 +243,34 @@ def test_an_attack_is_refused_that_a_classifier_does_not_know(name: str) -> None
     classifier = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0], "eval": {"attacks": [name]}}
     with pytest.raises(BadInput, match=f"unknown attack on a classifier '{name}'; known: .*relearning"):
         parse(classifier)
+
+
+ATTACKED = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0]}
+
+
+def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
+    def group(**settings: Any) -> Group:
+        return next(groups(parse({**ATTACKED, "eval": {"attacks": ["relearning", "lira"], **settings}})))
+
+    given = group(attack_knobs={"relearning": {"steps": 7, "reset_head": True}})
+    assert given.eval.attack("relearning") == Relearning(steps=7, reset_head=True)
+    assert given.eval.attack("lira") == Lira()
+    assert group().eval.attack("relearning") == Relearning()
+    assert given != group()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"lira": {"steps": 7}}, "eval.attack_knobs names 'lira', which is not among eval.attacks"),
+        ({"relearning": {"strength": 7}}, "eval.attack_knobs: unknown key 'strength' in the knobs of relearning"),
+        ({"relearning": {"steps": 0}}, "eval.attack_knobs: steps must be at least 1, not 0"),
+        ({"relearning": {"steps": "many"}}, "relearning: steps must be a int, not 'many'"),
+        ({"relearning": {"steps": date(2020, 1, 1)}}, "eval.attack_knobs.relearning.steps must be text, a number"),
+        ({"relearning": 7}, "relearning must hold `key: value` lines"),
+        (["relearning"], "attack_knobs must hold `key: value` lines"),
+    ],
+)
+def test_wrong_knobs_of_an_attack_are_refused(knobs: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
+        parse({**ATTACKED, "eval": {"attacks": ["relearning"], "attack_knobs": knobs}})

@@ -94,6 +94,8 @@ def test_cells_of_several_settings_are_several_models() -> None:
     assert set(lines.index.get_level_values("model")) == {"cnn, steps 10", "cnn, steps 1000"}
     assert lines.loc[("cnn, steps 1000", "a"), "test_retain_accuracy"] == pytest.approx(0.915)
     assert set(settings(good.assign(train_steps=10))) == {""}
+    harder = pd.concat([good, good.assign(eval_attack_knobs='{"relearning": {"steps": 9}}')], ignore_index=True)
+    assert settings(harder.fillna({"eval_attack_knobs": "{}"})).nunique() == 2
 
 
 def test_equal_differences_prove_nothing() -> None:

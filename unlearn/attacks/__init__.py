@@ -5,13 +5,15 @@ attacks are `unlearn.probes`.)
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from unlearn.attacks.base import Attack, References
 from unlearn.attacks.linear_probe import LinearProbe
 from unlearn.attacks.lira import Lira
 from unlearn.attacks.relearning import Relearning
+from unlearn.knobs import make
 
-__all__ = ["ATTACKS", "Attack", "References", "attack_columns"]
+__all__ = ["ATTACKS", "Attack", "References", "attack_columns", "make_attack"]
 
 ATTACKS: dict[str, type[Attack]] = {
     "relearning": Relearning,
@@ -26,3 +28,8 @@ def attack_columns() -> Mapping[str, type]:
     for kind in ATTACKS.values():
         found |= kind.columns
     return found
+
+
+def make_attack(name: str, knobs: Mapping[str, Any]) -> Attack:
+    """The attack `name` with `knobs`; an unknown knob or one out of range is refused by name."""
+    return make("attack on a classifier", ATTACKS, name, knobs)

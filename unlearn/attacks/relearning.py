@@ -48,8 +48,8 @@ class Relearning(Attack):
     """
 
     fooled: ClassVar[str] = (
-        "a head that masks its logit hard is never reached at all, as if the class were gone for good; a wreck may "
-        "need long as well: see its kept accuracy."
+        "a head that masks its logit hard is never reached at all, as if the class were gone for good, unless "
+        "`reset_head` is on; a wreck may need long as well: see its kept accuracy."
     )
     columns: ClassVar[Mapping[str, type]] = {
         **beside(

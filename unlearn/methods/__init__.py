@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from unlearn.errors import known, require, unknown_keys
+from unlearn.knobs import make
 from unlearn.methods.bad_teacher import BadTeacher
 from unlearn.methods.base import Method, Unlearned
 from unlearn.methods.cf_k import CFk
@@ -56,20 +56,4 @@ KNOBS: dict[str, Any] = dict(sorted((knob.name, knob.type) for kind in METHODS.v
 
 def make_method(name: str, knobs: Mapping[str, Any]) -> Method:
     """The method `name` with `knobs`; an unknown knob or one out of range is refused by name."""
-    kind = known("method", name, METHODS)
-    types = {field.name: field.type for field in fields(kind)}
-    unknown_keys(f"the knobs of {name}", knobs, types)
-    return kind(**{key: _typed(f"{name}: {key}", value, types[key]) for key, value in knobs.items()})
-
-
-def _typed(where: str, value: Any, kind: Any) -> Any:
-    """`value` as the field's type; whole floats pass as integers, nothing else is bent."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value)
-    require(
-        isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)),
-        f"{where} must be a {kind.__name__}, not {value!r}",
-    )
-    return value
+    return make("method", METHODS, name, knobs)

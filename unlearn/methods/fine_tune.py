@@ -21,4 +21,5 @@ class FineTune(Iterative):
     steps: int = 500
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
-        return Unlearned(*fit(model, splits.train.retain, Training(**asdict(self.plan())), generator))
+        plan = Training(**asdict(self.plan()), augment=self.augment)
+        return Unlearned(*fit(model, splits.train.retain, plan, generator))

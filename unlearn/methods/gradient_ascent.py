@@ -8,17 +8,18 @@ import torch
 from torch import Tensor
 
 from unlearn.data import Splits
+from unlearn.errors import known
 from unlearn.methods.base import Method, Unlearned
-from unlearn.methods.iterative import Iterative
+from unlearn.methods.iterative import NORMS, Iterative
 from unlearn.objectives import OBJECTIVES
-from unlearn.train import descend, snapshot
 
 
 @dataclass(frozen=True)
 class GradientAscent(Iterative):
     """Minimises minus the model's objective on the forgotten training images (arXiv:2109.13398).
 
-    Norm layers keep their running statistics (eval mode): a batch of one class would wreck them by itself.
+    norms: layers keep their `running` statistics (eval mode), because a batch of one class would wreck them by itself,
+    or take each `batch`'s own (training mode), as much public code does (reference 5's baseline).
     """
 
     tasks: ClassVar[tuple[str, ...]] = Method.tasks
@@ -27,15 +28,19 @@ class GradientAscent(Iterative):
     steps: int = 20
     lr: float = 1e-4
     schedule: str = "constant"
+    norms: str = "running"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        known("norms", self.norms, NORMS)
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
-        pupil = copy.deepcopy(model).eval()
-        batches = splits.train.forget.to(next(pupil.parameters()).device).batches(self.batch, generator)
+        pupil = copy.deepcopy(model).train(self.norms == "batch")
+        batches = self.batches(pupil, splits.train.forget, generator)
         objective = OBJECTIVES[pupil.task]
 
         def terms() -> dict[str, Tensor]:
             x, y = next(batches)
             return {"forget": -objective(pupil, x, y, generator).mean()}
 
-        curve = descend(pupil, terms, self.plan())
-        return Unlearned(snapshot(pupil), curve)
+        return self.settle(pupil, terms, generator)

@@ -9,18 +9,21 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from unlearn.augment import AUGMENTS
 from unlearn.data import Images, Splits
+from unlearn.errors import known
 from unlearn.methods.base import Method, Unlearned
 from unlearn.streams import layer_noise
 from unlearn.train import Schedule, descend, snapshot
 
 Batches = Iterator[tuple[Tensor, Tensor]]
+NORMS = {"running": "the running statistics", "batch": "those of the batch of forgotten images, which then count too"}
 
 
 @dataclass(frozen=True)
 class Iterative(Method):
     """`steps` steps of `batch` images (of each part that the method reads) at peak rate `lr`: the knobs of
-    `unlearn.train.Schedule`."""
+    `unlearn.train.Schedule`; and `augment`, as an original is best trained with: bare images are learnt by heart."""
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
 
@@ -29,17 +32,20 @@ class Iterative(Method):
     lr: float = 1e-3
     schedule: str = "one-cycle"
     optimizer: str = "adamw"
+    augment: str = "none"
 
     def __post_init__(self) -> None:
         self.plan()
+        known("augmentation", self.augment, AUGMENTS)
 
     def plan(self) -> Schedule:
         """The knobs as a checked schedule."""
         return Schedule(self.steps, self.batch, self.lr, self.schedule, optimizer=self.optimizer)
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
-        """Endless shuffled batches of `images`, on the model's device."""
-        return images.to(next(model.parameters()).device).batches(self.batch, generator)
+        """Endless shuffled batches of `images`, augmented, on the model's device."""
+        for x, y in images.to(next(model.parameters()).device).batches(self.batch, generator):
+            yield AUGMENTS[self.augment](x, generator), y
 
     def pair(self, model: nn.Module, splits: Splits, generator: torch.Generator) -> tuple[Batches, Batches]:
         """Batches of the forgotten and of the kept training images."""

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.data import Splits
-from unlearn.errors import require
+from unlearn.errors import known, require
 from unlearn.methods.base import Unlearned
-from unlearn.methods.iterative import Iterative, copy_of, steady
+from unlearn.methods.iterative import NORMS, Iterative, copy_of, steady
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class RandomLabels(Iterative):
     """L = CE(x_f, y') + alpha CE(x_r, y_r), y' drawn fresh each step (arXiv:1911.04933; alpha as in arXiv:2310.12508).
 
     labels: `kept` draws y' from the classes that stay (arXiv:2310.12508 writes y' != y), `all` from all of them, as
-    much public code does. alpha = 0 trains on the forgotten images alone (reference 5's baseline).
+    much public code does. alpha = 0 trains on the forgotten images alone, and norms = `batch` normalises them by
+    themselves instead of by the running statistics: reference 5's baseline.
     """
 
     space: ClassVar[dict[str, list[Any]]] = {"alpha": [0.3, 3.0], "lr": [1e-4, 3e-3]}
@@ -28,9 +29,11 @@ class RandomLabels(Iterative):
     labels: str = "kept"
     steps: int = 100
     lr: float = 1e-3
+    norms: str = "running"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        known("norms", self.norms, NORMS)
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
         require(self.labels in ("kept", "all"), f"labels must be kept or all, not {self.labels!r}")
 
@@ -47,7 +50,8 @@ class RandomLabels(Iterative):
             (x_f, y_f), kept = next(forget), next(retain) if self.alpha > 0 else None
             drawn = torch.randint(len(choices), y_f.shape, generator=generator, device=generator.device)
             wrong = choices.to(y_f.device)[drawn.to(y_f.device)]
-            losses = {"forget": F.cross_entropy(steady(pupil, x_f), wrong)}
+            answers = steady(pupil, x_f) if self.norms == "running" else pupil(x_f)
+            losses = {"forget": F.cross_entropy(answers, wrong)}
             if kept is not None:
                 losses["retain"] = self.alpha * F.cross_entropy(pupil(kept[0]), kept[1])
             return losses
