@@ -61,6 +61,6 @@ def swept(amnesia: Amnesia, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("swept")
     (folder / "spec.yaml").write_text(GENERATOR + "---" + CLASSIFIER)
     run = amnesia("run", "spec.yaml", cwd=folder)
-    output, _ = run.communicate(timeout=400)
+    output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     return folder

@@ -21,7 +21,7 @@ SMALL = [
 def test_demo_makes_everything_and_the_second_time_is_cached(amnesia, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     changes = [part for change in SMALL for part in ("--set", change)]
     run = amnesia("demo", *changes, cwd=tmp_path)
-    output, _ = run.communicate(timeout=300)
+    output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     for promised in ("results/v1", "store", "gallery/digits/current", "report.html", "served.png"):
         assert (tmp_path / "demo" / promised).exists(), promised
@@ -34,6 +34,6 @@ def test_demo_makes_everything_and_the_second_time_is_cached(amnesia, tmp_path: 
     assert len({sheet.tobytes() for sheet in sheets}) == 3
     assert all(word in output for word in ("original", "amnesiac", "oracle", "stages:", "waiting on Ray"))
     again = amnesia("demo", *changes, cwd=tmp_path)
-    output, _ = again.communicate(timeout=120)
+    output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output
     assert "the sweep was cached" in output

@@ -50,6 +50,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
         f"--port={port}",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={free_port()}",  # a local Ray of another test has the default one
         "--include-dashboard=true",
         "--num-cpus=2",
         "--disable-usage-stats",
@@ -85,7 +86,7 @@ def command(environment: dict[str, str], *arguments: str, cwd: Path) -> subproce
         env={**environment, "PYTHONPATH": root},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

@@ -74,7 +74,7 @@ def kill(run: "subprocess.Popen[str]", what: str) -> None:
 def end(run: "subprocess.Popen[str]") -> str:
     """Wait for a run that may hang because its Ray is gone; clear whatever is left of it."""
     try:
-        output, _ = run.communicate(timeout=90)
+        output, _ = run.communicate(timeout=150)
     except subprocess.TimeoutExpired:
         os.killpg(run.pid, signal.SIGKILL)
         output, _ = run.communicate()

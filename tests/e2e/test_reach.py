@@ -62,7 +62,7 @@ def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> 
     original = trained_elsewhere(tmp_path / "elsewhere.safetensors")
     root = Path(__file__).parents[2]
     run = amnesia("run", "spec.yaml", cwd=tmp_path, PYTHONPATH=f"{root}{os.pathsep}{tmp_path}")
-    output, _ = run.communicate(timeout=400)
+    output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     rows = pd.read_parquet(tmp_path / "results" / "v1")
     assert dict(rows["sweep"].value_counts()) == {"in-turn": 4, "attacked": 2, "ones-own": 2}
@@ -105,7 +105,7 @@ def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # t
     documents = [document for name, changes in SPECS.items() for document in read_documents(name, changes)]
     (tmp_path / "digits.yaml").write_text(yaml.safe_dump_all(documents))
     run = amnesia("run", "digits.yaml", cwd=tmp_path)
-    output, _ = run.communicate(timeout=400)
+    output, _ = run.communicate(timeout=900)
     assert run.returncode == 0, output
     rows = pd.read_parquet(tmp_path / "results" / "v1")
     assert set(rows["status"]) == {"ok"}

@@ -142,7 +142,7 @@ def test_a_server_ends_at_sigterm(amnesia, swept: Path) -> None:  # type: ignore
     first = server.stdout.readline()
     assert first.startswith("serving "), first
     server.terminate()
-    output, _ = server.communicate(timeout=60)
+    output, _ = server.communicate(timeout=180)
     assert server.returncode == 0, output
     assert "SIGTERM" not in output
     assert "Traceback" not in output
@@ -174,7 +174,7 @@ def test_candidates_on_val_then_one_in_full(amnesia, swept: Path, capsys: pytest
     )
     places = ["--results", "race", "--store", "store"]
     run = amnesia("run", "race.yaml", *places, cwd=swept)
-    output, _ = run.communicate(timeout=200)
+    output, _ = run.communicate(timeout=600)
     assert run.returncode == 0, output
     rows = pd.read_parquet(swept / "race" / "v1")
     raced = rows[rows["sweep"] == "raced"]
@@ -237,7 +237,7 @@ def test_a_failing_cell_is_a_row_and_can_be_tried_again(amnesia, swept: Path, mo
 
     def run(*more: str) -> str:
         process = amnesia("run", "failing.yaml", *more, cwd=swept)
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=600)
         assert process.returncode == 1, output
         return output
 
