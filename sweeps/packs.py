@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from sweeps.cells import Cell
 from sweeps.compute import Bars
 from sweeps.rows import Results
 from sweeps.search import Grid, Source
@@ -19,7 +20,7 @@ from sweeps.spec import Resources
 from sweeps.trial import Pack, Site, record_failure
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
-WORKER_DEATHS = 3  # a pack whose worker dies more often than this is recorded as failed
+WORKER_DEATHS = 1  # that Tune forgives a trial; a pack has two trials before it is recorded as failed
 START_SECONDS = 60.0  # an actor that is not up by then is waited for no longer
 
 
@@ -39,13 +40,18 @@ class PackSearcher(Searcher):
         self.sources, self.site, self.slots, self.retry, self.later = sources, site, slots, retry, later
         self.flying: dict[str, tuple[Source, Pack]] = {}
         self.heard: set[str] = set()  # of whose rows the sources know
-        self.lost: list[tuple[Source, Pack]] = []  # whose worker died too often
+        self.again: list[tuple[Source, Pack]] = []  # that Tune gave up once
+        self.given_up: set[tuple[Cell, ...]] = set()  # the cells of packs that were in `again`
+        self.lost: list[tuple[Source, Pack]] = []  # that it gave up twice
         self.bars: defaultdict[int, Bars] = defaultdict(Bars)  # by id of the source
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
         self.next = 0
 
     def suggest(self, trial_id: str) -> Any:
         """A pack for every slot at once, so that their actors start together, and one more, so that none waits."""
+        if self.again:
+            self.flying[trial_id] = self.again.pop()
+            return {"pack": self.flying[trial_id][1], "site": self.site}
         open_sources = self._open()
         if not open_sources:
             return None if self.flying else Searcher.FINISHED
@@ -97,12 +103,18 @@ class PackSearcher(Searcher):
                 self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if error or result is None:
-            self.lost.append(self.flying[trial_id])
-        else:
+        if not error and result is not None:
             self.on_trial_result(trial_id, result)
+        else:
+            self._give_up(*self.flying[trial_id])
         self.heard.discard(trial_id)
         del self.flying[trial_id]
+
+    def _give_up(self, source: Source, pack: Pack) -> None:
+        """The first time, hand the pack out once more: of an actor that dies while it is made ready for its next trial
+        Ray tells twice, and Tune counts both."""
+        (self.lost if pack.cells in self.given_up else self.again).append((source, pack))
+        self.given_up.add(pack.cells)
 
     def settle(self) -> None:
         """Cells of packs whose worker died again and again get a row that says so."""
@@ -111,7 +123,7 @@ class PackSearcher(Searcher):
             source, pack = self.lost.pop()
             for cell in pack.cells:
                 if not results.has(pack.sweep, cell.cell_id):
-                    error = f"the worker died {WORKER_DEATHS + 1} times on this pack (killed, or out of memory)"
+                    error = "the worker died again and again on this pack (killed, or out of memory)"
                     record_failure(self.site, source.sweep, cell, error)
 
     def save(self, checkpoint_path: str) -> None:

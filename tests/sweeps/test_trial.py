@@ -95,9 +95,11 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(site: Site, computed
     pack = searcher.suggest("a")["pack"]
     run_cell(BENCH, site, pack, pack.cells[0])
     searcher.on_trial_complete("a", error=True)
+    assert searcher.suggest("b")["pack"] == pack  # once more, with all others still to come
+    searcher.on_trial_complete("b", error=True)
     searcher.settle()
     rows = Results(site.results).read("s").set_index("cell_id")
     assert len(rows) == 2
     assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"
     assert rows.loc[pack.cells[1].cell_id, "status"] == "failed"
-    assert "the worker died 4 times" in str(rows.loc[pack.cells[1].cell_id, "error"])
+    assert "the worker died again and again" in str(rows.loc[pack.cells[1].cell_id, "error"])
