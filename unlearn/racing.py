@@ -10,7 +10,7 @@ from unlearn.data import Images, Part
 from unlearn.errors import require
 from unlearn.streams import stream
 
-DOUBT = math.log(1e7)  # a bound is wrong with a probability of at most 10^-7
+DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Tally:
 
     `most` and `least`: what the share of all may turn out to be. The right ones among the images read are
     hypergeometric; a share is left out where so few (so many) of them, or fewer (more), would have a probability of at
-    most 10^-7. With all images read both are the share itself.
+    most 10^-9. With all images read both are the share itself.
     """
 
     total: int
@@ -54,7 +54,7 @@ class Tally:
 
 
 def _most_right(total: int, read: int, right: int) -> int:
-    """The largest number of right ones among `total` with which `right` or fewer of `read` are likelier than 10^-7."""
+    """The largest number of right ones among `total` with which `right` or fewer of `read` are likelier than 10^-9."""
     low, high = right, total - read + right  # all that were not read may be wrong, or right
     while low < high:
         middle = (low + high + 1) // 2
@@ -97,7 +97,7 @@ class Racecourse:
     def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:
         """Read a batch of either part, then go on until retain - weight * forget (accuracies) cannot reach `bar`. What
         stops could therefore not have been chosen over the candidate that set the bar, but for a probability of at
-        most 2e-7 a look. (That is over random orders, so of candidates that were named before any was read: a grid's.)
+        most 2e-9 a look. (That is over random orders, so of candidates that were named before any was read: a grid's.)
         """
         forget, retain = map(Tally, self.sizes)
         turns = [retain] + [forget] * len(self.forget) + [retain] * (len(self.retain) - 1)

@@ -75,7 +75,7 @@ def test_the_bound_is_what_it_says(right: int, read: int) -> None:
         [Tally(total, int(k), read).most < right / total for k in seen],
         [Tally(total, int(k), read).least > right / total for k in seen],
     ):
-        assert hypergeom.pmf(seen[np.array(wrong)], total, right, read).sum() <= 1e-7
+        assert hypergeom.pmf(seen[np.array(wrong)], total, right, read).sum() <= 1e-9
 
 
 def test_the_bound_stops_long_before_the_last_image() -> None:
