@@ -4,6 +4,7 @@ that keeps every slot busy."""
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -12,7 +13,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.cells import Cell
 from sweeps.compute import Bars
 from sweeps.rows import Results
 from sweeps.search import Grid, Source
@@ -41,7 +41,6 @@ class PackSearcher(Searcher):
         self.flying: dict[str, tuple[Source, Pack]] = {}
         self.heard: set[str] = set()  # of whose rows the sources know
         self.again: list[tuple[Source, Pack]] = []  # that Tune gave up once
-        self.given_up: set[tuple[Cell, ...]] = set()  # the cells of packs that were in `again`
         self.lost: list[tuple[Source, Pack]] = []  # that it gave up twice
         self.bars: defaultdict[int, Bars] = defaultdict(Bars)  # by id of the source
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
@@ -113,8 +112,10 @@ class PackSearcher(Searcher):
     def _give_up(self, source: Source, pack: Pack) -> None:
         """The first time, hand the pack out once more: of an actor that dies while it is made ready for its next trial
         Ray tells twice, and Tune counts both."""
-        (self.lost if pack.cells in self.given_up else self.again).append((source, pack))
-        self.given_up.add(pack.cells)
+        if pack.second:
+            self.lost.append((source, pack))
+        else:
+            self.again.append((source, replace(pack, second=True)))
 
     def settle(self) -> None:
         """Cells of packs whose worker died again and again get a row that says so."""

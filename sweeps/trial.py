@@ -36,7 +36,8 @@ class Site:
 @dataclass(frozen=True)
 class Pack:
     """Cells for one trial; `retry`: also those whose row says failed. `bars`: by method the best score on val so far,
-    which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from."""
+    which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from. `second`: it
+    is handed out anew, after a trial that Tune gave up."""
 
     sweep: str
     cells: tuple[Cell, ...]
@@ -45,6 +46,7 @@ class Pack:
     retry: bool
     bars: tuple[tuple[str, float], ...] = ()
     tuning: tuple[tuple[str, Tuning], ...] = ()
+    second: bool = False
 
 
 class PackTrial(tune.Trainable):

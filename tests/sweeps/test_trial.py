@@ -95,7 +95,7 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(site: Site, computed
     pack = searcher.suggest("a")["pack"]
     run_cell(BENCH, site, pack, pack.cells[0])
     searcher.on_trial_complete("a", error=True)
-    assert searcher.suggest("b")["pack"] == pack  # once more, with all others still to come
+    assert searcher.suggest("b")["pack"] == replace(pack, second=True)  # with all others still to come
     searcher.on_trial_complete("b", error=True)
     searcher.settle()
     rows = Results(site.results).read("s").set_index("cell_id")
