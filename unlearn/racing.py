@@ -50,7 +50,7 @@ class Tally:
 
     @property
     def least(self) -> float:
-        return 1 - _most_right(self.total, self.read, self.read - self.right) / self.total
+        return (self.total - _most_right(self.total, self.read, self.read - self.right)) / self.total
 
 
 def _most_right(total: int, read: int, right: int) -> int:

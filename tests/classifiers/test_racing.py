@@ -84,3 +84,10 @@ def test_the_bound_stops_long_before_the_last_image() -> None:
     assert some.least > 0.28
     assert Tally(4500, 0, 500).most < 0.05  # what nearly always holds or fails is known sooner
     assert whole.most == 0.4 == whole.least
+
+
+def test_a_tie_is_one_to_the_last_bit() -> None:
+    """A share that is bound from both sides is the share, not a rounding error beside it."""
+    for total in (450, 4500):
+        for right in range(total + 1):
+            assert Tally(total, right, total).most == right / total == Tally(total, right, total).least
