@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import yaml
 
 from sweeps.cells import frozen
 from sweeps.spec import FILES, Evaluation, Knobs, Resources, Search, Sweep, Train
+from unlearn.attacks import ATTACKS, make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, known, require, unknown_keys
+from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
 
@@ -147,9 +149,9 @@ def _check_finite(where: str, value: Any) -> None:
 
 
 def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = document.get(key) or {}
-    require(isinstance(value, dict), f"{key} must hold `key: value` lines, not {value!r}")
-    return value
+    value = document.get(key)
+    require(value is None or isinstance(value, dict), f"{key} must hold `key: value` lines, not {value!r}")
+    return value or {}
 
 
 def _list(where: str, value: Any) -> list[Any]:
@@ -228,12 +230,18 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
 
 def _evaluation(document: Mapping[str, Any]) -> Evaluation:
     section = dict(_section(document, "eval"))
-    by_attack = {name: _section(section["attack_knobs"], name) for name in _section(section, "attack_knobs")}
-    for name, knobs in by_attack.items():
-        for knob, value in knobs.items():
-            _check_option(f"eval.attack_knobs.{name}.{knob}", value)
-    section["attack_knobs"] = json.dumps(by_attack, sort_keys=True)
-    return _record("eval", Evaluation, section)
+    asked = _section(section, "attack_knobs")
+    made = _record("eval", Evaluation, {key: value for key, value in section.items() if key != "attack_knobs"})
+    changed = {}
+    for name in asked:
+        require(name in made.attacks, f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it")
+        try:
+            knobs = asdict(make_attack(name, _section(asked, name)))
+        except BadInput as error:
+            raise BadInput(f"eval.attack_knobs: {error}") from error
+        if own := {knob: value for knob, value in knobs.items() if value != getattr(ATTACKS[name](), knob)}:
+            changed[name] = own
+    return replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
 
 
 def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:
@@ -249,20 +257,4 @@ def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as(where: str, value: Any, kind: Any) -> Any:
-    """`value`, if it is of that type."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float:
-        require(number, f"{where} must be a number, not {value!r}" + _hint(value))
-        return float(value)
-    if kind is int:
-        require(number and float(value).is_integer(), f"{where} must be a whole number, not {value!r}" + _hint(value))
-        return int(value)
-    if kind == tuple[str, ...]:
-        return tuple(_list(where, value))
-    require(isinstance(value, kind), f"{where} must be a {kind.__name__}, not {value!r}")
-    return value
-
-
-def _hint(value: Any) -> str:
-    """YAML reads 1e-3 as text; say so."""
-    return " (YAML wants 1.0e-3)" if isinstance(value, str) and "e" in value else ""
+    return tuple(_list(where, value)) if kind == tuple[str, ...] else typed(where, value, kind)

@@ -13,7 +13,7 @@ from unlearn.judges import panel
 from unlearn.methods import KNOBS, METHODS, make_method
 from unlearn.models import task_of
 from unlearn.probes import PROBES
-from unlearn.train import Schedule, Training
+from unlearn.train import SCHEDULES, Training
 
 ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}
 EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each batch's own"}
@@ -41,8 +41,9 @@ class Train(Training):
         super().__post_init__()
         for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
             require(getattr(self, name) >= 1, f"train.{name} must be at least 1, not {getattr(self, name)}")
+        require(self.expert_lr > 0, f"train.expert_lr must be above 0, not {self.expert_lr}")
         known("train.expert_norms", self.expert_norms, EXPERT_NORMS)
-        Schedule(lr=self.expert_lr, schedule=self.expert_schedule)
+        known("train.expert_schedule", self.expert_schedule, SCHEDULES)
 
 
 CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the chosen cell in full"}
@@ -52,7 +53,7 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 class Evaluation:
     """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, a
     generator's at `effort` times the references' optimisation steps, a classifier's with `attack_knobs` (JSON: attack
-    -> knob -> value).
+    -> knob -> value, of what is not the default).
 
     candidates: `full` scores every cell in full; `val` reads classifiers on val alone, only as long as a cell can still
     win, and then confirms the chosen one of each model x forget set x seed in a row of its own.
@@ -70,16 +71,10 @@ class Evaluation:
         require(self.effort > 0, f"eval.effort must be above 0, not {self.effort}")
         require(self.samples >= 10, f"eval.samples must be at least 10, not {self.samples}")
         panel(self.judges)
-        for name in json.loads(self.attack_knobs):
-            require(name in self.attacks, f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it")
-            self.attack(name)
 
     def attack(self, name: str) -> Attack:
         """An attack on classifiers, with its knobs."""
-        try:
-            return make_attack(name, json.loads(self.attack_knobs).get(name, {}))
-        except BadInput as error:
-            raise BadInput(f"eval.attack_knobs: {error}") from error
+        return make_attack(name, json.loads(self.attack_knobs).get(name, {}))
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,18 @@ def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[s
     kind = known(what, name, dict(kinds))
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     unknown_keys(f"the knobs of {name}", knobs, types)
-    return kind(**{key: _typed(f"{name}: {key}", value, types[key]) for key, value in knobs.items()})
+    return kind(**{key: typed(f"{name}: {key}", value, types[key]) for key, value in knobs.items()})
 
 
-def _typed(where: str, value: Any, kind: Any) -> Any:
-    """`value` as the field's type; whole floats pass as integers, nothing else is bent."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+def typed(where: str, value: Any, kind: Any) -> Any:
+    """`value`, if it is a `kind`; whole floats pass as integers, integers as floats, nothing else is bent."""
+    hint = " (YAML wants 1.0e-3)" if isinstance(value, str) and "e" in value else ""  # it reads 1e-3 as text
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float:
+        require(number, f"{where} must be a number, not {value!r}{hint}")
         return float(value)
-    if kind is int and isinstance(value, float) and value.is_integer():
+    if kind is int:
+        require(number and float(value).is_integer(), f"{where} must be a whole number, not {value!r}{hint}")
         return int(value)
-    require(
-        isinstance(value, kind) and not (kind is not bool and isinstance(value, bool)),
-        f"{where} must be a {kind.__name__}, not {value!r}",
-    )
+    require(isinstance(value, kind), f"{where} must be a {kind.__name__}, not {value!r}")
     return value

@@ -257,6 +257,8 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert given.eval.attack("lira") == Lira()
     assert group().eval.attack("relearning") == Relearning()
     assert given != group()
+    for default in ({}, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+        assert group(attack_knobs=default) == group()
 
 
 @pytest.mark.parametrize(
@@ -265,8 +267,14 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
         ({"lira": {"steps": 7}}, "eval.attack_knobs names 'lira', which is not among eval.attacks"),
         ({"relearning": {"strength": 7}}, "eval.attack_knobs: unknown key 'strength' in the knobs of relearning"),
         ({"relearning": {"steps": 0}}, "eval.attack_knobs: steps must be at least 1, not 0"),
-        ({"relearning": {"steps": "many"}}, "relearning: steps must be a int, not 'many'"),
-        ({"relearning": {"steps": date(2020, 1, 1)}}, "eval.attack_knobs.relearning.steps must be text, a number"),
+        ({"relearning": {"steps": "many"}}, "relearning: steps must be a whole number, not 'many'"),
+        (
+            {"relearning": {"steps": date(2020, 1, 1)}},
+            "relearning: steps must be a whole number, not datetime.date(2020, 1, 1)",
+        ),
+        ({"relearning": {1: 2, "steps": 3}}, "eval.attack_knobs: unknown key 1 in the knobs of relearning"),
+        ({"relearning": 0}, "relearning must hold `key: value` lines"),
+        ([], "attack_knobs must hold `key: value` lines"),
         ({"relearning": 7}, "relearning must hold `key: value` lines"),
         (["relearning"], "attack_knobs must hold `key: value` lines"),
     ],
