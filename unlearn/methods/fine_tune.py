@@ -1,6 +1,6 @@
 """Fine-tuning on what is kept, and hoping: the weakest baseline that is honest."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -8,7 +8,7 @@ import torch
 from unlearn.data import Splits
 from unlearn.methods.base import Method, Unlearned
 from unlearn.methods.iterative import Iterative
-from unlearn.train import Training, fit
+from unlearn.train import fit
 
 
 @dataclass(frozen=True)
@@ -21,5 +21,4 @@ class FineTune(Iterative):
     steps: int = 500
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
-        plan = Training(**asdict(self.plan()), augment=self.augment)
-        return Unlearned(*fit(model, splits.train.retain, plan, generator))
+        return Unlearned(*fit(model, splits.train.retain, self.plan(), generator))

@@ -11,10 +11,9 @@ from torch.func import functional_call
 
 from unlearn.augment import AUGMENTS
 from unlearn.data import Images, Splits
-from unlearn.errors import known
 from unlearn.methods.base import Method, Unlearned
 from unlearn.streams import layer_noise
-from unlearn.train import Schedule, descend, snapshot
+from unlearn.train import Training, descend, snapshot
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 NORMS = {"running": "the running statistics", "batch": "those of the batch of forgotten images, which then count too"}
@@ -36,11 +35,10 @@ class Iterative(Method):
 
     def __post_init__(self) -> None:
         self.plan()
-        known("augmentation", self.augment, AUGMENTS)
 
-    def plan(self) -> Schedule:
-        """The knobs as a checked schedule."""
-        return Schedule(self.steps, self.batch, self.lr, self.schedule, optimizer=self.optimizer)
+    def plan(self) -> Training:
+        """The knobs, checked."""
+        return Training(self.steps, self.batch, self.lr, self.schedule, optimizer=self.optimizer, augment=self.augment)
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
         """Endless shuffled batches of `images`, augmented, on the model's device."""

@@ -21,7 +21,7 @@ class SalUn(RandomLabels):
 
     The mask is one threshold over the whole network, from the exact gradient over all forgotten training images (the
     authors' code takes a step between batches while it gathers them). Then as `random-labels`, equation 6's
-    L = CE(x_f, y') + alpha CE(x_r, y_r). Norm layers' running statistics follow the retained images.
+    L = CE(x_f, y') + alpha CE(x_r, y_r). `norms` as there.
     """
 
     space: ClassVar[dict[str, list[Any]]] = {"sparsity": [0.1, 0.9], "alpha": [0.3, 3.0], "lr": [1e-4, 3e-3]}

@@ -23,9 +23,9 @@ class SSD(Method):
     """theta_i <- min(lam F_i / F_f,i, 1) theta_i where F_f,i > alpha F_i; F over all training images, F_f over the
     forgotten ones, both the exact diagonal empirical Fisher of `samples` images. No training; norm statistics stay.
 
-    F holds the forgotten images as well, so F_f <= F n / n_f: for one of ten classes no alpha of 10 or more selects
-    anything but sampling noise. The authors' code squares the mean gradient of a batch instead, which is not bounded
-    so: their alpha of 10 is not ours.
+    F holds the forgotten images as well, so F_f <= F n / n_f: for one of ten equal classes no alpha of 10 or more
+    selects anything but sampling noise, for two of them none of 5, for four none of 2.5. The authors' code squares the
+    mean gradient of a batch instead, which is not bounded so: their alpha of 10 is not ours.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
