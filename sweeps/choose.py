@@ -1,29 +1,39 @@
 """Choosing a cell on validation data alone, and saying why."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.cells import TRAINING
+from sweeps.cells import OWN, TRAINING
+from sweeps.spec import Evaluation, Train
 from unlearn.errors import require
-from unlearn.methods import KNOBS
+from unlearn.methods import KNOBS, METHODS
 
 SETTING = ("options", *(f"train_{name}" for name in TRAINING), "train_judge_steps", "eval_samples", "eval_judges",
            "eval_effort", "eval_attack_knobs")  # fmt: skip
+DEFAULTS: dict[str, Any] = {
+    f"{of}_{f.name}": f.default for of, kind in (("train", Train), ("eval", Evaluation)) for f in fields(kind)
+}
+MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": ("fisher_samples",)}  # what a method needs, and how
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
 
 def tried(rows: pd.DataFrame) -> list[str]:
-    """The knobs in which cells of one method differ: what a grid or a study tried."""
-    values = rows.groupby("method")[[name for name in KNOBS if name in rows]].nunique().max()
-    return list(values.index[values > 1])
+    """In what cells of one method differ: what a grid or a study tried of its knobs, and how what it needs was made."""
+    found = set()
+    for method, own in rows.groupby("method"):
+        made = [f"train_{name}" for need in METHODS[str(method)].needs for name in MAKING.get(need, ())]
+        found |= {name for name in (*KNOBS, *made) if name in own and own[name].nunique() > 1}
+    return sorted(found)
 
 
 def settings(rows: pd.DataFrame) -> pd.Series:
     """Of every row, as text, in what its training or scoring differs from other rows of its data set and model; ""
-    where all are alike. Scores of different settings do not compare, whatever their sweep is called."""
-    known = pd.DataFrame({name: rows[name].map(str) for name in SETTING if name in rows}, index=rows.index)
+    where all are alike. Scores of different settings do not compare, whatever their sweep is called. Where an older
+    row has no such setting, it is the default."""
+    known = pd.DataFrame({name: _known(rows[name]).map(str) for name in SETTING if name in rows}, index=rows.index)
     if "eval_attacks" in rows:
         known["attacks"] = rows["eval_attacks"].map(len).where(rows["task"] == "generator", 0).map(str)
     found = pd.Series("", index=rows.index, dtype=object)
@@ -32,6 +42,10 @@ def settings(rows: pd.DataFrame) -> pd.Series:
         for name in differing:
             found[of_model.index] += f", {name.removeprefix('train_')} " + of_model[name]
     return found
+
+
+def _known(column: pd.Series) -> pd.Series:
+    return column.fillna(DEFAULTS[str(column.name)]) if column.name in DEFAULTS else column
 
 
 def unstopped(rows: pd.DataFrame) -> pd.DataFrame:
