@@ -67,10 +67,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def name_failed(sweeps: list[Sweep], results: str, store: str) -> bool:
-    """Whether cells of these sweeps failed, each of them named."""
+    """Whether rows of these sweeps hold an error, each of them named."""
     failed = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).failed
     for row in failed:
-        print(f"failed: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
+        how = "failed" if row["status"] == "failed" else "incomplete"
+        print(f"{how}: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
     return bool(failed)
 
 

@@ -57,7 +57,7 @@ def _spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
     made.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key, as in train.steps=300"
     )
-    made.add_argument("--retry-failed", action="store_true", help="run cells again whose row says failed")
+    made.add_argument("--retry-failed", action="store_true", help="run cells again whose row holds an error")
 
 
 def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:

@@ -20,8 +20,8 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 def compact(results: Results) -> dict[str, int]:
-    """Fold every sweep; returns sweep -> rows. A failed row keeps its own file, so that a retry can replace it; so does
-    a row written meanwhile.
+    """Fold every sweep; returns sweep -> rows. A row with an error keeps its own file, so that a retry can replace it;
+    so does a row written meanwhile.
 
     The new folder is built hidden and then exchanged with the old one in one step of the kernel. Raises `BadInput` on
     an object store or a file system that cannot exchange folders.
@@ -36,7 +36,7 @@ def _fold(results: Results, sweep: str) -> int:
     draft = live.with_name(f".sweep={sweep}")
     recover(results, sweep)
     tables = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
-    good = {path: table for path, table in tables.items() if set(table["status"].to_pylist()) == {"ok"}}
+    good = {path: table for path, table in tables.items() if not any(table["error"].to_pylist())}
     if len(good) > 1:
         draft.mkdir()
         _write(draft, pa.concat_tables(good.values(), promote_options="default"))
@@ -60,7 +60,7 @@ def _write(folder: Path, table: pa.Table) -> None:
 def recover(results: Results, sweep: str) -> None:
     """Clear what a killed compaction left: a draft that never went live, or the old folder after the exchange.
 
-    Of it only what was written while the folders were exchanged is of use: new rows, and retries of failed ones.
+    Of it only what was written while the folders were exchanged is of use: new rows, and retries.
     """
     if not is_local(results.root):
         return
@@ -82,9 +82,9 @@ def _keep_late_rows(hidden: Path, live: Path) -> None:
 
 
 def _rank(path: Path) -> tuple[bool, datetime]:
-    """Orders the rows of one cell: only a failed one is ever retried, so good comes after failed, then by time."""
-    (row,) = pq.read_table(path, columns=["status", "created_at"]).to_pylist()
-    return row["status"] == "ok", row["created_at"]
+    """Orders the rows of one cell: only one with an error is ever retried, so a good one comes last, then by time."""
+    (row,) = pq.read_table(path, columns=["error", "created_at"]).to_pylist()
+    return row["error"] is None, row["created_at"]
 
 
 def exchange(a: Path, b: Path) -> None:

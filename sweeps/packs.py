@@ -20,7 +20,7 @@ from sweeps.spec import Resources
 from sweeps.trial import Pack, Site, record_failure
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
-WORKER_DEATHS = 1  # that Tune forgives a trial; a pack has two trials before it is recorded as failed
+TRIALS = 3  # that a cell has whose worker dies
 START_SECONDS = 60.0  # an actor that is not up by then is waited for no longer
 
 
@@ -40,8 +40,8 @@ class PackSearcher(Searcher):
         self.sources, self.site, self.slots, self.retry, self.later = sources, site, slots, retry, later
         self.flying: dict[str, tuple[Source, Pack]] = {}
         self.heard: set[str] = set()  # of whose rows the sources know
-        self.again: list[tuple[Source, Pack]] = []  # that Tune gave up once
-        self.lost: list[tuple[Source, Pack]] = []  # that it gave up twice
+        self.again: list[tuple[Source, Pack]] = []  # whose worker died
+        self.lost: list[tuple[Source, Pack]] = []  # whose workers died every time
         self.bars: defaultdict[int, Bars] = defaultdict(Bars)  # by id of the source
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
         self.next = 0
@@ -110,21 +110,18 @@ class PackSearcher(Searcher):
         del self.flying[trial_id]
 
     def _give_up(self, source: Source, pack: Pack) -> None:
-        """The first time, hand the pack out once more: of an actor that dies while it is made ready for its next trial
-        Ray tells twice, and Tune counts both."""
-        if pack.second:
-            self.lost.append((source, pack))
-        else:
-            self.again.append((source, replace(pack, second=True)))
+        """The worker died: hand the cells out once more, one by one, so that one that kills takes no other with it."""
+        tried = [replace(pack, cells=(cell,), trial=pack.trial + 1) for cell in pack.cells]
+        (self.lost if pack.trial == TRIALS else self.again).extend((source, each) for each in tried)
 
     def settle(self) -> None:
-        """Cells of packs whose worker died again and again get a row that says so."""
+        """Cells whose worker died again and again get a row that says so."""
         results = Results(self.site.results)
         while self.lost:
             source, pack = self.lost.pop()
             for cell in pack.cells:
                 if not results.has(pack.sweep, cell.cell_id):
-                    error = "the worker died again and again on this pack (killed, or out of memory)"
+                    error = f"the worker died {TRIALS} times on this cell (killed, or out of memory)"
                     record_failure(self.site, source.sweep, cell, error)
 
     def save(self, checkpoint_path: str) -> None:

@@ -29,7 +29,8 @@ from unlearn.train import Training, fit
 @dataclass(frozen=True)
 class Plan:
     """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet; `failed` are
-    the rows of those of the `done` cells that failed. Rows of cells that the sweeps do not plan count nowhere."""
+    the rows of those of the `done` cells that hold an error: that failed, or lack an attack. Rows of cells that the
+    sweeps do not plan count nowhere."""
 
     sweeps: tuple[Sweep, ...]
     build: tuple[Recipe, ...]
@@ -49,8 +50,8 @@ class Plan:
 def make_plan(
     sweeps: list[Sweep], store: Store, results: Results, retry_failed: bool = False, confirming: bool = False
 ) -> Plan:
-    """Resolve every sweep; cells with a row are done, failed ones too unless they are to be tried again. `confirming`:
-    candidates have just been tried; of what failed only the chosen cells' own rows are left to try again."""
+    """Resolve every sweep; cells with a row are done, also where it holds an error, unless these are to be tried again.
+    `confirming`: candidates have just been tried; of those only the chosen cells' own rows are left to try again."""
     sources: list[Source] = []
     recipes: dict[str, Recipe] = {}
     done = later = 0
@@ -60,11 +61,11 @@ def make_plan(
         rows = (
             results.read(sweep.name)
             if sweep.name in results.sweeps()
-            else pd.DataFrame(columns=["cell_id", "status", "wall_s", "eval_candidates"])
+            else pd.DataFrame(columns=["cell_id", "status", "error", "wall_s", "eval_candidates"])
         )
         if good := rows["wall_s"][rows["status"] == "ok"].tolist():
             seconds[sweep.name] = statistics.median(good)
-        bad = rows[rows["status"] == "failed"]
+        bad = rows[rows["error"].notna()]
         again = bad[bad["eval_candidates"] != sweep.eval.candidates] if confirming else bad
         skip = set(rows["cell_id"]) - (set(again["cell_id"]) if retry_failed else set())
         for group in groups(sweep):
@@ -78,7 +79,7 @@ def make_plan(
             sources += found
             own = rows[rows["cell_id"].isin(skip & _ids(found))]
             done += len(own)
-            failed += own[own["status"] == "failed"].to_dict("records")
+            failed += own[own["error"].notna()].to_dict("records")
             if any(source.left for source in found):
                 recipes |= {need.key: need for need in _ordered(_needed(sweep, group))}
     missing = [recipe for recipe in recipes.values() if not store.has(recipe.kind, recipe.key)]
@@ -228,7 +229,7 @@ def describe(plan: Plan, cost: Cost) -> str:
         )
     lines.append(f"artifacts: {len(plan.build)} to build, {len(plan.reuse)} reused")
     lines += [f"  build {recipe.describe()} [{recipe.key}]" for recipe in plan.build]
-    failed = f", {len(plan.failed)} of them failed (again with --retry-failed)" if plan.failed else ""
+    failed = f", {len(plan.failed)} of them with an error (again with --retry-failed)" if plan.failed else ""
     lines.append(f"cells: {plan.cells} to run, {plan.done} done{failed}")
     total = cost.artifacts_s + cost.cells_s
     uncounted = ", attacks not counted" if any(sweep.eval.attacks for sweep in plan.sweeps) else ""

@@ -48,16 +48,16 @@ def write_report(results: Results, sweep: str | None, out: str, data_root: str, 
 
 def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
     """One sweep: the choice of every model x forget set x seed, with its pictures, then all rows."""
-    failed = rows[rows["status"] == "failed"]
-    counts = f"{len(rows)} cells, {len(failed)} failed; data set {rows['dataset'].iloc[0]}"
+    errors = rows[rows["error"].notna()]
+    counts = f"{len(rows)} cells, {(rows['status'] == 'failed').sum()} failed; data set {rows['dataset'].iloc[0]}"
     parts = [f"<h2>{html.escape(name)}</h2><p>{counts}.</p>"]
     good = rows[rows["status"] == "ok"]
     best = choose(good).row["cell_id"] if len(good) else None
     apart = settings(good)
     for _, group in good.groupby(good["forget"].map(str) + good["model"] + apart + good["seed"].map(str)):
         parts.append(group_part(group, data_root, best, apart[group.index[0]]))
-    if len(failed):
-        parts.append("<h3>Failed</h3>" + table_of(failed[["cell_id", "method", "error"]]))
+    if len(errors):
+        parts.append("<h3>Errors</h3>" + table_of(errors[["cell_id", "method", "status", "error"]]))
     parts.append("<details><summary>All rows</summary><div class=scroll>" + table_of(_main(rows)) + "</div></details>")
     return "".join(parts)
 
@@ -149,6 +149,8 @@ def probes(row: pd.Series) -> str:
     """Each probe's success with its 95 % interval, beside original, oracle, untrained decoder; "" where not asked."""
     lines = {}
     for name in row["eval_attacks"]:
+        if pd.isna(row[f"{stem(name)}_rate"]):
+            continue  # it broke: the row's error says how
         of = {kind: row[f"{kind}_{stem(name)}_rate"] for kind in REFERENCES}
         own = [
             row[f"{stem(name)}_{column}"] for column in ("rate", "rate_low", "rate_high", "excess_low", "excess_high")
@@ -167,7 +169,8 @@ def probes(row: pd.Series) -> str:
 def _shown(row: pd.Series) -> list[str]:
     """What the cell left in the store: its probes' catch and its film."""
     pictures, parts = stored(row), []
-    probed = {name: pictures[name][:, :8].flatten(0, 1)[:8].float() / 255 for name in row["eval_attacks"]}
+    done = [name for name in row["eval_attacks"] if name in pictures]
+    probed = {name: pictures[name][:, :8].flatten(0, 1)[:8].float() / 255 for name in done}
     if probed:
         parts.append(_picture(figures.strips(probed), "What each attack brought out of the unlearned model."))
     if "film" in pictures:

@@ -176,11 +176,11 @@ class Results:
         return sorted(fs.glob(f"{path}/[!._]*.parquet"))
 
     def has(self, sweep: str, cell_id: str, good: bool = False) -> bool:
-        """Whether the cell has a row (a `good` one: that did not fail), in its own file or folded by `compact`."""
+        """Whether the cell has a row (a `good` one: without an error), in its own file or folded by `compact`."""
         own = self.cell_file(sweep, cell_id)
         if exists(own):
-            return not good or "ok" in self._read_file(own)["status"].to_pylist()
-        folded = [path for path in self.files(sweep) if "/rows-" in path]  # none of these failed
+            return not good or self._read_file(own)["error"].to_pylist() == [None]
+        folded = [path for path in self.files(sweep) if "/rows-" in path]  # none of these has one
         return any(cell_id in self._read_file(path)["cell_id"].to_pylist() for path in folded)
 
     def check_writable(self) -> None:

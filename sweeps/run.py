@@ -19,11 +19,11 @@ from typing import Any
 import ray
 from fsspec.implementations.memory import MemoryFileSystem
 from ray import tune
-from ray.tune import CheckpointConfig, FailureConfig, PlacementGroupFactory, RunConfig
+from ray.tune import CheckpointConfig, PlacementGroupFactory, RunConfig
 from ray.tune.experiment import Trial
 
 from sweeps.cells import Cell, cell_of
-from sweeps.packs import WORKER_DEATHS, Muster, PackSearcher, slots
+from sweeps.packs import Muster, PackSearcher, slots
 from sweeps.plan import Plan, make_plan
 from sweeps.prepare import prepare
 from sweeps.rows import Results
@@ -249,7 +249,6 @@ def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
         run_config=RunConfig(
             name=f"run-{os.getpid()}",
             storage_path=scratch,
-            failure_config=FailureConfig(max_failures=WORKER_DEATHS),
             checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
             callbacks=[report],
             verbose=0,

@@ -35,9 +35,9 @@ class Site:
 
 @dataclass(frozen=True)
 class Pack:
-    """Cells for one trial; `retry`: also those whose row says failed. `bars`: by method the best score on val so far,
-    which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from. `second`: it
-    is handed out anew, after a trial that Tune gave up."""
+    """Cells for one trial; `retry`: also those whose row holds an error. `bars`: by method the best score on val so
+    far, which a candidate must still be able to reach. `tuning`: by cell_id what a chosen one was chosen from. `trial`:
+    1, and one more for each worker that died on these cells."""
 
     sweep: str
     cells: tuple[Cell, ...]
@@ -46,7 +46,7 @@ class Pack:
     retry: bool
     bars: tuple[tuple[str, float], ...] = ()
     tuning: tuple[tuple[str, Tuning], ...] = ()
-    second: bool = False
+    trial: int = 1
 
 
 class PackTrial(tune.Trainable):
@@ -86,7 +86,7 @@ TOLD = ("cell_id", "status", "wall_s", "val_forget_accuracy", "val_forget_probab
 
 def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = -math.inf) -> Row:
     """Compute, score and write one cell; an error becomes a failed row. A cell that has a row is not computed
-    again, unless it failed and the pack is for that."""
+    again, unless that holds an error and the pack is for that."""
     results = Results(site.results)
     if results.has(pack.sweep, cell.cell_id, good=pack.retry):
         return {"cell_id": cell.cell_id, "status": "kept"}

@@ -1,13 +1,18 @@
 """Original, unlearned and oracle stand in the columns that bear their names."""
 
 import re
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cluster.demo import table
+from sweeps.attacks import columns
 from sweeps.promote import Promotion
-from sweeps.report import comparison
+from sweeps.report import _shown, comparison, probes
+from unlearn.artifacts import Store
 
 ROW = pd.Series(
     {
@@ -30,8 +35,18 @@ def test_the_reports_comparison() -> None:
     assert re.findall(r"<td>(.*?)</td>", line) == ["0.1000", "0.2000", "0.3000"]
 
 
+def test_a_probe_that_broke_takes_no_other_off_the_page(tmp_path: Path) -> None:
+    Store(str(tmp_path)).save("pictures", "c", {"label-only": torch.zeros(1, 8, 1, 28, 28, dtype=torch.uint8)}, {})
+    known = {name: 0.5 if "_label_only_" in name else np.nan for name in columns()}
+    row = pd.Series({"cell_id": "c", "store": str(tmp_path), "eval_attacks": ["random-z", "label-only"], **known})
+    page = probes(row)
+    assert re.findall(r"<th>(random-z|label-only)</th>", page) == ["label-only"]
+    assert "0.50 [0.50, 0.50]" in page
+    assert "nan" not in page
+    assert len(_shown(row)) == 1
+
+
 def test_the_demos_table() -> None:
-    columns = ["original", "amnesiac", "oracle"]
-    shown = table([Promotion("digits", "v", ROW, "why")]).set_index("score")[columns]
+    shown = table([Promotion("digits", "v", ROW, "why")]).set_index("score")[["original", "amnesiac", "oracle"]]
     assert shown.loc["test_forget_accuracy"].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert shown.loc["test_retain_accuracy"].tolist() == pytest.approx([0.4, 0.5, 0.6])

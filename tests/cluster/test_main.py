@@ -155,7 +155,7 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsy
     assert entry(["run", *places]) == 1
     assert f"failed: s {bad.cell_id}: by hand" in capsys.readouterr().err
     assert entry(["plan", *places]) == 0
-    assert "cells: 0 to run, 2 done, 1 of them failed (again with --retry-failed)" in capsys.readouterr().out
+    assert "cells: 0 to run, 2 done, 1 of them with an error (again with --retry-failed)" in capsys.readouterr().out
     assert entry(["plan", *places, "--retry-failed"]) == 0
     assert "cells: 1 to run, 1 done\n" in capsys.readouterr().out
     for changed in (["--set", "grid.steps=[5]"], ["--set", "grid.steps=[5]", "--retry-failed"]):

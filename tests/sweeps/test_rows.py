@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from sweeps.cells import Cell, grid_cells, groups
+from sweeps.choose import tried
 from sweeps.compact import compact, exchange, recover
 from sweeps.parse import parse
 from sweeps.recall import cell_from
@@ -62,6 +63,14 @@ def test_show_names_what_was_tried_and_what_it_groups_by(tmp_path: Path) -> None
     head, line = show(results.read(), "train_steps", "table").splitlines()
     assert head.split() == ["train_steps", "cells", "forget_probability"]
     assert line.split()[1:] == ["3", "0.25"]
+
+
+def test_how_an_expert_was_made_is_tried_like_a_knob() -> None:
+    """By the methods that need one; the others' rows do not differ in it."""
+    rows = pd.DataFrame({"method": ["task-arithmetic", "ssd"] * 2, "alpha": -1.0})
+    rows["train_expert_steps"] = [20, 20, 60, 60]
+    assert tried(rows) == ["train_expert_steps"]
+    assert tried(rows[rows["method"] == "ssd"]) == []
 
 
 def test_a_row_leads_back_to_its_cell(tmp_path: Path) -> None:
@@ -130,7 +139,7 @@ def test_a_retry_that_lands_while_compacting_wins(landed: str, tmp_path: Path, m
     results, many = Results(str(tmp_path)), cells(4)
     for cell in many[1:]:
         write(results, cell)
-    write(results, many[0], status="failed")
+    write(results, many[0], status="failed", error="so it was")
 
     def exchange_beside_a_retry(draft: Path, live: Path) -> None:
         if landed == "after the exchange":
@@ -192,7 +201,7 @@ def lay_out(root: Path, many: list[Cell]) -> None:
     """Two good rows and a failed one; in `late` what lands just before the exchange: its retry and a new row."""
     for cell in many[:2]:
         write(Results(str(root)), cell)
-    write(Results(str(root)), many[2], status="failed")
+    write(Results(str(root)), many[2], status="failed", error="so it was")
     for cell in many[2:]:
         write(Results(str(root / "late")), cell)
 

@@ -1,5 +1,6 @@
 """The searcher: packs that share artifacts, studies that resume from rows, exactly the planned number of cells."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,20 @@ def failed(results: Results, cells: list[Cell]) -> None:
     for cell in cells:
         outcome = {"status": "failed", "error": "by hand", "created_at": pd.Timestamp.now("UTC").to_pydatetime()}
         results.write("ta", row_of(cell, outcome))
+
+
+def test_candidates_of_a_grid_are_read_in_mixed_order(tmp_path: Path) -> None:
+    """One method after the other; a grid as it is written down may begin with its worst."""
+    alphas = [-0.1 * n for n in range(30)]
+    document = {**SEARCH, "search": None, "method": ["sign-consensus", "task-arithmetic"], "grid": {"alpha": alphas}}
+    listed, mixed = (
+        sources(parse({**document, "eval": {"candidates": how}}), tmp_path)[0].take(60) for how in ("full", "val")
+    )
+    assert [cell.method for cell in mixed] == ["sign-consensus"] * 30 + ["task-arithmetic"] * 30
+    ours, theirs = ([dict(cell.knobs)["alpha"] for cell in cells[:30]] for cells in (mixed, listed))
+    assert sorted(ours) == sorted(theirs)
+    rise = sum(a < b for a, b in pairwise(ours))
+    assert 5 < rise < 24  # of 29 steps: neither up nor down all along
 
 
 def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> None:

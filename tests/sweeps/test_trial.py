@@ -2,22 +2,24 @@
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from ray.tune.search import Searcher
 
 from sweeps import trial
 from sweeps.cells import Cell
 from sweeps.compute import Tuning
 from sweeps.packs import PackSearcher
 from sweeps.parse import parse
-from sweeps.plan import make_plan
-from sweeps.rows import Results
+from sweeps.plan import Plan, make_plan
+from sweeps.rows import Results, row_of
 from sweeps.run import site_for
-from sweeps.trial import Pack, PackTrial, Site, record_failure, run_cell
+from sweeps.trial import Pack, PackTrial, Site, run_cell
 from unlearn.artifacts import Store
 
 SWEEP = parse({"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1], "grid": {"steps": [5, 6]}})
@@ -30,7 +32,7 @@ def site(tmp_path: Path) -> Site:
 
 @pytest.fixture
 def cells(site: Site) -> tuple[Cell, ...]:
-    return tuple(make_plan([SWEEP], Store(site.store), Results(site.results)).sources[0].take(2))
+    return tuple(planned(site, False).sources[0].take(2))
 
 
 @pytest.fixture
@@ -43,12 +45,21 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
 BENCH: Any = SimpleNamespace(device="cpu")
 
 
+def planned(site: Site, retry: bool) -> Plan:
+    return make_plan([SWEEP], Store(site.store), Results(site.results), retry)
+
+
+@pytest.mark.parametrize("status", ["failed", "ok"])
 def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
-    site: Site, cells: tuple[Cell, ...], computed: list[Cell]
+    status: str, site: Site, cells: tuple[Cell, ...], computed: list[Cell]
 ) -> None:
+    """One that failed, and one that lacks an attack: both hold an error."""
     once, retry = (Pack("s", cells, 1, 0, retry) for retry in (False, True))
     kept = {"cell_id": cells[0].cell_id, "status": "kept"}
-    record_failure(site, SWEEP, cells[0], "by hand")
+    stamp = {"created_at": datetime.now(UTC)}
+    Results(site.results).write("s", row_of(cells[0], {"status": status, "error": "by hand", **stamp}))
+    assert [row["cell_id"] for row in planned(site, False).failed] == [cells[0].cell_id]
+    assert (planned(site, False).cells, planned(site, True).cells) == (1, 2)
     assert run_cell(BENCH, site, once, cells[0]) == kept
     assert computed == []
     assert run_cell(BENCH, site, retry, cells[0])["status"] == "ok"
@@ -89,17 +100,23 @@ def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
 
 
 def test_of_a_lost_pack_only_the_cells_without_a_row_failed(site: Site, computed: list[Cell]) -> None:
+    """Tried alone after the first death, and never more than three times."""
     sources = list(make_plan([SWEEP], Store(site.store), Results(site.results)).sources)
     sources[0].sweep = replace(SWEEP, resources=replace(SWEEP.resources, cells_per_trial=2))
     searcher = PackSearcher(sources, site, lambda needs: 1, retry=False)
     pack = searcher.suggest("a")["pack"]
     run_cell(BENCH, site, pack, pack.cells[0])
     searcher.on_trial_complete("a", error=True)
-    assert searcher.suggest("b")["pack"] == replace(pack, second=True)  # with all others still to come
-    searcher.on_trial_complete("b", error=True)
+    for number in (2, 3):
+        alone = {name: searcher.suggest(f"{name}{number}")["pack"] for name in "bc"}
+        assert {each.cells for each in alone.values()} == {(cell,) for cell in pack.cells}
+        assert {each.trial for each in alone.values()} == {number}
+        for name in alone:
+            searcher.on_trial_complete(f"{name}{number}", error=True)
+    assert searcher.suggest("d") == Searcher.FINISHED
     searcher.settle()
     rows = Results(site.results).read("s").set_index("cell_id")
     assert len(rows) == 2
     assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"
     assert rows.loc[pack.cells[1].cell_id, "status"] == "failed"
-    assert "the worker died again and again" in str(rows.loc[pack.cells[1].cell_id, "error"])
+    assert "the worker died 3 times on this cell" in str(rows.loc[pack.cells[1].cell_id, "error"])
