@@ -36,6 +36,11 @@ from unlearn.files import locate
 
 Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, what)
 
+LOUDNESS = {
+    "ray.tune": logging.ERROR,  # it misses the result files that we switched off
+    "ray.tune.tune": logging.CRITICAL,  # and names trials whose cells others have computed since
+}
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -223,13 +228,15 @@ def _fit(searcher: PackSearcher, clock: _Clock, struck: Event) -> None:
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1000000"
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"  # our searcher says how many
     os.environ["TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S"] = "0"
-    loudness = logging.getLogger("ray.tune").level
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)  # it misses the result files that we switched off
+    before = {name: logging.getLogger(name).level for name in LOUDNESS}
+    for name, level in LOUDNESS.items():
+        logging.getLogger(name).setLevel(level)
     try:
         with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
             _tuner(searcher, scratch, _Report(clock, struck)).fit()
     finally:
-        logging.getLogger("ray.tune").setLevel(loudness)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
     searcher.settle()
 
 
