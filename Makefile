@@ -38,9 +38,10 @@ reproduce-family: $(READY)       ## full MNIST: the paper's lambdas, one digit a
 	set -e; for spec in $(FAMILY); do \
 	  $(BIN)/amnesia run $$spec --results reproduce/family --store reproduce/store $(SET); done
 
-reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, three seeds
+reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, searched and not, three seeds
 	$(BIN)/amnesia run ta-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia run baselines-digits --results reproduce/classifiers --store reproduce/store $(SET)
+	$(BIN)/amnesia run tuned-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/classifiers -o reproduce/classifiers.html
 
 reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic and five or six baselines

@@ -61,7 +61,7 @@ def _spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
 
 
 def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("plan", commands.plan, "what would run, what is cached, what it costs; runs nothing")
+    made = command("plan", commands.plan, "what would run, what is cached, what it costs")
     _spec(made, optional=True)
     made.add_argument("--list", action="store_true", help="list the shipped specs")
     made = command("run", commands.run, "run a sweep; finished cells are never run again")
@@ -149,7 +149,7 @@ def submit(args: argparse.Namespace) -> int:
     identity = jobs.submit(args.address, yaml.safe_dump_all(documents), arguments)
     print(identity)
     there = f" --address {args.address}" if args.address else ""
-    print("  |  ".join(f"amnesia {what} {identity}{there}" for what in ("status", "logs", "stop")), file=sys.stderr)
+    print("\n".join(f"amnesia {what} {identity}{there}" for what in ("status", "logs", "stop")), file=sys.stderr)
     return 0
 
 

@@ -11,7 +11,7 @@ from sweeps.rows import Results
 from unlearn.errors import BadInput, require
 
 FORMATS = ("table", "csv", "json")
-FIRST = ["sweep", "cell_id", "model", "method", "forget", "seed", "status"]
+FIRST = ["sweep", "cell_id", "model", "method", "forget", "seed", "status", "error"]
 MAIN = [
     "forget_probability", "forget_accuracy", "retain_accuracy", "forget_entropy",
     "test_forget_accuracy", "test_retain_accuracy", "js_to_oracle", "mia_auc",
@@ -58,13 +58,15 @@ def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
         numeric = rows.select_dtypes("number").dropna(axis=1, how="all").columns.difference([by])
         rows = rows.groupby(key)[list(numeric)].mean().join(rows.groupby(key).size().rename("cells")).reset_index()
     if how == "csv":
-        lists = [name for name in rows if rows[name].map(lambda value: isinstance(value, np.ndarray)).any()]
+        lists = [name for name in rows if any(isinstance(value, np.ndarray) for value in rows[name])]
         flat = rows.copy()
         for name in lists:
             flat[name] = flat[name].map(_as_json, na_action="ignore")
         return flat.to_csv(index=False).rstrip("\n")
     if how == "json":
         return json.dumps(json.loads(rows.to_json(orient="records", date_format="iso")), indent=1)
+    if rows.empty:
+        return "no rows"
     first = [by, "cells"] if by else [*FIRST, *tried(rows)]
     shown = rows[[name for name in [*first, *MAIN] if name in rows]].dropna(axis=1, how="all")
     return shown.to_string(index=False, float_format=lambda value: f"{value:.4g}")

@@ -1,11 +1,17 @@
 """The four rooms and the direction of their imports, walked from the source."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from unlearn.attacks import ATTACKS
+from unlearn.methods import METHODS
+from unlearn.models import MODELS
+from unlearn.probes import PROBES
 
 ROOT = Path(__file__).parent.parent
 MAY = {
@@ -51,6 +57,11 @@ for name in {sorted(modules)}:
 """
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
+
+
+def test_readme_names_all_that_a_spec_can_name() -> None:
+    named = set(re.findall(r"`([\w-]+)`", (ROOT / "README.md").read_text().split("## One method")[0]))
+    assert {*MODELS, *METHODS, *PROBES, *ATTACKS} <= named
 
 
 def test_importing_changes_nothing(tmp_path: Path) -> None:

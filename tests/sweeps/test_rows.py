@@ -62,6 +62,12 @@ def test_show_names_what_was_tried_and_what_it_groups_by(tmp_path: Path) -> None
     assert len(lines) == 3
     head, line = show(results.read(), "train_steps", "table").splitlines()
     assert head.split() == ["train_steps", "cells", "forget_probability"]
+    none = results.read().query("error.notna()")
+    assert [show(none, None, how) for how in ("table", "json")] == ["no rows", "[]"]
+    assert len(show(none, None, "csv").splitlines()) == 1
+    write(results, cells(1)[0], error="no lira: out of memory")
+    shown = show(results.read().query("error.notna()"), None, "table")
+    assert "no lira: out of memory" in shown
     assert line.split()[1:] == ["3", "0.25"]
 
 
