@@ -108,6 +108,20 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
     return row
 
 
+AGAIN = "; tried again: "
+
+
+def _better(before: pa.Table, failed: pa.Table) -> pa.Table:
+    """What to keep of two rows of a cell, the later of which failed: that one, unless the earlier has scores."""
+    (old,), (new,) = (table.select(["status", "error"]).to_pylist() for table in (before, failed))
+    if old["status"] != "ok":
+        return failed
+    if old["error"] is None:
+        return before
+    error = old["error"].partition(AGAIN)[0] + AGAIN + new["error"]
+    return before.set_column(before.schema.get_field_index("error"), "error", pa.array([error], pa.string()))
+
+
 READERS = 16  # files at once: an object store answers side by side
 
 
@@ -128,10 +142,14 @@ class Results:
         return join(self.table, f"sweep={sweep}", f"cell-{cell_id}.parquet")
 
     def write(self, sweep: str, row: Row) -> None:
-        """Write or replace a cell's row; a reader sees the old row or the new, never half of one."""
+        """Write or replace a cell's row; a reader sees the old row or the new, never half of one. Scores stay where a
+        retry failed outright, with its error behind their own."""
+        own, table = self.cell_file(sweep, row["cell_id"]), pa.Table.from_pylist([row], schema=ROWS)
+        if row["status"] == "failed" and exists(own):
+            table = _better(self._read_file(own), table)
         sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([row], schema=ROWS), sink)
-        write_whole(self.cell_file(sweep, row["cell_id"]), sink.getvalue(), join(self.table, ".tmp"))
+        pq.write_table(table, sink)
+        write_whole(own, sink.getvalue(), join(self.table, ".tmp"))
 
     def sweeps(self) -> list[str]:
         """The sweeps that have rows, sorted."""

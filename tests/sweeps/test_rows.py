@@ -52,6 +52,25 @@ def test_pandas_reads_one_table(tmp_path: Path) -> None:
     assert set(ROWS.names) < set(table.columns)
 
 
+def test_a_failed_row_never_replaces_scores(tmp_path: Path) -> None:
+    """Of a retry that fails, of two runs at once; a failed row it does replace."""
+    results, (whole, lacking, failed) = Results(str(tmp_path)), cells(3)
+    write(results, whole)
+    write(results, lacking, error="attack mia: by hand")
+    write(results, failed, status="failed", error="by hand")
+    before = results.read("s").set_index("cell_id")
+    for why in ("out of memory", "out of disk"):
+        for cell in (whole, lacking, failed):
+            results.write("s", row_of(cell, {"status": "failed", "error": why, "created_at": datetime.now(UTC)}))
+    after = results.read("s").set_index("cell_id")
+    before.loc[lacking.cell_id, "error"] = "attack mia: by hand; tried again: out of disk"
+    for cell in (whole, lacking):
+        pd.testing.assert_series_equal(after.loc[cell.cell_id], before.loc[cell.cell_id])
+    assert tuple(after.loc[failed.cell_id, ["status", "error"]]) == ("failed", "out of disk")
+    assert results.has("s", whole.cell_id, good=True)
+    assert not results.has("s", lacking.cell_id, good=True)
+
+
 def test_show_names_what_was_tried_and_what_it_groups_by(tmp_path: Path) -> None:
     results = Results(str(tmp_path))
     for cell in cells(3):
