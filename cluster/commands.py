@@ -59,20 +59,20 @@ def run(args: argparse.Namespace) -> int:
     ran = run_sweeps(sweeps, args.results, args.store, args.address, args.retry_failed)
     if ran is None:
         print("nothing to do: every cell has its row", file=sys.stderr)
-    failed = name_failed(sweeps, args.results, args.store)
-    if ran is not None and not failed:
+    errors = name_errors(sweeps, args.results, args.store)
+    if ran is not None and not errors:
         seconds, table = ran.prepare_s + ran.tune_s, Results(absolute(args.results)).table
         print(f"done: {ran.cells} cells in {seconds:.1f} s; rows in {table}", file=sys.stderr)
-    return 1 if failed else 0
+    return 1 if errors else 0
 
 
-def name_failed(sweeps: list[Sweep], results: str, store: str) -> bool:
+def name_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
     """Whether rows of these sweeps hold an error, each of them named."""
-    failed = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).failed
-    for row in failed:
+    errors = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).errors
+    for row in errors:
         how = "failed" if row["status"] == "failed" else "incomplete"
         print(f"{how}: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
-    return bool(failed)
+    return bool(errors)
 
 
 def run_sweeps(

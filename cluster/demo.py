@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pandas as pd
 
-from cluster.commands import data_root, name_failed, run_sweeps
+from cluster.commands import data_root, name_errors, run_sweeps
 from cluster.session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
@@ -62,7 +62,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
         print(f"\n{made.name}: cell {made.row['cell_id']} {made.why}")
     print(f"\nrows    {results.table}\nreport  {report}\nserved  {out / 'served.png'} from {served}")
     print(timing(stages.seconds, ran))
-    return 1 if name_failed(sweeps, results.root, store) else 0
+    return 1 if name_errors(sweeps, results.root, store) else 0
 
 
 def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:

@@ -90,7 +90,7 @@ class Group:
 
     @cached_property
     def fisher(self) -> Recipe:
-        return self._recipe("fisher", (), ("fisher_samples",), self.original)
+        return self._recipe("fisher", (), FISHER, self.original)
 
     @cached_property
     def expert(self) -> Recipe:
@@ -117,6 +117,8 @@ TRAINING = tuple(f.name for f in fields(Training))
 OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
 NOT_OF_EXPERTS = ("steps", "lr", "schedule", "label_smoothing")  # smoothing would teach the labels it does not see
 EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
+FISHER = ("fisher_samples",)
+MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": FISHER}  # by what a method needs: how that was made
 
 
 @dataclass(frozen=True)

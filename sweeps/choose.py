@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.cells import OWN, TRAINING
+from sweeps.cells import MAKING, TRAINING
 from sweeps.spec import Evaluation, Train
 from unlearn.errors import require
 from unlearn.methods import KNOBS, METHODS
@@ -16,7 +16,6 @@ SETTING = ("options", *(f"train_{name}" for name in TRAINING), "train_judge_step
 DEFAULTS: dict[str, Any] = {
     f"{of}_{f.name}": f.default for of, kind in (("train", Train), ("eval", Evaluation)) for f in fields(kind)
 }
-MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": ("fisher_samples",)}  # what a method needs, and how
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
+
 from sweeps.attacks import attack
 from sweeps.cells import Cell
-from sweeps.choose import FORGET_WEIGHT
+from sweeps.choose import FORGET_WEIGHT, unstopped
+from sweeps.choose import score as score_on_val
 from sweeps.film import Film
 from sweeps.workbench import Workbench
 from unlearn.methods import METHODS, Unlearned, make_method
@@ -149,6 +152,15 @@ class Bars:
 
     def __init__(self, known: Iterable[tuple[str, float]] = ()) -> None:
         self.best = dict(known)
+
+    @classmethod
+    def over(cls, rows: pd.DataFrame) -> "Bars":
+        """As earlier rows of the candidates leave them."""
+        good = rows[rows["status"] == "ok"]
+        if good.empty:
+            return cls()
+        best = score_on_val(unstopped(good)).groupby(good["method"]).max()
+        return cls(zip(best.index, best.tolist(), strict=True))
 
     def of(self, method: str) -> float:
         return self.best.get(method, -math.inf)

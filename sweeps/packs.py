@@ -2,7 +2,7 @@
 that keeps every slot busy."""
 
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps.compute import Bars
 from sweeps.rows import Results
 from sweeps.search import Grid, Source
 from sweeps.spec import Resources
@@ -42,7 +41,6 @@ class PackSearcher(Searcher):
         self.heard: set[str] = set()  # of whose rows the sources know
         self.again: list[tuple[Source, Pack]] = []  # whose worker died
         self.lost: list[tuple[Source, Pack]] = []  # whose workers died every time
-        self.bars: defaultdict[int, Bars] = defaultdict(Bars)  # by id of the source
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
         self.next = 0
 
@@ -64,7 +62,7 @@ class PackSearcher(Searcher):
         self.next += 1
         cells = source.take(self._size(source, slots[source.sweep.resources]))
         needs = source.sweep.resources
-        bars = tuple(self.bars[id(source)].best.items())
+        bars = tuple(source.bars.best.items())
         known = source.tuning if isinstance(source, Grid) else {}
         tuning = tuple((cell.cell_id, known[cell.cell_id]) for cell in cells if cell.cell_id in known)
         pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry, bars, tuning)
@@ -96,8 +94,7 @@ class PackSearcher(Searcher):
         self.heard.add(trial_id)
         source, pack = self.flying[trial_id]
         for cell, row in zip(pack.cells, result["rows"], strict=True):
-            source.tell(row)
-            self.bars[id(source)].heed(cell.method, row)
+            source.tell(cell, row)
             if row.get("wall_s") is not None:
                 self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
 

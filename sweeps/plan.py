@@ -11,7 +11,7 @@ import torch
 
 from sweeps.cells import Cell, Group, Recipe, architecture, cell_of, grid_cells, groups
 from sweeps.choose import choose
-from sweeps.compute import Tuning
+from sweeps.compute import Bars, Tuning
 from sweeps.recall import cell_from
 from sweeps.rows import Results
 from sweeps.search import Grid, Source, Study
@@ -28,8 +28,8 @@ from unlearn.train import Training, fit
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet; `failed` are
-    the rows of those of the `done` cells that hold an error: that failed, or lack an attack. Rows of cells that the
+    """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet; `errors` are
+    the rows of those of the `done` cells that hold one: that failed, or lack an attack. Rows of cells that the
     sweeps do not plan count nowhere."""
 
     sweeps: tuple[Sweep, ...]
@@ -37,7 +37,7 @@ class Plan:
     reuse: tuple[Recipe, ...]
     sources: tuple[Source, ...]
     done: int
-    failed: tuple[Mapping[Any, Any], ...]
+    errors: tuple[Mapping[Any, Any], ...]
     later: int = 0  # cells that are known only when val has chosen among candidates: these, to be scored in full
     seconds: Mapping[str, float] = field(default_factory=dict)  # by sweep the median of its own finished cells
 
@@ -55,7 +55,7 @@ def make_plan(
     sources: list[Source] = []
     recipes: dict[str, Recipe] = {}
     done = later = 0
-    failed: list[Mapping[Any, Any]] = []
+    errors: list[Mapping[Any, Any]] = []
     seconds: dict[str, float] = {}
     for sweep in sweeps:
         rows = (
@@ -79,13 +79,13 @@ def make_plan(
             sources += found
             own = rows[rows["cell_id"].isin(skip & _ids(found))]
             done += len(own)
-            failed += own[own["error"].notna()].to_dict("records")
+            errors += own[own["error"].notna()].to_dict("records")
             if any(source.left for source in found):
                 recipes |= {need.key: need for need in _ordered(_needed(sweep, group))}
     missing = [recipe for recipe in recipes.values() if not store.has(recipe.kind, recipe.key)]
     there = [recipe for recipe in recipes.values() if store.has(recipe.kind, recipe.key)]
     left = tuple(source for source in sources if source.left)
-    return Plan(tuple(sweeps), tuple(missing), tuple(there), left, done, tuple(failed), later, seconds)
+    return Plan(tuple(sweeps), tuple(missing), tuple(there), left, done, tuple(errors), later, seconds)
 
 
 def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> list[Source]:
@@ -96,7 +96,8 @@ def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> 
         left = [cell for cell in cells if cell.cell_id not in skip]
         if sweep.eval.candidates == "val":  # in an order of its own, so that a high bar stands early
             left.sort(key=lambda cell: (sweep.methods.index(cell.method), cell.cell_id))
-        return [Grid(sweep, left, cells)]
+        done = rows[rows["cell_id"].isin(skip & {cell.cell_id for cell in cells})]
+        return [Grid(sweep, left, cells, bars=Bars.over(done))]
     own = rows[(rows["model"] == group.model) & (rows["seed"] == group.seed)] if len(rows) else rows
     axes = dict(sweep.grid)
     points = [(cell.method, {knob: value for knob, value in cell.knobs if knob in axes}) for cell in cells]
@@ -229,8 +230,8 @@ def describe(plan: Plan, cost: Cost) -> str:
         )
     lines.append(f"artifacts: {len(plan.build)} to build, {len(plan.reuse)} reused")
     lines += [f"  build {recipe.describe()} [{recipe.key}]" for recipe in plan.build]
-    failed = f", {len(plan.failed)} of them with an error (again with --retry-failed)" if plan.failed else ""
-    lines.append(f"cells: {plan.cells} to run, {plan.done} done{failed}")
+    errors = f", {len(plan.errors)} of them with an error (again with --retry-failed)" if plan.errors else ""
+    lines.append(f"cells: {plan.cells} to run, {plan.done} done{errors}")
     total = cost.artifacts_s + cost.cells_s
     uncounted = ", attacks not counted" if any(sweep.eval.attacks for sweep in plan.sweeps) else ""
     basis = "earlier rows" if cost.measured else f"training steps timed here just now{uncounted}"

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from sweeps.cells import Cell, Group, cell_of
-from sweeps.compute import Tuning
+from sweeps.compute import Bars, Tuning
 from sweeps.spec import Search, Sweep
 from unlearn.errors import require
 from unlearn.methods import KNOBS
@@ -20,8 +20,8 @@ TRIES = 50  # asks for a point that has no row yet, before the sampler counts as
 
 
 class Grid:
-    """The cells of one group's grid that have no row yet, out of all that are `known`; of chosen ones by cell_id what
-    they were chosen from."""
+    """The cells of one group's grid that have no row yet, out of all that are `known`, and the `bars` that the others'
+    rows set; of chosen ones by cell_id what they were chosen from."""
 
     def __init__(
         self,
@@ -29,8 +29,9 @@ class Grid:
         cells: Iterable[Cell],
         known: Iterable[Cell] = (),
         tuning: Mapping[str, Tuning] | None = None,
+        bars: Bars | None = None,
     ) -> None:
-        self.sweep, self.cells, self.tuning = sweep, list(cells), tuning or {}
+        self.sweep, self.cells, self.tuning, self.bars = sweep, list(cells), tuning or {}, bars or Bars()
         self.ids = {cell.cell_id for cell in known}
 
     @property
@@ -46,8 +47,9 @@ class Grid:
         taken, self.cells = self.cells[:k], self.cells[k:]
         return taken
 
-    def tell(self, row: dict[str, Any]) -> None:
-        """A grid learns nothing."""
+    def tell(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Raise the bar."""
+        self.bars.heed(cell.method, row)
 
 
 class Study:
@@ -77,6 +79,7 @@ class Study:
             else:
                 self.study.enqueue_trial(self._point(row))
         self.left = max(search.trials, len(own)) - len(self.asked)
+        self.bars = Bars.over(rows[rows["cell_id"].isin(set(self.asked))])
 
     def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
         """Seeded by the search's seed and the group, so that two groups never walk alike, and by how many cells a
@@ -143,8 +146,10 @@ class Study:
         self.asked[cell.cell_id] = None
         return cell
 
-    def tell(self, row: dict[str, Any]) -> None:
-        trial = self.asked.get(row["cell_id"])
+    def tell(self, cell: Cell, row: dict[str, Any]) -> None:
+        """Raise the bar, and tell the study what came of its point."""
+        self.bars.heed(cell.method, row)
+        trial = self.asked.get(cell.cell_id)
         if trial is not None and row["status"] != "kept":
             values = objectives(row)
             self.study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)

@@ -83,7 +83,7 @@ def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
 def test_a_study_hears_of_a_pack_that_is_held_once(tmp_path: Path) -> None:
     source = grid(tmp_path, [-1.0, -2.0])
     heard: list[str] = []
-    source.tell = lambda row: heard.append(row["status"])  # type: ignore[method-assign]
+    source.tell = lambda cell, row: heard.append(row["status"])  # type: ignore[method-assign]
     searcher = PackSearcher([source], SITE, lambda needs: 1, retry=False)
     result = told(searcher.suggest("a"))
     for _ in range(3):

@@ -252,10 +252,10 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
     assert (plan.cells, plan.later) == (62, 2)
     searcher = PackSearcher(list(plan.sources), SITE, lambda needs: 2, False)
     done = drive(searcher, results)
-    for source, bars in zip(plan.sources, searcher.bars.values(), strict=True):
+    for source in plan.sources:
         tried = [truth(cell) for cell in done if cell.cell_id in source.ids]
         best = max(t["val_retain_accuracy"] - 1.5 * t["val_forget_accuracy"] for t in tried)
-        assert bars.of("task-arithmetic") == best
+        assert source.bars.of("task-arithmetic") == best
     plan = make_plan([sweep], store, results)
     assert (plan.cells, plan.later, plan.done) == (2, 0, 60)
     confirmed = drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, False), results)
@@ -268,7 +268,9 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
 
 
 def failed(results: Results, cells: list[Cell]) -> None:
+    """As if they had failed at once: over a good row none is written."""
     for cell in cells:
+        Path(results.cell_file("ta", cell.cell_id)).unlink(missing_ok=True)
         outcome = {"status": "failed", "error": "by hand", "created_at": pd.Timestamp.now("UTC").to_pydatetime()}
         results.write("ta", row_of(cell, outcome))
 
@@ -285,6 +287,24 @@ def test_candidates_of_a_grid_are_read_in_mixed_order(tmp_path: Path) -> None:
     assert sorted(ours) == sorted(theirs)
     rise = sum(a < b for a, b in pairwise(ours))
     assert 5 < rise < 24  # of 29 steps: neither up nor down all along
+
+
+@pytest.mark.parametrize("kind", [{"search": None, "grid": {"alpha": [-1.0, -2.0, -3.0, -4.0]}}, {}])
+def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(kind: dict[str, Any], tmp_path: Path) -> None:
+    """Neither a candidate that failed sets one, nor one that stopped."""
+    results = Results(str(tmp_path / "results"))
+    sweep = parse({**SEARCH, "eval": {"candidates": "val"}, **kind})
+    first = sources(sweep, tmp_path)[0]
+    assert first.bars.best == {}
+    read = [("ok", False, 0.5), ("ok", True, 0.9), ("failed", None, None)]
+    for cell, (status, stopped, retain) in zip(first.take(3), read, strict=True):
+        stamp = pd.Timestamp.now("UTC").to_pydatetime()
+        outcome = {"status": status, "val_stopped": stopped, "val_retain_accuracy": retain, "created_at": stamp}
+        forget = None if status == "failed" else 0.2
+        results.write("ta", row_of(cell, {**outcome, "val_forget_accuracy": forget}))
+    again = sources(sweep, tmp_path)[0]
+    assert again.left == first.left
+    assert again.bars.best == {"task-arithmetic": pytest.approx(0.2)}
 
 
 def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> None:
@@ -317,14 +337,14 @@ def test_a_study_asks_for_its_failed_cells_again_before_new_ones(trials: int, ne
     six, now = (parse({**SEARCH, "forget": [0], "search": {"trials": n, "space": space}}) for n in (6, trials))
     done = drive(PackSearcher(sources(six, tmp_path), SITE, lambda needs: 2, False), results)
     failed(results, done[2:4])
-    assert {row["cell_id"] for row in make_plan([now], store, results).failed} == {cell.cell_id for cell in done[2:4]}
+    assert {row["cell_id"] for row in make_plan([now], store, results).errors} == {cell.cell_id for cell in done[2:4]}
     plan = make_plan([now], store, results, retry_failed=True)
-    assert (plan.cells, plan.done, plan.failed) == (2 + new, 4, ())
+    assert (plan.cells, plan.done, plan.errors) == (2 + new, 4, ())
     asked = drive(PackSearcher(list(plan.sources), SITE, lambda needs: 2, True), results)
     assert {cell.cell_id for cell in asked[:2]} == {cell.cell_id for cell in done[2:4]}
     assert len(plan.sources[0].study.get_trials(states=[TrialState.COMPLETE])) == 6 + new
     plan = make_plan([now], store, results, retry_failed=True)
-    assert (plan.cells, plan.done, plan.failed) == (0, 6 + new, ())
+    assert (plan.cells, plan.done, plan.errors) == (0, 6 + new, ())
 
 
 def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:

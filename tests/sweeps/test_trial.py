@@ -58,7 +58,7 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
     kept = {"cell_id": cells[0].cell_id, "status": "kept"}
     stamp = {"created_at": datetime.now(UTC)}
     Results(site.results).write("s", row_of(cells[0], {"status": status, "error": "by hand", **stamp}))
-    assert [row["cell_id"] for row in planned(site, False).failed] == [cells[0].cell_id]
+    assert [row["cell_id"] for row in planned(site, False).errors] == [cells[0].cell_id]
     assert (planned(site, False).cells, planned(site, True).cells) == (1, 2)
     assert run_cell(BENCH, site, once, cells[0]) == kept
     assert computed == []
