@@ -63,9 +63,7 @@ def _probed(bench: Workbench, group: Group, subject: Any, name: str) -> tuple[Sc
 
 def _attacked(bench: Workbench, group: Group, subject: Any, name: str) -> tuple[Scores, dict[str, Tensor]]:
     setting: Any = bench.setting(group)
-    original, oracle = bench.model(group.original), bench.model(group.oracle)
-    known = bench.keep(classifier_references, group, name)
-    return group.eval.attack(name)(setting, subject, original, oracle, group.seed, known), {}
+    return group.eval.attack(name)(setting, subject, bench.keep(classifier_references, group, name), group.seed), {}
 
 
 def classifier_references(bench: Workbench, group: Group, name: str) -> References:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.classifiers.world import World, mask, wreck
-from unlearn.attacks import ATTACKS, attack_columns
+from unlearn.attacks import ATTACKS, Attack, attack_columns
 from unlearn.attacks.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.lira import Lira, halves, likelihood_ratio
 from unlearn.attacks.relearning import Course, Relearning, index, targets
@@ -27,6 +27,11 @@ QUICK: dict[str, Any] = {
 }
 
 
+def beside(attack: Attack, world: World, subject: Any, seed: int = 0) -> Scores:
+    """What the attack finds in the subject, beside the world's original and oracle."""
+    return attack(world.setting, subject, attack.references(world.setting, world.model, world.oracle, seed), seed)
+
+
 @pytest.fixture(scope="module")
 def masked(one: World) -> Any:
     return mask(one.model, 3)
@@ -35,7 +40,7 @@ def masked(one: World) -> Any:
 @pytest.fixture(scope="module")
 def found(one: World, masked: Any) -> dict[str, Scores]:
     """What every attack finds in a masked model."""
-    return {name: attack(one.setting, masked, one.model, one.oracle, 0) for name, attack in QUICK.items()}
+    return {name: beside(attack, one, masked) for name, attack in QUICK.items()}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -49,23 +54,10 @@ def test_an_attack_returns_exactly_its_columns(name: str, found: dict[str, Score
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_works_for_several_classes(name: str, several: World) -> None:
-    found = QUICK[name](several.setting, several.model, several.model, several.oracle, 0)
+    found = beside(QUICK[name], several, several.model)
     assert found.keys() == ATTACKS[name].columns.keys()
     for column in ("relearn_forget_accuracy", "probe_forget_accuracy", "lira_auc"):
         assert found.get(column) == found.get(f"original_{column}")  # the original is the subject
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_references_that_are_handed_in_change_nothing(
-    name: str, one: World, masked: Any, found: dict[str, Scores], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What does not depend on the subject is made once for all of them."""
-    references = QUICK[name].references(one.setting, one.model, one.oracle, 0)
-    attacked: list[Any] = []
-    run = ATTACKS[name].run
-    monkeypatch.setattr(ATTACKS[name], "run", lambda self, *args: attacked.append(args[1]) or run(self, *args))
-    assert QUICK[name](one.setting, masked, one.model, one.oracle, 0, references) == found[name]
-    assert attacked == [masked]
 
 
 def test_columns_belong_to_one_attack_and_to_no_metric() -> None:
@@ -77,7 +69,7 @@ def test_columns_belong_to_one_attack_and_to_no_metric() -> None:
 def test_models_stay_untouched_and_the_seed_decides(name: str, one: World, masked: Any) -> None:
     attack = replace(QUICK[name], steps=4) if name != "linear-probe" else QUICK[name]
     before = [snapshot(model) for model in (masked, one.model, one.oracle)]
-    first, again = (attack(one.setting, masked, one.model, one.oracle, 7) for _ in range(2))
+    first, again = (beside(attack, one, masked, 7) for _ in range(2))
     assert first == again
     for weights, model in zip(before, (masked, one.model, one.oracle), strict=True):
         assert all(torch.equal(weights[key], tensor) for key, tensor in model.state_dict().items())
@@ -100,7 +92,7 @@ def test_a_hidden_class_comes_back_sooner_than_an_unknown_one(one: World) -> Non
     hidden = copy.deepcopy(one.model)
     hidden.head.bias.data[3] -= 15
     attack = Relearning(steps=24, every=2, images=100, rehearse=True)
-    scores = attack(one.setting, hidden, one.model, one.oracle, 0)
+    scores = beside(attack, one, hidden)
     assert scores["relearn_forget_accuracy"][0] < 0.1
     assert scores["original_relearn_batches_points"] == 0
     assert scores["relearn_batches_points"] < scores["oracle_relearn_batches_points"]
@@ -116,7 +108,7 @@ def test_forgotten_images_alone_cost_the_rest(one: World) -> None:
 
 def test_a_hard_mask_fools_relearning_until_the_head_is_reset(one: World, masked: Any) -> None:
     bare = Relearning(steps=12, every=3, images=200)
-    fooled = bare(one.setting, masked, one.model, one.oracle, 0)
+    fooled = beside(bare, one, masked)
     assert fooled["relearn_batches_points"] is None
     assert fooled["ain_points"] is None
     assert set(fooled["relearn_forget_accuracy"]) == {0.0}
@@ -127,7 +119,7 @@ def test_a_hard_mask_fools_relearning_until_the_head_is_reset(one: World, masked
 
 def test_a_wreck_is_told_by_its_retain_accuracy(one: World) -> None:
     attack = Relearning(steps=24, every=2, images=100, rehearse=True)
-    scores = attack(one.setting, wreck(one.model), one.model, one.oracle, 0)
+    scores = beside(attack, one, wreck(one.model))
     batches, oracle = scores["relearn_batches_points"], scores["oracle_relearn_batches_points"]
     assert batches is None or batches >= oracle  # fooled: it looks as well forgotten as by the oracle
     assert scores["relearn_retain_accuracy"][0] < 0.5 < scores["oracle_relearn_retain_accuracy"][0]
@@ -218,7 +210,8 @@ def test_lira_finds_members_of_an_overfitted_model(one: World) -> None:
     weights, _ = fit(fresh(one.model, stream(0, "own")), seen, Training(steps=80, batch=32, lr=3e-3), stream(0, "own"))
     attack = Lira(shadows=8, steps=80, batch=32)
     model = one.load(weights)
-    scores = attack(ClassifierSetting(splits, one.setting.forget, 10), model, mask(model, 3), one.oracle, 0)
+    setting = ClassifierSetting(splits, one.setting.forget, 10)
+    scores = attack(setting, model, attack.references(setting, mask(model, 3), one.oracle, 0), 0)
     assert scores["lira_auc"] > 0.6
     assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
     assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1

@@ -1,6 +1,6 @@
 """Attacks on an unlearned classifier that cost training: one file each, switched on by name.
 
-`attack(setting, subject, original, oracle, seed)` returns exactly the columns that its class declares. (A generator's
+`attack(setting, subject, references, seed)` returns exactly the columns that its class declares. (A generator's
 attacks are `unlearn.probes`.)
 """
 

@@ -28,32 +28,24 @@ class References:
 
 @dataclass(frozen=True)
 class Attack:
-    """Called as `attack(setting, subject, original, oracle, seed)`: three classifiers in eval mode, which it leaves
-    untouched. Returns exactly `columns`; an attack says little without the original's and the oracle's figures, so
-    those come along: made here, or handed in by who attacks many subjects beside the same two models. A value that was
-    not reached is None. Knobs are the fields, checked in `__post_init__`.
+    """Called as `attack(setting, subject, references, seed)`, with what its `references(setting, original, oracle,
+    seed)` found: classifiers in eval mode, which it leaves untouched. Returns exactly `columns`; an attack says little
+    without the original's and the oracle's figures, so those come along. A value that was not reached is None. Knobs
+    are the fields, checked in `__post_init__`.
     """
 
     task: ClassVar[str] = "classifier"
     columns: ClassVar[Mapping[str, type]] = {}
     fooled: ClassVar[str] = ""  # as a metric's
 
-    def __call__(
-        self,
-        setting: ClassifierSetting,
-        subject: Any,
-        original: Any,
-        oracle: Any,
-        seed: int,
-        references: References | None = None,
-    ) -> Scores:
-        known = references or self.references(setting, original, oracle, seed)
-        own = self.run(setting, subject, seed, known.prepared)
-        beside = {"original": known.original, "oracle": known.oracle}
+    def __call__(self, setting: ClassifierSetting, subject: Any, references: References, seed: int) -> Scores:
+        own = self.run(setting, subject, seed, references.prepared)
+        beside = {"original": references.original, "oracle": references.oracle}
         others = {f"{name}_{column}": value for name in NAMES for column, value in beside[name].items()}
-        return own | others | self.compare(own, known.oracle)
+        return own | others | self.compare(own, references.oracle)
 
     def references(self, setting: ClassifierSetting, original: Any, oracle: Any, seed: int) -> References:
+        """What many subjects share that are attacked beside the same two models."""
         prepared = self.prepare(setting, original, seed)
         return References(prepared, *(self.run(setting, model, seed, prepared) for model in (original, oracle)))
 
