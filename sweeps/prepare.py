@@ -10,7 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from sweeps.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec import Resources
-from sweeps.workbench import Workbench, pick_device
+from sweeps.workbench import Workbench, pick_device, settle
 from unlearn.artifacts import Store
 from unlearn.data import Images
 from unlearn.fisher import generator_fisher
@@ -68,11 +68,11 @@ MAKERS: dict[str, Callable[[Workbench, Recipe], Made]] = {
 }
 
 
-def make(store: Store, data_root: str, recipe: Recipe, gpus: float, threads: int) -> float:
+def make(store: Store, data_root: str, recipe: Recipe, gpus: float, cpus: float) -> float:
     """Make one artifact and put it into the store, unless it is there; returns the seconds it took."""
     if store.has(recipe.kind, recipe.key):
         return 0.0
-    torch.set_num_threads(threads)
+    settle(cpus)
     started = time.perf_counter()
     bench = Workbench(store, data_root, pick_device(gpus))
     with seeded(recipe.seed, recipe.kind, recipe.model):
@@ -104,7 +104,7 @@ def prepare(
         upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
         needs = resources[recipe.key]
         ref = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe()).remote(
-            store, data_root, recipe, needs.gpu, max(1, int(needs.cpu)), *upstream
+            store, data_root, recipe, needs.gpu, needs.cpu, *upstream
         )
         tasks[recipe.key], recipes[ref] = ref, recipe
     failed: dict[str, str] = {}
@@ -120,14 +120,14 @@ def prepare(
 
 
 def _make_after(
-    store: Store, root: str, recipe: Recipe, gpus: float, threads: int, *upstream: tuple[str, float]
+    store: Store, root: str, recipe: Recipe, gpus: float, cpus: float, *upstream: tuple[str, float]
 ) -> tuple[str, float]:
     """`make` as (error, seconds), so that one artifact that cannot be made does not stop the others."""
     for error, _ in upstream:
         if error:
             return error, 0.0
     try:
-        return "", make(store, root, recipe, gpus, threads)
+        return "", make(store, root, recipe, gpus, cpus)
     except Exception as error:  # whatever a user's builder does, its artifact gets a failure that says so
         return f"{type(error).__name__}: {error}", 0.0
 

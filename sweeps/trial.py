@@ -16,7 +16,7 @@ from sweeps.cells import Cell
 from sweeps.compute import Bars, Tuning, compute, compute_candidate, tuned
 from sweeps.rows import Results, Row, row_of
 from sweeps.spec import Sweep
-from sweeps.workbench import Workbench, pick_device
+from sweeps.workbench import Workbench, pick_device, settle
 from unlearn.artifacts import Store
 from unlearn.errors import told
 
@@ -55,7 +55,7 @@ class PackTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         pack, site = config["pack"], config["site"]
-        torch.set_num_threads(max(1, int(pack.cpu)))
+        settle(pack.cpu)
         self.site: Site = site
         self.bench = Workbench(Store(site.store), site.data_root, pick_device(pack.gpu))
         self.pack: Pack = pack

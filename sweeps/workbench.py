@@ -1,5 +1,6 @@
 """What one worker process keeps at hand between cells: data, models, judges, evidence; loaded once, verified once."""
 
+import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -96,6 +97,19 @@ FORMS: dict[str, Form] = {
     "oracle": lambda bench, cell, recipe: bench.weights(recipe),
     "expert": lambda bench, cell, recipe: bench.vector(cell.group.original, recipe),
 }
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+
+
+def settle(cpus: float) -> None:
+    """Make this process a worker: torch on as many threads as it was given CPUs; where glibc is the C library, freed
+    memory is kept (up to 1 GiB), which would else go back to the kernel and be faulted in anew with every batch."""
+    torch.set_num_threads(max(1, int(cpus)))
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that every glibc takes
+        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Ratios measured side by side: in one process, interleaved, median of five; a table, and bench.json.
+"""Ratios measured side by side: in one process, a worker's, interleaved, median of five; a table, and bench.json.
 
     python -m tests.benchmarks [NAME ...] [--scale 1.0] [--threads N] [--data DIR] [--out bench.json]
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from cluster.commands import data_root
+from sweeps.workbench import settle
 from tests.benchmarks import classifiers, generators
 from tests.benchmarks.clock import write
 
@@ -28,7 +29,7 @@ def main() -> None:
     if unknown := set(given.names) - set(BENCHES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")
     bench = generators.Bench(given.data, given.scale)
-    torch.set_num_threads(given.threads)
+    settle(given.threads)
     for name in given.names or BENCHES:
         result = BENCHES[name](bench)
         print(f"{name:24s}", " ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from ray.tune.search import Searcher
 
 from sweeps import trial
@@ -74,7 +73,7 @@ def test_a_pack_is_computed_once_however_often_it_is_stepped(
     waits: list[float] = []
     monkeypatch.setattr(trial, "time", SimpleNamespace(sleep=waits.append, perf_counter=time.perf_counter))
     monkeypatch.setattr(trial, "Workbench", lambda *_: BENCH)
-    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(trial, "settle", lambda cpus: None)
     actor = object.__new__(PackTrial)
     actor.setup({"pack": Pack("s", cells[:1], 1, 0, False), "site": site})
     first = actor.step()

@@ -1,0 +1,30 @@
+"""A worker's process: its threads, and its memory."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys, torch
+from sweeps.workbench import settle
+if sys.argv[1] == "settled":
+    settle(1.9)
+for round in range(20):
+    if round == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    batch = [torch.ones(2**21) for _ in range(4)]  # 8 MiB each
+    del batch
+print(torch.get_num_threads(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told to keep what is freed")
+def test_a_settled_process_keeps_its_memory_and_its_threads() -> None:
+    (_, left), (threads, settled) = (
+        map(int, subprocess.check_output([sys.executable, "-c", FAULTS, how], text=True).split())
+        for how in ("left", "settled")
+    )
+    assert threads == 1
+    assert 10 * settled < left  # all pages of ten batches (81,920 of 4 KiB), or next to none
