@@ -81,10 +81,10 @@ def _keep_late_rows(hidden: Path, live: Path) -> None:
             os.replace(path, known)
 
 
-def _rank(path: Path) -> tuple[bool, datetime]:
-    """Orders the rows of one cell: only one with an error is ever retried, so a good one comes last, then by time."""
-    (row,) = pq.read_table(path, columns=["error", "created_at"]).to_pylist()
-    return row["error"] is None, row["created_at"]
+def _rank(path: Path) -> tuple[bool, bool, datetime]:
+    """Orders the rows of one cell: failed, with scores and an error, good; then by time."""
+    (row,) = pq.read_table(path, columns=["status", "error", "created_at"]).to_pylist()
+    return row["status"] == "ok", row["error"] is None, row["created_at"]
 
 
 def exchange(a: Path, b: Path) -> None:

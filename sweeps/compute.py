@@ -10,8 +10,7 @@ import pandas as pd
 
 from sweeps.attacks import attack
 from sweeps.cells import Cell
-from sweeps.choose import FORGET_WEIGHT, unstopped
-from sweeps.choose import score as score_on_val
+from sweeps.choose import FORGET_WEIGHT
 from sweeps.film import Film
 from sweeps.workbench import Workbench
 from unlearn.methods import METHODS, Unlearned, make_method
@@ -156,17 +155,29 @@ class Bars:
     @classmethod
     def over(cls, rows: pd.DataFrame) -> "Bars":
         """As earlier rows of the candidates leave them."""
-        good = rows[rows["status"] == "ok"]
-        if good.empty:
-            return cls()
-        best = score_on_val(unstopped(good)).groupby(good["method"]).max()
-        return cls(zip(best.index, best.tolist(), strict=True))
+        bars = cls()
+        for row in rows.to_dict("records"):
+            bars.heed(row["method"], row)
+        return bars
 
     def of(self, method: str) -> float:
         return self.best.get(method, -math.inf)
 
-    def heed(self, method: str, row: Mapping[str, Any]) -> None:
-        """Raise the bar where a classifier's row clears it."""
-        forget, retain = row.get("val_forget_accuracy"), row.get("val_retain_accuracy")
-        if row["status"] == "ok" and forget is not None and retain is not None and not row.get("val_stopped"):
+    def heed(self, method: str, row: Mapping[Any, Any]) -> None:
+        """Raise the bar where the row clears it."""
+        values = read_on_val(row)
+        if values is not None and not row.get("val_stopped"):
+            forget, retain = values
             self.best[method] = max(self.of(method), retain - FORGET_WEIGHT * forget)
+
+
+def read_on_val(row: Mapping[Any, Any]) -> list[float] | None:
+    """(forget, retain) on val: a classifier's accuracies, or what judge `val` reads; None of a failed row."""
+    if row["status"] != "ok":
+        return None
+    forget = row.get("val_forget_probability")
+    forget = row.get("val_forget_accuracy") if forget is None or pd.isna(forget) else forget
+    retain = row.get("val_retain_accuracy")
+    if forget is None or retain is None or pd.isna(forget) or pd.isna(retain):
+        return None
+    return [float(forget), float(retain)]

@@ -112,13 +112,11 @@ AGAIN = "; tried again: "
 
 
 def _better(before: pa.Table, failed: pa.Table) -> pa.Table:
-    """What to keep of two rows of a cell, the later of which failed: that one, unless the earlier has scores."""
-    (old,), (new,) = (table.select(["status", "error"]).to_pylist() for table in (before, failed))
-    if old["status"] != "ok":
+    """The failed row; where the one `before` (if any) has scores, that one with both errors."""
+    if before["status"].to_pylist() != ["ok"]:
         return failed
-    if old["error"] is None:
-        return before
-    error = old["error"].partition(AGAIN)[0] + AGAIN + new["error"]
+    old, new = before["error"][0].as_py(), failed["error"][0].as_py()
+    error = old.partition(AGAIN)[0] + AGAIN + new
     return before.set_column(before.schema.get_field_index("error"), "error", pa.array([error], pa.string()))
 
 
@@ -142,10 +140,12 @@ class Results:
         return join(self.table, f"sweep={sweep}", f"cell-{cell_id}.parquet")
 
     def write(self, sweep: str, row: Row) -> None:
-        """Write or replace a cell's row; a reader sees the old row or the new, never half of one. Scores stay where a
-        retry failed outright, with its error behind their own."""
+        """Write or replace a cell's row; a reader sees the old row or the new, never half of one. A failed row leaves a
+        good one alone, and of one that has scores and an error the scores, with its own error behind the other."""
         own, table = self.cell_file(sweep, row["cell_id"]), pa.Table.from_pylist([row], schema=ROWS)
-        if row["status"] == "failed" and exists(own):
+        if row["status"] == "failed":
+            if self.has(sweep, row["cell_id"], good=True):
+                return
             table = _better(self._read_file(own), table)
         sink = io.BytesIO()
         pq.write_table(table, sink)

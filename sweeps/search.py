@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import TrialState, create_trial
 
 from sweeps.cells import Cell, Group, cell_of
-from sweeps.compute import Bars, Tuning
+from sweeps.compute import Bars, Tuning, read_on_val
 from sweeps.spec import Search, Sweep
 from unlearn.errors import require
 from unlearn.methods import KNOBS
@@ -102,7 +102,7 @@ class Study:
         return {knob: row[knob] for knob in self.space}
 
     def _add(self, row: Mapping[Any, Any]) -> None:
-        values = objectives(row)
+        values = read_on_val(row)
         state = TrialState.COMPLETE if values else TrialState.FAIL
         trial = create_trial(params=self._point(row), distributions=self.space, values=values, state=state)
         self.study.add_trial(trial)
@@ -151,7 +151,7 @@ class Study:
         self.bars.heed(cell.method, row)
         trial = self.asked.get(cell.cell_id)
         if trial is not None and row["status"] != "kept":
-            values = objectives(row)
+            values = read_on_val(row)
             self.study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
 
 
@@ -172,18 +172,6 @@ def _middle(axis: BaseDistribution) -> Any:
         middle = math.sqrt(axis.low * axis.high) if axis.log else (axis.low + axis.high) / 2
         return round(middle) if isinstance(axis, IntDistribution) else middle
     return axis.choices[0] if isinstance(axis, CategoricalDistribution) else None
-
-
-def objectives(row: Mapping[Any, Any]) -> list[float] | None:
-    """(forget, retain) on val: a classifier's accuracies, or what judge `val` reads; None of a failed row."""
-    if row["status"] != "ok":
-        return None
-    forget = row.get("val_forget_probability")
-    forget = row.get("val_forget_accuracy") if forget is None or pd.isna(forget) else forget
-    retain = row.get("val_retain_accuracy")
-    if forget is None or retain is None or pd.isna(forget) or pd.isna(retain):
-        return None
-    return [float(forget), float(retain)]
 
 
 Source = Grid | Study

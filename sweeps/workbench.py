@@ -100,16 +100,18 @@ FORMS: dict[str, Form] = {
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+GIB = 1 << 30
 
 
 def settle(cpus: float) -> None:
-    """Make this process a worker: torch on as many threads as it was given CPUs; where glibc is the C library, freed
-    memory is kept (up to 1 GiB), which would else go back to the kernel and be faulted in anew with every batch."""
+    """Make this process a worker: torch on as many threads as it was given CPUs; where glibc is the C library, it keeps
+    freed memory, which would else go back to the kernel and be faulted in anew with every batch. (A process is not the
+    larger for it at its peak, but stays near that.)"""
     torch.set_num_threads(max(1, int(cpus)))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most that every glibc takes
-        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
+        libc.mallopt(M_MMAP_THRESHOLD, GIB) or libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # an older one takes no more
+        libc.mallopt(M_TRIM_THRESHOLD, GIB)
 
 
 @contextmanager

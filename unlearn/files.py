@@ -56,6 +56,7 @@ def read_whole(url: str | Path) -> bytes:
 
 def exists(url: str | Path) -> bool:
     fs, path = locate(url)
+    fs.invalidate_cache()
     return fs.exists(path)
 
 

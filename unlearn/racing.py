@@ -93,7 +93,7 @@ class Racecourse:
             min(self.sizes) > 0, f"a split needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}"
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:
         """Read a batch of either part, then go on until retain - weight * forget (accuracies) cannot reach `bar`. What
         stops could therefore not have been chosen over the candidate that set the bar, but for a probability of at

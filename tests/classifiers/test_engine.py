@@ -50,6 +50,31 @@ def test_it_is_one_model_all_along_and_its_statistics_come_back(one: World) -> N
     assert model.norm1.running_mean.data_ptr() != one.model.norm1.running_mean.data_ptr()
 
 
+class Keeper(nn.Linear):
+    """Keeps what it makes of its weights in eval mode until it is trained again, as timm's LeViT its biases."""
+
+    kept: torch.Tensor | None = None
+
+    def train(self, mode: bool = True) -> "Keeper":
+        self.kept = None if mode else self.kept
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kept is None:
+            self.kept = self.weight.T.clone()
+        return x @ self.kept
+
+
+def test_a_network_that_keeps_something_of_its_weights_lets_go_of_it() -> None:
+    original, x = Keeper(3, 2), torch.eye(3)
+    surgeon = Surgeon(original, TaskVector(original, Keeper(3, 2).state_dict()))
+    for alpha in (-1.0, -2.0):
+        model = surgeon.operate(alpha, 0.0)
+        with torch.no_grad():
+            assert torch.equal(model(x), model.get_parameter("weight").T)
+        assert not model.training
+
+
 def test_the_cut_lies_just_below_the_quantile() -> None:
     model, expert = nn.Linear(3, 1, bias=False), {"weight": torch.zeros(1, 3)}
     model.weight.data = torch.tensor([[-1.0, 2.0, -2.0]])

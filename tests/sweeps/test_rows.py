@@ -53,18 +53,21 @@ def test_pandas_reads_one_table(tmp_path: Path) -> None:
 
 
 def test_a_failed_row_never_replaces_scores(tmp_path: Path) -> None:
-    """Of a retry that fails, of two runs at once; a failed row it does replace."""
-    results, (whole, lacking, failed) = Results(str(tmp_path)), cells(3)
+    """Neither a good one's, be it folded or not, nor those of one that lacks an attack."""
+    results, (one, other, whole, lacking, failed) = Results(str(tmp_path)), cells(5)
+    write(results, one)
+    write(results, other)
+    compact(results)
     write(results, whole)
     write(results, lacking, error="attack mia: by hand")
     write(results, failed, status="failed", error="by hand")
     before = results.read("s").set_index("cell_id")
     for why in ("out of memory", "out of disk"):
-        for cell in (whole, lacking, failed):
+        for cell in (one, whole, lacking, failed):
             results.write("s", row_of(cell, {"status": "failed", "error": why, "created_at": datetime.now(UTC)}))
-    after = results.read("s").set_index("cell_id")
+    after = results.read("s").set_index("cell_id", verify_integrity=True)
     before.loc[lacking.cell_id, "error"] = "attack mia: by hand; tried again: out of disk"
-    for cell in (whole, lacking):
+    for cell in (one, other, whole, lacking):
         pd.testing.assert_series_equal(after.loc[cell.cell_id], before.loc[cell.cell_id])
     assert tuple(after.loc[failed.cell_id, ["status", "error"]]) == ("failed", "out of disk")
     assert results.has("s", whole.cell_id, good=True)
@@ -157,6 +160,15 @@ def test_rows_written_while_compacting_are_kept(tmp_path: Path) -> None:
     assert not old.exists()
     assert set(results.read("s")["cell_id"]) == {cell.cell_id for cell in many}
     assert len(results.read("s")) == 4
+
+
+def test_a_failed_retry_that_lands_while_compacting_costs_no_scores(tmp_path: Path) -> None:
+    results, late, many = Results(str(tmp_path)), Results(str(tmp_path / "elsewhere")), cells(2)
+    write(results, many[0], error="attack mia: by hand")
+    write(late, many[0], status="failed", error="out of memory")
+    (tmp_path / "elsewhere" / "v1" / "sweep=s").rename(tmp_path / "v1" / ".sweep=s")
+    recover(results, "s")
+    assert results.read("s")["status"].tolist() == ["ok"]
 
 
 @pytest.mark.parametrize("landed", ["before the exchange", "after the exchange"])

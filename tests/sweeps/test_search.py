@@ -291,13 +291,13 @@ def test_candidates_of_a_grid_are_read_in_mixed_order(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [{"search": None, "grid": {"alpha": [-1.0, -2.0, -3.0, -4.0]}}, {}])
 def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(kind: dict[str, Any], tmp_path: Path) -> None:
-    """Neither a candidate that failed sets one, nor one that stopped."""
+    """Neither a candidate that failed sets one, nor one that stopped, nor one of another forget set."""
     results = Results(str(tmp_path / "results"))
     sweep = parse({**SEARCH, "eval": {"candidates": "val"}, **kind})
-    first = sources(sweep, tmp_path)[0]
+    first, other = sources(sweep, tmp_path)
     assert first.bars.best == {}
-    read = [("ok", False, 0.5), ("ok", True, 0.9), ("failed", None, None)]
-    for cell, (status, stopped, retain) in zip(first.take(3), read, strict=True):
+    read = [("ok", False, 0.5), ("ok", True, 0.9), ("failed", None, None), ("ok", False, 0.95)]
+    for cell, (status, stopped, retain) in zip([*first.take(3), *other.take(1)], read, strict=True):
         stamp = pd.Timestamp.now("UTC").to_pydatetime()
         outcome = {"status": status, "val_stopped": stopped, "val_retain_accuracy": retain, "created_at": stamp}
         forget = None if status == "failed" else 0.2

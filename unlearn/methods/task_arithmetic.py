@@ -69,7 +69,7 @@ class Surgeon:
             torch.add(self.theta[name], kept.mul_(alpha), out=self.parameters[name].data)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(self.buffers[name])
-        return self.model
+        return self.model.train().eval()  # a network that keeps something of its weights in eval mode lets go of it
 
 
 @dataclass(frozen=True)
