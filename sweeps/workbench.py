@@ -77,7 +77,8 @@ class Workbench:
         return TaskVector(self.model(original), self.weights(expert))
 
     def _surgeon(self, original: Recipe, expert: Recipe) -> Surgeon:
-        return Surgeon(self.model(original), self.vector(original, expert))
+        images = self.dataset(original.dataset).val
+        return Surgeon(self.model(original), self.vector(original, expert), images.take(torch.arange(16)).pixels())
 
     def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
         """`make(self, *arguments)`, made once."""

@@ -49,7 +49,7 @@ def weights_vs_rebuild(bench: Bench) -> Result:
     """One candidate's weights: clone, quantile and mask anew / ours; the largest difference of a weight beside."""
     original = resnet()
     expert = nearby(original)
-    surgeon = Surgeon(original, TaskVector(original, expert))
+    surgeon = Surgeon(original, TaskVector(original, expert), torch.rand(1, 3, 32, 32))
     slow, fast = interleaved(lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.operate(ALPHA, RHO))
     theirs, ours = rebuilt(original, expert, ALPHA, RHO).state_dict(), surgeon.operate(ALPHA, RHO).state_dict()
     apart = max((theirs[name] - ours[name]).abs().max().item() for name in theirs)
@@ -66,10 +66,13 @@ def candidate_vs_evaluation(bench: Bench) -> Result:
     """A candidate written and evaluated on validation images / the evaluation alone."""
     images = load("cifar10", bench.root).val.pixels()[: bench.count(500)]
     original = resnet()
-    surgeon = Surgeon(original, TaskVector(original, nearby(original)))
-    whole, alone = interleaved(
-        lambda: correct(surgeon.operate(ALPHA, RHO), images), lambda: correct(surgeon.model, images)
-    )
+    surgeon = Surgeon(original, TaskVector(original, nearby(original)), images[:16])
+
+    def candidate() -> None:
+        surgeon.operate(ALPHA, RHO)
+        correct(surgeon.folded.refresh(), images)
+
+    whole, alone = interleaved(candidate, lambda: correct(surgeon.folded.model, images))
     return {"ratio": whole / alone, "candidate_s": whole, "evaluation_s": alone, "images": len(images)}
 
 
@@ -98,6 +101,7 @@ def grid_vs_reference(bench: Bench, forget: int = 0) -> Result:
     plain = copy.deepcopy(original)
     plain.layout = torch.contiguous_format
     test, course = data.test.pixels(), Racecourse(splits.val)
+    few = splits.val.retain.take(torch.arange(16)).pixels()
     every = GRID[:: len(GRID) // SLICE]
     mixed = [GRID[i] for i in torch.randperm(len(GRID), generator=stream(0, "order")).tolist()]
 
@@ -108,9 +112,10 @@ def grid_vs_reference(bench: Bench, forget: int = 0) -> Result:
     found: set[tuple[float, float]] = set()
 
     def ours(race: bool = True) -> None:
-        surgeon, bar, best = Surgeon(original, TaskVector(original, expert)), -math.inf, GRID[0]
+        surgeon, bar, best = Surgeon(original, TaskVector(original, expert), few), -math.inf, GRID[0]
         for point in mixed:
-            read = course.run(surgeon.operate(*point), FORGET_WEIGHT, bar if race else -math.inf)
+            surgeon.operate(*point)
+            read = course.run(surgeon.folded.refresh(), FORGET_WEIGHT, bar if race else -math.inf)
             value = read.retain - FORGET_WEIGHT * read.forget
             if not read.stopped and value > bar:
                 bar, best = value, point

@@ -20,7 +20,7 @@ CANDIDATES = list(product((-3.0, -1.0, 0.0, 0.7, 1.0), (0.0, 0.5, 0.629, 0.99, 1
 
 def test_every_candidate_has_the_bits_of_the_method(one: World) -> None:
     vector = TaskVector(one.model, one.experts[0])
-    surgeon, before = Surgeon(one.model, vector), snapshot(one.model)
+    surgeon, before = Surgeon(one.model, vector, one.few), snapshot(one.model)
     for alpha, rho in CANDIDATES:
         method = make_method("task-arithmetic", {"alpha": alpha, "rho": rho})
         wanted = method(one.model, one.splits, stream(0, ""), expert=vector).weights
@@ -30,7 +30,7 @@ def test_every_candidate_has_the_bits_of_the_method(one: World) -> None:
 
 
 def test_alpha_0_is_the_original_and_alpha_1_rho_0_the_expert(one: World) -> None:
-    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]))
+    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]), one.few)
     surgeon.operate(-2.0, 0.3)
     for key, tensor in one.model.state_dict().items():
         assert torch.equal(surgeon.operate(0.0, 0.3).state_dict()[key], tensor)
@@ -39,7 +39,7 @@ def test_alpha_0_is_the_original_and_alpha_1_rho_0_the_expert(one: World) -> Non
 
 
 def test_it_is_one_model_all_along_and_its_statistics_come_back(one: World) -> None:
-    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]))
+    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]), one.few)
     model: Any = surgeon.operate(-1.0, 0.5)
     addresses = [p.data_ptr() for p in model.parameters()]
     model.norm1.running_mean += 1
@@ -67,7 +67,7 @@ class Keeper(nn.Linear):
 
 def test_a_network_that_keeps_something_of_its_weights_lets_go_of_it() -> None:
     original, x = Keeper(3, 2), torch.eye(3)
-    surgeon = Surgeon(original, TaskVector(original, Keeper(3, 2).state_dict()))
+    surgeon = Surgeon(original, TaskVector(original, Keeper(3, 2).state_dict()), x)
     for alpha in (-1.0, -2.0):
         model = surgeon.operate(alpha, 0.0)
         with torch.no_grad():
@@ -109,7 +109,7 @@ def test_statistics_measured_anew_belong_to_the_new_weights(one: World) -> None:
 def test_it_works_on_networks_with_counters_among_their_buffers(name: str) -> None:
     with globally(stream(0, name)):
         original, other = build(name, (3, 32, 32), 10), build(name, (3, 32, 32), 10)
-    surgeon = Surgeon(original, TaskVector(original, other.state_dict()))
+    surgeon = Surgeon(original, TaskVector(original, other.state_dict()), torch.rand(2, 3, 32, 32))
     made = copy.deepcopy(surgeon.operate(-1.0, 0.9).state_dict())
     assert set(made) == set(original.state_dict())
     assert all(torch.isfinite(tensor.float()).all() for tensor in made.values())

@@ -45,7 +45,7 @@ def test_what_can_still_equal_the_bar_is_read_to_its_end(one: World) -> None:
 
 
 def test_racing_finds_the_same_best_and_reads_less(one: World) -> None:
-    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]))
+    surgeon = Surgeon(one.model, TaskVector(one.model, one.experts[0]), one.few)
     course, bar, stopped, read = Racecourse(one.splits.val, batch=50), -math.inf, 0, 0
     whole, raced = {}, {}
     for point in CANDIDATES:

@@ -32,6 +32,11 @@ class World:
         return network(weights)
 
     @cached_property
+    def few(self) -> Tensor:
+        """Images to try a network on."""
+        return self.splits.val.retain.take(torch.arange(8)).pixels()
+
+    @cached_property
     def vector(self) -> TaskVector:
         return TaskVector(self.model, self.experts[0])
 

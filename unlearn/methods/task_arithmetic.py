@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from unlearn.data import Splits
 from unlearn.errors import require
+from unlearn.folding import Folded
 from unlearn.methods.base import Method, Unlearned
 from unlearn.models import Weights
 from unlearn.norms import recalibrate
@@ -49,14 +50,16 @@ class Surgeon:
     """Writes theta_pre + alpha mask(tau, rho) into one scratch copy of the model, again and again.
 
     A candidate costs three passes over the weights: no clone, no sort, no new model. `model` is the scratch copy, in
-    eval mode; what is written lasts until the next `operate`.
+    eval mode; what is written lasts until the next `operate`. `folded` is the form to read it in, which is tried on
+    the images `x`.
     """
 
-    def __init__(self, original: nn.Module, vector: TaskVector) -> None:
+    def __init__(self, original: nn.Module, vector: TaskVector, x: Tensor) -> None:
         self.vector, self.model = vector, copy.deepcopy(original).eval()
         self.theta = {name: p.detach().clone() for name, p in original.named_parameters()}
         self.buffers = {name: b.detach().clone() for name, b in original.named_buffers()}
         self.parameters = dict(self.model.named_parameters())
+        self.folded = Folded(self.model, x)
         self.scratch = torch.empty_like(max(self.theta.values(), key=Tensor.numel)).flatten()
 
     @torch.no_grad()
@@ -102,11 +105,11 @@ class TaskArithmetic(Method):
         return Unlearned(weights)
 
     def operate(self, surgeon: Surgeon, splits: Splits, generator: torch.Generator) -> nn.Module:
-        """The same model, in the surgeon's scratch copy: what many candidates in turn are read from."""
+        """The same model up to rounding, in the surgeon's scratch copy: what many candidates in turn are read from."""
         model = surgeon.operate(self.alpha, self.rho)
         if self.recalibrate:
             recalibrate(model, splits.train.retain, generator)
-        return model
+        return surgeon.folded.refresh()
 
 
 def recalibrated(model: Any, weights: Weights, splits: Splits, generator: torch.Generator) -> Weights:
