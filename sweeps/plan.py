@@ -29,7 +29,7 @@ from unlearn.train import Training, fit
 @dataclass(frozen=True)
 class Plan:
     """What a run would do. `build` is in dependency order; `sources` hold the cells that have no row yet; `errors` are
-    the rows of those of the `done` cells that hold one: that failed, or lack an attack. Rows of cells that the
+    the rows of those of the `done` cells that hold one: that failed, or lack something. Rows of cells that the
     sweeps do not plan count nowhere."""
 
     sweeps: tuple[Sweep, ...]

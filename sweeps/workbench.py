@@ -106,8 +106,8 @@ GIB = 1 << 30
 
 def settle(cpus: float) -> None:
     """Make this process a worker: torch on as many threads as it was given CPUs; where glibc is the C library, it keeps
-    freed memory, which would else go back to the kernel and be faulted in anew with every batch. (A process is not the
-    larger for it at its peak, but stays near that.)"""
+    freed memory, which would else go back to the kernel and be faulted in anew with every batch. (So a process stays
+    about as large as it ever was.)"""
     torch.set_num_threads(max(1, int(cpus)))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

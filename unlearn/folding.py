@@ -21,7 +21,7 @@ class Folded:
 
     def __init__(self, source: nn.Module, x: Tensor) -> None:
         self.source = source
-        self.pairs = list(_pairs(copy.deepcopy(source)))  # tracing may leave its marks on a network
+        self.pairs = list(_pairs(copy.deepcopy(source)))  # a forward that is traced may leave marks
         shared = {id(tensor): tensor for tensor in (*source.parameters(), *source.buffers())}
         self.model = copy.deepcopy(source, dict(shared))
         for conv, norm in self.pairs:

@@ -117,14 +117,15 @@ def test_nothing_is_folded_where_a_parent_reaches_into_its_child() -> None:
     assert folded.refresh() is model
 
 
-def test_a_network_keeps_nothing_of_former_weights_and_none_of_the_tracing() -> None:
-    """timm's LeViT keeps its biases in eval mode; its norms are not of the folded kind or are after linear layers."""
+def test_a_folded_network_keeps_nothing_of_former_weights() -> None:
+    """timm's LeViT keeps its biases in eval mode; only the norms of its stem follow convolutions."""
     import timm
 
     with globally(stream(0, "levit")):
         source = timm.create_model("levit_128s", pretrained=False, num_classes=10).double().eval()
         x = torch.rand(2, 3, 224, 224, dtype=torch.double)
         folded = Folded(source, x)
+        assert len(folded.pairs) == 4
         for _ in range(2):
             moved(source.train().eval())
             agree(folded, x)
