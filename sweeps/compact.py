@@ -1,11 +1,14 @@
 """Fold many one-row files into one, without a moment in which a row is missing or double."""
 
 import ctypes
+import fcntl
 import hashlib
 import io
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -32,18 +35,18 @@ def compact(results: Results) -> dict[str, int]:
 
 
 def _fold(results: Results, sweep: str) -> int:
-    live = Path(locate(results.table)[1]) / f"sweep={sweep}"
-    draft = live.with_name(f".sweep={sweep}")
-    recover(results, sweep)
-    tables = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
-    good = {path: table for path, table in tables.items() if not any(table["error"].to_pylist())}
-    if len(good) > 1:
-        draft.mkdir()
-        _write(draft, pa.concat_tables(good.values(), promote_options="default"))
-        for path in tables.keys() - good.keys():
-            write_whole(draft / path.name, path.read_bytes())
-        exchange(draft, live)
-        recover(results, sweep)
+    live, draft = _folders(results, sweep)
+    with _alone(live.parent):
+        _recover(live, draft)
+        tables = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
+        good = {path: table for path, table in tables.items() if not any(table["error"].to_pylist())}
+        if len(good) > 1:
+            draft.mkdir()
+            _write(draft, pa.concat_tables(good.values(), promote_options="default"))
+            for path in tables.keys() - good.keys():
+                write_whole(draft / path.name, path.read_bytes())
+            exchange(draft, live)
+            _recover(live, draft)
     return sum(len(table) for table in tables.values())
 
 
@@ -58,14 +61,35 @@ def _write(folder: Path, table: pa.Table) -> None:
 
 
 def recover(results: Results, sweep: str) -> None:
-    """Clear what a killed compaction left: a draft that never went live, or the old folder after the exchange.
+    """Clear what a killed compaction left, once none is at work: a draft that never went live, or the old folder after
+    the exchange. Of it only what was written while the folders were exchanged is of use: new rows, and retries."""
+    if is_local(results.root) and (draft := _folders(results, sweep)[1]).exists():
+        with _alone(draft.parent):
+            _recover(*_folders(results, sweep))
 
-    Of it only what was written while the folders were exchanged is of use: new rows, and retries.
-    """
-    if not is_local(results.root):
-        return
-    live = Path(locate(results.table)[1]) / f"sweep={sweep}"
-    draft = live.with_name(f".sweep={sweep}")
+
+def _folders(results: Results, sweep: str) -> tuple[Path, Path]:
+    """The sweep's folder, and the hidden one that a compaction builds beside it."""
+    table = Path(locate(results.table)[1])
+    return table / f"sweep={sweep}", table / f".sweep={sweep}"
+
+
+@contextmanager
+def _alone(table: Path) -> Iterator[None]:
+    """Wait until no other process folds or recovers rows of this table; a killed one holds nobody up."""
+    held = os.open(table, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError as error:
+        os.close(held)
+        raise BadInput(f"this file system cannot lock {table} ({error.strerror}); compact on a local disk") from error
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _recover(live: Path, draft: Path) -> None:
     if draft.exists():
         _keep_late_rows(draft, live)
         shutil.rmtree(draft)

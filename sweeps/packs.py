@@ -95,7 +95,7 @@ class PackSearcher(Searcher):
         source, pack = self.flying[trial_id]
         for cell, row in zip(pack.cells, result["rows"], strict=True):
             source.tell(cell, row)
-            if row.get("wall_s") is not None:
+            if row.get("wall_s"):
                 self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -117,7 +117,7 @@ class PackSearcher(Searcher):
         while self.lost:
             source, pack = self.lost.pop()
             for cell in pack.cells:
-                if not results.has(pack.sweep, cell.cell_id):
+                if results.find(pack.sweep, cell.cell_id) is None:
                     error = f"the worker died {TRIALS} times on this cell (killed, or out of memory)"
                     record_failure(self.site, source.sweep, cell, error)
 

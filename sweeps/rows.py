@@ -5,6 +5,7 @@
 `pandas.read_parquet("<results>/v1")` gives one table; `sweep` comes from the folder's name.
 """
 
+import glob
 import io
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sweeps.attacks import columns as attack_columns
@@ -111,16 +113,15 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
 AGAIN = "; tried again: "
 
 
-def _better(before: pa.Table, failed: pa.Table) -> pa.Table:
-    """The failed row; where the one `before` (if any) has scores, that one with both errors."""
-    if before["status"].to_pylist() != ["ok"]:
+def _better(before: Row, failed: Row) -> Row:
+    """The failed row; where the one `before`, which holds an error too, has scores: that one with both errors."""
+    if before["status"] != "ok":
         return failed
-    old, new = before["error"][0].as_py(), failed["error"][0].as_py()
-    error = old.partition(AGAIN)[0] + AGAIN + new
-    return before.set_column(before.schema.get_field_index("error"), "error", pa.array([error], pa.string()))
+    return before | {"error": before["error"].partition(AGAIN)[0] + AGAIN + failed["error"]}
 
 
 READERS = 16  # files at once: an object store answers side by side
+LOOKS = 10  # at a folder whose files `compact` folds away while they are read
 
 
 @dataclass(frozen=True)
@@ -142,14 +143,13 @@ class Results:
     def write(self, sweep: str, row: Row) -> None:
         """Write or replace a cell's row; a reader sees the old row or the new, never half of one. A failed row leaves a
         good one alone, and of one that has scores and an error the scores, with its own error behind the other."""
-        own, table = self.cell_file(sweep, row["cell_id"]), pa.Table.from_pylist([row], schema=ROWS)
-        if row["status"] == "failed":
-            if self.has(sweep, row["cell_id"], good=True):
+        if row["status"] == "failed" and (known := self.find(sweep, row["cell_id"])):
+            if known["error"] is None:
                 return
-            table = _better(self._read_file(own), table)
+            row = _better(known, row)
         sink = io.BytesIO()
-        pq.write_table(table, sink)
-        write_whole(own, sink.getvalue(), join(self.table, ".tmp"))
+        pq.write_table(pa.Table.from_pylist([row], schema=ROWS), sink)
+        write_whole(self.cell_file(sweep, row["cell_id"]), sink.getvalue(), join(self.table, ".tmp"))
 
     def sweeps(self) -> list[str]:
         """The sweeps that have rows, sorted."""
@@ -171,19 +171,29 @@ class Results:
         return rows if self.store is None else rows.assign(store=self.store)
 
     def _read_sweep(self, name: str) -> pa.Table:
-        with ThreadPoolExecutor(READERS) as pool:
-            parts = list(pool.map(self._read_file, self.files(name)))
         try:
-            return pa.concat_tables([ROWS.empty_table(), *parts], promote_options="default")
+            return pa.concat_tables([ROWS.empty_table(), *self._read_files(name)], promote_options="default")
         except pa.ArrowTypeError as error:
             raise BadInput(f"rows of sweep {name} in {self.root} are of another version of amnesia: {error}") from error
 
-    def _read_file(self, path: str) -> pa.Table:
+    def _read_files(self, sweep: str, prefix: str = "") -> list[pa.Table]:
+        """The sweep's files of that prefix, all as they lay there at one time."""
+        for _ in range(LOOKS):
+            paths = [path for path in self.files(sweep) if path.rpartition("/")[2].startswith(prefix)]
+            with ThreadPoolExecutor(READERS) as pool:
+                parts = list(pool.map(self._read_file, paths))
+            found = [part for part in parts if part is not None]
+            if len(found) == len(parts):
+                return found
+        raise BadInput(f"files of sweep {sweep} in {self.root} vanish as they are read; wait until nothing moves them")
+
+    def _read_file(self, path: str) -> pa.Table | None:
+        """None where it was folded away since it was listed."""
         try:
             with locate(self.root)[0].open(path, "rb") as file:
                 return pq.read_table(file, use_threads=False)  # the files are read side by side
-        except FileNotFoundError:  # folded away by `compact` since it was listed
-            return ROWS.empty_table()
+        except FileNotFoundError:
+            return None
         except pa.ArrowInvalid as error:
             raise BadInput(f"{path} is not a Parquet file of amnesia ({error}); move it away") from error
 
@@ -191,15 +201,16 @@ class Results:
         """Paths of the sweep's Parquet files."""
         fs, path = locate(join(self.table, f"sweep={sweep}"))
         fs.invalidate_cache()
-        return sorted(fs.glob(f"{path}/[!._]*.parquet"))
+        return sorted(fs.glob(f"{glob.escape(path)}/[!._]*.parquet"))
 
-    def has(self, sweep: str, cell_id: str, good: bool = False) -> bool:
-        """Whether the cell has a row (a `good` one: without an error), in its own file or folded by `compact`."""
-        own = self.cell_file(sweep, cell_id)
-        if exists(own):
-            return not good or self._read_file(own)["error"].to_pylist() == [None]
-        folded = [path for path in self.files(sweep) if "/rows-" in path]  # none of these has one
-        return any(cell_id in self._read_file(path)["cell_id"].to_pylist() for path in folded)
+    def find(self, sweep: str, cell_id: str) -> Row | None:
+        """The cell's row, in its own file or folded by `compact`."""
+        path = self.cell_file(sweep, cell_id)
+        own = self._read_file(path) if exists(path) else None
+        for table in [own] if own is not None else self._read_files(sweep, "rows-"):
+            for row in table.filter(pc.equal(table["cell_id"], cell_id)).to_pylist():
+                return dict(row)
+        return None
 
     def check_writable(self) -> None:
         """Refuse, before anything is computed, a place where rows cannot be written."""

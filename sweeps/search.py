@@ -150,7 +150,7 @@ class Study:
         """Raise the bar, and tell the study what came of its point."""
         self.bars.heed(cell.method, row)
         trial = self.asked.get(cell.cell_id)
-        if trial is not None and row["status"] != "kept":
+        if trial is not None:
             values = read_on_val(row)
             self.study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
 

@@ -86,10 +86,11 @@ TOLD = ("cell_id", "status", "wall_s", "val_forget_accuracy", "val_forget_probab
 
 def run_cell(bench: Workbench, site: Site, pack: Pack, cell: Cell, bar: float = -math.inf) -> Row:
     """Compute, score and write one cell; an error becomes a failed row. A cell that has a row is not computed
-    again, unless that holds an error and the pack is for that."""
+    again, unless that holds an error and the pack is for that: its row is what it was, and took no seconds."""
     results = Results(site.results)
-    if results.has(pack.sweep, cell.cell_id, good=pack.retry):
-        return {"cell_id": cell.cell_id, "status": "kept"}
+    known = results.find(pack.sweep, cell.cell_id)
+    if known is not None and not (pack.retry and known["error"]):
+        return known | {"wall_s": 0.0}
     started = time.perf_counter()
     try:
         work = compute if cell.group.eval.candidates == "full" else partial(compute_candidate, bar=bar)

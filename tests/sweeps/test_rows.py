@@ -7,12 +7,15 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from sweeps.cells import Cell, grid_cells, groups
 from sweeps.choose import tried
+from sweeps.compact import _write as write_folded
 from sweeps.compact import compact, exchange, recover
 from sweeps.parse import parse
 from sweeps.recall import cell_from
@@ -70,8 +73,6 @@ def test_a_failed_row_never_replaces_scores(tmp_path: Path) -> None:
     for cell in (one, other, whole, lacking):
         pd.testing.assert_series_equal(after.loc[cell.cell_id], before.loc[cell.cell_id])
     assert tuple(after.loc[failed.cell_id, ["status", "error"]]) == ("failed", "out of disk")
-    assert results.has("s", whole.cell_id, good=True)
-    assert not results.has("s", lacking.cell_id, good=True)
 
 
 def test_show_names_what_was_tried_and_what_it_groups_by(tmp_path: Path) -> None:
@@ -138,11 +139,80 @@ def test_compact_keeps_every_row_once_and_failed_ones_replaceable(tmp_path: Path
     after = pd.read_parquet(tmp_path / "v1").sort_values("cell_id", ignore_index=True)
     assert list(after["cell_id"]) == list(before["cell_id"])
     assert len(list((tmp_path / "v1" / "sweep=s").iterdir())) == 2
-    assert all(results.has("s", cell.cell_id) for cell in many)
+    assert [results.find("s", cell.cell_id)["lam"] for cell in many] == list(range(1, 21))  # type: ignore[index]
+    assert results.find("s", "another") is None
     write(results, many[19])
     assert set(results.read("s")["status"]) == {"ok"}
     assert compact(results) == {"s": 20} == compact(results)
     assert len(pd.read_parquet(tmp_path / "v1")) == 20
+
+
+@pytest.mark.parametrize("how", ["read", "find"])
+def test_rows_that_are_folded_while_they_are_read_are_all_read(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the listing and the reading, also of files that were folded before."""
+    results, many = Results(str(tmp_path)), cells(6)
+    for cell in many[:3]:
+        write(results, cell)
+    compact(results)
+    for cell in many[3:]:
+        write(results, cell)
+    listing = Results.files
+
+    def fold_behind(self: Results, sweep: str) -> list[str]:
+        paths = listing(self, sweep)
+        monkeypatch.setattr(Results, "files", listing)
+        compact(results)
+        return paths
+
+    monkeypatch.setattr(Results, "files", fold_behind)
+    if how == "read":
+        assert len(results.read("s")) == 6
+    else:
+        assert results.find("s", many[0].cell_id) is not None
+
+
+def test_rows_that_never_stay_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = Results(str(tmp_path))
+    write(results, cells(1)[0])
+    monkeypatch.setattr(Results, "files", lambda self, sweep: [f"{tmp_path}/gone.parquet"])
+    with pytest.raises(BadInput, match="vanish as they are read"):
+        results.read("s")
+
+
+def test_compactions_and_runs_that_begin_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None clears away what another is still building."""
+    results, many = Results(str(tmp_path)), cells(4)
+    for cell in many[:3]:
+        write(results, cell)
+    write(results, many[3], status="failed", error="so it was")
+    before = statuses(tmp_path)
+    beside = [Thread(target=recover, args=(results, "s")), Thread(target=compact, args=(results,))]
+
+    def write_beside(folder: Path, table: pa.Table) -> None:
+        monkeypatch.setattr("sweeps.compact._write", write_folded)
+        for thread in beside:
+            thread.start()
+            thread.join(0.2)
+        assert all(thread.is_alive() for thread in beside)
+        write_folded(folder, table)
+
+    monkeypatch.setattr("sweeps.compact._write", write_beside)
+    assert compact(results) == {"s": 4}
+    for thread in beside:
+        thread.join()
+    assert statuses(tmp_path) == before
+
+
+def test_a_path_is_no_pattern(tmp_path: Path) -> None:
+    results = Results(str(tmp_path / "run[1] of *?"))
+    for cell in cells(3):
+        write(results, cell)
+    assert len(results.read("s")) == 3
+    compact(results)
+    assert len(results.read("s")) == 3
+    assert results.find("s", cells(1)[0].cell_id) is not None
 
 
 def test_rows_written_while_compacting_are_kept(tmp_path: Path) -> None:

@@ -54,16 +54,16 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
 ) -> None:
     """One that failed, and one that lacks an attack: both hold an error."""
     once, retry = (Pack("s", cells, 1, 0, retry) for retry in (False, True))
-    kept = {"cell_id": cells[0].cell_id, "status": "kept"}
     stamp = {"created_at": datetime.now(UTC)}
     Results(site.results).write("s", row_of(cells[0], {"status": status, "error": "by hand", **stamp}))
     assert [row["cell_id"] for row in planned(site, False).errors] == [cells[0].cell_id]
     assert (planned(site, False).cells, planned(site, True).cells) == (1, 2)
-    assert run_cell(BENCH, site, once, cells[0]) == kept
+    kept = run_cell(BENCH, site, once, cells[0])  # told as it stands: its worker may have died before it was heard of
+    assert (kept["cell_id"], kept["status"], kept["error"], kept["wall_s"]) == (cells[0].cell_id, status, "by hand", 0)
     assert computed == []
     assert run_cell(BENCH, site, retry, cells[0])["status"] == "ok"
     for pack in (once, retry):
-        assert run_cell(BENCH, site, pack, cells[0]) == kept
+        assert run_cell(BENCH, site, pack, cells[0])["error"] is None
     assert computed == [cells[0]]
 
 
