@@ -228,12 +228,14 @@ class Sweep:
             self.knobs_of(name, point)
 
     def _ends(self) -> Iterator[tuple[str, Knobs]]:
-        """Every method at every point of the grid, and there at both ends of every axis of its search."""
+        """Every method at every point of the grid, and there at both ends of every axis of its search, and at every
+        corner of them all: what one axis allows may not go with what another does."""
         for name in self.methods:
             space = dict(self.search)[name].space if self.search else ()
-            ends: list[Knobs] = [((knob, value),) for knob, values in space for value in values]
+            axes = [[(knob, value) for value in values] for knob, values in space]
+            ends: list[Knobs] = [(end,) for axis in axes for end in axis]
             for point in product(*(((knob, value) for value in values) for knob, values in self.grid)):
-                for end in ends or [()]:
+                for end in (*ends, *product(*axes)):
                     yield name, (*point, *end)
 
     def knobs_of(self, method: str, chosen: Knobs) -> dict[str, Any]:

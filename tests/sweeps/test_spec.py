@@ -116,6 +116,14 @@ def test_forget_each_is_every_class() -> None:
             "scrub at {'steps': 60, 'msteps': 100}: msteps must",
         ),
         (
+            {
+                **CLASSIFIER,
+                "method": "scrub",
+                "search": {"trials": 9, "space": {"steps": [50, 90], "msteps": [10, 60]}},
+            },
+            "scrub at {'msteps': 60, 'steps': 50}: msteps must",  # either goes, but not with every other
+        ),
+        (
             {**CLASSIFIER, "method": ["scrub", "cf-k"], "grid": {"lr": [1e-3]}, "search": {"trials": 9}},
             "only 4 points (method cf-k)",
         ),
