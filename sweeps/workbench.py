@@ -15,6 +15,7 @@ from unlearn.artifacts import Store
 from unlearn.data import Dataset, Splits, load
 from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
 from unlearn.judges import Judge, build_judge
+from unlearn.methods import METHODS
 from unlearn.methods.task_arithmetic import Surgeon, TaskVector
 from unlearn.models import Weights, build
 
@@ -25,12 +26,12 @@ class Workbench:
     def __init__(self, store: Store, data_root: str, device: str) -> None:
         self.store, self.data_root, self.device = store, data_root, device
         self.dataset = lru_cache(2)(self._dataset)
-        self.weights = lru_cache(64)(self._weights)
+        self.weights = lru_cache(16)(self._weights)
         self.model = lru_cache(32)(self._model)
         self.splits = lru_cache(16)(self._splits)
         self.setting = lru_cache(32)(self._setting)
         self.evidence = lru_cache(8)(self._evidence)
-        self.vector = lru_cache(8)(self._vector)
+        self.vector = lru_cache(4)(self._vector)
         self.surgeon = lru_cache(2)(self._surgeon)
         self.seconds = lru_cache(64)(self._seconds)
         self.keep = lru_cache(128)(self._keep)
@@ -61,7 +62,7 @@ class Workbench:
         return float(self.store.card(recipe.kind, recipe.key)["seconds"])
 
     def _model(self, recipe: Recipe) -> Any:
-        return self.build(recipe, self.weights(recipe))
+        return self.build(recipe, self._weights(recipe))
 
     def _setting(self, group: Group) -> Setting:
         data = self.dataset(group.dataset)
@@ -74,7 +75,7 @@ class Workbench:
         return self.setting(group).observe(self.model(recipe))
 
     def _vector(self, original: Recipe, expert: Recipe) -> TaskVector:
-        return TaskVector(self.model(original), self.weights(expert))
+        return TaskVector(self.model(original), self._weights(expert))
 
     def _surgeon(self, original: Recipe, expert: Recipe) -> Surgeon:
         images = self.dataset(original.dataset).val
@@ -85,18 +86,15 @@ class Workbench:
         return make(self, *arguments)
 
     def needs(self, cell: Cell) -> dict[str, Any]:
-        """What the cell's method is handed: by role, in the form that the method wants."""
-        recipes = cell.recipes()
-        found = {role: FORMS[role](self, cell, recipe) for role, recipe in recipes.items() if role in FORMS}
-        several = [self.weights(recipe) for role, recipe in recipes.items() if role.startswith("expert-")]
-        return found | ({"experts": several} if several else {})
+        """What the cell's method asks for, by name, in the form that it wants."""
+        return {name: FORMS[name](self, cell.group) for name in METHODS[cell.method].needs}
 
 
-Form = Callable[[Workbench, Cell, Recipe], Any]
-FORMS: dict[str, Form] = {
-    "fisher": lambda bench, cell, recipe: bench.weights(recipe),
-    "oracle": lambda bench, cell, recipe: bench.weights(recipe),
-    "expert": lambda bench, cell, recipe: bench.vector(cell.group.original, recipe),
+FORMS: dict[str, Callable[[Workbench, Group], Any]] = {
+    "fisher": lambda bench, group: bench.weights(group.fisher),
+    "oracle": lambda bench, group: bench.weights(group.oracle),
+    "expert": lambda bench, group: bench.vector(group.original, group.expert),
+    "experts": lambda bench, group: [bench.weights(recipe) for recipe in group.experts],
 }
 
 

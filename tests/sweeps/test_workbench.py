@@ -4,8 +4,14 @@ import os
 import platform
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import torch
+
+from sweeps.cells import cell_of, groups
+from sweeps.parse import parse
+from sweeps.workbench import Workbench
 
 FAULTS = """
 import resource, sys, torch
@@ -30,3 +36,24 @@ def test_a_settled_process_keeps_its_memory_and_its_threads() -> None:
     )
     assert threads == 3
     assert 10 * settled < left  # all pages of ten batches (81,920 of 4 KiB), or next to none
+
+
+@pytest.mark.parametrize(
+    ("method", "names"), [("fine-tune", []), ("sign-consensus", ["experts"]), ("retrain", ["oracle"])]
+)
+def test_a_method_is_handed_what_it_asks_for_and_nothing_else_is_loaded(method: str, names: list[str]) -> None:
+    """An oracle is as large as the network, and a worker that reads candidates on val has no use for it."""
+    loaded: list[str] = []
+
+    class Shelf:
+        def load(self, kind: str, key: str) -> dict[str, torch.Tensor]:
+            loaded.append(key)
+            return {"w": torch.zeros(1)}
+
+    shelf: Any = Shelf()
+    sweep = parse({"name": "s", "models": "cnn", "method": method, "forget": [1]})
+    group = next(groups(sweep))
+    needs = Workbench(shelf, "data", "cpu").needs(cell_of(sweep, group, method, {}))
+    wanted = {"experts": [recipe.key for recipe in group.experts], "oracle": [group.oracle.key]}
+    assert list(needs) == names
+    assert loaded == [key for name in names for key in wanted[name]]
