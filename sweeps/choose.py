@@ -96,11 +96,15 @@ class Choice:
     why: str
 
 
+def _order(column: pd.Series) -> pd.Series:
+    return -column.map(len) if column.name == "eval_attacks" else column.astype(str)
+
+
 def choose(rows: pd.DataFrame) -> Choice:
     """The row of the Pareto front with the best `score`; ties go by the knobs, as text, so that the same cells tie
-    alike however they were read; then to the smaller cell_id."""
-    order = [name for name in (*KNOBS, "cell_id") if name in rows]
-    good = finished(rows).sort_values(order, key=lambda column: column.astype(str), ignore_index=True)
+    alike however they were read; then to the one that was attacked most; then to the smaller cell_id."""
+    order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
+    good = finished(rows).sort_values(order, key=_order, ignore_index=True)
     require(len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells")
     front = good[pareto(good)]
     at = int(score(front).argmax())

@@ -245,6 +245,14 @@ def test_candidates_are_candidates_until_one_is_confirmed() -> None:
     assert choose(rows).row["cell_id"] == "3"
 
 
+def test_of_cells_that_tie_the_one_is_chosen_that_was_attacked() -> None:
+    """A sweep that was run again with attacks: its rows without any stand beside, with the same scores."""
+    rows = table([(0.0, 0.9)] * 4)
+    rows["eval_attacks"] = [[], ["lira"], ["lira", "linear-probe"], ["lira"]]
+    assert choose(rows).row["cell_id"] == "2"
+    assert choose(rows[rows["cell_id"] != "2"]).row["cell_id"] == "1"
+
+
 def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path: Path) -> None:
     results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
     sweep = parse({**SEARCH, "eval": {"candidates": "val"}})
