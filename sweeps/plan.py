@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pandas as pd
@@ -15,15 +15,19 @@ from sweeps.compute import Bars, Tuning
 from sweeps.recall import cell_from
 from sweeps.rows import Results
 from sweeps.search import Grid, Source, Study
-from sweeps.spec import Knobs, Sweep
+from sweeps.spec import Evaluation, Knobs, Sweep, Train
 from sweeps.workbench import threads
 from unlearn.artifacts import Store
 from unlearn.data import DATASETS, Images
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, require
 from unlearn.methods import METHODS
 from unlearn.models import build, task_of
 from unlearn.streams import stream
 from unlearn.train import Training, fit
+
+# in what all candidates of one group and method are alike
+ALIKE = ("dataset", "model", "options", "forget", "seed", "method",
+         *(f"train_{f.name}" for f in fields(Train)), *(f"eval_{f.name}" for f in fields(Evaluation)))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def make_plan(
         for group in groups(sweep):
             found = _sources(sweep, group, rows, skip)
             if sweep.eval.candidates == "val":
+                _check_stopped(found, rows)
                 reading = any(source.left for source in found)
                 chosen = {} if reading else _chosen(found, rows)
                 tuning = {cell.cell_id: behind for cell, behind in chosen.items()}
@@ -108,6 +113,20 @@ def _sources(sweep: Sweep, group: Group, rows: pd.DataFrame, skip: set[str]) -> 
 def _ids(sources: list[Source]) -> set[str]:
     """Of every cell that the sources know, whether it has a row or not."""
     return {cell_id for source in sources for cell_id in source.ids}
+
+
+def _check_stopped(sources: list[Source], rows: pd.DataFrame) -> None:
+    """Refuse candidates that stopped because of a better one which is planned no more: one of them may now be best."""
+    ids = _ids(sources)
+    stopped = rows[rows["cell_id"].isin(ids) & rows["val_stopped"].eq(True)] if len(rows) else rows
+    for _, row in stopped.drop_duplicates("method").iterrows():
+        alike = rows[(rows[list(ALIKE)].map(str) == row[list(ALIKE)].map(str)).all(axis=1)]
+        bars = [Bars.over(known).best for known in (alike, alike[alike["cell_id"].isin(ids)])]
+        require(
+            bars[0] == bars[1],
+            f"candidates of {row['method']} in sweep {row['sweep']} were stopped because of a better one that the spec "
+            "now leaves out; give the narrower sweep another name",
+        )
 
 
 def _chosen(sources: list[Source], rows: pd.DataFrame) -> dict[Cell, Tuning]:

@@ -275,6 +275,32 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
     assert make_plan([sweep], store, results).cells == 0
 
 
+@pytest.mark.parametrize("of", ["grid", "study"])
+def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_leaves_out(
+    of: str, tmp_path: Path
+) -> None:
+    results, store = Results(str(tmp_path / "results")), Store(str(tmp_path / "store"))
+
+    def sweep(name: str, *alphas: float) -> Sweep:
+        space = {"trials": len(alphas), "space": {"alpha": [alphas[0], alphas[-1]]}}
+        kind: dict[str, Any] = {"search": space} if of == "study" else {"search": None, "grid": {"alpha": list(alphas)}}
+        return parse({**SEARCH, "name": name, "forget": [0], **kind, "eval": {"candidates": "val"}})
+
+    tried = sources(sweep("ta", -3.0, -2.0, -1.0), tmp_path)[0].take(3)
+    strong, middle, weak = sorted(tried, key=lambda cell: dict(cell.knobs)["alpha"])
+    alphas = [dict(cell.knobs)["alpha"] for cell in (strong, middle, weak)]
+    read = {strong: (0.0, 0.9, False), middle: (0.03, 0.93, True), weak: (0.9, 0.95, False)}
+    for cell, (forget, retain, stopped) in read.items():
+        outcome = {"status": "ok", "val_stopped": stopped, "created_at": pd.Timestamp.now("UTC").to_pydatetime()}
+        results.write("ta", row_of(cell, outcome | {"val_forget_accuracy": forget, "val_retain_accuracy": retain}))
+    for left in (alphas, alphas[:2]):
+        (source,) = make_plan([sweep("ta", *left)], store, results).sources
+        assert [cell.knobs for cell in source.take(9)] == [strong.knobs]
+    with pytest.raises(BadInput, match="stopped because of a better one that the spec now leaves out; give the narrow"):
+        make_plan([sweep("ta", *alphas[1:])], store, results)
+    assert make_plan([sweep("other", *alphas[1:])], store, results).cells == 3  # two candidates and a choice
+
+
 def failed(results: Results, cells: list[Cell]) -> None:
     """As if they had failed at once: over a good row none is written."""
     for cell in cells:
