@@ -12,9 +12,9 @@ from unlearn.classifier_fisher import classifier_fisher
 from unlearn.errors import BadInput
 from unlearn.methods import make_method
 from unlearn.methods.cf_k import weight_layers
-from unlearn.methods.iterative import steady
+from unlearn.methods.iterative import copy_of, steady
 from unlearn.methods.salun import saliency
-from unlearn.methods.scrub import distillation
+from unlearn.methods.scrub import Scrub, distillation
 from unlearn.methods.sign_consensus import elected, trimmed
 from unlearn.methods.ssd import dampened
 from unlearn.methods.two_stage import contrastive, to_uniform
@@ -131,6 +131,22 @@ def test_the_losses_by_hand() -> None:
     kl = (q * (q / p).log()).sum().item()
     assert distillation(p.log(), q.log(), 1.0).item() == pytest.approx(kl, abs=1e-6)
     assert distillation(q.log(), q.log(), 4.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_scrubs_ascent_weighs_as_its_share_of_the_batches_does(one: World) -> None:
+    """An epoch of forgotten images has N_f / N_r times as many batches as one of kept ones; the paper's objective sets
+    a mean beside a mean."""
+    share = len(one.splits.train.forget) / len(one.splits.train.retain)
+    pupil = copy_of(one.model)
+    with torch.no_grad():
+        pupil.head.weight.mul_(0.5)
+    epochs, authors, objective = (
+        Scrub(ascent=ascent).terms(pupil, one.model, one.splits, stream(0, "scrub"))()["forget"].item()
+        for ascent in (1.0, 4.0, 1 / share)
+    )
+    assert objective < -0.01
+    assert epochs == pytest.approx(share * objective)
+    assert authors == pytest.approx(4 * share * objective)
 
 
 def test_both_readings_of_two_stage(one: World) -> None:

@@ -97,6 +97,7 @@ OUT_OF_RANGE = [
     ("ssd", {"lam": -1.0}),
     ("scrub", {"msteps": 300, "steps": 200}),
     ("scrub", {"temperature": -1.0}),
+    ("scrub", {"ascent": 0.0}),
     ("bad-teacher", {"temperature": 0.0}),
     ("l1-sparse", {"gamma": -1e-3}),
     ("task-arithmetic", {"rho": 2.0}),

@@ -23,16 +23,19 @@ def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor
 
 @dataclass(frozen=True)
 class Scrub(Iterative):
-    """L = alpha KL(retain) + gamma CE(retain) - KL(forget), KL from the original's answers at `temperature`.
+    """L = alpha KL(retain) + gamma CE(retain) - w KL(forget), KL from the original's answers at `temperature`.
 
     The ascent on the forgotten images takes part in the first `msteps` of `steps` only, so that the rest repairs (the
-    paper's min-steps). The paper alternates epochs of ascent and descent; here one step holds both, with the same
-    direction on average and one optimiser state. Its code softens by temperature 4, where a student that grows surer
-    of the forgotten class climbs as well and forgets nothing (seen on digits 0 and 1); at 1 the way up leads away.
+    paper's min-steps). The paper alternates epochs of ascent and descent, in which the smaller forget set has fewer
+    batches; here one step holds both, with the same direction on average and one optimiser state: w = `ascent` N_f /
+    N_r, where 1 stands for batches of one size, 4 for the authors' of 32 and 128, and N_r / N_f for the objective as
+    the paper writes it, a mean beside a mean. Its code softens by temperature 4, where a student that grows surer of
+    the forgotten class climbs as well and forgets nothing (seen on digits 0 and 1); at 1 the way up leads away.
     """
 
     space: ClassVar[dict[str, list[Any]]] = {
         "alpha": [0.01, 1.0],
+        "ascent": [1.0, 10.0],
         "msteps": [10, 100],
         "temperature": [1.0, 4.0],
         "lr": [1e-4, 3e-3],
@@ -40,6 +43,7 @@ class Scrub(Iterative):
 
     alpha: float = 0.5
     gamma: float = 1.0
+    ascent: float = 1.0
     temperature: float = 1.0
     msteps: int = 40
     lr: float = 5e-4
@@ -48,6 +52,7 @@ class Scrub(Iterative):
         super().__post_init__()
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
+        require(self.ascent > 0, f"ascent must be above 0, not {self.ascent}")
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
         require(0 <= self.msteps <= self.steps, f"msteps must lie in [0, steps = {self.steps}], not {self.msteps}")
 
@@ -58,6 +63,7 @@ class Scrub(Iterative):
     def terms(self, pupil: Any, teacher: Any, splits: Splits, generator: torch.Generator) -> Callable[[], dict]:
         """The three losses; `forget` is 0 after `msteps` steps."""
         forget, retain = self.pair(teacher, splits, generator)
+        weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)
         step = count()
 
         def terms() -> dict[str, Tensor]:
@@ -70,7 +76,8 @@ class Scrub(Iterative):
             }
             if next(step) < self.msteps:
                 x_f, _ = next(forget)
-                losses["forget"] = -distillation(steady(pupil, x_f), _ask(teacher, x_f), self.temperature)
+                climb = distillation(steady(pupil, x_f), _ask(teacher, x_f), self.temperature)
+                losses["forget"] = -weight * climb
             return losses
 
         return terms
