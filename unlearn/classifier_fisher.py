@@ -10,42 +10,53 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from unlearn.data import Images
-from unlearn.errors import NotFinite, require
-from unlearn.fisher import LAYERS, diagonal_fisher
+from unlearn.errors import BadInput, NotFinite, require
+from unlearn.fisher import diagonal_fisher
 from unlearn.models import Weights
 
 WIDE = 64  # images at once by the layers' formulas
 DEEP = 8  # images at once with one whole gradient each
+ROUNDING = 1e-2  # of a parameter's largest entry, that the formulas may be off on one image
 
 
-def covered(model: nn.Module) -> bool:
-    """Whether the batched formulas know every layer that owns parameters (a vision transformer's they do not)."""
-    owners = (layer for layer in model.modules() if any(True for _ in layer.parameters(recurse=False)))
-    return all(type(layer) in LAYERS for layer in owners)
+def covered(model: nn.Module, image: Images) -> bool:
+    """Whether the batched formulas hold, tried on one image (1, C, H, W): not so of a vision transformer's layers, nor
+    of one that is used twice or whose weights are used outside of it."""
+    theta = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    gradients = torch.autograd.grad(_losses(model, image)().sum(), list(theta.values()), allow_unused=True)
+    try:
+        fisher = diagonal_fisher(model, [_losses(model, image)])
+    except BadInput:
+        return False
+    for name, gradient in zip(theta, gradients, strict=True):
+        exact = torch.zeros_like(fisher[name]) if gradient is None else gradient.square()
+        if (fisher[name] - exact).abs().max() > ROUNDING * exact.max():
+            return False
+    return True
+
+
+def _losses(model: nn.Module, images: Images) -> Callable[[], Tensor]:
+    return lambda: F.cross_entropy(model(images.pixels()), images.y, reduction="none")
 
 
 def classifier_fisher(model: Any, images: Images, samples: int, generator: torch.Generator) -> Weights:
     """Mean squared gradient of each image's cross-entropy under its true label (the empirical Fisher), by parameter.
 
     Of `samples` images drawn from `images` without repetition (all of them where there are fewer). The model is in
-    eval mode. Layers without a batched formula fall back to one gradient an image, which is slower and exact too.
+    eval mode. Where the batched formulas do not hold, it is one gradient an image, which is slower and exact too.
     """
     require(samples >= 1, f"samples must be at least 1, not {samples}")
     order = torch.randperm(len(images), generator=generator, device=generator.device)[:samples]
     drawn = images.take(order.to(images.y.device)).to(next(model.parameters()).device)
-    if not covered(model):
+    require(len(drawn) > 0, "Fisher of no samples; give at least one")
+    if not covered(model, Images(drawn.x[:1], drawn.y[:1])):
         return per_image_fisher(model, drawn)
-
-    def losses(x: Tensor, y: Tensor) -> Callable[[], Tensor]:
-        return lambda: F.cross_entropy(model(x.float() / 255), y, reduction="none")
-
     parts = zip(drawn.x.split(WIDE), drawn.y.split(WIDE), strict=True)
-    return diagonal_fisher(model, (losses(x, y) for x, y in parts))
+    return diagonal_fisher(model, (_losses(model, Images(x, y)) for x, y in parts))
 
 
 def per_image_fisher(model: nn.Module, images: Images) -> Weights:
     """The same by one gradient an image, for any differentiable model whose images do not mix. Raises `NotFinite`."""
-    require(len(images) > 0, "Fisher of no samples; give at least one")
     theta = {name: p.detach() for name, p in model.named_parameters()}
 
     def loss(theta: Weights, x: Tensor, y: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ A layer's squared per-sample gradients follow from its inputs and its output gra
 sum to (g*g)^T (a*a) (arXiv:1912.10985 calls it `SumGradSquared`); a convolution is a linear layer over patches.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import torch
@@ -84,6 +85,9 @@ class _Taps:
 
     def __init__(self, model: nn.Module) -> None:
         self.total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+        shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - self.total.keys()
+        if shared:
+            raise BadInput(f"Fisher: {', '.join(sorted(shared))} is another layer's parameter too; that is not covered")
         self.handles: list[torch.utils.hooks.RemovableHandle] = []
         self.seen: list[tuple[str, nn.Module, Tensor, GradientEdge]] = []
         for prefix, layer in model.named_modules():
@@ -105,6 +109,9 @@ class _Taps:
     def add(self, loss: Tensor) -> None:
         """Backward from the losses per sample (n,) of the pass just made; forgets the pass."""
         seen, self.seen = self.seen, []
+        twice = [prefix for prefix, times in Counter(prefix for prefix, *_ in seen).items() if times > 1]
+        if twice:
+            raise BadInput(f"Fisher: layer {twice[0]!r} is used more than once a pass; that is not covered")
         gradients = torch.autograd.grad(loss.sum(), [edge for *_, edge in seen], allow_unused=True)
         for (prefix, layer, a, _), gradient in zip(seen, gradients, strict=True):
             if gradient is None:
@@ -122,7 +129,8 @@ def diagonal_fisher(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) ->
     """Mean over samples of the squared gradient of each sample's loss, by parameter name.
 
     `losses` yields functions that run `model` on one batch and return the loss per sample (n,); the model is in eval
-    mode, uses each layer once a pass, and its samples do not mix. Raises `BadInput` for a layer that is not covered.
+    mode and its samples do not mix. Raises `BadInput` for a layer that is not covered or is used more than once a
+    pass; what is done with a layer's parameters outside of it is not seen.
     """
     taps, count = _Taps(model), 0
     try:

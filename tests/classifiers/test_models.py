@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 
@@ -122,7 +123,45 @@ def test_the_fisher_covers_it(kind: str) -> None:
     assert set(fisher) == set(slow) == {name for name, _ in model.named_parameters()}
     for name in fisher:
         torch.testing.assert_close(fisher[name], slow[name], rtol=1e-3, atol=1e-6 * slow[name].max().item() + 1e-12)
-    assert covered(model) == (kind != "vit")
+    assert covered(model, images.take(torch.zeros(1, dtype=torch.int64))) == (kind != "vit")
+
+
+class Odd(nn.Module):
+    """What the batched formulas do not tell of, each in its way."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        padding: Any = "same" if how == "padding" else 1
+        self.first, self.again = nn.Conv2d(3, 4, 3, padding=padding), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(4), nn.Linear(4, 10)
+        self.tied = nn.Conv2d(4, 4, 3, padding=1)
+        if how == "tied":
+            self.tied.weight = self.again.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.again(self.first(x)).relu())
+        if self.how == "twice":
+            x = self.again(x).relu()
+        if self.how == "norm twice":
+            x = self.norm(x)
+        x = self.tied(x).mean((2, 3))
+        if self.how == "outside":
+            return F.linear(x, F.normalize(self.head.weight))
+        logits: torch.Tensor = self.head(x)
+        return logits
+
+
+@pytest.mark.parametrize("how", ["plain", "twice", "norm twice", "tied", "outside", "padding"])
+def test_the_fisher_of_an_odd_network_is_right_as_well(how: str) -> None:
+    torch.manual_seed(0)
+    model, images = Odd(how).eval(), some((3, 8, 8), 6)
+    fisher, slow = classifier_fisher(model, images, 6, stream(0, "")), per_image_fisher(model, images)
+    assert set(fisher) == set(slow)
+    for name in fisher:
+        torch.testing.assert_close(fisher[name], slow[name], rtol=1e-3, atol=1e-6 * slow[name].max().item() + 1e-12)
+    assert covered(model, images.take(torch.zeros(1, dtype=torch.int64))) == (how == "plain")
+    assert slow["again.weight"].max() > 0
 
 
 @pytest.mark.parametrize("kind", ["mobilenet_v2", "vit"])
