@@ -23,9 +23,18 @@ def tried(rows: pd.DataFrame) -> list[str]:
     """In what cells of one method differ: what a grid or a study tried of its knobs, and how what it needs was made."""
     found = set()
     for method, own in rows.groupby("method"):
-        made = [f"train_{name}" for need in METHODS[str(method)].needs for name in MAKING.get(need, ())]
-        found |= {name for name in (*KNOBS, *made) if name in own and own[name].nunique() > 1}
+        found |= {name for name in (*KNOBS, *making(str(method))) if name in own and own[name].nunique() > 1}
     return sorted(found)
+
+
+def making(method: str) -> list[str]:
+    """The columns that say how what the method needs was made."""
+    return [f"train_{name}" for need in METHODS[method].needs for name in MAKING.get(need, ())]
+
+
+def spent(rows: pd.DataFrame) -> float:
+    """Seconds of unlearning and reading these cells; of one that failed, of all that it did."""
+    return float((rows["unlearn_s"] + rows["evaluate_s"]).fillna(rows["wall_s"]).sum())
 
 
 def settings(rows: pd.DataFrame) -> pd.Series:

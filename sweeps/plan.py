@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from sweeps.cells import Cell, Group, Recipe, architecture, cell_of, grid_cells, groups
-from sweeps.choose import choose
+from sweeps.choose import choose, spent
 from sweeps.compute import Bars, Tuning
 from sweeps.recall import cell_from
 from sweeps.rows import Results
@@ -132,12 +132,14 @@ def _check_stopped(sources: list[Source], rows: pd.DataFrame) -> None:
 def _chosen(sources: list[Source], rows: pd.DataFrame) -> dict[Cell, Tuning]:
     """Of a group's candidates, all of which have their rows: the one that val chooses of each method, to be scored in
     full, and what it was chosen from. A method whose candidates all failed has none."""
-    candidates = rows[rows["cell_id"].isin(_ids(sources)) & (rows["status"] == "ok")]
+    candidates = rows[rows["cell_id"].isin(_ids(sources))]
     found = {}
     for _, of_method in candidates.groupby("method"):
-        cell, seconds = cell_from(choose(of_method).row), of_method["unlearn_s"] + of_method["evaluate_s"]
-        whole = replace(cell, group=replace(cell.group, eval=replace(cell.group.eval, candidates="full")))
-        found[whole] = Tuning(tuple(cell_from(row) for _, row in of_method.iterrows()), float(seconds.sum()))
+        good = of_method[of_method["status"] == "ok"]
+        if len(good):
+            cell = cell_from(choose(good).row)
+            whole = replace(cell, group=replace(cell.group, eval=replace(cell.group.eval, candidates="full")))
+            found[whole] = Tuning(tuple(cell_from(row) for _, row in good.iterrows()), spent(of_method))
     return found
 
 

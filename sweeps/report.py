@@ -53,18 +53,20 @@ def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
     parts = [f"<h2>{html.escape(name)}</h2><p>{counts}.</p>"]
     good = rows[rows["status"] == "ok"]
     best = choose(good).row["cell_id"] if len(good) else None
-    apart = settings(good)
-    for _, group in good.groupby(good["forget"].map(str) + good["model"] + apart + good["seed"].map(str)):
-        parts.append(group_part(group, data_root, best, apart[group.index[0]]))
+    apart = settings(rows)
+    for _, group in rows.groupby(rows["forget"].map(str) + rows["model"] + apart + rows["seed"].map(str)):
+        if (group["status"] == "ok").any():
+            parts.append(group_part(group, data_root, best, apart[group.index[0]]))
     if len(errors):
         parts.append("<h3>Errors</h3>" + table_of(errors[["cell_id", "method", "status", "error"]]))
     parts.append("<details><summary>All rows</summary><div class=scroll>" + table_of(_main(rows)) + "</div></details>")
     return "".join(parts)
 
 
-def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: str) -> str:
+def group_part(every: pd.DataFrame, data_root: str, best: str | None, setting: str) -> str:
     """The chosen cell of one model x forget set x seed (and `setting`, where there are several): why, scores beside
     original and oracle, pictures; of the sweep's `best` cell also the portraits, which take seconds each."""
+    rows = every[every["status"] == "ok"]
     chosen = choose(rows)
     row = chosen.row
     if row["eval_candidates"] == "val":
@@ -87,7 +89,7 @@ def group_part(rows: pd.DataFrame, data_root: str, best: str | None, setting: st
     if cost is not None:
         among = " among its method's candidates" if len(candidates) else ""
         parts.append(f"<p>Choosing on val instead of test{among} cost {cost:.4f} of the score on test.</p>")
-    alone, whole, retraining = saving(rows, row)
+    alone, whole, retraining = saving(every, row)
     parts.append(
         f"<p>Unlearning took {alone:.2f} s; with what it needs and every cell of its method that was tried "
         f"{whole:.1f} s; retraining {retraining:.1f} s: {1 - whole / retraining:.0%} saved.</p>"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.choose import FORGET_WEIGHT, choose, settings
+from sweeps.choose import FORGET_WEIGHT, choose, making, settings, spent
 
 REFERENCES = {"original": "original_", "oracle": "oracle_"}
 COUNTS = ("relearn_batches_points", "relearn_batches_relative", "ain_points", "ain_relative")  # null: not reached
@@ -45,7 +45,7 @@ def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     in how many cells relearning was tried (`<column>_tried`) and in how many in vain (`<column>_unreached`)."""
     chosen, lines = chosen_cells(rows), []
     for model, of_model in chosen.groupby("model"):
-        once = of_model.drop_duplicates(UNIT)
+        once = of_model.groupby(UNIT, as_index=False).first()  # of each column what any method's cell knows
         tables = [("original", "original_", once)]
         tables += [(str(method), "", group) for method, group in of_model.groupby("method")]
         tables += [("oracle", "oracle_", once)]
@@ -109,11 +109,12 @@ def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
 
 
 def saving(rows: pd.DataFrame, chosen: pd.Series) -> tuple[float, float, float]:
-    """(seconds of unlearning alone, seconds with what it needs and every cell tried to tune it, seconds of retraining):
-    of the chosen row among `rows`, those of its own method; shares saved are 1 - either / the last."""
-    tried = rows[(rows["status"] == "ok") & (rows["method"] == chosen["method"])]
-    tuning = float((tried["unlearn_s"] + tried["evaluate_s"]).sum())
-    return float(chosen["unlearn_s"]), float(chosen["needs_s"]) + tuning, float(chosen["oracle_s"])
+    """(seconds of unlearning alone, seconds with what was made for it and every cell tried to tune it, seconds of
+    retraining): of the chosen row among `rows`, those of its own method; shares saved are 1 - either / the last."""
+    tried = rows[rows["method"] == chosen["method"]]
+    made = making(chosen["method"])
+    needs = tried[tried["status"] == "ok"].drop_duplicates(made)["needs_s"].sum() if made else chosen["needs_s"]
+    return float(chosen["unlearn_s"]), float(needs) + spent(tried), float(chosen["oracle_s"])
 
 
 TESTED = ("test_forget_accuracy", "test_retain_accuracy")

@@ -138,9 +138,28 @@ def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> N
 
 
 def test_the_tuning_is_counted() -> None:
-    cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0}
-    rows = pd.DataFrame([cell("a", 0, 0.9, **cost), cell("a", 0, 0.8, **cost), cell("b", 0, 0.7, **cost)])
+    """Also what failed, and every expert that was made."""
+    cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0, "wall_s": 9.0}
+    rows = pd.DataFrame([cell("ssd", 0, 0.9, **cost), cell("ssd", 0, 0.8, **cost), cell("scrub", 0, 0.7, **cost)])
     assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0, 100.0)
+    broken = {"status": "failed", "unlearn_s": np.nan, "evaluate_s": np.nan, "needs_s": np.nan}
+    rows = pd.concat([rows, pd.DataFrame([cell("ssd", 0, np.nan, **{**cost, **broken})])])
+    assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
+    made = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant", "train_expert_norms": "running"}
+    tried = [cell("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps) for steps in (20, 20, 60)]
+    rows = pd.DataFrame(tried)
+    assert saving(rows, rows.iloc[0]) == (1.0, 2 * 5.0 + 3 * 3.0, 100.0)
+
+
+def test_a_reference_is_known_from_whatever_cell_knows_it() -> None:
+    """An attack that breaks on one method's model leaves its row without the original's and the oracle's columns."""
+    scores = {"original_lira_auc": [0.8, 0.9, 1.0], "oracle_lira_auc": [0.5, 0.6, 0.7], "lira_auc": [0.6, 0.7, 0.8]}
+    rows = pd.DataFrame(
+        [cell(m, seed, 0.9, **{n: of[seed] for n, of in scores.items()}) for m in ("a", "b") for seed in range(3)]
+    )
+    rows.loc[(rows["method"] == "a") & (rows["seed"] == 0), list(scores)] = np.nan
+    means = summary(rows, ["lira_auc"]).set_index("method")["lira_auc"]
+    assert means.to_dict() == pytest.approx({"original": 0.9, "oracle": 0.6, "a": 0.75, "b": 0.7})
 
 
 @pytest.mark.parametrize(("method", "needs"), [("retrain", 100.0), ("task-arithmetic", 3.0), ("fine-tune", 0.0)])
