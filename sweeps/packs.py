@@ -101,7 +101,7 @@ class PackSearcher(Searcher):
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if not error and result is not None:
             self.on_trial_result(trial_id, result)
-        else:
+        elif trial_id not in self.heard:  # else all is done, and told
             self._give_up(*self.flying[trial_id])
         self.heard.discard(trial_id)
         del self.flying[trial_id]

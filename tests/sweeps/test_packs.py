@@ -80,7 +80,9 @@ def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
     assert sorted(pack.sweep for pack in packs) == ["cpu"] * 5 + ["gpu"] * 2
 
 
-def test_a_study_hears_of_a_pack_that_is_held_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_study_hears_of_a_pack_that_is_held_once(dies: bool, tmp_path: Path) -> None:
+    """Whatever becomes of its worker then."""
     source = grid(tmp_path, [-1.0, -2.0])
     heard: list[str] = []
     source.tell = lambda cell, row: heard.append(row["status"])  # type: ignore[method-assign]
@@ -88,9 +90,12 @@ def test_a_study_hears_of_a_pack_that_is_held_once(tmp_path: Path) -> None:
     result = told(searcher.suggest("a"))
     for _ in range(3):
         searcher.on_trial_result("a", result)
-    searcher.on_trial_complete("a", {"rows": [{**row, "status": "heard twice"} for row in result["rows"]]})
+    if dies:
+        searcher.on_trial_complete("a", error=True)
+    else:
+        searcher.on_trial_complete("a", {"rows": [{**row, "status": "heard twice"} for row in result["rows"]]})
     assert heard == ["ok"]
-    assert searcher.flying == {}
+    assert (searcher.flying, searcher.again) == ({}, [])
 
 
 def test_a_pack_ends_when_no_actor_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
