@@ -61,6 +61,7 @@ def compute_candidate(bench: Workbench, cell: Cell, bar: float) -> dict[str, Any
         "val_retain_accuracy": race.retain,
         "val_images": race.images,
         "val_stopped": race.stopped,
+        "val_bar": bar if race.stopped else None,
         **seconds,
         "evaluate_s": time.perf_counter() - unlearned,
         **_made_s(bench, cell),

@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -13,9 +13,9 @@ from sweeps.cells import Cell, Group, Recipe, architecture, cell_of, grid_cells,
 from sweeps.choose import choose, spent
 from sweeps.compute import Bars, Tuning
 from sweeps.recall import cell_from
-from sweeps.rows import Results
+from sweeps.rows import ROWS, Results
 from sweeps.search import Grid, Source, Study
-from sweeps.spec import Evaluation, Knobs, Sweep, Train
+from sweeps.spec import Knobs, Sweep
 from sweeps.workbench import threads
 from unlearn.artifacts import Store
 from unlearn.data import DATASETS, Images
@@ -24,10 +24,6 @@ from unlearn.methods import METHODS
 from unlearn.models import build, task_of
 from unlearn.streams import stream
 from unlearn.train import Training, fit
-
-# in what all candidates of one group and method are alike
-ALIKE = ("dataset", "model", "options", "forget", "seed", "method",
-         *(f"train_{f.name}" for f in fields(Train)), *(f"eval_{f.name}" for f in fields(Evaluation)))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,7 @@ def make_plan(
     errors: list[Mapping[Any, Any]] = []
     seconds: dict[str, float] = {}
     for sweep in sweeps:
-        rows = (
-            results.read(sweep.name)
-            if sweep.name in results.sweeps()
-            else pd.DataFrame(columns=["cell_id", "status", "error", "wall_s", "eval_candidates"])
-        )
+        rows = results.read(sweep.name) if sweep.name in results.sweeps() else ROWS.empty_table().to_pandas()
         if good := rows["wall_s"][rows["status"] == "ok"].tolist():
             seconds[sweep.name] = statistics.median(good)
         bad = rows[rows["error"].notna()]
@@ -117,15 +109,13 @@ def _ids(sources: list[Source]) -> set[str]:
 
 def _check_stopped(sources: list[Source], rows: pd.DataFrame) -> None:
     """Refuse candidates that stopped because of a better one which is planned no more: one of them may now be best."""
-    ids = _ids(sources)
-    stopped = rows[rows["cell_id"].isin(ids) & rows["val_stopped"].eq(True)] if len(rows) else rows
-    for _, row in stopped.drop_duplicates("method").iterrows():
-        alike = rows[(rows[list(ALIKE)].map(str) == row[list(ALIKE)].map(str)).all(axis=1)]
-        bars = [Bars.over(known).best for known in (alike, alike[alike["cell_id"].isin(ids)])]
+    planned = rows[rows["cell_id"].isin(_ids(sources))]
+    bars = Bars.over(planned)
+    for method, stopped in planned[planned["val_stopped"].eq(True)].groupby("method"):
         require(
-            bars[0] == bars[1],
-            f"candidates of {row['method']} in sweep {row['sweep']} were stopped because of a better one that the spec "
-            "now leaves out; give the narrower sweep another name",
+            not (stopped["val_bar"] > bars.of(str(method))).any(),
+            f"candidates of {method} in sweep {sources[0].sweep.name} were stopped because of a better one that the "
+            "spec now leaves out; give the narrower sweep another name",
         )
 
 

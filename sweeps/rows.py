@@ -47,6 +47,7 @@ OUTCOME = {
     "error": pa.string(),
     "val_images": pa.int64(),  # read of a candidate; null where all were
     "val_stopped": pa.bool_(),  # it would not have won; its `val_*` are of the images read
+    "val_bar": pa.float64(),  # the best val_retain - 1.5 val_forget before it, out of whose reach it stopped
 }
 PROVENANCE = {
     "curve_terms": pa.list_(pa.string()),

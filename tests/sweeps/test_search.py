@@ -286,19 +286,28 @@ def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_
         kind: dict[str, Any] = {"search": space} if of == "study" else {"search": None, "grid": {"alpha": list(alphas)}}
         return parse({**SEARCH, "name": name, "forget": [0], **kind, "eval": {"candidates": "val"}})
 
+    def chosen(*alphas: float) -> list[Any]:
+        (source,) = make_plan([sweep("ta", *alphas)], store, results).sources
+        return [cell.knobs for cell in source.take(9)]
+
     tried = sources(sweep("ta", -3.0, -2.0, -1.0), tmp_path)[0].take(3)
     strong, middle, weak = sorted(tried, key=lambda cell: dict(cell.knobs)["alpha"])
     alphas = [dict(cell.knobs)["alpha"] for cell in (strong, middle, weak)]
-    read = {strong: (0.0, 0.9, False), middle: (0.03, 0.93, True), weak: (0.9, 0.95, False)}
-    for cell, (forget, retain, stopped) in read.items():
-        outcome = {"status": "ok", "val_stopped": stopped, "created_at": pd.Timestamp.now("UTC").to_pydatetime()}
+
+    def read(cell: Cell, forget: float, retain: float, bar: float | None) -> None:
+        stamp = pd.Timestamp.now("UTC").to_pydatetime()
+        outcome = {"status": "ok", "val_stopped": bar is not None, "val_bar": bar, "created_at": stamp}
         results.write("ta", row_of(cell, outcome | {"val_forget_accuracy": forget, "val_retain_accuracy": retain}))
-    for left in (alphas, alphas[:2]):
-        (source,) = make_plan([sweep("ta", *left)], store, results).sources
-        assert [cell.knobs for cell in source.take(9)] == [strong.knobs]
+
+    read(strong, 0.0, 0.9, None)
+    read(weak, 0.2, 0.95, None)
+    read(middle, 0.03, 0.93, 0.9)
+    assert chosen(*alphas) == chosen(*alphas[:2]) == [strong.knobs]
     with pytest.raises(BadInput, match="stopped because of a better one that the spec now leaves out; give the narrow"):
-        make_plan([sweep("ta", *alphas[1:])], store, results)
+        chosen(*alphas[1:])
     assert make_plan([sweep("other", *alphas[1:])], store, results).cells == 3  # two candidates and a choice
+    read(middle, 0.03, 0.93, 0.95 - 1.5 * 0.2)  # by one that stays
+    assert chosen(*alphas[1:]) == [weak.knobs]
 
 
 def failed(results: Results, cells: list[Cell]) -> None:
