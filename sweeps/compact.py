@@ -1,4 +1,5 @@
-"""Fold many one-row files into one, without a moment in which a row is missing or double."""
+"""Fold many one-row files into one. No row that was there is missing or double at any moment; one that is written
+meanwhile may be out of sight until the folding ends."""
 
 import ctypes
 import fcntl

@@ -5,7 +5,6 @@
 `pandas.read_parquet("<results>/v1")` gives one table; `sweep` comes from the folder's name.
 """
 
-import glob
 import io
 import json
 from collections.abc import Mapping
@@ -199,10 +198,14 @@ class Results:
             raise BadInput(f"{path} is not a Parquet file of amnesia ({error}); move it away") from error
 
     def files(self, sweep: str) -> list[str]:
-        """Paths of the sweep's Parquet files."""
+        """Paths of the sweep's Parquet files, by name alone: one that is being folded away is listed as well."""
         fs, path = locate(join(self.table, f"sweep={sweep}"))
         fs.invalidate_cache()
-        return sorted(fs.glob(f"{glob.escape(path)}/[!._]*.parquet"))
+        try:
+            names = fs.ls(path, detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name.endswith(".parquet") and name.rpartition("/")[2][0] not in "._")
 
     def find(self, sweep: str, cell_id: str) -> Row | None:
         """The cell's row, in its own file or folded by `compact`."""

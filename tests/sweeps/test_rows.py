@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -148,29 +150,43 @@ def test_compact_keeps_every_row_once_and_failed_ones_replaceable(tmp_path: Path
 
 
 @pytest.mark.parametrize("how", ["read", "find"])
+@pytest.mark.parametrize("when", ["while they are listed", "once they are listed"])
 def test_rows_that_are_folded_while_they_are_read_are_all_read(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    when: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the listing and the reading, also of files that were folded before."""
+    """Also those that were folded before."""
     results, many = Results(str(tmp_path)), cells(6)
     for cell in many[:3]:
         write(results, cell)
     compact(results)
     for cell in many[3:]:
         write(results, cell)
-    listing = Results.files
+    listing, scan = Results.files, os.scandir
 
     def fold_behind(self: Results, sweep: str) -> list[str]:
         paths = listing(self, sweep)
-        monkeypatch.setattr(Results, "files", listing)
+        monkeypatch.undo()
         compact(results)
         return paths
 
-    monkeypatch.setattr(Results, "files", fold_behind)
+    @contextmanager
+    def scan_before(path: str) -> Iterator[list[os.DirEntry[str]]]:
+        monkeypatch.undo()
+        with scan(path) as entries:
+            found = list(entries)
+        compact(results)
+        yield found
+
+    def beside(self: Results, sweep: str) -> list[str]:
+        monkeypatch.setattr("os.scandir", scan_before)
+        return listing(self, sweep)
+
+    monkeypatch.setattr(Results, "files", fold_behind if when == "once they are listed" else beside)
     if how == "read":
         assert len(results.read("s")) == 6
     else:
         assert results.find("s", many[0].cell_id) is not None
+    assert len(list((tmp_path / "v1" / "sweep=s").iterdir())) == 1
 
 
 def test_rows_that_never_stay_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
