@@ -33,7 +33,7 @@ def making(method: str) -> list[str]:
 
 
 def spent(rows: pd.DataFrame) -> float:
-    """Seconds of unlearning and reading these cells; of one that failed, of all that it did."""
+    """Seconds of unlearning and reading these cells; of one that failed, of all that is known of it."""
     return float((rows["unlearn_s"] + rows["evaluate_s"]).fillna(rows["wall_s"]).sum())
 
 

@@ -145,10 +145,17 @@ def test_the_tuning_is_counted() -> None:
     broken = {"status": "failed", "unlearn_s": np.nan, "evaluate_s": np.nan, "needs_s": np.nan}
     rows = pd.concat([rows, pd.DataFrame([cell("ssd", 0, np.nan, **{**cost, **broken})])])
     assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
-    made = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant", "train_expert_norms": "running"}
+    made: dict[str, Any] = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant"}
+    made |= {"train_expert_norms": "running"}
     tried = [cell("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps) for steps in (20, 20, 60)]
     rows = pd.DataFrame(tried)
     assert saving(rows, rows.iloc[0]) == (1.0, 2 * 5.0 + 3 * 3.0, 100.0)
+    made |= {"train_expert_steps": 20}
+    tried = [
+        cell("sign-consensus", 0, 0.9, **{**cost, **made, "train_experts": n, "needs_s": 10.0 * n}) for n in (3, 5)
+    ]
+    rows = pd.DataFrame(tried)
+    assert saving(rows, rows.iloc[0]) == (1.0, 50.0 + 2 * 3.0, 100.0)  # three of the five are the three
 
 
 def test_a_reference_is_known_from_whatever_cell_knows_it() -> None:
