@@ -112,9 +112,7 @@ def saving(rows: pd.DataFrame, chosen: pd.Series) -> tuple[float, float, float]:
     """(seconds of unlearning alone, seconds with what was made for it and every cell tried to tune it, seconds of
     retraining): of the chosen row among `rows`, those of its own method; shares saved are 1 - either / the last."""
     tried = rows[rows["method"] == chosen["method"]]
-    made = [
-        name for name in making(chosen["method"]) if name != "train_experts"
-    ]  # the first of five are those of three
+    made = [name for name in making(chosen["method"]) if name != "train_experts"]  # three of five are the three
     needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
     return float(chosen["unlearn_s"]), float(needs) + spent(tried), float(chosen["oracle_s"])
 
