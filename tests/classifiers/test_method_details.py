@@ -137,13 +137,14 @@ def test_scrubs_ascent_weighs_as_its_share_of_the_batches_does(one: World) -> No
     """An epoch of forgotten images has N_f / N_r times as many batches as one of kept ones; the paper's objective sets
     a mean beside a mean."""
     share = len(one.splits.train.forget) / len(one.splits.train.retain)
-    pupil = copy_of(one.model)
-    with torch.no_grad():
-        pupil.head.weight.mul_(0.5)
-    epochs, authors, objective = (
-        Scrub(ascent=ascent).terms(pupil, one.model, one.splits, stream(0, "scrub"))()["forget"].item()
-        for ascent in (1.0, 4.0, 1 / share)
-    )
+
+    def climb(ascent: float) -> float:
+        pupil = copy_of(one.model)
+        with torch.no_grad():
+            pupil.head.weight.mul_(0.5)
+        return Scrub(ascent=ascent).terms(pupil, one.model, one.splits, stream(0, "scrub"))()["forget"].item()
+
+    epochs, authors, objective = climb(1.0), climb(4.0), climb(1 / share)
     assert objective < -0.01
     assert epochs == pytest.approx(share * objective)
     assert authors == pytest.approx(4 * share * objective)
