@@ -4,7 +4,6 @@ meanwhile may be out of sight until the folding ends."""
 import ctypes
 import fcntl
 import hashlib
-import io
 import os
 import shutil
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sweeps.rows import Results, is_local
+from sweeps.rows import Results, as_parquet, in_full, is_local
 from unlearn.errors import BadInput
 from unlearn.files import locate, write_whole
 
@@ -25,7 +24,8 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 def compact(results: Results) -> dict[str, int]:
     """Fold every sweep; returns sweep -> rows. A row with an error keeps its own file, so that a retry can replace it;
-    so does a row written meanwhile.
+    so does a row written meanwhile. Rows of an older version get the columns that it lacked, empty: pandas takes those
+    of the first file that it meets.
 
     The new folder is built hidden and then exchanged with the old one in one step of the kernel. Raises `BadInput` on
     an object store or a file system that cannot exchange folders.
@@ -39,22 +39,23 @@ def _fold(results: Results, sweep: str) -> int:
     live, draft = _folders(results, sweep)
     with _alone(live.parent):
         _recover(live, draft)
-        tables = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
+        found = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
+        tables = {path: in_full([table], str(path)) for path, table in found.items()}
         good = {path: table for path, table in tables.items() if not any(table["error"].to_pylist())}
-        if len(good) > 1:
+        older = any(found[path].column_names != table.column_names for path, table in tables.items())
+        if len(good) > 1 or older:
             draft.mkdir()
-            _write(draft, pa.concat_tables(good.values(), promote_options="default"))
+            if good:
+                _write(draft, in_full(good.values(), str(live)))
             for path in tables.keys() - good.keys():
-                write_whole(draft / path.name, path.read_bytes())
+                write_whole(draft / path.name, as_parquet(tables[path]))
             exchange(draft, live)
             _recover(live, draft)
     return sum(len(table) for table in tables.values())
 
 
 def _write(folder: Path, table: pa.Table) -> None:
-    sink = io.BytesIO()
-    pq.write_table(table, sink)
-    data = sink.getvalue()
+    data = as_parquet(table)
     with open(folder / f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet", "wb") as file:
         file.write(data)
         file.flush()

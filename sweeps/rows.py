@@ -7,7 +7,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -120,6 +120,21 @@ def _better(before: Row, failed: Row) -> Row:
     return before | {"error": before["error"].partition(AGAIN)[0] + AGAIN + failed["error"]}
 
 
+def in_full(tables: Iterable[pa.Table], place: str) -> pa.Table:
+    """All rows, with every column of `ROWS`; those that only other versions know come last."""
+    try:
+        return pa.concat_tables([ROWS.empty_table(), *tables], promote_options="default")
+    except pa.ArrowTypeError as error:
+        raise BadInput(f"rows of {place} are of another version of amnesia: {error}") from error
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    """What a Parquet file of the table holds."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
 READERS = 16  # files at once: an object store answers side by side
 LOOKS = 10  # at a folder whose files `compact` folds away while they are read
 
@@ -147,9 +162,8 @@ class Results:
             if known["error"] is None:
                 return
             row = _better(known, row)
-        sink = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist([row], schema=ROWS), sink)
-        write_whole(self.cell_file(sweep, row["cell_id"]), sink.getvalue(), join(self.table, ".tmp"))
+        data = as_parquet(pa.Table.from_pylist([row], schema=ROWS))
+        write_whole(self.cell_file(sweep, row["cell_id"]), data, join(self.table, ".tmp"))
 
     def sweeps(self) -> list[str]:
         """The sweeps that have rows, sorted."""
@@ -162,19 +176,13 @@ class Results:
             raise BadInput(f"no sweep {sweep!r} in {self.root}; known: {', '.join(self.sweeps()) or 'none'}")
         tables = []
         for name in wanted:
-            table = self._read_sweep(name)
+            table = in_full(self._read_files(name), f"sweep {name} in {self.root}")
             tables.append(table.append_column("sweep", pa.array([name] * len(table), pa.string())))
         if not tables:
             raise BadInput(f"no rows in {self.root}; run a sweep with --results {self.root} first")
         rows = pa.concat_tables(tables, promote_options="default").to_pandas()
         rows = rows.sort_values("created_at", ignore_index=True)
         return rows if self.store is None else rows.assign(store=self.store)
-
-    def _read_sweep(self, name: str) -> pa.Table:
-        try:
-            return pa.concat_tables([ROWS.empty_table(), *self._read_files(name)], promote_options="default")
-        except pa.ArrowTypeError as error:
-            raise BadInput(f"rows of sweep {name} in {self.root} are of another version of amnesia: {error}") from error
 
     def _read_files(self, sweep: str, prefix: str = "") -> list[pa.Table]:
         """The sweep's files of that prefix, all as they lay there at one time."""

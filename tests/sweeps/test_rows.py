@@ -13,6 +13,7 @@ from threading import Thread
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sweeps.cells import Cell, grid_cells, groups
@@ -147,6 +148,34 @@ def test_compact_keeps_every_row_once_and_failed_ones_replaceable(tmp_path: Path
     assert set(results.read("s")["status"]) == {"ok"}
     assert compact(results) == {"s": 20} == compact(results)
     assert len(pd.read_parquet(tmp_path / "v1")) == 20
+
+
+def test_pandas_reads_new_columns_beside_rows_of_an_older_version_once_folded(tmp_path: Path) -> None:
+    """Good and failed ones; what only the older version knew stays."""
+    results, (good, failed, new) = Results(str(tmp_path)), cells(3)
+    write(results, good)
+    write(results, failed, status="failed", error="so it was")
+    for cell in (good, failed):
+        path = results.cell_file("s", cell.cell_id)
+        older = pq.read_table(path, partitioning=None).drop_columns(["val_bar"])
+        pq.write_table(older.append_column("glory", pa.array([1.0])), path)
+    write(results, new, val_bar=0.5)
+    before = results.read("s")
+    assert compact(results) == {"s": 3} == compact(results)
+    after = pd.read_parquet(tmp_path / "v1").sort_values("created_at", ignore_index=True)
+    assert after["val_bar"].dropna().tolist() == [0.5]
+    assert after["glory"].count() == 2
+    pd.testing.assert_frame_equal(after.drop(columns="sweep"), before.drop(columns="sweep"))
+
+
+@pytest.mark.parametrize("kept", ["ok", "failed"])
+def test_a_row_alone_of_an_older_version_gets_its_columns(kept: str, tmp_path: Path) -> None:
+    results, (cell, *_) = Results(str(tmp_path)), cells(1)
+    write(results, cell, status=kept, error=None if kept == "ok" else "so it was")
+    path = results.cell_file("s", cell.cell_id)
+    pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["val_bar"]), path)
+    assert compact(results) == {"s": 1}
+    assert "val_bar" in pd.read_parquet(tmp_path / "v1")
 
 
 @pytest.mark.parametrize("how", ["read", "find"])
