@@ -9,8 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pandas.api.types import is_numeric_dtype
 
+from cluster import jobs
 from cluster.bar import Bar
 from cluster.session import check_reachable, ray_session
 from sweeps import compact as compacting
@@ -101,6 +103,18 @@ def check(made: Plan, store: str, results: str) -> None:
     for recipe in made.reuse:
         Store(store).load(recipe.kind, recipe.key)
     Results(results).check_writable()
+
+
+def submit(args: argparse.Namespace) -> int:
+    """Check the spec here, where a mistake costs nothing, then hand it to the cluster."""
+    places = {"--results": args.results, "--store": args.store}
+    arguments = [part for key, value in places.items() for part in (key, absolute(value))]
+    arguments += ["--retry-failed"] if args.retry_failed else []
+    job = jobs.submit(args.address, yaml.safe_dump_all(documents(args.spec, args.set)), arguments)
+    print(job)
+    there = f" --address {args.address}" if args.address else ""
+    print("\n".join(f"amnesia {what} {job}{there}" for what in ("status", "logs", "stop")), file=sys.stderr)
+    return 0
 
 
 def show(args: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Sweeps as jobs of a Ray cluster: submit, status, logs, stop, through its Jobs API."""
 
+import argparse
 import os
 import shlex
 import tempfile
@@ -60,18 +61,21 @@ def _submitted(jobs: JobSubmissionClient, command: str, environment: dict[str, A
         time.sleep(1)
 
 
-def status(address: str | None, job: str) -> str:
+def status(args: argparse.Namespace) -> int:
     """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, and the job's last message."""
-    with client(address) as jobs:
-        info = jobs.get_job_info(job)
-        return f"{info.status}{': ' + ' '.join(info.message.split()) if info.message else ''}"
+    with client(args.address) as jobs:
+        info = jobs.get_job_info(args.job)
+    print(f"{info.status}{': ' + ' '.join(info.message.split()) if info.message else ''}")
+    return 0
 
 
-def logs(address: str | None, job: str) -> str:
-    with client(address) as jobs:
-        return jobs.get_job_logs(job)
+def logs(args: argparse.Namespace) -> int:
+    with client(args.address) as jobs:
+        print(jobs.get_job_logs(args.job))
+    return 0
 
 
-def stop(address: str | None, job: str) -> str:
-    with client(address) as jobs:
-        return "stopping" if jobs.stop_job(job) else "was not running"
+def stop(args: argparse.Namespace) -> int:
+    with client(args.address) as jobs:
+        print("stopping" if jobs.stop_job(args.job) else "was not running")
+    return 0

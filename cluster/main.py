@@ -4,22 +4,18 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 
-import yaml
-
-from cluster import commands, jobs
-from sweeps.show import FORMATS
 from unlearn.errors import BadInput
 
-JOBS_API = f"the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else {jobs.DEFAULT_ADDRESS})"
-Handler = Callable[[argparse.Namespace], int]
+JOBS_API = "the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)"
 
 
 def entry(arguments: list[str] | None = None) -> int:
     """Exit code 0 = done, 1 = some cells failed, 2 = wrong input (one line on stderr), 130 = interrupted."""
     args = parser().parse_args(arguments)
     try:
-        return args.handler(args)
+        return handler(args)(args)
     except BadInput as error:
         print(f"amnesia: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -31,6 +27,12 @@ def entry(arguments: list[str] | None = None) -> int:
         return 0
 
 
+def handler(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    """What the command does, imported only now: torch takes seconds, and help or a job's status has no use for it."""
+    module, _, name = args.handler.partition(".")
+    return getattr(import_module(f"cluster.{module}"), name)
+
+
 def parser() -> argparse.ArgumentParser:
     """All sub-commands and their options."""
     top = argparse.ArgumentParser(
@@ -38,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands_of = top.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, handler: Handler, text: str) -> argparse.ArgumentParser:
+    def command(name: str, handler: str, text: str) -> argparse.ArgumentParser:
         made = commands_of.add_parser(name, help=text, description=text)
         made.set_defaults(handler=handler)
         return made
@@ -61,56 +63,55 @@ def _spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
 
 
 def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("plan", commands.plan, "what would run, what is cached, what it costs")
+    made = command("plan", "commands.plan", "what would run, what is cached, what it costs")
     _spec(made, optional=True)
     made.add_argument("--list", action="store_true", help="list the shipped specs")
-    made = command("run", commands.run, "run a sweep; finished cells are never run again")
+    made = command("run", "commands.run", "run a sweep; finished cells are never run again")
     _spec(made)
     made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
-    made = command("demo", commands.demo, "the whole story on real digits that come with the installation")
+    made = command("demo", "commands.demo", "the whole story on real digits that come with the installation")
     made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of its spec")
     made.add_argument("--out", default="demo", help="folder for everything it makes (default: demo)")
     made.add_argument("--port", type=int, default=0, help="port for its server (default: any free one)")
 
 
 def _job_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("submit", submit, "run a sweep as a job of a Ray cluster")
+    made = command("submit", "commands.submit", "run a sweep as a job of a Ray cluster")
     _spec(made)
     made.add_argument("--address", help=JOBS_API)
     for name, text in (("status", "how a job is"), ("logs", "what a job printed"), ("stop", "stop a job")):
-        made = command(name, job, text)
+        made = command(name, f"jobs.{name}", text)
         made.add_argument("job")
         made.add_argument("--address", help=JOBS_API)
-        made.set_defaults(what=getattr(jobs, name))
 
 
 def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("show", commands.show, "rows as a table, CSV or JSON")
+    made = command("show", "commands.show", "rows as a table, CSV or JSON")
     made.add_argument("results")
     made.add_argument("--sweep", help="one sweep's rows")
     made.add_argument("--by", metavar="COL", help="means over groups of this column")
     made.add_argument("--sort", metavar="COL", help="sort by a column, upwards")
     made.add_argument("--descending", action="store_true", help="sort downwards")
     made.add_argument("--where", metavar="EXPR", help="a pandas query, as in 'lam > 10 and seed == 0'")
-    made.add_argument("--format", default="table", choices=FORMATS)
+    made.add_argument("--format", default="table", help="table (default), csv or json")
     made.add_argument(
         "--claims",
         nargs="*",
         metavar="COL",
         help="methods beside original and oracle: mean [95 %% interval] of the cells that val chooses, as Markdown",
     )
-    made = command("report", commands.report, "one HTML page: pictures, Pareto fronts, curves, tables")
+    made = command("report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables")
     made.add_argument("results")
     made.add_argument("-o", "--out", default="report.html")
     made.add_argument("--sweep", help="one sweep's rows")
     _store(made)
     _builders(made)
-    made = command("compact", commands.compact, "fold many small Parquet files into few")
+    made = command("compact", "commands.compact", "fold many small Parquet files into few")
     made.add_argument("results")
 
 
 def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("promote", commands.promote, "put the best cell's model, or a given cell's, into the gallery")
+    made = command("promote", "commands.promote", "put the best cell's model, or a given cell's, into the gallery")
     made.add_argument("results")
     made.add_argument("name", help="the model's name in the gallery")
     made.add_argument("--cell", help="a cell_id (default: the best by val, and it says why)")
@@ -118,10 +119,10 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     _store(made)
     _builders(made)
-    made = command("rollback", commands.rollback, "serve the version before again")
+    made = command("rollback", "commands.rollback", "serve the version before again")
     made.add_argument("name")
     made.add_argument("--gallery", required=True)
-    made = command("serve", commands.serve, "serve a gallery over HTTP; the token is $AMNESIA_TOKEN")
+    made = command("serve", "commands.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN")
     made.add_argument("--gallery", required=True)
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=8000)
@@ -138,21 +139,3 @@ def _builders(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--builder", action="append", default=[], metavar="MODULE:NAME", help="a builder of your own that may be called"
     )
-
-
-def submit(args: argparse.Namespace) -> int:
-    """Check the spec here, where a mistake costs nothing, then hand it to the cluster."""
-    documents = commands.documents(args.spec, args.set)
-    places = {"--results": args.results, "--store": args.store}
-    arguments = [part for key, value in places.items() for part in (key, commands.absolute(value))]
-    arguments += ["--retry-failed"] if args.retry_failed else []
-    identity = jobs.submit(args.address, yaml.safe_dump_all(documents), arguments)
-    print(identity)
-    there = f" --address {args.address}" if args.address else ""
-    print("\n".join(f"amnesia {what} {identity}{there}" for what in ("status", "logs", "stop")), file=sys.stderr)
-    return 0
-
-
-def job(args: argparse.Namespace) -> int:
-    print(args.what(args.address, args.job))
-    return 0

@@ -12,7 +12,7 @@ import torch
 
 from cluster import jobs
 from cluster.commands import documents
-from cluster.main import entry, parser
+from cluster.main import entry, handler, parser
 from serve.deployments import Settings
 
 DESIGN = {
@@ -34,7 +34,17 @@ DESIGN = {
 
 @pytest.mark.parametrize("command", DESIGN)
 def test_every_command_of_the_contract_is_there(command: str) -> None:
-    assert callable(parser().parse_args([command, *DESIGN[command]]).handler)
+    assert callable(handler(parser().parse_args([command, *DESIGN[command]])))
+
+
+def test_a_jobs_status_and_help_wait_for_no_torch() -> None:
+    code = """
+import sys
+from cluster.main import handler, parser
+handler(parser().parse_args(["status", "j"]))
+sys.exit("torch" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], timeout=120, check=False).returncode == 0
 
 
 def spec(folder: Path, text: str = "") -> str:
