@@ -1,5 +1,6 @@
 """The diagonal Fisher information of a classifier, from any of its images."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,7 @@ def classifier_fisher(model: Any, images: Images, samples: int, generator: torch
 
 def per_image_fisher(model: nn.Module, images: Images) -> Weights:
     """The same by one gradient an image, for any differentiable model whose images do not mix. Raises `NotFinite`."""
+    model = copy.deepcopy(model)  # of a layer with two names `functional_call` leaves its own tensors behind
     theta = {name: p.detach() for name, p in model.named_parameters()}
 
     def loss(theta: Weights, x: Tensor, y: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Networks as somebody else writes them, for the tests of `package.module:builder`."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.models.base import Classifying
@@ -32,6 +33,25 @@ def ready(shape: tuple[int, int, int], classes: int) -> nn.Module:
 
 def dropping(num_classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, num_classes))
+
+
+def sharing(num_classes: int) -> nn.Module:
+    """One activation and one block of layers, each under several names."""
+    act, block = nn.PReLU(), nn.Sequential(nn.Linear(16, 16), nn.BatchNorm1d(16))
+    layers = [nn.Linear(784, 16), act, block, act, block, act, nn.Linear(16, num_classes)]
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+class DropsOut(nn.Module):
+    """Without a layer for it."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(784, 16), nn.Linear(16, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(F.dropout(self.body(x.flatten(1)).relu(), 0.5, self.training))
+        return logits
 
 
 def number() -> int:

@@ -1,6 +1,8 @@
 """What each method says of itself, against closed forms and slow loops."""
 
 import copy
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -17,11 +19,12 @@ from unlearn.methods.salun import saliency
 from unlearn.methods.scrub import Scrub, distillation
 from unlearn.methods.sign_consensus import elected, trimmed
 from unlearn.methods.ssd import dampened
+from unlearn.methods.task_arithmetic import TaskVector
 from unlearn.methods.two_stage import contrastive, to_uniform
 from unlearn.models import build
 from unlearn.norms import recalibrate
 from unlearn.streams import globally, stream
-from unlearn.train import snapshot
+from unlearn.train import Training, fit, snapshot
 
 
 def test_cf_k_moves_the_last_k_layers_only(one: World) -> None:
@@ -73,6 +76,23 @@ def test_salun_moves_salient_weights_only(one: World) -> None:
     assert any(not torch.equal(before[key][mask], after[key][mask]) for key, mask in masks.items())
 
 
+def test_a_weight_that_no_forgotten_image_pulls_on_is_not_salient(one: World) -> None:
+    """However few are: a pixel that is never inked, a layer that is frozen, one that nothing is read from."""
+    model, images = build("tests.classifiers.own_models:sharing", (1, 28, 28), 10), one.splits.train.forget
+    model.net.spare = nn.Identity()
+    model.spare = nn.Linear(3, 3)
+    model.head.requires_grad_(False)
+    masks = saliency(model, images, 0.1)
+    blank = (images.x == 0).flatten(1).all(0)
+    assert blank.double().mean() > 0.1
+    assert not masks["net.1.weight"][:, blank].any()
+    assert masks["net.1.weight"][:, ~blank].double().mean() > 0.5
+    assert not masks["spare.weight"].any()
+    after = make_method("salun", {"steps": 2})(model, one.splits, stream(0, "")).weights
+    assert torch.equal(after["head.weight"], model.head.weight)
+    assert torch.equal(after["net.1.weight"][:, blank], model.net[1].weight[:, blank])
+
+
 def test_saliency_is_the_gradient_of_the_whole_loss(one: World) -> None:
     images = one.splits.train.forget
     loss = F.cross_entropy(one.model(images.pixels()), images.y)
@@ -117,6 +137,43 @@ def test_no_step_and_one_expert_are_plain_arithmetic(one: World) -> None:
     made = whole(one.model, one.splits, stream(0, ""), experts=[expert]).weights
     for name, _ in one.model.named_parameters():
         torch.testing.assert_close(made[name], expert[name], rtol=0, atol=1e-6)
+
+
+SHARED: dict[str, dict[str, Any]] = {
+    "ssd": {"alpha": 0.5, "samples": 12},
+    "task-arithmetic": {},
+    "sign-consensus": {"agreement": 0.0},
+    "fine-tune": {"steps": 3},
+    "salun": {"steps": 3},
+    "neg-grad-plus": {"steps": 3},
+    "scrub": {"steps": 3, "msteps": 2},
+    "bad-teacher": {"steps": 3},
+}
+
+
+def test_a_network_that_shares_layers_is_unlearned_whole_and_stays_as_it_was(one: World) -> None:
+    """By one method after another, as in a worker: a layer with two names moves under both, in a copy."""
+    model = build("tests.classifiers.own_models:sharing", (1, 28, 28), 10)
+    forget, before = one.splits.train.forget, snapshot(model)
+    experts = [fit(model, forget, Training(5, 32, 1e-2), stream(i, "expert"))[0] for i in range(2)]
+    world = replace(one, model=model, oracle=copy.deepcopy(model), experts=experts)
+    for name, knobs in SHARED.items():
+        after = apply(name, knobs, world).weights
+        assert torch.equal(after["net.3.0.weight"], after["net.5.0.weight"]), name
+        assert not torch.equal(after["net.3.0.weight"], before["net.3.0.weight"]), name
+        assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items()), name
+    vector = TaskVector(model, experts[0])
+    expert = make_method("task-arithmetic", {"alpha": 1.0, "rho": 0.0})(model, one.splits, stream(0, ""), expert=vector)
+    for key, _ in model.named_parameters(remove_duplicate=False):
+        torch.testing.assert_close(expert.weights[key], experts[0][key], rtol=0, atol=1e-6)
+
+
+def test_steady_leaves_a_shared_norm_its_own_statistics() -> None:
+    norm = nn.BatchNorm1d(4)
+    model = nn.Sequential(norm, nn.Linear(4, 4), norm).train()
+    own = norm.running_mean
+    steady(model, torch.randn(8, 4))
+    assert norm.running_mean is own
 
 
 def test_the_losses_by_hand() -> None:

@@ -1,13 +1,16 @@
 """What every method shares: its shape, and nothing else."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor, nn
 
 from unlearn.data import Splits
 from unlearn.models import Weights
-from unlearn.train import Curve
+from unlearn.train import Curve, snapshot
 
 
 @dataclass(frozen=True)
@@ -29,3 +32,12 @@ class Method:
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
         raise TypeError(f"{type(self).__name__} must define __call__")
+
+
+@torch.no_grad()
+def edited(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> Weights:
+    """The model's weights, every parameter changed by its name; one that stands under several names under all."""
+    copied = copy.deepcopy(model)
+    for name, p in copied.named_parameters():
+        p.copy_(change(name, p))
+    return snapshot(copied)

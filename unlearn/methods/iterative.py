@@ -73,10 +73,10 @@ def steady(model: nn.Module, x: Tensor) -> Tensor:
     batch of one class cannot normalise itself. Leaves the model in training mode.
 
     Of copies of the statistics: batch norm's backward pass reads them again, and torch does not notice when a pass in
-    training mode has moved them in between.
+    training mode has moved them in between. (With tied weights a layer of two names would keep the copies.)
     """
     statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    logits: Tensor = functional_call(model, statistics, (x,))
+    logits: Tensor = functional_call(model, statistics, (x,), tie_weights=False)
     model.train()
     return logits

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unlearn.data import Splits
 from unlearn.errors import require
-from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.base import Method, Unlearned, edited
 from unlearn.methods.task_arithmetic import recalibrated
 
 
@@ -52,14 +52,15 @@ class SignConsensus(Method):
         require(0 <= self.rho <= 1, f"rho must lie in [0, 1], not {self.rho}")
         require(0 <= self.agreement <= 1, f"agreement must lie in [0, 1], not {self.agreement}")
 
-    @torch.no_grad()
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
         experts = needs["experts"]
         require(len(experts) > 0, "sign-consensus needs at least one expert; give their weights")
-        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        for name, p in model.named_parameters():
+
+        def change(name: str, p: Tensor) -> Tensor:
             taus = torch.stack([trimmed(expert[name].to(p) - p, self.rho) for expert in experts])
-            weights[name] += self.alpha * elected(taus, self.agreement)
+            return p + self.alpha * elected(taus, self.agreement)
+
+        weights = edited(model, change)
         if self.recalibrate:
             weights = recalibrated(model, weights, splits, generator)
         return Unlearned(weights)

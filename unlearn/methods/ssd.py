@@ -9,7 +9,7 @@ from torch import Tensor
 from unlearn.classifier_fisher import classifier_fisher
 from unlearn.data import Images, Splits
 from unlearn.errors import NotFinite, require
-from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.base import Method, Unlearned, edited
 
 
 def dampened(theta: Tensor, f_forget: Tensor, f_all: Tensor, alpha: float, lam: float) -> Tensor:
@@ -45,9 +45,11 @@ class SSD(Method):
         both = Images(torch.cat([forget.x, retain.x]), torch.cat([forget.y, retain.y]))
         f_all = classifier_fisher(model, both, self.samples, generator)
         f_forget = classifier_fisher(model, forget, self.samples, generator)
-        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        for name in f_all:
-            weights[name] = dampened(weights[name], f_forget[name], f_all[name], self.alpha, self.lam)
-            if not torch.isfinite(weights[name]).all():
+
+        def change(name: str, p: Tensor) -> Tensor:
+            changed = dampened(p, f_forget[name], f_all[name], self.alpha, self.lam)
+            if not torch.isfinite(changed).all():
                 raise NotFinite(f"weights {name!r} are not finite after dampening; lower lam")
-        return Unlearned(weights)
+            return changed
+
+        return Unlearned(edited(model, change))

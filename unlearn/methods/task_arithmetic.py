@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.folding import Folded
-from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.base import Method, Unlearned, edited
 from unlearn.models import Weights
 from unlearn.norms import recalibrate
 from unlearn.train import snapshot
@@ -97,9 +97,7 @@ class TaskArithmetic(Method):
 
     def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
         vector: TaskVector = needs["expert"]
-        weights = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        for name in vector.tau:
-            weights[name] += self.alpha * vector.masked(name, self.rho)
+        weights = edited(model, lambda name, p: p + self.alpha * vector.masked(name, self.rho))
         if self.recalibrate:
             weights = recalibrated(model, weights, splits, generator)
         return Unlearned(weights)
