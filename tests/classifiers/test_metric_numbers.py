@@ -1,5 +1,6 @@
 """Second routes for the numbers of the metrics: closed forms, slow loops, algebra."""
 
+from dataclasses import replace
 from math import log, sqrt
 from typing import Any
 
@@ -138,6 +139,7 @@ def test_over_forgetting_by_hand(one: World) -> None:
     matrix = torch.diag(torch.tensor([0.0, 0.0, 0.5, 0.9], dtype=torch.double))
     assert over_forgetting(setting, matrix, [2, 2]) == pytest.approx(0.4)
     assert over_forgetting(setting, matrix, [2, 3]) == pytest.approx(0.0)
+    assert over_forgetting(replace(setting, forget=(0, 1, 2)), matrix, [3, 3, 3]) is None
 
 
 def test_the_pillars_of_the_average_gap(one: World, evidence: Any, scores: dict[str, Scores]) -> None:

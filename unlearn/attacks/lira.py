@@ -14,7 +14,7 @@ from unlearn.evaluation import ClassifierSetting, Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
 from unlearn.models.fresh import fresh
-from unlearn.streams import stream
+from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
 
@@ -76,7 +76,8 @@ class Lira(Attack):
         part = pool.take(half.to(pool.y.device))
         images = Images(torch.cat([retain.x, part.x]), torch.cat([retain.y, part.y]))
         start = fresh(model, stream(seed, "shadow", i, "start", device=device))
-        weights, _ = fit(start, images, self.plan(), stream(seed, "shadow", i, "train", device=device))
+        with seeded(seed, "shadow", i, "noise"):  # of a network that drops out without a layer for it
+            weights, _ = fit(start, images, self.plan(), stream(seed, "shadow", i, "train", device=device))
         start.load_state_dict(weights)
         return log_odds(start.eval(), pool)
 

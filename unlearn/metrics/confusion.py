@@ -33,8 +33,11 @@ def nearest(setting: ClassifierSetting, oracle: ClassifierEvidence) -> list[int]
     return [int(kept[probabilities[labels == label].mean(0)[kept].argmax()]) for label in setting.forget]
 
 
-def over_forgetting(setting: ClassifierSetting, matrix: Tensor, near: list[int]) -> float:
-    """Mean over forgotten classes: mean accuracy of the kept classes but the nearest, minus the nearest's."""
+def over_forgetting(setting: ClassifierSetting, matrix: Tensor, near: list[int]) -> float | None:
+    """Mean over forgotten classes: mean accuracy of the kept classes but the nearest, minus the nearest's. None where
+    only one is kept."""
+    if len(setting.kept) == 1:
+        return None
     right = matrix.diagonal()
     others = [[label for label in setting.kept if label != neighbour] for neighbour in near]
     gaps = [right[rest].mean() - right[neighbour] for rest, neighbour in zip(others, near, strict=True)]
