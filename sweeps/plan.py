@@ -220,10 +220,12 @@ def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int 
             started = time.perf_counter()
             fit(network, images, Training(steps, batch, 1e-6), stream(0, "time"))
             return (time.perf_counter() - started) / steps
-    except RuntimeError as error:
+    except BadInput:
+        raise
+    except (RuntimeError, ValueError) as error:
         shape, why = " x ".join(map(str, source.shape)), " ".join(str(error).split())
         raise BadInput(
-            f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); choose another model"
+            f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); change model or batch"
         ) from error
 
 

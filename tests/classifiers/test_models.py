@@ -206,6 +206,10 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "unknown name": ("nonsense", {}, "unknown model 'nonsense'; known: .*any timm name"),
     "unknown timm name": ("timm:nonsense", {}, "timm knows no model 'nonsense'"),
     "unknown option": ("resnet18", {"depth": 3}, "cannot be built with the options"),
+    "a width below 1": ("cnn", {"width": -1}, "cannot be built with the options"),
+    "a probability above 1": ("vgg11_bn", {"dropout": 2}, "cannot be built with the options"),
+    "no number": ("mobilenet_v2", {"mean": ["a"]}, "cannot be built with the options"),
+    "the user's of no width": (f"{OWN}:plain", {"width": -1}, "cannot be built with"),
     "an option timm does not take": ("resnet10t", {"patch_size": 3}, "does not take .*patch_size"),
     "no such module": ("no.such:thing", {}, "cannot import no.such"),
     "no such builder": (f"{OWN}:nothing", {}, "has no nothing"),
@@ -262,6 +266,8 @@ def test_the_users_weights_load_under_the_users_names(tmp_path: Path) -> None:
         torch.testing.assert_close(model(x), theirs(x))
     with pytest.raises(BadInput, match="does not fit it"):
         build(f"{OWN}:plain", (1, 28, 28), 10, options={"weights": str(tensors), "width": 9})
+    with pytest.raises(BadInput, match="does not fit it"):
+        build("resnet18", (1, 28, 28), 10, options={"weights": str(tensors)})
 
 
 class Evil:

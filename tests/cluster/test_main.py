@@ -202,6 +202,9 @@ def test_plan_refuses_a_model_that_cannot_take_the_images(tmp_path: Path, capsys
     assert entry(["plan", spec(tmp_path, text), *places]) == 2
     assert "model vgg11_bn cannot take 64 images of mnist5k, 1 x 28 x 28 each" in capsys.readouterr().err
     assert torch.get_num_threads() == threads
+    alone = "name: s\nmodels: mobilenet_v2\noptions: {stem: stock}\ndataset: cifar10\nmethod: fine-tune\nforget: [0]\n"
+    assert entry(["plan", spec(tmp_path, alone + "train: {batch: 1}\n"), *places]) == 2
+    assert "model mobilenet_v2 cannot take 1 images of cifar10" in capsys.readouterr().err
 
 
 def test_the_server_gets_the_token_of_the_environment_and_the_builders_that_were_allowed(

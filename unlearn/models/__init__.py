@@ -17,7 +17,7 @@ from unlearn.models.convnets import VGG11BN, MobileNetV2, ResNet18
 from unlearn.models.cvae import CVAE
 from unlearn.models.cvae_conv import ConvCVAE
 from unlearn.models.from_timm import Timm, knows
-from unlearn.models.weights_file import read_weights
+from unlearn.models.weights_file import load_weights
 
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
 
@@ -70,17 +70,19 @@ def build(
         chosen = {key: value for key, value in chosen.items() if key not in ("weights", "pretrained")}
     start = chosen.pop("weights", None) if name in MODELS else None
     model = _called(name, _builder(name), shape, classes, chosen)
-    if weights is None and start is not None:
-        weights = read_weights(start)
     if weights is not None:
         model.load_state_dict(weights)
+    elif start is not None:
+        load_weights(name, model, start)
     return model.eval()
 
 
 def _called(name: str, builder: Callable[..., Any], shape: Any, classes: int, options: dict[str, Any]) -> Any:
     try:
         return builder(shape, classes, **options)
-    except TypeError as error:
+    except BadInput:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
         raise BadInput(f"model {name!r} cannot be built with the options {options} ({error})") from error
 
 

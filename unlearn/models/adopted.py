@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlearn.errors import BadInput, require
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.normalise import Normalise
-from unlearn.models.weights_file import read_weights
+from unlearn.models.weights_file import load_weights
 
 Shape = tuple[int, int, int]
 
@@ -60,7 +60,7 @@ def adopt(
     made = _call(name, builder_of(name), shape, classes, options)
     require(isinstance(made, nn.Module), f"model {name!r} must return a torch module, not {type(made).__name__}")
     if weights:
-        _load(name, made, weights)
+        load_weights(name, made, weights)
     if isinstance(made, Classifying | Generative):
         return made
     return _headless(name, made, shape, classes, Normalise(shape[0], mean, std))
@@ -69,7 +69,9 @@ def adopt(
 def _call(name: str, builder: Callable[..., Any], shape: Shape, classes: int, options: dict[str, Any]) -> Any:
     try:
         return builder(**{**_offered(builder, shape, classes), **options})
-    except TypeError as error:
+    except BadInput:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
         raise BadInput(f"model {name!r} cannot be built with {options} ({error})") from error
 
 
@@ -77,13 +79,6 @@ def _offered(builder: Callable[..., Any], shape: Shape, classes: int) -> dict[st
     wanted = inspect.signature(builder).parameters
     offered = {"shape": shape, "classes": classes, "num_classes": classes}
     return {key: value for key, value in offered.items() if key in wanted}
-
-
-def _load(name: str, model: nn.Module, path: str) -> None:
-    try:
-        model.load_state_dict(read_weights(path))
-    except RuntimeError as error:
-        raise BadInput(f"model {name!r}: {path} does not fit it ({' '.join(str(error).split())[:300]})") from error
 
 
 def _last_linear(name: str, model: nn.Module) -> tuple[str, nn.Linear]:

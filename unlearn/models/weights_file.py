@@ -6,7 +6,7 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn.errors import BadInput, require
 
@@ -32,6 +32,14 @@ def read_weights(path: str) -> dict[str, Tensor]:
     plain = isinstance(found, dict) and bool(found) and all(isinstance(t, Tensor) for t in found.values())
     require(plain, f"weights file {path} holds no state dict (names and tensors)")
     return {key.removeprefix("module."): tensor for key, tensor in found.items()}
+
+
+def load_weights(name: str, model: nn.Module, path: str) -> None:
+    """Load the file's weights into the model called `name`. Raises `BadInput` where they do not fit it."""
+    try:
+        model.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise BadInput(f"model {name!r}: {path} does not fit it ({' '.join(str(error).split())[:300]})") from error
 
 
 def _torch(file: Path) -> Any:
