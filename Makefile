@@ -47,6 +47,7 @@ reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, 
 reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic and five or six baselines
 	$(BIN)/amnesia run cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
+	$(BIN)/amnesia run tuned-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
 
 reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, eight epochs, task arithmetic and baselines, one seed
