@@ -44,7 +44,7 @@ reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, 
 	$(BIN)/amnesia run tuned-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/classifiers -o reproduce/classifiers.html
 
-reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic and five or six baselines
+reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic, baselines (MobileNetV2's searched too)
 	$(BIN)/amnesia run cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run tuned-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
@@ -60,7 +60,7 @@ reproduce-elsewhere: $(READY)    ## all of CIFAR-10: somebody else's network and
 	PYTHONPATH=tests/elsewhere $(BIN)/amnesia run tests/elsewhere/elsewhere.yaml --set weights=$(ELSEWHERE) \
 	  --results reproduce/cifar10 --store reproduce/store $(SET)
 
-clean:                    ## what can be made again in minutes: environment, demo, caches; no results, no store, no gallery
+clean:                    ## what can be made again in minutes: environment, demo/, caches; no other results, store or gallery
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt

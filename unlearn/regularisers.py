@@ -1,7 +1,7 @@
 """What an image looks like without asking what it shows: ink, contrast, total variation, orientation entropy.
 
 Every function takes images (n, channels, height, width) in [0, 1], returns one number an image (n,) and is
-differentiable; `unlearn.targets` pushes them down for a forgotten label, `unlearn.probes.ink` pushes them up.
+differentiable; `selective-amnesia` pushes them down for a forgotten label, `unlearn.probes.ink` pushes them up.
 """
 
 from collections.abc import Callable

@@ -22,7 +22,7 @@ class LinearProbe(Attack):
     reports its accuracy on the test images of each part.
 
     Features are standardised by the training part; the head is a multinomial logistic regression with an L2 `ridge`,
-    by L-BFGS to convergence, on `per_class` images a class. An oracle's features tell an unseen class apart to some
+    by L-BFGS of up to 200 steps, on `per_class` images a class. An oracle's features tell an unseen class apart to some
     degree as well: what exceeds its value was kept. A masked head is found out here.
     """
 

@@ -1,4 +1,4 @@
-"""Task arithmetic from several experts: only where they agree on a sign is anything taken away."""
+"""Task arithmetic from several experts: only where enough of them agree on a sign is anything taken away."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
