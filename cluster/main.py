@@ -8,7 +8,7 @@ from importlib import import_module
 
 from unlearn.errors import BadInput
 
-JOBS_API = "the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else http://127.0.0.1:8265)"
+JOBS_API = "the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else this machine's)"
 
 
 def entry(arguments: list[str] | None = None) -> int:

@@ -57,22 +57,14 @@ def adopt(
     module that is `Classifying` or `Generative` is taken as it is. Otherwise pixels in [0, 1] are normalised by
     `mean` and `std` first (default: left alone), and the last linear layer becomes the head.
     """
-    made = _call(name, builder_of(name), shape, classes, options)
+    builder = builder_of(name)
+    made = builder(**{**_offered(builder, shape, classes), **options})
     require(isinstance(made, nn.Module), f"model {name!r} must return a torch module, not {type(made).__name__}")
     if weights:
         load_weights(name, made, weights)
     if isinstance(made, Classifying | Generative):
         return made
     return _headless(name, made, shape, classes, Normalise(shape[0], mean, std))
-
-
-def _call(name: str, builder: Callable[..., Any], shape: Shape, classes: int, options: dict[str, Any]) -> Any:
-    try:
-        return builder(**{**_offered(builder, shape, classes), **options})
-    except BadInput:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"model {name!r} cannot be built with {options} ({error})") from error
 
 
 def _offered(builder: Callable[..., Any], shape: Shape, classes: int) -> dict[str, Any]:
