@@ -1,0 +1,63 @@
+"""`cell_id`s and artifact keys never move: rows and artifacts that people have must be found again.
+
+`ids.json` holds what every shipped spec and every document of `odd.yaml` came to when it was written.
+`python -m tests.golden.test_golden` writes it anew with what is missing; it never changes an entry that is there.
+"""
+
+import hashlib
+import json
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.cells import Cell, cell_of, grid_cells, groups
+from sweeps.parse import parse, read_documents, shipped
+from sweeps.spec import Sweep
+
+HERE = Path(__file__).parent
+IDS = HERE / "ids.json"
+SPECS = [*shipped(), str(HERE / "odd.yaml")]
+
+
+def cells_of(sweep: Sweep) -> list[Cell]:
+    """The cells of the sweep's grid; where it searches, those at every corner of every search space instead."""
+    found = []
+    for problem in groups(sweep):
+        found += grid_cells(sweep, problem)
+        for method, search in sweep.search:
+            knobs = [knob for knob, _ in search.space]
+            for corner in product(*(choices for _, choices in search.space)):
+                found.append(cell_of(sweep, problem, method, dict(zip(knobs, corner, strict=True))))
+    return found
+
+
+def fingerprint(sweep: Sweep) -> dict[str, Any]:
+    """The first `cell_id` and its artifact keys, how many cells there are, and a hash over all of both."""
+    cells = cells_of(sweep)
+    ids = [cell.cell_id for cell in cells]
+    keys = [{role: recipe.key for role, recipe in sorted(cell.recipes().items())} for cell in cells]
+    everything = json.dumps([ids, keys], sort_keys=True)
+    whole = hashlib.sha256(everything.encode()).hexdigest()
+    return {"cells": len(cells), "first": ids[0], "artifacts": keys[0], "all": whole}
+
+
+def fingerprints(spec: str) -> dict[str, Any]:
+    """By sweep name. Paths of files are left as the document has them: only what they hold is part of an id."""
+    return {document["name"]: fingerprint(parse(document)) for document in read_documents(spec, [])}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: Path(spec).stem)
+def test_ids_and_keys_are_what_they_were(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(HERE.parents[1])
+    known = json.loads(IDS.read_text())[Path(spec).stem]
+    assert fingerprints(spec) == known
+
+
+if __name__ == "__main__":
+    before = json.loads(IDS.read_text()) if IDS.exists() else {}
+    now = {Path(spec).stem: fingerprints(spec) for spec in SPECS}
+    IDS.write_text(
+        json.dumps(now | {k: now.get(k, {}) | v for k, v in before.items()}, indent=1, sort_keys=True) + "\n"
+    )
