@@ -13,17 +13,17 @@ import yaml
 from pandas.api.types import is_numeric_dtype
 
 from cluster import jobs
-from cluster.bar import Bar
-from cluster.session import check_reachable, ray_session
-from sweeps import compact as compacting
-from sweeps import promote as promoting
-from sweeps import show as showing
-from sweeps.parse import read_documents, read_spec, shipped
-from sweeps.plan import Plan, describe, estimate, make_plan
-from sweeps.rows import Results
-from sweeps.run import Ran, site_for
-from sweeps.run import run as run_plan
-from sweeps.spec import Sweep
+from cluster.progress import Bar
+from cluster.ray_session import check_reachable, ray_session
+from sweeps.choose import promote as promoting
+from sweeps.plan.plan import Plan, describe, estimate, make_plan
+from sweeps.report import show as showing
+from sweeps.rows import compact as compacting
+from sweeps.rows.results import Results
+from sweeps.run.run import Ran, site_for
+from sweeps.run.run import run as run_plan
+from sweeps.spec.parse import read_documents, read_spec, shipped
+from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Gallery, Store
 from unlearn.data import load
 from unlearn.errors import require
@@ -122,7 +122,7 @@ def show(args: argparse.Namespace) -> int:
     if args.claims is None:
         print(showing.show(rows, args.by, args.format))
         return 0
-    from sweeps.claims import markdown  # scipy's statistics take a second to import
+    from sweeps.report.claims import markdown  # scipy's statistics take a second to import
 
     require(not args.by and args.format == "table", "--claims prints a table of its own; leave --by and --format out")
     for column in args.claims:
@@ -135,7 +135,7 @@ def show(args: argparse.Namespace) -> int:
 
 
 def report(args: argparse.Namespace) -> int:
-    from sweeps.report import write_report  # matplotlib takes a second to import
+    from sweeps.report.page import write_report  # matplotlib takes a second to import
 
     print(write_report(_moved(args), args.sweep, args.out, data_root(), tuple(args.builder)))
     return 0
@@ -166,7 +166,7 @@ def rollback(args: argparse.Namespace) -> int:
 
 def serve(args: argparse.Namespace) -> int:
     """Until Ctrl-C or SIGTERM."""
-    from serve.doors import prefer_haproxy
+    from serve.exposure import prefer_haproxy
 
     prefer_haproxy(args.host)
     check_reachable(args.address)

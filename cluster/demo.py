@@ -12,15 +12,15 @@ import httpx
 import pandas as pd
 
 from cluster.commands import data_root, name_errors, run_sweeps
-from cluster.session import ray_session
+from cluster.ray_session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
-from sweeps.parse import read_spec
-from sweeps.portraits import grids
-from sweeps.promote import Promotion, promote
-from sweeps.report import write_report
-from sweeps.rows import Results
-from sweeps.run import Ran
+from sweeps.choose.promote import Promotion, promote
+from sweeps.report.page import write_report
+from sweeps.report.pictures import grids
+from sweeps.rows.results import Results
+from sweeps.run.run import Ran
+from sweeps.spec.parse import read_spec
 from unlearn.artifacts import Gallery
 
 PROMOTED = {"digits": "demo-generator", "digits-classifier": "demo-classifier"}

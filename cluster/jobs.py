@@ -14,7 +14,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from cluster.session import code
+from cluster.ray_session import code
 from unlearn.errors import BadInput
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"

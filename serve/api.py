@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from serve.asks import Batch, Images, Sheet, sentence, uploaded
 from serve.catalog import Catalog, Entry, Pick, UnknownModel, Unservable
-from serve.guard import Guard
 from serve.images import TooLarge, npy, sheet
+from serve.middleware import Guard
+from serve.schemas import Batch, Images, Sheet, sentence, uploaded
 from unlearn.artifacts import digest
 from unlearn.errors import BadInput, require
 

@@ -14,7 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.api import Busy, build_app
 from serve.catalog import Catalog, Pick, Unservable
-from serve.guard import fingerprint
+from serve.middleware import fingerprint
 from serve.models import Shelf
 from unlearn.artifacts import Gallery
 from unlearn.errors import require

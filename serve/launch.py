@@ -11,7 +11,7 @@ import ray.serve
 from ray.serve.schema import ApplicationStatus, ProxyStatus
 
 from serve.deployments import APPLICATION, Settings, application
-from serve.doors import is_loopback
+from serve.exposure import is_loopback
 from unlearn.errors import BadInput, require
 from unlearn.files import locate
 

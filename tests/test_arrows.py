@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from unlearn.attacks import ATTACKS
+from unlearn.attacks.classifiers import ATTACKS
+from unlearn.attacks.generators import PROBES
 from unlearn.methods import METHODS
 from unlearn.models import MODELS
-from unlearn.probes import PROBES
 
 ROOT = Path(__file__).parent.parent
 MAY = {
@@ -71,7 +71,7 @@ import os, logging, torch
 def state():
     return torch.initial_seed(), torch.get_num_threads(), list(logging.getLogger().handlers), os.listdir(".")
 before = state()
-import cluster.main, cluster.demo, sweeps.run, sweeps.report, serve.launch
+import cluster.main, cluster.demo, sweeps.run.run, sweeps.report.page, serve.launch
 assert before == state(), (before, state())
 """
     (tmp_path / "here").mkdir()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.data import Dataset, Images, Splits
-from unlearn.judges import read
+from unlearn.generators.judges import read
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.fresh import fresh
 from unlearn.objectives import negative_elbo

@@ -26,7 +26,7 @@ def negative_elbo(
     `x` (n, *shape) in [0, 1] is not binarised; `c` (n, classes); one sample of z, from `generator`. arXiv:1312.6114.
     Three changes make a decoder heed its label when z could tell the class as well: `kl_weight` above 1 (beta-VAE,
     Higgins et al. 2017); `z_dropout`, the share of images whose z is drawn from the prior instead (it blurs); `critic`
-    (z, c) -> (n,), added to the loss (see `unlearn.critic`).
+    (z, c) -> (n,), added to the loss (see `unlearn.generators.critic`).
     """
     mu, logvar = model.encode(x, c)
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)

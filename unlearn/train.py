@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn.augment import AUGMENTS
-from unlearn.critic import LabelCritic
 from unlearn.data import Images
 from unlearn.errors import NotFinite, known, require
+from unlearn.generators.critic import LabelCritic
 from unlearn.models import Weights
 from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective

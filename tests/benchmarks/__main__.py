@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cluster.commands import data_root
-from sweeps.workbench import settle
+from sweeps.compute.cache import settle
 from tests.benchmarks import classifiers, generators
 from tests.benchmarks.clock import write
 

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeps.choose import FORGET_WEIGHT
+from sweeps.choose.choose import FORGET_WEIGHT
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.data import Dataset, Splits, load
+from unlearn.early_stop import Racecourse
 from unlearn.methods.task_arithmetic import Surgeon, TaskVector
 from unlearn.models import Weights, build
-from unlearn.racing import Racecourse
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sweeps.parse import read_documents
+from sweeps.spec.parse import read_documents
 from tests.benchmarks.clock import Result, interleaved
 from unlearn.data import Dataset, load
 from unlearn.evaluation import draw
-from unlearn.fisher import diagonal_fisher, generator_fisher
-from unlearn.judges import Judge, build_judge, read, train_judge
+from unlearn.fisher.generators import diagonal_fisher, generator_fisher
+from unlearn.generators.judges import Judge, build_judge, read, train_judge
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative

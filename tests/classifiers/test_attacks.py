@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from tests.classifiers.world import World, mask, wreck
-from unlearn.attacks import ATTACKS, Attack, attack_columns
-from unlearn.attacks.linear_probe import LinearProbe, fit_head
-from unlearn.attacks.lira import Lira, halves, likelihood_ratio
-from unlearn.attacks.relearning import Course, Relearning, index, targets
+from unlearn.attacks.classifiers import ATTACKS, Attack, attack_columns
+from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
+from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
+from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
 from unlearn.data import Images, Part, Splits
 from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierSetting, Scores

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.folding import Folded
+from unlearn.fold_norms import Folded
 from unlearn.models import build
 from unlearn.streams import globally, stream
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.classifiers.world import World, apply, network
-from unlearn.classifier_fisher import classifier_fisher
 from unlearn.errors import BadInput
+from unlearn.fisher.classifiers import classifier_fisher
 from unlearn.methods import make_method
 from unlearn.methods.cf_k import weight_layers
 from unlearn.methods.iterative import copy_of, steady

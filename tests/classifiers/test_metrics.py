@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.classifiers.world import World, mask
-from unlearn.attacks import ATTACKS
+from unlearn.attacks.classifiers import ATTACKS
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.metrics import METRICS, columns, score
 from unlearn.metrics.calibration import ece

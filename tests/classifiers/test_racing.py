@@ -10,9 +10,9 @@ from scipy.stats import hypergeom
 
 from tests.classifiers.world import World
 from unlearn.data import Part
+from unlearn.early_stop import Racecourse, Tally
 from unlearn.errors import BadInput
 from unlearn.methods.task_arithmetic import Surgeon, TaskVector
-from unlearn.racing import Racecourse, Tally
 
 WEIGHT = 1.5
 CANDIDATES = list(product((-6.0, -3.0, -2.0, -1.0, -0.5, 0.0), (0.0, 0.5, 0.9)))

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from cluster.demo import table
-from sweeps.attacks import columns
-from sweeps.promote import Promotion
-from sweeps.report import _shown, comparison, probes
+from sweeps.choose.promote import Promotion
+from sweeps.compute.attacks import columns
+from sweeps.report.page import _shown, comparison, probes
 from unlearn.artifacts import Store
 
 ROW = pd.Series(

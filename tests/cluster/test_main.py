@@ -133,9 +133,9 @@ def test_other_commands_refuse_alike(
 def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sweeps.parse import read_spec
-    from sweeps.plan import make_plan
-    from sweeps.rows import Results
+    from sweeps.plan.plan import make_plan
+    from sweeps.rows.results import Results
+    from sweeps.spec.parse import read_spec
     from unlearn.artifacts import Store
 
     store = Store(str(tmp_path / "store"))
@@ -150,9 +150,9 @@ def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
 
 
 def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from sweeps.parse import read_spec
-    from sweeps.plan import make_plan
-    from sweeps.rows import Results, row_of
+    from sweeps.plan.plan import make_plan
+    from sweeps.rows.results import Results, row_of
+    from sweeps.spec.parse import read_spec
     from unlearn.artifacts import Store
 
     there = spec(tmp_path, "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n")

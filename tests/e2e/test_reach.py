@@ -10,8 +10,8 @@ from ray._private.utils import get_num_cpus
 from safetensors.torch import save_file
 
 from cluster.main import entry
-from sweeps.claims import claims
-from sweeps.parse import read_documents
+from sweeps.report.claims import claims
+from sweeps.spec.parse import read_documents
 from unlearn.data import load
 from unlearn.models import build
 from unlearn.streams import seeded, stream

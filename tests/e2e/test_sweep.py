@@ -11,9 +11,9 @@ import torch
 from cluster import commands
 from cluster.demo import free_port
 from cluster.main import entry
-from sweeps.choose import choose
-from sweeps.rows import ROWS
-from sweeps.statistics import regret
+from sweeps.choose.choose import choose
+from sweeps.choose.intervals import regret
+from sweeps.rows.results import ROWS
 from tests.e2e.conftest import CLASSIFIER
 from unlearn.artifacts import Gallery, Store
 from unlearn.evaluation import draw

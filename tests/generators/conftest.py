@@ -2,13 +2,13 @@
 
 import pytest
 
+from unlearn.attacks.generators import Context
 from unlearn.data import Dataset, Images, Splits
-from unlearn.fisher import generator_fisher
-from unlearn.judges import Judge, build_judge, train_judge
+from unlearn.fisher.generators import generator_fisher
+from unlearn.generators.judges import Judge, build_judge, train_judge
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.fresh import fresh
-from unlearn.probes import Context
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from unlearn.critic import LabelCritic
 from unlearn.errors import BadInput
+from unlearn.generators.critic import LabelCritic
 from unlearn.models import build
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit

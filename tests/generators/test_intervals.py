@@ -2,8 +2,8 @@ from math import sqrt
 
 import pytest
 
+from unlearn.attacks.generators.intervals import Z95, difference, wilson
 from unlearn.errors import BadInput
-from unlearn.probes.intervals import Z95, difference, wilson
 
 
 @pytest.mark.parametrize(("hits", "trials"), [(1, 9), (5, 10), (30, 37), (999, 1000)])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from unlearn.judges import JUDGES, Judge, build_judge, floors, non_images, read, train_judge
+from unlearn.generators.judges import JUDGES, Judge, build_judge, floors, non_images, read, train_judge
 from unlearn.streams import globally, stream
 from unlearn.train import Schedule
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from unlearn.data import Images
-from unlearn.latents import displacement, encodings, morph, plane, slerp, slerp_grid
+from unlearn.generators.latents import displacement, encodings, morph, plane, slerp, slerp_grid
 from unlearn.models import build
 from unlearn.streams import seeded, stream
 

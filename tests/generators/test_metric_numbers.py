@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unlearn.evaluation import Drawn, GeneratorEvidence, GeneratorSetting
-from unlearn.judges import panel
+from unlearn.generators.judges import panel
 from unlearn.metrics.entropy import entropy
 from unlearn.metrics.frechet import frechet_distance
 from unlearn.metrics.judged import compute

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unlearn.errors import BadInput
-from unlearn.fisher import batch_mean_fisher, diagonal_fisher, generator_fisher
+from unlearn.fisher.generators import batch_mean_fisher, diagonal_fisher, generator_fisher
 from unlearn.models import MODELS, build, task_of
 from unlearn.objectives import negative_elbo
 from unlearn.streams import seeded, stream

@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
+from unlearn.attacks.generators import PROBES, Context, Outcome
+from unlearn.attacks.generators.base import choices_outcome, images_outcome
+from unlearn.attacks.generators.intervals import difference, wilson
+from unlearn.attacks.generators.optimise import minimise
+from unlearn.attacks.generators.prototype import prototypes, sharpness
+from unlearn.attacks.generators.relearn import shots
+from unlearn.attacks.generators.walks import leg
 from unlearn.data import Images
 from unlearn.errors import BadInput
-from unlearn.probes import PROBES, Context, Outcome
-from unlearn.probes.base import choices_outcome, images_outcome
-from unlearn.probes.intervals import difference, wilson
-from unlearn.probes.optimise import minimise
-from unlearn.probes.prototype import prototypes, sharpness
-from unlearn.probes.relearn import shots
-from unlearn.probes.walks import leg
 from unlearn.streams import stream
 from unlearn.train import snapshot
 

@@ -3,7 +3,7 @@ from math import atan2, log, pi
 import pytest
 import torch
 
-from unlearn.regularisers import (
+from unlearn.generators.regularisers import (
     BINS,
     REGULARISERS,
     orientation_entropy,

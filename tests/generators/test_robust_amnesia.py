@@ -4,14 +4,14 @@ from math import sqrt
 import pytest
 import torch
 
+from unlearn.attacks.generators import PROBES
 from unlearn.errors import BadInput
+from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
 from unlearn.methods.robust_amnesia import RESETS, RIM, RobustAmnesia, lessons, strange
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
 from unlearn.models import build
-from unlearn.probes import PROBES
 from unlearn.streams import stream
-from unlearn.targets import TARGETS
 
 
 def made(original, unlearned):

@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from unlearn.errors import BadInput
+from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
 from unlearn.methods.selective_amnesia import SelectiveAmnesia, amnesia_batch, ewc, replay_pool
 from unlearn.models import build
 from unlearn.streams import stream
-from unlearn.targets import TARGETS
 from unlearn.train import snapshot
 
 

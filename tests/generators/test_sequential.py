@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from unlearn.errors import BadInput
-from unlearn.fisher import generator_fisher
+from unlearn.fisher.generators import generator_fisher
+from unlearn.generators.sequential import forget_in_turn, joined, round_splits
 from unlearn.methods import make_method
 from unlearn.models import build
-from unlearn.sequential import forget_in_turn, joined, round_splits
 from unlearn.streams import stream
 from unlearn.train import snapshot
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.cells import Cell, cell_of, grid_cells, groups
-from sweeps.parse import parse, read_documents, shipped
-from sweeps.spec import Sweep
+from sweeps.spec.cells import Cell, cell_of, grid_cells, groups
+from sweeps.spec.parse import parse, read_documents, shipped
+from sweeps.spec.sweep import Sweep
 
 HERE = Path(__file__).parent
 IDS = HERE / "ids.json"

@@ -23,7 +23,7 @@ from serve.launch import Server, start
 from serve.models import Shelf
 from unlearn.artifacts import Gallery
 from unlearn.data import Dataset, Images
-from unlearn.fisher import generator_fisher
+from unlearn.fisher.generators import generator_fisher
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
 from unlearn.streams import stream

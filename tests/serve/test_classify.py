@@ -9,7 +9,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serve.guard import MAX_BODY
+from serve.middleware import MAX_BODY
 from tests.serve.conftest import READ, SHEET, bomb, png, told
 from unlearn.data import Dataset
 

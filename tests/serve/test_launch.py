@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from serve.api import build_app
 from serve.catalog import Catalog
 from serve.deployments import Settings, application
-from serve.doors import is_loopback, prefer_haproxy
+from serve.exposure import is_loopback, prefer_haproxy
 from serve.launch import start
 from serve.models import Shelf
 from tests.serve.conftest import LocalBackend

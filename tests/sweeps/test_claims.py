@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sweeps.claims import claims, interval, markdown
+from sweeps.report.claims import claims, interval, markdown
 
 
 def rows() -> pd.DataFrame:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps import attacks
-from sweeps import compute as computing
-from sweeps.attacks import _record
-from sweeps.cells import grid_cells, groups
-from sweeps.parse import parse
-from unlearn.probes import Outcome
+from sweeps.compute import attacks
+from sweeps.compute import cell as computing
+from sweeps.compute.attacks import _record
+from sweeps.spec.cells import grid_cells, groups
+from sweeps.spec.parse import parse
+from unlearn.attacks.generators import Outcome
 
 
 def test_an_attacks_excess_is_counted_from_the_oracle() -> None:

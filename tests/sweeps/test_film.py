@@ -5,7 +5,7 @@ import io
 import torch
 from PIL import Image
 
-from sweeps.film import FRAMES, Film, gif
+from sweeps.compute.recorder import FRAMES, Film, gif
 from unlearn.data import Dataset
 from unlearn.methods import make_method
 from unlearn.models import build

@@ -11,14 +11,14 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
-from sweeps import packs
-from sweeps.packs import Muster, PackSearcher, slots
-from sweeps.parse import parse
-from sweeps.plan import make_plan
-from sweeps.rows import Results
-from sweeps.search import Source
-from sweeps.spec import Resources
-from sweeps.trial import Site
+from sweeps.plan.plan import make_plan
+from sweeps.plan.sources import Source
+from sweeps.rows.results import Results
+from sweeps.run import searcher as packs
+from sweeps.run.searcher import Muster, PackSearcher, slots
+from sweeps.run.trial import Site
+from sweeps.spec.parse import parse
+from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
 
 SITE = Site("results", "store", "data", None)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError, WorkerCrashedError
 
-from sweeps import prepare as preparing
-from sweeps.cells import Recipe, groups
-from sweeps.parse import parse
-from sweeps.plan import make_plan
-from sweeps.prepare import prepare
-from sweeps.rows import Results
-from sweeps.run import _Clock, _prepare, site_for
-from sweeps.spec import Resources
+from sweeps.plan.plan import make_plan
+from sweeps.rows.results import Results
+from sweeps.run import prepare as preparing
+from sweeps.run.prepare import prepare
+from sweeps.run.run import _Clock, _prepare, site_for
+from sweeps.spec.cells import Recipe, groups
+from sweeps.spec.parse import parse
+from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
 from unlearn.data import Dataset
 from unlearn.train import Training

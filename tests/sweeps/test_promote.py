@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from sweeps.cells import grid_cells, groups
-from sweeps.parse import parse
-from sweeps.promote import promote
-from sweeps.report import write_report
-from sweeps.rows import Results, row_of
+from sweeps.choose.promote import promote
+from sweeps.report.page import write_report
+from sweeps.rows.results import Results, row_of
+from sweeps.spec.cells import grid_cells, groups
+from sweeps.spec.parse import parse
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
 

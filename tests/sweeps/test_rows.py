@@ -16,14 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.cells import Cell, grid_cells, groups
-from sweeps.choose import tried
-from sweeps.compact import _write as write_folded
-from sweeps.compact import compact, exchange, recover
-from sweeps.parse import parse
-from sweeps.recall import cell_from
-from sweeps.rows import ROWS, Results, row_of
-from sweeps.show import show
+from sweeps.choose.choose import tried
+from sweeps.compute.restore import cell_from
+from sweeps.report.show import show
+from sweeps.rows.compact import _write as write_folded
+from sweeps.rows.compact import compact, exchange, recover
+from sweeps.rows.results import ROWS, Results, row_of
+from sweeps.spec.cells import Cell, grid_cells, groups
+from sweeps.spec.parse import parse
 from unlearn.errors import BadInput
 
 
@@ -236,14 +236,14 @@ def test_compactions_and_runs_that_begin_wait_for_each_other(tmp_path: Path, mon
     beside = [Thread(target=recover, args=(results, "s")), Thread(target=compact, args=(results,))]
 
     def write_beside(folder: Path, table: pa.Table) -> None:
-        monkeypatch.setattr("sweeps.compact._write", write_folded)
+        monkeypatch.setattr("sweeps.rows.compact._write", write_folded)
         for thread in beside:
             thread.start()
             thread.join(0.2)
         assert all(thread.is_alive() for thread in beside)
         write_folded(folder, table)
 
-    monkeypatch.setattr("sweeps.compact._write", write_beside)
+    monkeypatch.setattr("sweeps.rows.compact._write", write_beside)
     assert compact(results) == {"s": 4}
     for thread in beside:
         thread.join()
@@ -300,7 +300,7 @@ def test_a_retry_that_lands_while_compacting_wins(landed: str, tmp_path: Path, m
         if landed == "before the exchange":
             exchange(draft, live)
 
-    monkeypatch.setattr("sweeps.compact.exchange", exchange_beside_a_retry)
+    monkeypatch.setattr("sweeps.rows.compact.exchange", exchange_beside_a_retry)
     assert compact(results) == {"s": 4}
     rows = results.read("s")
     assert len(rows) == 4
@@ -321,8 +321,8 @@ MOMENTS = [
 KILLED = """
 import os, shutil, signal, sys
 from pathlib import Path
-from sweeps import compact
-from sweeps.rows import Results
+from sweeps.rows import compact
+from sweeps.rows.results import Results
 
 exchange = compact.exchange
 

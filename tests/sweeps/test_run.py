@@ -11,11 +11,11 @@ import pytest
 import ray
 from ray import tune
 
-from sweeps.packs import PackSearcher
-from sweeps.parse import parse
-from sweeps.plan import Plan, make_plan
-from sweeps.rows import Results
-from sweeps.run import _check_room, _Clock, _fit, _Report, _without_broken, ctrl_c, run, site_for
+from sweeps.plan.plan import Plan, make_plan
+from sweeps.rows.results import Results
+from sweeps.run.run import _check_room, _Clock, _fit, _Report, _without_broken, ctrl_c, run, site_for
+from sweeps.run.searcher import PackSearcher
+from sweeps.spec.parse import parse
 from unlearn.artifacts import Store
 from unlearn.errors import BadInput
 

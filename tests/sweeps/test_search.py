@@ -9,15 +9,15 @@ import pytest
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from sweeps.cells import Cell
-from sweeps.choose import choose, pareto
-from sweeps.packs import PackSearcher
-from sweeps.parse import parse
-from sweeps.plan import describe, estimate, make_plan
-from sweeps.rows import Results, row_of
-from sweeps.search import Grid, Study, distribution
-from sweeps.spec import Sweep
-from sweeps.trial import Site
+from sweeps.choose.choose import choose, pareto
+from sweeps.plan.plan import describe, estimate, make_plan
+from sweeps.plan.sources import Grid, Study, distribution
+from sweeps.rows.results import Results, row_of
+from sweeps.run.searcher import PackSearcher
+from sweeps.run.trial import Site
+from sweeps.spec.cells import Cell
+from sweeps.spec.parse import parse
+from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 from unlearn.errors import BadInput
 
@@ -114,7 +114,7 @@ def test_a_resumed_study_walks_on_and_stays_inside_its_space(
     sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With more rows than asks are tried: a walk that began anew would find nothing new."""
-    monkeypatch.setattr("sweeps.search.TRIES", 5)
+    monkeypatch.setattr("sweeps.plan.sources.TRIES", 5)
     results, search = Results(str(tmp_path / "results")), {"sampler": sampler, "space": {"alpha": [-3.0, 0.0]}}
     start, longer = (parse({**SEARCH, "forget": [0], "search": {"trials": n, **search}}) for n in (8, 12))
     done = drive(PackSearcher(sources(start, tmp_path), SITE, lambda needs: 2, False), results)

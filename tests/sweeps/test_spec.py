@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from sweeps.cells import Group, architecture, grid_cells, groups
-from sweeps.parse import parse, read_spec, shipped
-from sweeps.plan import make_plan
-from sweeps.recall import cell_from
-from sweeps.rows import Results, row_of
+from sweeps.compute.restore import cell_from
+from sweeps.plan.plan import make_plan
+from sweeps.rows.results import Results, row_of
+from sweeps.spec.cells import Group, architecture, grid_cells, groups
+from sweeps.spec.parse import parse, read_spec, shipped
 from unlearn.artifacts import Store
-from unlearn.attacks.lira import Lira
-from unlearn.attacks.relearning import Relearning
+from unlearn.attacks.classifiers.lira import Lira
+from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.errors import BadInput
 from unlearn.models import build
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeps.cells import Recipe, cell_of, groups
-from sweeps.choose import settings
-from sweeps.compute import _made_s
-from sweeps.parse import parse
-from sweeps.statistics import chosen_cells, holm, mean_interval, paired, regret, saving, summary
+from sweeps.choose.choose import settings
+from sweeps.choose.intervals import chosen_cells, holm, mean_interval, paired, regret, saving, summary
+from sweeps.compute.cell import _made_s
+from sweeps.spec.cells import Recipe, cell_of, groups
+from sweeps.spec.parse import parse
 
 
 def cell(method: str, seed: int, retain: float, forget: float = 0.0, **more: object) -> dict[str, object]:

@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweeps import trial
-from sweeps.cells import Cell
-from sweeps.compute import Tuning
-from sweeps.packs import PackSearcher
-from sweeps.parse import parse
-from sweeps.plan import Plan, make_plan
-from sweeps.rows import Results, row_of
-from sweeps.run import site_for
-from sweeps.trial import Pack, PackTrial, Site, run_cell
+from sweeps.compute.cell import Tuning
+from sweeps.plan.plan import Plan, make_plan
+from sweeps.rows.results import Results, row_of
+from sweeps.run import trial
+from sweeps.run.run import site_for
+from sweeps.run.searcher import PackSearcher
+from sweeps.run.trial import Pack, PackTrial, Site, run_cell
+from sweeps.spec.cells import Cell
+from sweeps.spec.parse import parse
 from unlearn.artifacts import Store
 
 SWEEP = parse({"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1], "grid": {"steps": [5, 6]}})

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.cells import cell_of, groups
-from sweeps.parse import parse
-from sweeps.workbench import Workbench
+from sweeps.compute.cache import Workbench
+from sweeps.spec.cells import cell_of, groups
+from sweeps.spec.parse import parse
 
 FAULTS = """
 import resource, sys, torch
-from sweeps.workbench import settle
+from sweeps.compute.cache import settle
 if sys.argv[1] == "settled":
     settle(3.9)
 for round in range(20):

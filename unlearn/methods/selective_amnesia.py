@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from unlearn.data import Splits
 from unlearn.errors import known, require
+from unlearn.generators.regularisers import weighted
+from unlearn.generators.targets import TARGETS, Target, draw_labels
 from unlearn.methods.base import Method, Unlearned
 from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.objectives import negative_elbo
-from unlearn.regularisers import weighted
-from unlearn.targets import TARGETS, Target, draw_labels
 from unlearn.train import Schedule, descend, snapshot
 
 PAPER_BATCH = 256  # the paper adds lam * EWC to losses summed over this many images
@@ -74,7 +74,7 @@ class SelectiveAmnesia(Method):
 
     @property
     def regularisers(self) -> dict[str, float]:
-        """Weight of each image regulariser, by its name in `unlearn.regularisers`."""
+        """Weight of each image regulariser, by its name in `unlearn.generators.regularisers`."""
         return {"contrast": self.w_contrast, "ink": self.w_ink, "tv": self.w_tv, "orient": self.w_orient}
 
     @property

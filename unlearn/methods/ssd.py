@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.classifier_fisher import classifier_fisher
 from unlearn.data import Images, Splits
 from unlearn.errors import NotFinite, require
+from unlearn.fisher.classifiers import classifier_fisher
 from unlearn.methods.base import Method, Unlearned, edited
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unlearn.data import Splits
 from unlearn.errors import require
-from unlearn.folding import Folded
+from unlearn.fold_norms import Folded
 from unlearn.methods.base import Method, Unlearned, edited
 from unlearn.models import Weights
 from unlearn.norms import recalibrate

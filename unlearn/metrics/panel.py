@@ -1,7 +1,7 @@
 """The judges themselves: how good they are on real images, and what they read where there is nothing (their floor)."""
 
 from unlearn.evaluation import GeneratorEvidence, GeneratorSetting, Scores
-from unlearn.judges import floors
+from unlearn.generators.judges import floors
 from unlearn.metrics.base import Metric
 from unlearn.streams import stream
 

@@ -1,0 +1,1 @@
+"""From rows to a choice: on validation data, with intervals; promotion into the gallery."""

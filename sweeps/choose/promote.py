@@ -1,0 +1,119 @@
+"""Promotion: the chosen cell's model goes to the gallery, beside its original and its oracle."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.choose.choose import choose, settings
+from sweeps.compute.attacks import columns as attack_columns
+from sweeps.compute.restore import bench_for, cell_from, weights_of
+from sweeps.rows.results import PROVENANCE, Results
+from sweeps.spec.cells import architecture
+from unlearn.artifacts import Gallery
+from unlearn.errors import BadInput, require
+from unlearn.metrics import columns as metric_columns
+from unlearn.models import check_builder
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What was promoted, and why this one."""
+
+    name: str
+    version: str
+    row: pd.Series
+    why: str
+
+
+def promote(
+    results: Results,
+    name: str,
+    gallery: Gallery,
+    data_root: str,
+    cell: str | None = None,
+    sweep: str | None = None,
+    builders: tuple[str, ...] = (),
+) -> Promotion:
+    """Publish one cell as `name`: the given one, or the best by `val_*` among `candidates`. `builders`: those of one's
+    own that may be called."""
+    rows = candidates(results, name, sweep)
+    if cell is None:
+        mixed = sorted({setting.removeprefix(", ") for setting in settings(rows)})
+        require(
+            len(mixed) == 1,
+            f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, whose scores do not compare: "
+            f"{'; '.join(mixed)}; name a cell with --cell, or run each into a results folder of its own",
+        )
+        chosen = choose(rows)
+        row, why = chosen.row, chosen.why
+    else:
+        row, why = _named(rows, cell), "named by --cell"
+    require(
+        row["eval_candidates"] != "val",
+        f"cell {row['cell_id']} was read on val alone; run its sweep to the end, which scores the chosen cells in full "
+        "(with --retry-failed where that failed)",
+    )
+    check_builder(row["model"], builders, "promote")
+    point = cell_from(row)
+    bench = bench_for(row, data_root)
+    group = point.group
+    variants = {
+        "amnesiac": weights_of(bench, point, row),
+        "original": bench.weights(group.original),
+        "oracle": bench.weights(group.oracle),
+    }
+    version = gallery.publish(name, variants, _card(row, bench.dataset(group.dataset), dict(point.knobs), why))
+    return Promotion(name, version, row, why)
+
+
+def candidates(results: Results, name: str, sweep: str | None) -> pd.DataFrame:
+    """The rows to choose from: of `sweep`, else of the sweep called `name`, else of the only one there is."""
+    known = results.sweeps()
+    chosen = sweep or (name if name in known else None)
+    if chosen is None and len(known) > 1:
+        raise BadInput(f"{results.root} holds several sweeps; say which with --sweep: {', '.join(known)}")
+    return results.read(chosen)
+
+
+def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
+    found = rows[rows["cell_id"].str.startswith(cell)]
+    require(len(found) == 1, f"--cell {cell!r} fits {len(found)} rows; give a cell_id as `amnesia show` prints it")
+    require(
+        found.iloc[0]["status"] == "ok", f"cell {cell} failed ({found.iloc[0]['error']}); it has no model to promote"
+    )
+    return found.iloc[0]
+
+
+def _card(row: pd.Series, data: Any, knobs: dict[str, Any], why: str) -> dict[str, Any]:
+    provenance = {key: _json(row[key]) for key in (*PROVENANCE, "cell_id", "sweep") if not key.startswith("curve")}
+    return {
+        "task": row["task"],
+        "model": row["model"],
+        "options": architecture(tuple(json.loads(row["options"]).items())),
+        "dataset": row["dataset"],
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "forget": [int(label) for label in row["forget"]],
+        "method": row["method"],
+        "knobs": knobs,
+        "seed": int(row["seed"]),
+        "scores": {
+            key: _json(row[key]) for key in (*metric_columns(), *attack_columns()) if _json(row[key]) is not None
+        },
+        "provenance": {key: value for key, value in provenance.items() if value is not None},
+        "why": why,
+    }
+
+
+def _json(value: Any) -> Any:
+    """A pandas value as JSON: lists of plain numbers, text for times, None for what is missing."""
+    if isinstance(value, np.ndarray | list):
+        return [_json(item) for item in value]
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    if value is None or pd.isna(value):
+        return None
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,1 @@
+"""Compute one cell: unlearn, score, attack. Without Ray."""

@@ -1,0 +1,1 @@
+"""Rows: exactly one a cell, in Parquet."""

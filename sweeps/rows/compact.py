@@ -1,0 +1,130 @@
+"""Fold many one-row files into one. No row that was there is missing or double at any moment; one that is written
+meanwhile may be out of sight until the folding ends."""
+
+import ctypes
+import fcntl
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweeps.rows.results import Results, as_parquet, in_full, is_local
+from unlearn.errors import BadInput
+from unlearn.files import locate, write_whole
+
+AT_FDCWD, RENAME_EXCHANGE = -100, 2
+
+
+def compact(results: Results) -> dict[str, int]:
+    """Fold every sweep; returns sweep -> rows. A row with an error keeps its own file, so that a retry can replace it;
+    so does a row written meanwhile. Rows of an older version get the columns that it lacked, empty: pandas takes those
+    of the first file that it meets.
+
+    The new folder is built hidden and then exchanged with the old one in one step of the kernel. Raises `BadInput` on
+    an object store or a file system that cannot exchange folders.
+    """
+    if not is_local(results.root):
+        raise BadInput(f"compact needs a local file system, not {results.root}; copy the results, compact, copy back")
+    return {name: _fold(results, name) for name in results.sweeps()}
+
+
+def _fold(results: Results, sweep: str) -> int:
+    live, draft = _folders(results, sweep)
+    with _alone(live.parent):
+        _recover(live, draft)
+        found = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
+        tables = {path: in_full([table], str(path)) for path, table in found.items()}
+        good = {path: table for path, table in tables.items() if not any(table["error"].to_pylist())}
+        older = any(found[path].column_names != table.column_names for path, table in tables.items())
+        if len(good) > 1 or older:
+            draft.mkdir()
+            if good:
+                _write(draft, in_full(good.values(), str(live)))
+            for path in tables.keys() - good.keys():
+                write_whole(draft / path.name, as_parquet(tables[path]))
+            exchange(draft, live)
+            _recover(live, draft)
+    return sum(len(table) for table in tables.values())
+
+
+def _write(folder: Path, table: pa.Table) -> None:
+    data = as_parquet(table)
+    with open(folder / f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet", "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def recover(results: Results, sweep: str) -> None:
+    """Clear what a killed compaction left, once none is at work: a draft that never went live, or the old folder after
+    the exchange. Of it only what was written while the folders were exchanged is of use: new rows, and retries."""
+    if is_local(results.root) and (draft := _folders(results, sweep)[1]).exists():
+        with _alone(draft.parent):
+            _recover(*_folders(results, sweep))
+
+
+def _folders(results: Results, sweep: str) -> tuple[Path, Path]:
+    """The sweep's folder, and the hidden one that a compaction builds beside it."""
+    table = Path(locate(results.table)[1])
+    return table / f"sweep={sweep}", table / f".sweep={sweep}"
+
+
+@contextmanager
+def _alone(table: Path) -> Iterator[None]:
+    """Wait until no other process folds or recovers rows of this table; a killed one holds nobody up."""
+    held = os.open(table, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+    except OSError as error:
+        os.close(held)
+        raise BadInput(f"this file system cannot lock {table} ({error.strerror}); compact on a local disk") from error
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _recover(live: Path, draft: Path) -> None:
+    if draft.exists():
+        _keep_late_rows(draft, live)
+        shutil.rmtree(draft)
+
+
+def _keep_late_rows(hidden: Path, live: Path) -> None:
+    """Move each row that the live folder lacks, or holds as it was before a retry."""
+    tables = [pq.read_table(path, columns=["cell_id"]) for path in live.glob("rows-*.parquet")]
+    folded = {f"cell-{cell}.parquet" for table in tables for cell in table["cell_id"].to_pylist()}
+    for path in hidden.glob("cell-*.parquet"):
+        known = live / path.name
+        if path.name not in folded and (not known.exists() or _rank(path) > _rank(known)):
+            os.replace(path, known)
+
+
+def _rank(path: Path) -> tuple[bool, bool, datetime]:
+    """Orders the rows of one cell: failed, with scores and an error, good; then by time."""
+    (row,) = pq.read_table(path, columns=["status", "error", "created_at"]).to_pylist()
+    return row["status"] == "ok", row["error"] is None, row["created_at"]
+
+
+def exchange(a: Path, b: Path) -> None:
+    """Swap two folders atomically: `renameat2` on Linux, `renamex_np` on macOS."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(a), os.fsencode(b)
+    if sys.platform == "darwin":
+        failed = libc.renamex_np(*names, 2)
+    elif hasattr(libc, "renameat2"):
+        failed = libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+    else:
+        raise BadInput("compact needs a kernel that can exchange two folders (Linux 3.15 or newer, macOS)")
+    if failed:
+        reason = os.strerror(ctypes.get_errno())
+        raise BadInput(
+            f"this file system cannot exchange {a} and {b} ({reason}); copy the results to a local disk first"
+        )

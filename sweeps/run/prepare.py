@@ -1,0 +1,141 @@
+"""Making artifacts: one function a kind, one Ray task a missing one, in dependency order."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import RayError, RayTaskError
+
+from sweeps.compute.cache import Workbench, pick_device, settle
+from sweeps.spec.cells import EXPERT, TRAINING, Recipe
+from sweeps.spec.sweep import Resources
+from unlearn.artifacts import Store
+from unlearn.data import Images
+from unlearn.fisher.generators import generator_fisher
+from unlearn.generators.judges import train_judge
+from unlearn.models import Weights
+from unlearn.streams import seeded, stream
+from unlearn.train import Curve, Schedule, Training, fit, snapshot
+
+Made = tuple[Weights, Curve]
+
+
+def _train(bench: Workbench, recipe: Recipe, images: Images) -> Made:
+    plan = Training(**{name: dict(recipe.knobs)[name] for name in TRAINING})
+    generator = stream(recipe.seed, recipe.kind, "train", device=bench.device)
+    return fit(bench.build(recipe), images, plan, generator)
+
+
+def _original(bench: Workbench, recipe: Recipe) -> Made:
+    """Trained on everything; or, where the spec names a weights file, what that file holds."""
+    if "weights" in dict(recipe.options):
+        return snapshot(bench.build(recipe)), {}
+    return _train(bench, recipe, bench.dataset(recipe.dataset).train)
+
+
+def _oracle(bench: Workbench, recipe: Recipe) -> Made:
+    return _train(bench, recipe, bench.dataset(recipe.dataset).split(recipe.forget).train.retain)
+
+
+def _expert(bench: Workbench, recipe: Recipe) -> Made:
+    knobs = {name.removeprefix("expert_"): dict(recipe.knobs)[name] for name in EXPERT}
+    images = bench.dataset(recipe.dataset).split(recipe.forget).train.forget
+    generator = stream(recipe.seed, "expert", "train", device=bench.device)
+    steady = knobs.pop("norms") == "original"
+    return fit(bench.model(recipe.needs[0]), images, Training(**knobs), generator, steady=steady)
+
+
+def _fisher(bench: Workbench, recipe: Recipe) -> Made:
+    generator = stream(recipe.seed, "fisher", device=bench.device)
+    return generator_fisher(bench.model(recipe.needs[0]), dict(recipe.knobs)["fisher_samples"], generator), {}
+
+
+def _judge(bench: Workbench, recipe: Recipe) -> Made:
+    knobs = dict(recipe.knobs)
+    images = bench.dataset(recipe.dataset).train
+    generator = stream(recipe.seed, "judge", device=bench.device)
+    return train_judge(bench.build(recipe), images, Schedule(knobs["steps"], 64, 3e-3), generator, knobs["reject"])
+
+
+MAKERS: dict[str, Callable[[Workbench, Recipe], Made]] = {
+    "original": _original,
+    "oracle": _oracle,
+    "expert": _expert,
+    "fisher": _fisher,
+    "judge": _judge,
+}
+
+
+def make(store: Store, data_root: str, recipe: Recipe, gpus: float, cpus: float) -> float:
+    """Make one artifact and put it into the store, unless it is there; returns the seconds it took."""
+    if store.has(recipe.kind, recipe.key):
+        return 0.0
+    settle(cpus)
+    started = time.perf_counter()
+    bench = Workbench(store, data_root, pick_device(gpus))
+    with seeded(recipe.seed, recipe.kind, recipe.model):
+        weights, curve = MAKERS[recipe.kind](bench, recipe)
+    seconds = time.perf_counter() - started
+    card = {"recipe": recipe.describe(), "dataset": recipe.dataset, "model": recipe.model, "seed": recipe.seed}
+    card |= {"forget": list(recipe.forget), "knobs": dict(recipe.knobs), "needs": [need.key for need in recipe.needs]}
+    card |= {"seconds": seconds, "device": bench.device, "curve": curve, "torch": torch.__version__}
+    store.save(recipe.kind, recipe.key, weights, card)
+    return seconds
+
+
+def prepare(
+    store: Store,
+    data_root: str,
+    missing: Iterable[Recipe],
+    resources: Mapping[str, Resources],
+    done: Callable[[Recipe, float], Any],
+) -> dict[str, str]:
+    """Make what is missing, each in a Ray task of its own after what it needs, with the `resources` under its key;
+    returns key -> error of what failed.
+
+    Interrupting loses only what is in the making.
+    """
+    remote = ray.remote(max_retries=3)(_make_after)
+    tasks: dict[str, ray.ObjectRef] = {}
+    recipes: dict[ray.ObjectRef, Recipe] = {}
+    for recipe in missing:
+        upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
+        needs = resources[recipe.key]
+        ref = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe()).remote(
+            store, data_root, recipe, needs.gpu, needs.cpu, *upstream
+        )
+        tasks[recipe.key], recipes[ref] = ref, recipe
+    failed: dict[str, str] = {}
+    waiting = list(recipes)
+    while waiting:
+        ready, waiting = ray.wait(waiting)
+        recipe = recipes[ready[0]]
+        error, seconds = _outcome(ready[0])
+        if error:
+            failed[recipe.key] = f"{recipe.describe()}: {error}"
+        done(recipe, seconds)
+    return failed
+
+
+def _make_after(
+    store: Store, root: str, recipe: Recipe, gpus: float, cpus: float, *upstream: tuple[str, float]
+) -> tuple[str, float]:
+    """`make` as (error, seconds), so that one artifact that cannot be made does not stop the others."""
+    for error, _ in upstream:
+        if error:
+            return error, 0.0
+    try:
+        return "", make(store, root, recipe, gpus, cpus)
+    except Exception as error:  # whatever a user's builder does, its artifact gets a failure that says so
+        return f"{type(error).__name__}: {error}", 0.0
+
+
+def _outcome(task: ray.ObjectRef) -> tuple[str, float]:
+    """What `_make_after` returned; where its worker was killed, or that of what it needs, what Ray says of that."""
+    try:
+        return ray.get(task)
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        return f"{type(cause).__name__}: {cause}", 0.0

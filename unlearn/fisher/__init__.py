@@ -1,0 +1,1 @@
+"""The diagonal of the Fisher information, of generators and of classifiers."""
