@@ -20,7 +20,7 @@ from sweeps.plan.plan import Plan, describe, estimate, make_plan
 from sweeps.report import show as showing
 from sweeps.rows import compact as compacting
 from sweeps.rows.results import Results
-from sweeps.run.run import Ran, site_for
+from sweeps.run.run import Ran, places_for
 from sweeps.run.run import run as run_plan
 from sweeps.spec.parse import read_documents, read_spec, shipped
 from sweeps.spec.sweep import Sweep
@@ -81,19 +81,19 @@ def run_sweeps(
     sweeps: list[Sweep], results: str, store: str, address: str | None, retry_failed: bool = False
 ) -> Ran | None:
     """Check everything that can be checked early, then run what has no row; None where there is nothing to do."""
-    site = site_for(absolute(store), absolute(results), data_root())
-    rows = Results(site.results)
+    places = places_for(absolute(store), absolute(results), data_root())
+    rows = Results(places.results)
     for sweep in sweeps:
         compacting.recover(rows, sweep.name)
-    made = make_plan(sweeps, Store(site.store), rows, retry_failed)
+    made = make_plan(sweeps, Store(places.store), rows, retry_failed)
     if not made.cells:
         return None
     check_reachable(address)
-    check(made, site.store, site.results)
+    check(made, places.store, places.results)
     print(describe(made, estimate(made)), file=sys.stderr)
     with ray_session(address) as joined, Bar(made) as bar:
         print(f"running on {f'Ray at {joined}' if joined else 'a local Ray'}", file=sys.stderr)
-        return run_plan(made, site, bar, retry_failed, growing=joined is not None)
+        return run_plan(made, places, bar, retry_failed, growing=joined is not None)
 
 
 def check(made: Plan, store: str, results: str) -> None:
@@ -113,23 +113,37 @@ def submit(args: argparse.Namespace) -> int:
     job = jobs.submit(args.address, yaml.safe_dump_all(documents(args.spec, args.set)), arguments)
     print(job)
     there = f" --address {args.address}" if args.address else ""
-    print("\n".join(f"amnesia {what} {job}{there}" for what in ("status", "logs", "stop")), file=sys.stderr)
+    print(
+        "\n".join(f"amnesia {what} {job}{there}" for what in ("status", "logs", "stop")),
+        file=sys.stderr,
+    )
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
-    rows = showing.select(Results(absolute(args.results)), args.sweep, args.where, args.sort, args.descending)
+    rows = showing.select(
+        Results(absolute(args.results)), args.sweep, args.where, args.sort, args.descending
+    )
     if args.claims is None:
         print(showing.show(rows, args.by, args.format))
         return 0
     from sweeps.report.claims import markdown  # scipy's statistics take a second to import
 
-    require(not args.by and args.format == "table", "--claims prints a table of its own; leave --by and --format out")
+    require(
+        not args.by and args.format == "table",
+        "--claims prints a table of its own; leave --by and --format out",
+    )
     for column in args.claims:
         showing.check_column(rows, column)
-        require(is_numeric_dtype(rows[column]), f"--claims {column}: only columns of numbers have a mean")
+        require(
+            is_numeric_dtype(rows[column]),
+            f"--claims {column}: only columns of numbers have a mean",
+        )
     table = markdown(rows, args.claims)
-    require(bool(table), "no finished cell to speak of; run the sweep, or look at `amnesia show` for what failed")
+    require(
+        bool(table),
+        "no finished cell to speak of; run the sweep, or look at `amnesia show` for what failed",
+    )
     print(table)
     return 0
 
@@ -154,7 +168,9 @@ def compact(args: argparse.Namespace) -> int:
 
 def promote(args: argparse.Namespace) -> int:
     gallery = Gallery(absolute(args.gallery))
-    made = promoting.promote(_moved(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder))
+    made = promoting.promote(
+        _moved(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder)
+    )
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
     return 0
 
@@ -174,10 +190,18 @@ def serve(args: argparse.Namespace) -> int:
     from serve.deployments import Settings
 
     token = os.environ.get("AMNESIA_TOKEN") or None
-    settings = Settings(absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder))
+    settings = Settings(
+        absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder)
+    )
     serve.launch.check(settings)
-    with ray_session(args.address), serve.launch.start(settings) as server, contextlib.suppress(KeyboardInterrupt):
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # only now: Ray's start takes it for its own
+    with (
+        ray_session(args.address),
+        serve.launch.start(settings) as server,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        signal.signal(
+            signal.SIGTERM, signal.default_int_handler
+        )  # only now: Ray's start takes it for its own
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
         while True:
             time.sleep(3600)

@@ -43,12 +43,18 @@ class Stages:
 def run_demo(out: Path, port: int, changes: list[str]) -> int:
     """Everything under `out`: results, store, gallery, report.html, grids.png, served.png. Again, it is seconds."""
     stages = Stages()
-    results, gallery = Results(str((out / "results").absolute())), Gallery(str((out / "gallery").absolute()))
+    results, gallery = (
+        Results(str((out / "results").absolute())),
+        Gallery(str((out / "gallery").absolute())),
+    )
     sweeps, store = read_spec("demo", changes), str(out / "store")
     with stages.stage("sweep"):
         ran = run_sweeps(sweeps, results.root, store, None)
     with stages.stage("promote"):
-        promoted = [promote(results, name, gallery, data_root(), sweep=sweep) for name, sweep in PROMOTED.items()]
+        promoted = [
+            promote(results, name, gallery, data_root(), sweep=sweep)
+            for name, sweep in PROMOTED.items()
+        ]
     with stages.stage("report"):
         report, picture = (out / "report.html").absolute(), out / "grids.png"
         newest = results.read()["created_at"].max().timestamp()
@@ -60,7 +66,9 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
     print(table(promoted).to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     for made in promoted:
         print(f"\n{made.name}: cell {made.row['cell_id']} {made.why}")
-    print(f"\nrows    {results.table}\nreport  {report}\nserved  {out / 'served.png'} from {served}")
+    print(
+        f"\nrows    {results.table}\nreport  {report}\nserved  {out / 'served.png'} from {served}"
+    )
     print(timing(stages.seconds, ran))
     return 1 if name_errors(sweeps, results.root, store) else 0
 
@@ -68,12 +76,17 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
 def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:
     """Start the server, fetch the forgotten label over HTTP from each of the three models, stop it."""
     label, token = int(made.row["forget"][0]), os.environ.get("AMNESIA_TOKEN") or None
-    with ray_session(None), start(Settings(gallery.root, port=port or free_port(), token=token)) as server:
+    with (
+        ray_session(None),
+        start(Settings(gallery.root, port=port or free_port(), token=token)) as server,
+    ):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         address = f"{server.url}/v1/models/{made.name}/generate"
         for variant in ("original", "amnesiac", "oracle"):
             query = {"label": label, "n": 16, "seed": 0, "variant": variant}
-            answer = httpx.get(address, params=query, headers=headers, timeout=60).raise_for_status()
+            answer = httpx.get(
+                address, params=query, headers=headers, timeout=60
+            ).raise_for_status()
             path = picture if variant == "amnesiac" else picture.with_name(f"served-{variant}.png")
             path.write_bytes(answer.content)
         return f"{address}?label={label}&n=16&seed=0"
@@ -99,7 +112,14 @@ def table(promoted: list[Promotion]) -> pd.DataFrame:
     for made in promoted:
         for column in SCORES[made.row["task"]]:
             values = {kind: made.row[prefix + column] for kind, prefix in KINDS.items()}
-            lines.append({"model": made.name, "forget": list(map(int, made.row["forget"])), "score": column, **values})
+            lines.append(
+                {
+                    "model": made.name,
+                    "forget": list(map(int, made.row["forget"])),
+                    "score": column,
+                    **values,
+                }
+            )
     return pd.DataFrame(lines)
 
 

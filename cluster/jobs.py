@@ -37,7 +37,9 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
         ) from error
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
-        raise BadInput(f"the cluster at {where} refused: {lines[-1] if lines else error}") from error
+        raise BadInput(
+            f"the cluster at {where} refused: {lines[-1] if lines else error}"
+        ) from error
 
 
 def submit(address: str | None, documents: str, arguments: list[str]) -> str:

@@ -20,7 +20,10 @@ def entry(arguments: list[str] | None = None) -> int:
         print(f"amnesia: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\namnesia: interrupted; finished cells are kept, the same command goes on from there", file=sys.stderr)
+        print(
+            "\namnesia: interrupted; finished cells are kept, the same command goes on from there",
+            file=sys.stderr,
+        )
         return 130
     except BrokenPipeError:  # `amnesia show ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -36,7 +39,8 @@ def handler(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
 def parser() -> argparse.ArgumentParser:
     """All sub-commands and their options."""
     top = argparse.ArgumentParser(
-        prog="amnesia", description="Sweeps for machine unlearning: plan, run, look, promote, serve."
+        prog="amnesia",
+        description="Sweeps for machine unlearning: plan, run, look, promote, serve.",
     )
     commands_of = top.add_subparsers(required=True, metavar="COMMAND")
 
@@ -53,13 +57,25 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
-    made.add_argument("spec", nargs="?" if optional else None, help="a YAML file, or the name of a shipped spec")
-    made.add_argument("--results", default="results", help="folder or URL of the rows (default: results)")
-    made.add_argument("--store", default="store", help="folder or URL of shared artifacts (default: store)")
     made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key, as in train.steps=300"
+        "spec", nargs="?" if optional else None, help="a YAML file, or the name of a shipped spec"
     )
-    made.add_argument("--retry-failed", action="store_true", help="run cells again whose row holds an error")
+    made.add_argument(
+        "--results", default="results", help="folder or URL of the rows (default: results)"
+    )
+    made.add_argument(
+        "--store", default="store", help="folder or URL of shared artifacts (default: store)"
+    )
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key, as in train.steps=300",
+    )
+    made.add_argument(
+        "--retry-failed", action="store_true", help="run cells again whose row holds an error"
+    )
 
 
 def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
@@ -69,17 +85,29 @@ def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("run", "commands.run", "run a sweep; finished cells are never run again")
     _spec(made)
     made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
-    made = command("demo", "commands.demo", "the whole story on real digits that come with the installation")
-    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of its spec")
-    made.add_argument("--out", default="demo", help="folder for everything it makes (default: demo)")
-    made.add_argument("--port", type=int, default=0, help="port for its server (default: any free one)")
+    made = command(
+        "demo", "commands.demo", "the whole story on real digits that come with the installation"
+    )
+    made.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of its spec"
+    )
+    made.add_argument(
+        "--out", default="demo", help="folder for everything it makes (default: demo)"
+    )
+    made.add_argument(
+        "--port", type=int, default=0, help="port for its server (default: any free one)"
+    )
 
 
 def _job_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("submit", "commands.submit", "run a sweep as a job of a Ray cluster")
     _spec(made)
     made.add_argument("--address", help=JOBS_API)
-    for name, text in (("status", "how a job is"), ("logs", "what a job printed"), ("stop", "stop a job")):
+    for name, text in (
+        ("status", "how a job is"),
+        ("logs", "what a job printed"),
+        ("stop", "stop a job"),
+    ):
         made = command(name, f"jobs.{name}", text)
         made.add_argument("job")
         made.add_argument("--address", help=JOBS_API)
@@ -92,7 +120,9 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.add_argument("--by", metavar="COL", help="means over groups of this column")
     made.add_argument("--sort", metavar="COL", help="sort by a column, upwards")
     made.add_argument("--descending", action="store_true", help="sort downwards")
-    made.add_argument("--where", metavar="EXPR", help="a pandas query, as in 'lam > 10 and seed == 0'")
+    made.add_argument(
+        "--where", metavar="EXPR", help="a pandas query, as in 'lam > 10 and seed == 0'"
+    )
     made.add_argument("--format", default="table", help="table (default), csv or json")
     made.add_argument(
         "--claims",
@@ -100,7 +130,9 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="COL",
         help="methods beside original and oracle: mean [95 %% interval] of the cells that val chooses, as Markdown",
     )
-    made = command("report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables")
+    made = command(
+        "report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables"
+    )
     made.add_argument("results")
     made.add_argument("-o", "--out", default="report.html")
     made.add_argument("--sweep", help="one sweep's rows")
@@ -111,7 +143,11 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    made = command("promote", "commands.promote", "put the best cell's model, or a given cell's, into the gallery")
+    made = command(
+        "promote",
+        "commands.promote",
+        "put the best cell's model, or a given cell's, into the gallery",
+    )
     made.add_argument("results")
     made.add_argument("name", help="the model's name in the gallery")
     made.add_argument("--cell", help="a cell_id (default: the best by val, and it says why)")
@@ -122,7 +158,9 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("rollback", "commands.rollback", "serve the version before again")
     made.add_argument("name")
     made.add_argument("--gallery", required=True)
-    made = command("serve", "commands.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN")
+    made = command(
+        "serve", "commands.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN"
+    )
     made.add_argument("--gallery", required=True)
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=8000)
@@ -131,11 +169,17 @@ def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _store(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--store", help="folder or URL of the artifacts, if no longer where the rows say")
+    made.add_argument(
+        "--store", help="folder or URL of the artifacts, if no longer where the rows say"
+    )
 
 
 def _builders(made: argparse.ArgumentParser) -> None:
     """Rows and cards come from elsewhere: whose code may run is said by who runs it."""
     made.add_argument(
-        "--builder", action="append", default=[], metavar="MODULE:NAME", help="a builder of your own that may be called"
+        "--builder",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="a builder of your own that may be called",
     )

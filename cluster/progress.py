@@ -22,7 +22,9 @@ class Bar:
         }
         self.bars = {
             stage: tqdm(total=n, desc=f"{stage:8}", unit=unit, position=i, **options)
-            for i, ((stage, n), unit) in enumerate(zip(total.items(), ("artifact", "cell"), strict=True))
+            for i, ((stage, n), unit) in enumerate(
+                zip(total.items(), ("artifact", "cell"), strict=True)
+            )
             if n
         }
 
@@ -36,7 +38,10 @@ class Bar:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for bar in self.bars.values():
             bar.close()

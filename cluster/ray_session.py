@@ -20,7 +20,10 @@ PACKAGES = ("cluster", "serve", "sweeps", "unlearn")
 def code() -> list[str]:
     """Folders of our four packages, for workers that do not have them installed, or not this version."""
     here = Path(__file__).parent
-    return [str(here), *(str(Path(str(module.__file__)).parent) for module in (serve, sweeps, unlearn))]
+    return [
+        str(here),
+        *(str(Path(str(module.__file__)).parent) for module in (serve, sweeps, unlearn)),
+    ]
 
 
 def check_reachable(address: str | None) -> None:
@@ -31,7 +34,9 @@ def check_reachable(address: str | None) -> None:
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
-            raise BadInput(f"no Ray at {address} ({error}); start one, or leave --address away") from error
+            raise BadInput(
+                f"no Ray at {address} ({error}); start one, or leave --address away"
+            ) from error
 
 
 @contextmanager
@@ -39,9 +44,13 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; yields the address that was joined."""
     address = address or os.environ.get("RAY_ADDRESS") or None
     inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    runtime_env = {"py_modules": code(), "excludes": ["__pycache__"]} if address and not inside_job else None
+    runtime_env = (
+        {"py_modules": code(), "excludes": ["__pycache__"]} if address and not inside_job else None
+    )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if not address:  # our own head on this machine: if it is gone it does not come back; Ray would wait a minute
+    if (
+        not address
+    ):  # our own head on this machine: if it is gone it does not come back; Ray would wait a minute
         os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
     try:
         ray.init(
@@ -53,7 +62,9 @@ def ray_session(address: str | None) -> Iterator[str | None]:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(f"no Ray at {address or 'this machine'}: {first}; start one, or leave --address away") from error
+        raise BadInput(
+            f"no Ray at {address or 'this machine'}: {first}; start one, or leave --address away"
+        ) from error
     try:
         yield address
     finally:

@@ -19,7 +19,9 @@ from serve.schemas import Batch, Images, Sheet, sentence, uploaded
 from unlearn.artifacts import digest
 from unlearn.errors import BadInput, require
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src blob: data:"
+)
 PAGE_HEADERS = {
     "Content-Security-Policy": f"{POLICY}; connect-src 'self'; base-uri 'none'; form-action 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -65,12 +67,16 @@ router = APIRouter()
 
 @router.get("/", include_in_schema=False)
 def page() -> HTMLResponse:
-    return HTMLResponse(files("serve").joinpath("page.html").read_text("utf-8"), headers=PAGE_HEADERS)
+    return HTMLResponse(
+        files("serve").joinpath("page.html").read_text("utf-8"), headers=PAGE_HEADERS
+    )
 
 
 @router.get("/docs", include_in_schema=False)
 def docs() -> HTMLResponse:
-    return HTMLResponse(files("serve").joinpath("docs.html").read_text("utf-8"), headers=PAGE_HEADERS)
+    return HTMLResponse(
+        files("serve").joinpath("docs.html").read_text("utf-8"), headers=PAGE_HEADERS
+    )
 
 
 @router.get("/healthz")
@@ -95,13 +101,18 @@ async def model(entry: TheEntry) -> dict[str, Any]:
 
 
 @router.get("/v1/models/{name}/generate", response_class=Response)
-async def get_sheet(request: Request, desk: TheDesk, entry: TheEntry, ask: Annotated[Sheet, Query()]) -> Response:
+async def get_sheet(
+    request: Request, desk: TheDesk, entry: TheEntry, ask: Annotated[Sheet, Query()]
+) -> Response:
     """A PNG sheet of `n` images of `label`; the same version, label, seed and n give the same bytes."""
     batch = Batch(**ask.model_dump())
     _check(entry, "generator", batch)
     tag = f'"{digest({**batch.model_dump(), "weights": entry.pick(batch.variant).sha256})}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    known = {part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")}
+    known = {
+        part.strip().removeprefix("W/")
+        for part in request.headers.get("if-none-match", "").split(",")
+    }
     if known & {tag, "*"}:
         return Response(status_code=304, headers=headers)
     response = await _generated(desk, entry, batch)
@@ -117,7 +128,9 @@ async def post_sheet(desk: TheDesk, entry: TheEntry, batch: Batch) -> Response:
 
 
 async def _generated(desk: Desk, entry: Entry, batch: Batch) -> Response:
-    images = await desk.backend.generate(entry.pick(batch.variant), batch.label, batch.n, batch.seed)
+    images = await desk.backend.generate(
+        entry.pick(batch.variant), batch.label, batch.n, batch.seed
+    )
     return await run_in_threadpool(_rendered, entry, batch, images)
 
 
@@ -128,7 +141,12 @@ def _rendered(entry: Entry, batch: Batch, images: NDArray[np.uint8]) -> Response
     if batch.format == "npy":
         return Response(npy(images), media_type="application/octet-stream", headers=headers)
     pixels = (images / 255).round(4).tolist()
-    answer = {"model": entry.name, "version": entry.version, **batch.model_dump(exclude={"format"}), "images": pixels}
+    answer = {
+        "model": entry.name,
+        "version": entry.version,
+        **batch.model_dump(exclude={"format"}),
+        "images": pixels,
+    }
     return JSONResponse(answer, headers=headers)
 
 
@@ -170,7 +188,9 @@ def _check(entry: Entry, task: str, batch: Batch | None = None) -> None:
     """Refuse a model of the other task, and a label that it does not have."""
     verb = {"generator": "generate", "classifier": "classify"}
     mine = entry.card["task"]
-    require(mine == task, f"model {entry.name!r} is a {mine}: it can {verb[mine]}, not {verb[task]}")
+    require(
+        mine == task, f"model {entry.name!r} is a {mine}: it can {verb[mine]}, not {verb[task]}"
+    )
     if batch is not None:
         batch.check(entry.card["classes"])
 
@@ -193,7 +213,9 @@ async def _http_error(request: Request, error: StarletteHTTPException) -> JSONRe
 
 
 async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    return JSONResponse({"error": sentence(error.errors(), Batch if request.method == "POST" else Sheet)}, 422)
+    return JSONResponse(
+        {"error": sentence(error.errors(), Batch if request.method == "POST" else Sheet)}, 422
+    )
 
 
 async def _failed(request: Request, error: Exception) -> JSONResponse:
@@ -206,7 +228,13 @@ def build_app(catalog: Catalog, backend: Backend, expected: str | None) -> FastA
     app.state.desk = Desk(catalog, backend)
     app.include_router(router)
     app.add_middleware(Guard, expected=expected)
-    for kind, status in {BadInput: 422, TooLarge: 413, UnknownModel: 404, Unservable: 503, Busy: 429}.items():
+    for kind, status in {
+        BadInput: 422,
+        TooLarge: 413,
+        UnknownModel: 404,
+        Unservable: 503,
+        Busy: 429,
+    }.items():
         app.add_exception_handler(kind, _told(status))
     app.add_exception_handler(StarletteHTTPException, _http_error)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]

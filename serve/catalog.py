@@ -44,16 +44,27 @@ class Entry:
     def __post_init__(self) -> None:
         card = self.card
         check_builder(str(card.get("model")), self.builders, "serve")
-        require(isinstance(card.get("options", {}), dict), "its card's options are no keys and values")
+        require(
+            isinstance(card.get("options", {}), dict), "its card's options are no keys and values"
+        )
         task = task_of(str(card.get("model")))
-        require(card.get("task") == task, f"its card calls {card['model']!r}, a {task}, a {card.get('task')}")
-        require(_positive(card.get("shape"), 3), "its card names no shape [channels, height, width]")
+        require(
+            card.get("task") == task,
+            f"its card calls {card['model']!r}, a {task}, a {card.get('task')}",
+        )
+        require(
+            _positive(card.get("shape"), 3), "its card names no shape [channels, height, width]"
+        )
         require(_positive([card.get("classes")], 1), "its card names no number of classes")
         require(_whole(card.get("forget")), "its card names no forget set")
         check_forget(card["forget"], card["classes"])
         sums = card.get("sha256")
-        require(isinstance(sums, dict) and set(sums) >= set(VARIANTS), "its card vouches for no weights")
-        json.dumps(card, allow_nan=False, ensure_ascii=False).encode()  # what cannot be answered as JSON is foreign
+        require(
+            isinstance(sums, dict) and set(sums) >= set(VARIANTS), "its card vouches for no weights"
+        )
+        json.dumps(
+            card, allow_nan=False, ensure_ascii=False
+        ).encode()  # what cannot be answered as JSON is foreign
 
     @property
     def version(self) -> str:
@@ -67,16 +78,29 @@ class Entry:
     def pick(self, variant: str) -> Pick:
         """The key of one variant of the current version."""
         card = self.card
-        digest, model, options = card["sha256"][variant], card["model"], json.dumps(card.get("options", {}))
-        return Pick(self.name, self.version, variant, digest, model, self.shape, card["classes"], options)
+        digest, model, options = (
+            card["sha256"][variant],
+            card["model"],
+            json.dumps(card.get("options", {})),
+        )
+        return Pick(
+            self.name, self.version, variant, digest, model, self.shape, card["classes"], options
+        )
 
     def public(self) -> Card:
         """The card as it is shown, with the promoted versions, oldest first."""
-        return {**self.card, "name": self.name, "version": self.version, "versions": list(self.history)}
+        return {
+            **self.card,
+            "name": self.name,
+            "version": self.version,
+            "versions": list(self.history),
+        }
 
 
 def _whole(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+    return isinstance(values, list) and all(
+        isinstance(v, int) and not isinstance(v, bool) for v in values
+    )
 
 
 def _positive(values: Any, length: int) -> bool:
@@ -113,14 +137,19 @@ class Catalog:
 
     def _read(self, name: str) -> Entry:
         history = self.gallery.history(name)
-        require(bool(history) and all(_is_name(version) for version in history), "its `current` names no version")
+        require(
+            bool(history) and all(_is_name(version) for version in history),
+            "its `current` names no version",
+        )
         return Entry(name, tuple(history), self.gallery.card(name, history[-1]), self.builders)
 
     def _names(self) -> list[str]:
         try:
             return self.gallery.names()
         except OSError as error:
-            raise Unservable(f"the gallery cannot be read ({error.strerror or type(error).__name__})") from error
+            raise Unservable(
+                f"the gallery cannot be read ({error.strerror or type(error).__name__})"
+            ) from error
 
     def _unknown(self, name: str) -> str:
         return f"no model {name[:80]!r}; known: {', '.join(self._names()) or 'none, the gallery is empty'}"

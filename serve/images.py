@@ -17,7 +17,16 @@ from unlearn.errors import BadInput, require
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's mode
 FORMATS = ("PNG", "JPEG")
 MAX_PIXELS = 1 << 20  # of one upload, as its header declares them
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, zlib.error, OverflowError)
+BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    struct.error,
+    zlib.error,
+    OverflowError,
+)
 
 
 class TooLarge(ValueError):
@@ -32,7 +41,11 @@ def sheet(images: NDArray[np.uint8], scale: int = 3, gap: int = 1) -> bytes:
     rows = math.ceil(n / columns)
     cells = np.full((rows * columns, height + gap, width + gap, channels), 48, np.uint8)
     cells[:n, :height, :width] = images.transpose(0, 2, 3, 1)
-    grid = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2).reshape(rows * (height + gap), -1, channels)
+    grid = (
+        cells.reshape(rows, columns, *cells.shape[1:])
+        .swapaxes(1, 2)
+        .reshape(rows * (height + gap), -1, channels)
+    )
     trimmed = grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
     return _png(trimmed.repeat(scale, 0).repeat(scale, 1))
 
@@ -40,7 +53,9 @@ def sheet(images: NDArray[np.uint8], scale: int = 3, gap: int = 1) -> bytes:
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     """PNG of pixels (height, width, channels)."""
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", compress_level=6)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
+        file, "PNG", compress_level=6
+    )
     return file.getvalue()
 
 
@@ -55,11 +70,16 @@ def decode(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """The pixels (channels, height, width) in [0, 1] of a PNG or JPEG file; colours are converted to the channels of
     `shape`. Raises `BadInput` for a broken file or another size, `TooLarge` above 2**20 declared pixels."""
     channels, height, width = shape
-    require(channels in MODES, f"images of {channels} channels cannot be sent as files; send nested lists")
+    require(
+        channels in MODES,
+        f"images of {channels} channels cannot be sent as files; send nested lists",
+    )
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, (width, height))
-            pixels = np.asarray(_eight_bits(image).convert(MODES[channels]), np.float32) / np.float32(255)
+            pixels = np.asarray(
+                _eight_bits(image).convert(MODES[channels]), np.float32
+            ) / np.float32(255)
     except Image.DecompressionBombError as error:
         raise TooLarge(f"image of too many pixels; at most {MAX_PIXELS}") from error
     except (BadInput, TooLarge):
@@ -73,7 +93,10 @@ def _check_size(size: tuple[int, int], needed: tuple[int, int]) -> None:
     if size[0] * size[1] > MAX_PIXELS:
         raise TooLarge(f"image of {size[0]} x {size[1]} pixels; at most {MAX_PIXELS} pixels")
     wanted = f"{needed[0]} x {needed[1]} (width x height)"
-    require(size == needed, f"image of {size[0]} x {size[1]} pixels; this model needs {wanted}; resize it")
+    require(
+        size == needed,
+        f"image of {size[0]} x {size[1]} pixels; this model needs {wanted}; resize it",
+    )
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
@@ -102,12 +125,16 @@ def _unpack(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadInput("not base64; send a PNG file in base64, or nested lists of pixel values") from error
+        raise BadInput(
+            "not base64; send a PNG file in base64, or nested lists of pixel values"
+        ) from error
 
 
 def _nested(image: Any, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     """Nested lists as pixels; anything but numbers in [0, 1] in the model's shape is refused."""
-    rule = f"must be nested lists of shape {list(shape)}" + (f" or {list(shape[1:])}" if shape[0] == 1 else "")
+    rule = f"must be nested lists of shape {list(shape)}" + (
+        f" or {list(shape[1:])}" if shape[0] == 1 else ""
+    )
     try:
         pixels = np.array(image)
     except (ValueError, OverflowError) as error:

@@ -46,7 +46,9 @@ def start(settings: Settings, timeout_s: float = START_S) -> Server:
     check(settings)
     with ExitStack() as ending:
         if not ray.is_initialized():
-            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(
+                "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            )
             ending.callback(ray.shutdown)
         _check_cluster(settings)
         ending.callback(ray.serve.shutdown)
@@ -68,7 +70,10 @@ def check(settings: Settings) -> None:
 def _on_head() -> bool:
     """Whether this process runs on the head node, where the proxy will listen."""
     mine = ray.get_runtime_context().get_node_id()
-    return any("node:__internal_head__" in node["Resources"] and node["NodeID"] == mine for node in ray.nodes())
+    return any(
+        "node:__internal_head__" in node["Resources"] and node["NodeID"] == mine
+        for node in ray.nodes()
+    )
 
 
 def _check_port(settings: Settings) -> None:
@@ -86,12 +91,17 @@ def _check_port(settings: Settings) -> None:
 def _check_cluster(settings: Settings) -> None:
     if _on_head():
         _check_port(settings)
-    require(not ray.serve.status().proxies, "Ray Serve already runs on this cluster; stop it (`serve shutdown`) first")
+    require(
+        not ray.serve.status().proxies,
+        "Ray Serve already runs on this cluster; stop it (`serve shutdown`) first",
+    )
 
 
 def _deploy(settings: Settings) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    ray.serve.start(proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port})
+    ray.serve.start(
+        proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
+    )
     target = ray.serve.RunTarget(application(settings), name=APPLICATION, route_prefix="/")
     ray.serve.run_many([target], wait_for_applications_running=False)
 
@@ -104,7 +114,9 @@ def _wait(settings: Settings, timeout_s: float) -> None:
         ours = status.applications[APPLICATION]
         if ours.status == ApplicationStatus.DEPLOY_FAILED:
             raise BadInput(f"the service did not start: {' '.join(ours.message.split())[-400:]}")
-        healthy = bool(status.proxies) and all(proxy == ProxyStatus.HEALTHY for proxy in status.proxies.values())
+        healthy = bool(status.proxies) and all(
+            proxy == ProxyStatus.HEALTHY for proxy in status.proxies.values()
+        )
         if ours.status == ApplicationStatus.RUNNING and healthy:
             return
         time.sleep(0.2)
@@ -114,14 +126,26 @@ def _wait(settings: Settings, timeout_s: float) -> None:
 def _shortage(settings: Settings) -> str:
     """What the replicas ask for beside what the cluster has."""
     has = ray.cluster_resources()
-    cpus, gpus = settings.replicas * (settings.cpus + settings.front_cpus), settings.replicas * settings.gpus
-    asked, there = f"{cpus:g} CPUs and {gpus:g} GPUs", f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}"
-    return f"it asks for {asked} of the cluster's {there}; ask for less, or wait for other work to end"
+    cpus, gpus = (
+        settings.replicas * (settings.cpus + settings.front_cpus),
+        settings.replicas * settings.gpus,
+    )
+    asked, there = (
+        f"{cpus:g} CPUs and {gpus:g} GPUs",
+        f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}",
+    )
+    return (
+        f"it asks for {asked} of the cluster's {there}; ask for less, or wait for other work to end"
+    )
 
 
 def _url(settings: Settings) -> str:
     """Where a client finds the service: the head node's address where every interface is listened on."""
     host = settings.host
     if host in ("0.0.0.0", "::"):
-        host = next(node["NodeManagerAddress"] for node in ray.nodes() if "node:__internal_head__" in node["Resources"])
+        host = next(
+            node["NodeManagerAddress"]
+            for node in ray.nodes()
+            if "node:__internal_head__" in node["Resources"]
+        )
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

@@ -40,7 +40,9 @@ class Guard:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if self.expected is None:
             return None
-        if scheme.lower() == "bearer" and hmac.compare_digest(fingerprint(token.strip()), self.expected):
+        if scheme.lower() == "bearer" and hmac.compare_digest(
+            fingerprint(token.strip()), self.expected
+        ):
             return None
         message = "this service asks for its token: send the header `Authorization: Bearer <token>`"
         return JSONResponse({"error": message}, 401, {"WWW-Authenticate": "Bearer"})

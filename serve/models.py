@@ -17,7 +17,7 @@ from unlearn.evaluation import draw
 from unlearn.models import build
 
 
-class Shelf:
+class ModelCache:
     """Keeps the `capacity` most recently used variants of a gallery on `device`; answers one request at a time."""
 
     def __init__(self, gallery: Gallery, device: str = "cpu", capacity: int = 24) -> None:
@@ -42,7 +42,9 @@ class Shelf:
     def _load(self, pick: Pick) -> Any:
         try:
             weights = self._gallery.load(pick.name, pick.version, pick.variant)
-            return build(pick.model, pick.shape, pick.classes, weights, json.loads(pick.options)).to(self._device)
+            return build(
+                pick.model, pick.shape, pick.classes, weights, json.loads(pick.options)
+            ).to(self._device)
         except (BadInput, OSError, LookupError, TypeError, RuntimeError) as error:
             raise Unservable(refusal(self._gallery, pick.name, error)) from error
 

@@ -42,7 +42,10 @@ class Sheet(BaseModel):
 
     def check(self, classes: int) -> None:
         """Refuse a label that the model does not have."""
-        require(0 <= self.label < classes, f"label must be a whole number from 0 to {classes - 1}, not {self.label}")
+        require(
+            0 <= self.label < classes,
+            f"label must be a whole number from 0 to {classes - 1}, not {self.label}",
+        )
 
 
 class Batch(Sheet):
@@ -86,14 +89,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-async def uploaded(request: Request, shape: tuple[int, int, int]) -> tuple[NDArray[np.float32], str]:
+async def uploaded(
+    request: Request, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], str]:
     """The images (n, *shape) in [0, 1] and the variant of a classify request: a form with files, or JSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         return await _form(request, shape)
     if kind == "application/json":
         return await _json(request, shape)
-    raise HTTPException(415, "send image files as multipart/form-data, or {'images': [...]} as application/json")
+    raise HTTPException(
+        415, "send image files as multipart/form-data, or {'images': [...]} as application/json"
+    )
 
 
 async def _json(request: Request, shape: tuple[int, int, int]) -> tuple[NDArray[np.float32], str]:
@@ -107,11 +114,20 @@ async def _json(request: Request, shape: tuple[int, int, int]) -> tuple[NDArray[
 
 async def _form(request: Request, shape: tuple[int, int, int]) -> tuple[NDArray[np.float32], str]:
     async with request.form(max_files=MAX_IMAGES + 1, max_fields=8) as form:
-        fields = [(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)]
-        files = [await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        fields = [
+            (name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)
+        ]
+        files = [
+            await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)
+        ]
     for name, value in fields:
-        require(name == "variant", f"unknown form field {name[:60]!r}; allowed: variant, and image files")
-        require(value in VARIANTS, f"variant must be one of {', '.join(VARIANTS)}, not {_short(value)}")
+        require(
+            name == "variant",
+            f"unknown form field {name[:60]!r}; allowed: variant, and image files",
+        )
+        require(
+            value in VARIANTS, f"variant must be one of {', '.join(VARIANTS)}, not {_short(value)}"
+        )
     require(1 <= len(files) <= MAX_IMAGES, f"send 1 to {MAX_IMAGES} image files, not {len(files)}")
     pixels = await run_in_threadpool(lambda: np.stack([decode(data, shape) for data in files]))
     return pixels, str(dict(fields).get("variant", "amnesiac"))

@@ -7,13 +7,25 @@ import torch
 
 from unlearn.data import Dataset, load
 
+GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained", "context"}
+CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}
+
+
+def shared(item: pytest.Item) -> str:
+    """The name of what the test shares with others: trained models, a server, else its file."""
+    needed = set(getattr(item, "fixturenames", ()))
+    if "unlearn" in item.path.parts and needed & GENERATORS:
+        return "generators"
+    if "unlearn" in item.path.parts and needed & CLASSIFIERS:
+        return "classifiers"
+    return "serve" if item.path.parent.name == "serve" else item.path.stem
+
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares costly fixtures runs in one process (`-n 2 --dist loadgroup`): a folder, of e2e/ a file."""
+    """Tests that share costly fixtures run in one process (`-n 2 --dist loadgroup`)."""
     for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(item.path.stem if folder == "e2e" else folder))
+        item.add_marker(pytest.mark.xdist_group(shared(item)))
 
 
 @pytest.fixture(scope="session", autouse=True)

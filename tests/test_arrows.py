@@ -20,7 +20,15 @@ MAY = {
     "serve": {"serve", "unlearn"},
     "cluster": {"cluster", "sweeps", "serve", "unlearn"},
 }
-PURE = {"torch", "torchvision", "timm", "numpy", "safetensors", "fsspec", "sklearn"}  # fsspec comes with torch
+PURE = {
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "safetensors",
+    "fsspec",
+    "sklearn",
+}  # fsspec comes with torch
 
 
 def imported(file: Path) -> set[str]:
@@ -41,13 +49,20 @@ def test_a_room_imports_only_rooms_below_it(room: str) -> None:
 
 def test_unlearn_imports_nothing_but_the_science() -> None:
     for file in (ROOT / "unlearn").rglob("*.py"):
-        foreign = {name for name in imported(file) if name not in sys.stdlib_module_names} - PURE - {"unlearn"}
+        foreign = (
+            {name for name in imported(file) if name not in sys.stdlib_module_names}
+            - PURE
+            - {"unlearn"}
+        )
         assert not foreign, (file, foreign)
 
 
 def test_unlearn_imports_where_the_rest_is_not_installed() -> None:
     """Every module of `unlearn` in a process where Ray, Optuna, pyarrow and the others cannot be imported."""
-    modules = [".".join(f.relative_to(ROOT).with_suffix("").parts) for f in (ROOT / "unlearn").rglob("*.py")]
+    modules = [
+        ".".join(f.relative_to(ROOT).with_suffix("").parts)
+        for f in (ROOT / "unlearn").rglob("*.py")
+    ]
     code = f"""
 import importlib, sys
 for name in ("ray", "optuna", "fastapi", "pyarrow", "matplotlib", "pandas", "sklearn", "mlxtend", "scipy"):
@@ -55,12 +70,16 @@ for name in ("ray", "optuna", "fastapi", "pyarrow", "matplotlib", "pandas", "skl
 for name in {sorted(modules)}:
     importlib.import_module(name.removesuffix(".__init__"))
 """
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
 
 
 def test_readme_names_all_that_a_spec_can_name() -> None:
-    named = set(re.findall(r"`([\w-]+)`", (ROOT / "README.md").read_text().split("## One method")[0]))
+    named = set(
+        re.findall(r"`([\w-]+)`", (ROOT / "README.md").read_text().split("## One method")[0])
+    )
     assert {*MODELS, *METHODS, *PROBES, *ATTACKS} <= named
 
 

@@ -30,7 +30,9 @@ def digest(content: object) -> str:
 
 
 def _bytes(weights: Weights) -> bytes:
-    return safetensors.torch.save({key: t.detach().cpu().contiguous() for key, t in weights.items()})
+    return safetensors.torch.save(
+        {key: t.detach().cpu().contiguous() for key, t in weights.items()}
+    )
 
 
 def _sums(files: dict[str, bytes]) -> dict[str, str]:
@@ -64,7 +66,9 @@ def _card(folder: str) -> Card:
             f"{folder} has no card.json, so nothing vouches for its weights; build or promote it again"
         ) from error
     except ValueError as error:
-        raise BadInput(f"{folder}/card.json is damaged ({error}); delete {folder} and build it again") from error
+        raise BadInput(
+            f"{folder}/card.json is damaged ({error}); delete {folder} and build it again"
+        ) from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BadInput(
             f"{folder}/card.json is not of format {FORMAT}; it was not written by amnesia, or by another version"
@@ -78,7 +82,9 @@ def _weights(folder: str, name: str, card: Card) -> Weights:
     try:
         data = read_whole(path)
     except FileNotFoundError as error:
-        raise BadInput(f"{path} is missing though its card names it; delete {folder} and build it again") from error
+        raise BadInput(
+            f"{path} is missing though its card names it; delete {folder} and build it again"
+        ) from error
     if hashlib.sha256(data).hexdigest() != card["sha256"].get(name):
         raise BadInput(
             f"{path} is damaged or foreign (SHA-256 differs from its card); delete {folder} and build it again"
@@ -86,7 +92,9 @@ def _weights(folder: str, name: str, card: Card) -> Weights:
     try:
         return safetensors.torch.load(data)
     except SafetensorError as error:
-        raise BadInput(f"{path} is not a safetensors file ({error}); delete {folder} and build it again") from error
+        raise BadInput(
+            f"{path} is not a safetensors file ({error}); delete {folder} and build it again"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,10 @@ class Store:
         return exists(join(self.folder(kind, key), "card.json"))
 
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
-        _commit(self.folder(kind, key), _vouched({"weights": _bytes(weights)}, {**card, "kind": kind, "key": key}))
+        _commit(
+            self.folder(kind, key),
+            _vouched({"weights": _bytes(weights)}, {**card, "kind": kind, "key": key}),
+        )
 
     def card(self, kind: str, key: str) -> Card:
         return _card(self.folder(kind, key))
@@ -111,7 +122,10 @@ class Store:
         """The verified weights. Raises `BadInput` that names a missing, damaged or foreign file."""
         folder = self.folder(kind, key)
         card = _card(folder)
-        require((card.get("kind"), card.get("key")) == (kind, key), f"{folder} holds another artifact; delete it")
+        require(
+            (card.get("kind"), card.get("key")) == (kind, key),
+            f"{folder} holds another artifact; delete it",
+        )
         return _weights(folder, "weights", card)
 
 
@@ -134,9 +148,13 @@ class Gallery:
             return json.loads(read_whole(join(self.root, name, "current")))["history"]
         except FileNotFoundError as error:
             known = ", ".join(self.names()) or "none"
-            raise BadInput(f"no model {name!r} in the gallery {self.root}; known: {known}") from error
+            raise BadInput(
+                f"no model {name!r} in the gallery {self.root}; known: {known}"
+            ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{join(self.root, name, 'current')} is damaged; promote {name!r} again") from error
+            raise BadInput(
+                f"{join(self.root, name, 'current')} is damaged; promote {name!r} again"
+            ) from error
 
     def current(self, name: str) -> str:
         return self.history(name)[-1]
@@ -152,12 +170,17 @@ class Gallery:
         require(set(variants) == set(VARIANTS), f"a gallery version holds {', '.join(VARIANTS)}")
         files = {variant: _bytes(weights) for variant, weights in variants.items()}
         version = digest({**card, "of": name, "sha256": _sums(files)})
-        folder, whole = join(self.root, name, version), _vouched(files, {**card, "name": name, "version": version})
+        folder, whole = (
+            join(self.root, name, version),
+            _vouched(files, {**card, "name": name, "version": version}),
+        )
         if not _holds(folder, whole):
             _commit(folder, whole)
         try:
             history = self.history(name)
-        except BadInput:  # the first of its name, or `current` is damaged and promoting again is what mends it
+        except (
+            BadInput
+        ):  # the first of its name, or `current` is damaged and promoting again is what mends it
             history = []
         if not history or history[-1] != version:
             self._point(name, [*history, version])
@@ -166,7 +189,9 @@ class Gallery:
     def rollback(self, name: str) -> str:
         """Move `current` back to the version before; returns it. Raises `BadInput` where there is none."""
         history = self.history(name)
-        require(len(history) > 1, f"{name!r} has no version before {history[-1]}; promote another first")
+        require(
+            len(history) > 1, f"{name!r} has no version before {history[-1]}; promote another first"
+        )
         self._point(name, history[:-1])
         return history[-2]
 

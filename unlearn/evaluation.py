@@ -40,7 +40,7 @@ class GeneratorEvidence:
 
 
 @dataclass(frozen=True)
-class GeneratorSetting:
+class GeneratorEvaluator:
     """Everything a generator is scored against. `judges` holds `lead`, `val` and the plain ones, in eval mode."""
 
     dataset: Dataset
@@ -75,7 +75,10 @@ class GeneratorSetting:
 
     def observe(self, model: Generative) -> GeneratorEvidence:
         """Draw `samples` images of every label, twice: once to choose by and once to report."""
-        test, val = self._draw(model, "test", ["lead", *self.plain]), self._draw(model, "val", ["val"])
+        test, val = (
+            self._draw(model, "test", ["lead", *self.plain]),
+            self._draw(model, "val", ["val"]),
+        )
         return GeneratorEvidence(test, val, self._bounds(model))
 
     @torch.no_grad()
@@ -94,7 +97,10 @@ class GeneratorSetting:
         images = draw(model, range(self.dataset.classes), self.samples, self.seed, purpose)
         flat = images.flatten(0, 1)
         readings = {name: read(self.judges[name], flat) for name in names}
-        shaped = {name: probabilities.unflatten(0, images.shape[:2]) for name, (probabilities, _) in readings.items()}
+        shaped = {
+            name: probabilities.unflatten(0, images.shape[:2])
+            for name, (probabilities, _) in readings.items()
+        }
         return Drawn(images, shaped, readings[names[0]][1].unflatten(0, images.shape[:2]))
 
 
@@ -138,13 +144,15 @@ class ClassifierEvidence:
 
 
 @dataclass(frozen=True)
-class ClassifierSetting:
+class ClassifierEvaluator:
     """Everything a classifier is scored against."""
 
     splits: Splits
     forget: tuple[int, ...]
     classes: int
-    fools: dict[tuple[torch.Size, ...], Tensor] = field(default_factory=dict, repr=False, compare=False)
+    fools: dict[tuple[torch.Size, ...], Tensor] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def kept(self) -> list[int]:
@@ -190,5 +198,5 @@ def _answers(model: Any, images: Images, keep: int) -> tuple[Tensor, Tensor]:
     return torch.cat(logits), torch.cat(features) if features else torch.empty(0)
 
 
-Setting = GeneratorSetting | ClassifierSetting
+Evaluator = GeneratorEvaluator | ClassifierEvaluator
 Scores = dict[str, Any]  # column -> float, or list of floats

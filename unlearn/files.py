@@ -45,7 +45,9 @@ def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = Non
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise BadInput(f"cannot write {path}: {error.strerror}; choose a writable place with room") from error
+        raise BadInput(
+            f"cannot write {path}: {error.strerror}; choose a writable place with room"
+        ) from error
 
 
 def read_whole(url: str | Path) -> bytes:

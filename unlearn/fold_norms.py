@@ -46,11 +46,19 @@ class Folded:
             norm: Any = self.source.get_submodule(behind)
             folded: Any = self.model.get_submodule(name)
             weight, bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+                conv.weight,
+                conv.bias,
+                norm.running_mean,
+                norm.running_var,
+                norm.eps,
+                norm.weight,
+                norm.bias,
             )
             folded.weight.copy_(weight)
             folded.bias.copy_(bias)
-        return self.model.train().eval()  # what it may keep of its weights in eval mode is of others
+        return (
+            self.model.train().eval()
+        )  # what it may keep of its weights in eval mode is of others
 
 
 def _pairs(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -66,10 +74,19 @@ def _pairs(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, str]]:
 
     def called(node: Any, kind: type) -> Any:
         """The module, where the node calls one of that very kind, which is called once, not hooked, not looked into."""
-        if not isinstance(node, fx.Node) or node.op != "call_module" or calls[node.target] > 1 or node.target in read:
+        if (
+            not isinstance(node, fx.Node)
+            or node.op != "call_module"
+            or calls[node.target] > 1
+            or node.target in read
+        ):
             return None
         module = model.get_submodule(str(node.target))
-        return module if type(module) is kind and not module._forward_hooks | module._forward_pre_hooks else None
+        return (
+            module
+            if type(module) is kind and not module._forward_hooks | module._forward_pre_hooks
+            else None
+        )
 
     for node in graph.nodes:
         before: Any = node.args[0] if node.args else None

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from unlearn.models.base import Generative
 
-Objective = Callable[..., Tensor]  # (model, x (n, *shape) in [0, 1], labels (n,), generator) -> loss per image (n,)
+Objective = Callable[
+    ..., Tensor
+]  # (model, x (n, *shape) in [0, 1], labels (n,), generator) -> loss per image (n,)
 
 
 def negative_elbo(
@@ -35,12 +37,16 @@ def negative_elbo(
         dropped = torch.rand(len(z), 1, generator=generator, device=z.device) < z_dropout
         z = torch.where(dropped, noise, z)
     logits = model.decode(z, c)
-    reconstruction = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    reconstruction = (
+        F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    )
     loss = reconstruction + kl_weight * 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
     return loss if critic is None else loss + critic(z, c)
 
 
-def generator_loss(model: Generative, x: Tensor, y: Tensor, generator: torch.Generator, **options: Any) -> Tensor:
+def generator_loss(
+    model: Generative, x: Tensor, y: Tensor, generator: torch.Generator, **options: Any
+) -> Tensor:
     """Negative ELBO per image (n,) in nats, of images `x` under their labels `y` (n,); options of `negative_elbo`."""
     return negative_elbo(model, x, model.one_hot(y), generator, **options)
 

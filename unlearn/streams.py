@@ -7,7 +7,10 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-NOISY = ("Drop", "StochasticDepth")  # torch's, timm's and torchvision's layers that draw from the global generators
+NOISY = (
+    "Drop",
+    "StochasticDepth",
+)  # torch's, timm's and torchvision's layers that draw from the global generators
 
 
 def _number(seed: int, *purpose: object) -> int:
@@ -44,7 +47,10 @@ def globally(generator: torch.Generator) -> Iterator[None]:
 @contextmanager
 def layer_noise(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
     """Seed dropout and stochastic depth of `model` from `generator`; a model without them draws nothing from it."""
-    if any(max(getattr(layer, "p", 0) or 0, getattr(layer, "drop_prob", 0) or 0) > 0 for layer in _droppers(model)):
+    if any(
+        max(getattr(layer, "p", 0) or 0, getattr(layer, "drop_prob", 0) or 0) > 0
+        for layer in _droppers(model)
+    ):
         with globally(generator):
             yield
     else:
@@ -52,4 +58,6 @@ def layer_noise(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
 
 
 def _droppers(model: nn.Module) -> list[nn.Module]:
-    return [layer for layer in model.modules() if any(name in type(layer).__name__ for name in NOISY)]
+    return [
+        layer for layer in model.modules() if any(name in type(layer).__name__ for name in NOISY)
+    ]

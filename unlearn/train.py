@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn.augment import AUGMENTS
 from unlearn.data import Images
-from unlearn.errors import NotFinite, known, require
+from unlearn.errors import NotFinite, lookup, require
 from unlearn.generators.critic import LabelCritic
 from unlearn.models import Weights
 from unlearn.norms import batch_norms
@@ -45,8 +45,8 @@ class Schedule:
         require(self.steps >= 1, f"steps must be at least 1, not {self.steps}")
         require(self.batch >= 1, f"batch must be at least 1, not {self.batch}")
         require(self.lr > 0, f"lr must be above 0, not {self.lr}")
-        known("schedule", self.schedule, SCHEDULES)
-        known("optimizer", self.optimizer, OPTIMIZERS)
+        lookup("schedule", self.schedule, SCHEDULES)
+        lookup("optimizer", self.optimizer, OPTIMIZERS)
 
 
 @dataclass(frozen=True)
@@ -71,34 +71,47 @@ class Training(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known("augmentation", self.augment, AUGMENTS)
+        lookup("augmentation", self.augment, AUGMENTS)
         require(self.kl_weight >= 0, f"kl_weight must be at least 0, not {self.kl_weight}")
         require(0 <= self.z_dropout < 1, f"z_dropout must lie in [0, 1), not {self.z_dropout}")
-        require(0 <= self.label_smoothing < 1, f"label_smoothing must lie in [0, 1), not {self.label_smoothing}")
+        require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing must lie in [0, 1), not {self.label_smoothing}",
+        )
         require(0 <= self.ema < 1, f"ema must lie in [0, 1), not {self.ema}")
-        known("precision", self.precision, PRECISIONS)
+        lookup("precision", self.precision, PRECISIONS)
         require(self.label_critic >= 0, f"label_critic must be at least 0, not {self.label_critic}")
 
 
-def _one_cycle(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
+def _one_cycle(
+    optimizer: torch.optim.Optimizer, plan: Schedule
+) -> torch.optim.lr_scheduler.LRScheduler:
     total = max(plan.steps + 1, 6)  # torch divides by 0 at 5
     return torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=total, pct_start=0.2)
 
 
-def _cosine(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
+def _cosine(
+    optimizer: torch.optim.Optimizer, plan: Schedule
+) -> torch.optim.lr_scheduler.LRScheduler:
     return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, plan.steps)
 
 
-def _constant(optimizer: torch.optim.Optimizer, plan: Schedule) -> torch.optim.lr_scheduler.LRScheduler:
+def _constant(
+    optimizer: torch.optim.Optimizer, plan: Schedule
+) -> torch.optim.lr_scheduler.LRScheduler:
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
 def _adamw(model: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+    return torch.optim.AdamW(
+        model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True
+    )
 
 
 def _sgd(model: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True)
+    return torch.optim.SGD(
+        model.parameters(), plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True
+    )
 
 
 PRECISIONS = {"fp32": "as it is", "bf16": "autocast"}
@@ -186,7 +199,9 @@ def fit(
             average.update_parameters(pupil)
 
     with layer_noise(pupil, generator):
-        curve = descend(pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan, watch=follow)
+        curve = descend(
+            pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan, watch=follow
+        )
     return snapshot(pupil if average is None else average.module), curve
 
 
@@ -201,7 +216,12 @@ def make_critic(model: Any, plan: Training, generator: torch.Generator) -> Label
 def training_objective(model: Any, plan: Training, critic: LabelCritic | None = None) -> Objective:
     """The task's objective with the plan's options in it."""
     if model.task == "generator":
-        return partial(OBJECTIVES["generator"], kl_weight=plan.kl_weight, z_dropout=plan.z_dropout, critic=critic)
+        return partial(
+            OBJECTIVES["generator"],
+            kl_weight=plan.kl_weight,
+            z_dropout=plan.z_dropout,
+            critic=critic,
+        )
     return partial(OBJECTIVES[model.task], label_smoothing=plan.label_smoothing)
 
 

@@ -14,7 +14,9 @@ from unlearn.methods import KNOBS, METHODS
 SETTING = ("options", *(f"train_{name}" for name in TRAINING), "train_judge_steps", "eval_samples", "eval_judges",
            "eval_effort", "eval_attack_knobs")  # fmt: skip
 DEFAULTS: dict[str, Any] = {
-    f"{of}_{f.name}": f.default for of, kind in (("train", Train), ("eval", Evaluation)) for f in fields(kind)
+    f"{of}_{f.name}": f.default
+    for of, kind in (("train", Train), ("eval", Evaluation))
+    for f in fields(kind)
 }
 FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
 
@@ -23,7 +25,11 @@ def tried(rows: pd.DataFrame) -> list[str]:
     """In what cells of one method differ: what a grid or a study tried of its knobs, and how what it needs was made."""
     found = set()
     for method, own in rows.groupby("method"):
-        found |= {name for name in (*KNOBS, *making(str(method))) if name in own and own[name].nunique() > 1}
+        found |= {
+            name
+            for name in (*KNOBS, *making(str(method)))
+            if name in own and own[name].nunique() > 1
+        }
     return sorted(found)
 
 
@@ -41,9 +47,13 @@ def settings(rows: pd.DataFrame) -> pd.Series:
     """Of every row, as text, in what its training or scoring differs from other rows of its data set and model; ""
     where all are alike. Scores of different settings do not compare, whatever their sweep is called. Where an older
     row has no such setting, it is the default."""
-    known = pd.DataFrame({name: _known(rows[name]).map(str) for name in SETTING if name in rows}, index=rows.index)
+    known = pd.DataFrame(
+        {name: _known(rows[name]).map(str) for name in SETTING if name in rows}, index=rows.index
+    )
     if "eval_attacks" in rows:
-        known["attacks"] = rows["eval_attacks"].map(len).where(rows["task"] == "generator", 0).map(str)
+        known["attacks"] = (
+            rows["eval_attacks"].map(len).where(rows["task"] == "generator", 0).map(str)
+        )
     found = pd.Series("", index=rows.index, dtype=object)
     for _, of_model in known.groupby([rows["dataset"], rows["model"]]):
         differing = of_model.columns[of_model.nunique() > 1]
@@ -72,7 +82,9 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
 def objectives(rows: pd.DataFrame) -> pd.DataFrame:
     """`val_forget` (lower is better) and `val_retain` of every row, of either task; nothing of test."""
     forget = rows["val_forget_probability"].fillna(rows["val_forget_accuracy"])
-    return pd.DataFrame({"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}, index=rows.index)
+    return pd.DataFrame(
+        {"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}, index=rows.index
+    )
 
 
 def score(rows: pd.DataFrame) -> pd.Series:
@@ -114,7 +126,9 @@ def choose(rows: pd.DataFrame) -> Choice:
     alike however they were read; then to the one that was attacked most; then to the smaller cell_id."""
     order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
     good = finished(rows).sort_values(order, key=_order, ignore_index=True)
-    require(len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells")
+    require(
+        len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells"
+    )
     front = good[pareto(good)]
     at = int(score(front).argmax())
     best, value = front.iloc[at], objectives(front).iloc[at]

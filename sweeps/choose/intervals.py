@@ -13,14 +13,21 @@ from scipy import stats
 from sweeps.choose.choose import FORGET_WEIGHT, choose, making, settings, spent
 
 REFERENCES = {"original": "original_", "oracle": "oracle_"}
-COUNTS = ("relearn_batches_points", "relearn_batches_relative", "ain_points", "ain_relative")  # null: not reached
+COUNTS = (
+    "relearn_batches_points",
+    "relearn_batches_relative",
+    "ain_points",
+    "ain_relative",
+)  # null: not reached
 UNIT = ["model", "forget", "seed"]
 
 
 def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """One row a method x model x forget set x seed: the cell that val chooses; failed cells never, nor candidates that
     still wait for their full score. Cells of several settings of a model are several models."""
-    good = rows[rows["status"] == "ok"].assign(forget=rows["forget"].map(lambda labels: ",".join(map(str, labels))))
+    good = rows[rows["status"] == "ok"].assign(
+        forget=rows["forget"].map(lambda labels: ",".join(map(str, labels)))
+    )
     good["model"] += settings(good)
     picked = [choose(group).row for _, group in good.groupby(["method", *UNIT])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
@@ -45,7 +52,9 @@ def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     in how many cells relearning was tried (`<column>_tried`) and in how many in vain (`<column>_unreached`)."""
     chosen, lines = chosen_cells(rows), []
     for model, of_model in chosen.groupby("model"):
-        once = of_model.groupby(UNIT, as_index=False).first()  # of each column what any method's cell knows
+        once = of_model.groupby(
+            UNIT, as_index=False
+        ).first()  # of each column what any method's cell knows
         tables = [("original", "original_", once)]
         tables += [(str(method), "", group) for method, group in of_model.groupby("method")]
         tables += [("oracle", "oracle_", once)]
@@ -55,7 +64,9 @@ def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             for column in columns:
                 if prefix + column in table:
                     parts = mean_interval(table.groupby("seed")[prefix + column].mean())
-                    line |= dict(zip((column, f"{column}_low", f"{column}_high"), parts, strict=True))
+                    line |= dict(
+                        zip((column, f"{column}_low", f"{column}_high"), parts, strict=True)
+                    )
                     if column in COUNTS:
                         tried = table[table["relearn_steps"].notna()]
                         line[f"{column}_tried"] = len(tried)
@@ -89,7 +100,9 @@ def holm(p: np.ndarray) -> np.ndarray:
     no test that was made."""
     order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
     adjusted = np.full_like(p, np.nan)
-    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
+    adjusted[order] = np.minimum(
+        np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0
+    )
     return adjusted
 
 
@@ -112,7 +125,9 @@ def saving(rows: pd.DataFrame, chosen: pd.Series) -> tuple[float, float, float]:
     """(seconds of unlearning alone, seconds with what was made for it and every cell tried to tune it, seconds of
     retraining): of the chosen row among `rows`, those of its own method; shares saved are 1 - either / the last."""
     tried = rows[rows["method"] == chosen["method"]]
-    made = [name for name in making(chosen["method"]) if name != "train_experts"]  # three of five are the three
+    made = [
+        name for name in making(chosen["method"]) if name != "train_experts"
+    ]  # three of five are the three
     needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
     return float(chosen["unlearn_s"]), float(needs) + spent(tried), float(chosen["oracle_s"])
 

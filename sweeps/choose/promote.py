@@ -58,14 +58,16 @@ def promote(
     )
     check_builder(row["model"], builders, "promote")
     point = cell_from(row)
-    bench = bench_for(row, data_root)
-    group = point.group
+    cache = bench_for(row, data_root)
+    problem = point.problem
     variants = {
-        "amnesiac": weights_of(bench, point, row),
-        "original": bench.weights(group.original),
-        "oracle": bench.weights(group.oracle),
+        "amnesiac": weights_of(cache, point, row),
+        "original": cache.weights(problem.original),
+        "oracle": cache.weights(problem.oracle),
     }
-    version = gallery.publish(name, variants, _card(row, bench.dataset(group.dataset), dict(point.knobs), why))
+    version = gallery.publish(
+        name, variants, _card(row, cache.dataset(problem.dataset), dict(point.knobs), why)
+    )
     return Promotion(name, version, row, why)
 
 
@@ -74,21 +76,31 @@ def candidates(results: Results, name: str, sweep: str | None) -> pd.DataFrame:
     known = results.sweeps()
     chosen = sweep or (name if name in known else None)
     if chosen is None and len(known) > 1:
-        raise BadInput(f"{results.root} holds several sweeps; say which with --sweep: {', '.join(known)}")
+        raise BadInput(
+            f"{results.root} holds several sweeps; say which with --sweep: {', '.join(known)}"
+        )
     return results.read(chosen)
 
 
 def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
     found = rows[rows["cell_id"].str.startswith(cell)]
-    require(len(found) == 1, f"--cell {cell!r} fits {len(found)} rows; give a cell_id as `amnesia show` prints it")
     require(
-        found.iloc[0]["status"] == "ok", f"cell {cell} failed ({found.iloc[0]['error']}); it has no model to promote"
+        len(found) == 1,
+        f"--cell {cell!r} fits {len(found)} rows; give a cell_id as `amnesia show` prints it",
+    )
+    require(
+        found.iloc[0]["status"] == "ok",
+        f"cell {cell} failed ({found.iloc[0]['error']}); it has no model to promote",
     )
     return found.iloc[0]
 
 
 def _card(row: pd.Series, data: Any, knobs: dict[str, Any], why: str) -> dict[str, Any]:
-    provenance = {key: _json(row[key]) for key in (*PROVENANCE, "cell_id", "sweep") if not key.startswith("curve")}
+    provenance = {
+        key: _json(row[key])
+        for key in (*PROVENANCE, "cell_id", "sweep")
+        if not key.startswith("curve")
+    }
     return {
         "task": row["task"],
         "model": row["model"],
@@ -101,7 +113,9 @@ def _card(row: pd.Series, data: Any, knobs: dict[str, Any], why: str) -> dict[st
         "knobs": knobs,
         "seed": int(row["seed"]),
         "scores": {
-            key: _json(row[key]) for key in (*metric_columns(), *attack_columns()) if _json(row[key]) is not None
+            key: _json(row[key])
+            for key in (*metric_columns(), *attack_columns())
+            if _json(row[key]) is not None
         },
         "provenance": {key: value for key, value in provenance.items() if value is not None},
         "why": why,

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from sweeps.compute.cache import Workbench
-from sweeps.spec.cells import Cell, Group
+from sweeps.compute.cache import WorkerCache
+from sweeps.spec.cells import Cell, Problem
 from unlearn.attacks.classifiers import References, attack_columns
 from unlearn.attacks.generators import PROBES, Context, Outcome
-from unlearn.errors import told
+from unlearn.errors import one_line
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
 from unlearn.streams import seeded, stream
@@ -33,49 +33,64 @@ def columns() -> dict[str, type]:
     for probe in PROBES:
         own = ["rate", "rate_low", "rate_high", "excess", "excess_low", "excess_high", "steps"]
         found |= {f"{stem(probe)}_{column}": float for column in own}
-        found |= {f"{name}_{stem(probe)}_{column}": float for name in REFERENCES for column in ("rate", "steps")}
+        found |= {
+            f"{name}_{stem(probe)}_{column}": float
+            for name in REFERENCES
+            for column in ("rate", "steps")
+        }
     return found
 
 
-def attack(bench: Workbench, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
+def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
     """The columns of the attacks that the cell's spec names, and the probes' pictures by name. One that breaks takes
     nothing else with it: it leaves no columns, and `error` says why."""
-    group, broken = cell.group, []
+    problem, broken = cell.problem, []
     scores: Scores = {}
     pictures: dict[str, Tensor] = {}
-    if not group.eval.attacks:
+    if not problem.eval.attacks:
         return {}, {}
-    subject, run = bench.build(group.original, weights), {"generator": _probed, "classifier": _attacked}[group.task]
-    for name in group.eval.attacks:
+    subject, run = (
+        cache.build(problem.original, weights),
+        {"generator": _probed, "classifier": _attacked}[problem.task],
+    )
+    for name in problem.eval.attacks:
         try:
-            found, drawn = run(bench, group, subject, name)
+            found, drawn = run(cache, problem, subject, name)
         except Exception as error:  # whatever an attack does, what is known of the cell is kept
-            broken.append(f"no {name}: {told(error)}")
+            broken.append(f"no {name}: {one_line(error)}")
         else:
             scores, pictures = scores | found, pictures | drawn
     return scores | ({"error": "; ".join(broken)} if broken else {}), pictures
 
 
-def _probed(bench: Workbench, group: Group, subject: Any, name: str) -> tuple[Scores, dict[str, Tensor]]:
-    outcome = PROBES[name](subject, bench.keep(make_context, group), _stream(bench, group, name))
-    others = {of: bench.keep(reference_outcome, group, of, name) for of in REFERENCES}
+def _probed(
+    cache: WorkerCache, problem: Problem, subject: Any, name: str
+) -> tuple[Scores, dict[str, Tensor]]:
+    outcome = PROBES[name](
+        subject, cache.keep(make_context, problem), _stream(cache, problem, name)
+    )
+    others = {of: cache.keep(reference_outcome, problem, of, name) for of in REFERENCES}
     return _record(name, outcome, others), {name: outcome.pictures}
 
 
-def _attacked(bench: Workbench, group: Group, subject: Any, name: str) -> tuple[Scores, dict[str, Tensor]]:
-    setting: Any = bench.setting(group)
-    return group.eval.attack(name)(setting, subject, bench.keep(classifier_references, group, name), group.seed), {}
+def _attacked(
+    cache: WorkerCache, problem: Problem, subject: Any, name: str
+) -> tuple[Scores, dict[str, Tensor]]:
+    evaluator: Any = cache.evaluator(problem)
+    return problem.eval.attack(name)(
+        evaluator, subject, cache.keep(classifier_references, problem, name), problem.seed
+    ), {}
 
 
-def classifier_references(bench: Workbench, group: Group, name: str) -> References:
+def classifier_references(cache: WorkerCache, problem: Problem, name: str) -> References:
     """What the attack prepares and finds in the original and the oracle: the same for all cells of a group."""
-    setting: Any = bench.setting(group)
-    original, oracle = bench.model(group.original), bench.model(group.oracle)
-    return group.eval.attack(name).references(setting, original, oracle, group.seed)
+    evaluator: Any = cache.evaluator(problem)
+    original, oracle = cache.model(problem.original), cache.model(problem.oracle)
+    return problem.eval.attack(name).references(evaluator, original, oracle, problem.seed)
 
 
-def _stream(bench: Workbench, group: Group, probe: str) -> Any:
-    return stream(group.seed, "probe", probe, device=bench.device)
+def _stream(cache: WorkerCache, problem: Problem, probe: str) -> Any:
+    return stream(problem.seed, "probe", probe, device=cache.device)
 
 
 def _record(probe: str, outcome: Outcome, references: dict[str, Outcome]) -> Scores:
@@ -86,7 +101,10 @@ def _record(probe: str, outcome: Outcome, references: dict[str, Outcome]) -> Sco
     own |= {"excess": outcome.rate - oracle.rate, "excess_low": below, "excess_high": above}
     record = {f"{stem(probe)}_{column}": value for column, value in own.items()}
     for name, reference in references.items():
-        record |= {f"{name}_{stem(probe)}_rate": reference.rate, f"{name}_{stem(probe)}_steps": _steps(reference)}
+        record |= {
+            f"{name}_{stem(probe)}_rate": reference.rate,
+            f"{name}_{stem(probe)}_steps": _steps(reference),
+        }
     return record
 
 
@@ -94,20 +112,22 @@ def _steps(outcome: Outcome) -> float | None:
     return None if outcome.steps is None else float(outcome.steps)
 
 
-def reference_outcome(bench: Workbench, group: Group, of: str, probe: str) -> Outcome:
+def reference_outcome(cache: WorkerCache, problem: Problem, of: str, probe: str) -> Outcome:
     """The probe on the original, the oracle or an untrained decoder: the same for all cells of a group."""
     if of == "untrained":
-        with seeded(group.seed, "untrained", group.model):
-            model = bench.build(group.original)
+        with seeded(problem.seed, "untrained", problem.model):
+            model = cache.build(problem.original)
     else:
-        model = bench.model(getattr(group, of))
-    return PROBES[probe](model, bench.keep(make_context, group), _stream(bench, group, probe))
+        model = cache.model(getattr(problem, of))
+    return PROBES[probe](model, cache.keep(make_context, problem), _stream(cache, problem, probe))
 
 
-def make_context(bench: Workbench, group: Group) -> Context:
+def make_context(cache: WorkerCache, problem: Problem) -> Context:
     """What the attacker has: the original, judge `val` to climb, real images."""
-    setting: Any = bench.setting(group)
-    splits = bench.splits(group.dataset, group.forget)
-    judges = setting.judges
-    original = bench.model(group.original)
-    return Context(original, judges["val"], judges["lead"], splits, group.forget, effort=group.eval.effort)
+    evaluator: Any = cache.evaluator(problem)
+    splits = cache.splits(problem.dataset, problem.forget)
+    judges = evaluator.judges
+    original = cache.model(problem.original)
+    return Context(
+        original, judges["val"], judges["lead"], splits, problem.forget, effort=problem.eval.effort
+    )

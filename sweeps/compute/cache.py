@@ -9,18 +9,18 @@ from typing import Any
 
 import torch
 
-from sweeps.spec.cells import Cell, Group, Recipe, architecture
+from sweeps.spec.cells import Cell, Problem, Recipe, architecture
 from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
 from unlearn.data import Dataset, Splits, load
-from unlearn.evaluation import ClassifierSetting, GeneratorSetting, Setting
+from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
 from unlearn.generators.judges import Judge, build_judge
 from unlearn.methods import METHODS
-from unlearn.methods.task_arithmetic import Surgeon, TaskVector
+from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 
 
-class Workbench:
+class WorkerCache:
     """Loads by recipe, from the store alone; keeps the last few of each kind."""
 
     def __init__(self, store: Store, data_root: str, device: str) -> None:
@@ -29,10 +29,10 @@ class Workbench:
         self.weights = lru_cache(16)(self._weights)
         self.model = lru_cache(32)(self._model)
         self.splits = lru_cache(16)(self._splits)
-        self.setting = lru_cache(32)(self._setting)
+        self.evaluator = lru_cache(32)(self._setting)
         self.evidence = lru_cache(8)(self._evidence)
         self.vector = lru_cache(4)(self._vector)
-        self.surgeon = lru_cache(2)(self._surgeon)
+        self.writer = lru_cache(2)(self._surgeon)
         self.seconds = lru_cache(64)(self._seconds)
         self.keep = lru_cache(128)(self._keep)
 
@@ -64,22 +64,28 @@ class Workbench:
     def _model(self, recipe: Recipe) -> Any:
         return self.build(recipe, self._weights(recipe))
 
-    def _setting(self, group: Group) -> Setting:
-        data = self.dataset(group.dataset)
-        if group.task == "classifier":
-            return ClassifierSetting(self.splits(group.dataset, group.forget), group.forget, data.classes)
-        judges = {seat: self.model(recipe) for seat, recipe in group.judges.items()}
-        return GeneratorSetting(data, group.forget, judges, group.eval.samples, group.seed)
+    def _setting(self, problem: Problem) -> Evaluator:
+        data = self.dataset(problem.dataset)
+        if problem.task == "classifier":
+            return ClassifierEvaluator(
+                self.splits(problem.dataset, problem.forget), problem.forget, data.classes
+            )
+        judges = {seat: self.model(recipe) for seat, recipe in problem.judges.items()}
+        return GeneratorEvaluator(data, problem.forget, judges, problem.eval.samples, problem.seed)
 
-    def _evidence(self, group: Group, recipe: Recipe) -> Any:
-        return self.setting(group).observe(self.model(recipe))
+    def _evidence(self, problem: Problem, recipe: Recipe) -> Any:
+        return self.evaluator(problem).observe(self.model(recipe))
 
     def _vector(self, original: Recipe, expert: Recipe) -> TaskVector:
         return TaskVector(self.model(original), self._weights(expert))
 
-    def _surgeon(self, original: Recipe, expert: Recipe) -> Surgeon:
+    def _surgeon(self, original: Recipe, expert: Recipe) -> CandidateWriter:
         images = self.dataset(original.dataset).val
-        return Surgeon(self.model(original), self.vector(original, expert), images.take(torch.arange(16)).pixels())
+        return CandidateWriter(
+            self.model(original),
+            self.vector(original, expert),
+            images.take(torch.arange(16)).pixels(),
+        )
 
     def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
         """`make(self, *arguments)`, made once."""
@@ -87,14 +93,14 @@ class Workbench:
 
     def needs(self, cell: Cell) -> dict[str, Any]:
         """What the cell's method asks for, by name, in the form that it wants."""
-        return {name: FORMS[name](self, cell.group) for name in METHODS[cell.method].needs}
+        return {name: FORMS[name](self, cell.problem) for name in METHODS[cell.method].needs}
 
 
-FORMS: dict[str, Callable[[Workbench, Group], Any]] = {
-    "fisher": lambda bench, group: bench.weights(group.fisher),
-    "oracle": lambda bench, group: bench.weights(group.oracle),
-    "expert": lambda bench, group: bench.vector(group.original, group.expert),
-    "experts": lambda bench, group: [bench.weights(recipe) for recipe in group.experts],
+FORMS: dict[str, Callable[[WorkerCache, Problem], Any]] = {
+    "fisher": lambda cache, problem: cache.weights(problem.fisher),
+    "oracle": lambda cache, problem: cache.weights(problem.oracle),
+    "expert": lambda cache, problem: cache.vector(problem.original, problem.expert),
+    "experts": lambda cache, problem: [cache.weights(recipe) for recipe in problem.experts],
 }
 
 
@@ -102,14 +108,16 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 GIB = 1 << 30
 
 
-def settle(cpus: float) -> None:
+def configure_worker(cpus: float) -> None:
     """Make this process a worker: torch on as many threads as it was given CPUs; where glibc is the C library, it keeps
     freed memory, which would else go back to the kernel and be faulted in anew with every batch. (So a process stays
     about as large as it ever was.)"""
     torch.set_num_threads(max(1, int(cpus)))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, GIB) or libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)  # an older one takes no more
+        libc.mallopt(M_MMAP_THRESHOLD, GIB) or libc.mallopt(
+            M_MMAP_THRESHOLD, 32 << 20
+        )  # an older one takes no more
         libc.mallopt(M_TRIM_THRESHOLD, GIB)
 
 

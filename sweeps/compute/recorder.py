@@ -37,7 +37,11 @@ class Film:
 
     def pictures(self) -> dict[str, Tensor]:
         """For the store: `film` (t, labels, 4, channels, height, width) and `film_steps` (t,); {} where nothing ran."""
-        return {"film": torch.stack(self.frames), "film_steps": torch.tensor(self.steps)} if self.frames else {}
+        return (
+            {"film": torch.stack(self.frames), "film_steps": torch.tensor(self.steps)}
+            if self.frames
+            else {}
+        )
 
 
 def gif(film: Tensor, seconds: float = 0.25) -> bytes:
@@ -45,7 +49,9 @@ def gif(film: Tensor, seconds: float = 0.25) -> bytes:
     pixel, since a page can enlarge it for nothing."""
     t, labels, n, channels, height, width = film.shape
     sheet = film.permute(0, 2, 4, 1, 5, 3).reshape(t, n * height, labels * width, channels)
-    frames = [Image.fromarray(frame.squeeze(-1) if channels == 1 else frame) for frame in sheet.numpy()]
+    frames = [
+        Image.fromarray(frame.squeeze(-1) if channels == 1 else frame) for frame in sheet.numpy()
+    ]
     sink, pause = io.BytesIO(), int(seconds * 1000)
     lasting = [pause] * (t - 1) + [8 * pause]
     frames[0].save(sink, "GIF", save_all=True, append_images=frames[1:], duration=lasting, loop=0)

@@ -6,11 +6,16 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import TrialState, create_trial
 
-from sweeps.compute.cell import Bars, Tuning, read_on_val
-from sweeps.spec.cells import Cell, Group, cell_of
+from sweeps.compute.cell import BestSoFar, Tuning, read_on_val
+from sweeps.spec.cells import Cell, Problem, cell_of
 from sweeps.spec.sweep import Search, Sweep
 from unlearn.errors import require
 from unlearn.methods import KNOBS
@@ -29,9 +34,14 @@ class Grid:
         cells: Iterable[Cell],
         known: Iterable[Cell] = (),
         tuning: Mapping[str, Tuning] | None = None,
-        bars: Bars | None = None,
+        bars: BestSoFar | None = None,
     ) -> None:
-        self.sweep, self.cells, self.tuning, self.bars = sweep, list(cells), tuning or {}, bars or Bars()
+        self.sweep, self.cells, self.tuning, self.bars = (
+            sweep,
+            list(cells),
+            tuning or {},
+            bars or BestSoFar(),
+        )
         self.ids = {cell.cell_id for cell in known}
 
     @property
@@ -61,16 +71,24 @@ class Study:
         sweep: Sweep,
         search: Search,
         method: str,
-        group: Group,
+        problem: Problem,
         fixed: dict[str, Any],
         rows: pd.DataFrame,
         done: set[str],
     ) -> None:
-        self.sweep, self.search, self.method, self.group, self.fixed = sweep, search, method, group, fixed
+        self.sweep, self.search, self.method, self.problem, self.fixed = (
+            sweep,
+            search,
+            method,
+            problem,
+            fixed,
+        )
         self.space = {knob: distribution(knob, choices) for knob, choices in search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         own = [row for row in rows.to_dict("records") if self._owns(row)]
-        self.study = optuna.create_study(directions=["minimize", "maximize"], sampler=self._sampler(len(own)))
+        self.study = optuna.create_study(
+            directions=["minimize", "maximize"], sampler=self._sampler(len(own))
+        )
         self.asked: dict[str, optuna.Trial | None] = {}
         for row in own:
             if row["cell_id"] in done:
@@ -79,17 +97,19 @@ class Study:
             else:
                 self.study.enqueue_trial(self._point(row))
         self.left = max(search.trials, len(own)) - len(self.asked)
-        self.bars = Bars.over(rows[rows["cell_id"].isin(set(self.asked))])
+        self.bars = BestSoFar.over(rows[rows["cell_id"].isin(set(self.asked))])
 
     def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
         """Seeded by the search's seed and the group, so that two groups never walk alike, and by how many cells a
         resumed study has asked for, so that it does not repeat its walk."""
         resumed = (asked,) if asked else ()
-        purpose = ("study", self.group.model, self.group.forget, self.group.seed, *resumed)
+        purpose = ("study", self.problem.model, self.problem.forget, self.problem.seed, *resumed)
         seed = stream(self.search.seed, *purpose).initial_seed()
         if self.search.sampler == "random":
             return optuna.samplers.RandomSampler(seed=seed % 2**32)
-        start = max(1, min(10, self.search.trials // 3))  # at random, before TPE has anything to learn from
+        start = max(
+            1, min(10, self.search.trials // 3)
+        )  # at random, before TPE has anything to learn from
         return optuna.samplers.TPESampler(
             seed=seed % 2**32, n_startup_trials=start, multivariate=True, constant_liar=True
         )
@@ -104,11 +124,13 @@ class Study:
     def _add(self, row: Mapping[Any, Any]) -> None:
         values = read_on_val(row)
         state = TrialState.COMPLETE if values else TrialState.FAIL
-        trial = create_trial(params=self._point(row), distributions=self.space, values=values, state=state)
+        trial = create_trial(
+            params=self._point(row), distributions=self.space, values=values, state=state
+        )
         self.study.add_trial(trial)
 
     def _cell(self, chosen: dict[str, Any]) -> Cell:
-        return cell_of(self.sweep, self.group, self.method, {**self.fixed, **chosen})
+        return cell_of(self.sweep, self.problem, self.method, {**self.fixed, **chosen})
 
     @property
     def example(self) -> Cell:
@@ -142,7 +164,9 @@ class Study:
             self.search.finite,
             f"{TRIES} asks in a row gave no new point of sweep {self.sweep.name}; widen its search.space",
         )
-        cell = next(cell for cell in map(self._cell, self.search.points()) if cell.cell_id not in self.asked)
+        cell = next(
+            cell for cell in map(self._cell, self.search.points()) if cell.cell_id not in self.asked
+        )
         self.asked[cell.cell_id] = None
         return cell
 

@@ -15,8 +15,20 @@ from unlearn.metrics import METRICS
 from unlearn.metrics.base import Metric
 
 SCORES = {
-    "generator": ["forget_probability", "forget_accuracy", "forget_entropy", "retain_accuracy", "retain_frechet"],
-    "classifier": ["test_forget_accuracy", "test_retain_accuracy", "forget_entropy", "js_to_oracle", "mia_auc"],
+    "generator": [
+        "forget_probability",
+        "forget_accuracy",
+        "forget_entropy",
+        "retain_accuracy",
+        "retain_frechet",
+    ],
+    "classifier": [
+        "test_forget_accuracy",
+        "test_retain_accuracy",
+        "forget_entropy",
+        "js_to_oracle",
+        "mia_auc",
+    ],
 }
 BESIDE = {  # in a table of its own below
     "generator": ["retain_precision", "retain_recall", "retain_diversity", "retain_elbo", "forget_elbo"],
@@ -43,7 +55,9 @@ def claims(rows: pd.DataFrame) -> str:
         if table.empty or (table["cells"].max() < 2 and table["method"].nunique() <= 3):
             continue
         title = f"Methods on {html.escape(dataset)} ({task}s)"
-        parts.append(f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>")
+        parts.append(
+            f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>"
+        )
         beside = _held(group, BESIDE[task])
         if beside:
             parts.append(f"<div class=scroll>{tinted(summary(group, beside), beside)}</div>")
@@ -51,7 +65,9 @@ def claims(rows: pd.DataFrame) -> str:
         for column in PAIRED[task]:
             found = paired(group, column)
             if len(found):
-                parts.append(f"<p>Paired differences in <code>{column}</code>, Holm's correction:</p>{table_of(found)}")
+                parts.append(
+                    f"<p>Paired differences in <code>{column}</code>, Holm's correction:</p>{table_of(found)}"
+                )
     return "".join(parts)
 
 
@@ -59,7 +75,10 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
     """The first table of `claims` as Markdown, a data set and task after the other; of `columns`, else the report's."""
     parts = []
     for dataset, task, group, wanted in by_task(rows, columns):
-        lines = [["model", "method", "cells", "seeds", *(f"`{name}`" for name in wanted)], ["---"] * (4 + len(wanted))]
+        lines = [
+            ["model", "method", "cells", "seeds", *(f"`{name}`" for name in wanted)],
+            ["---"] * (4 + len(wanted)),
+        ]
         table = summary(group, wanted)
         if table.empty:
             continue
@@ -73,7 +92,9 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
     return "\n\n".join(parts)
 
 
-def by_task(rows: pd.DataFrame, columns: list[str] | None = None) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
+def by_task(
+    rows: pd.DataFrame, columns: list[str] | None = None
+) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
     """Data set, task, their finished rows, and those of `columns` (else of the report's) that hold anything there."""
     for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
         dataset, task = map(str, of)
@@ -87,10 +108,16 @@ def _held(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def cautions(columns: list[str]) -> str:
-    """What fools the metrics and attacks behind `columns` (`fooled` of each)."""
+    """What fools the metrics and attacks behind `columns` (`blind_spot` of each)."""
     owners: dict[str, Metric | type[Attack]] = {**METRICS, **ATTACKS}
-    known = {name: owner.fooled for name, owner in owners.items() if owner.fooled and set(columns) & set(owner.columns)}
-    items = "".join(f"<li><b>{name}</b>: {html.escape(fooled)}</li>" for name, fooled in known.items())
+    known = {
+        name: owner.blind_spot
+        for name, owner in owners.items()
+        if owner.blind_spot and set(columns) & set(owner.columns)
+    }
+    items = "".join(
+        f"<li><b>{name}</b>: {html.escape(blind_spot)}</li>" for name, blind_spot in known.items()
+    )
     return f"<p>What fools these metrics:</p><ul>{items}</ul>" if items else ""
 
 
@@ -102,7 +129,9 @@ def rates(rows: pd.DataFrame) -> list[str]:
 
 def tinted(table: pd.DataFrame, columns: list[str]) -> str:
     """A line a model x method of `summary`'s table; tinted by |method - oracle| / |original - oracle|."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in ("model", "method", "cells", "seeds", *columns))
+    head = "".join(
+        f"<th>{html.escape(name)}</th>" for name in ("model", "method", "cells", "seeds", *columns)
+    )
     lines = [f"<tr>{head}</tr>"]
     for _, of_model in table.groupby("model"):
         ends = {line["method"]: line for line in of_model.to_dict("records")}
@@ -126,8 +155,15 @@ def interval(line: dict[Any, Any], column: str) -> str:
 
 def _tint(name: str, ends: dict[str, dict[Any, Any]], column: str) -> str:
     oracle, original = (ends[end].get(column, math.nan) for end in ("oracle", "original"))
-    vain = any(ends[line].get(f"{column}_unreached", 0) > 0 for line in ("original", "oracle", name))
-    if name in ("original", "oracle") or vain or not abs(original - oracle) > 0 or pd.isna(ends[name][column]):
+    vain = any(
+        ends[line].get(f"{column}_unreached", 0) > 0 for line in ("original", "oracle", name)
+    )
+    if (
+        name in ("original", "oracle")
+        or vain
+        or not abs(original - oracle) > 0
+        or pd.isna(ends[name][column])
+    ):
         return ""
     gap = min(1.0, abs(ends[name][column] - oracle) / abs(original - oracle))
     return f' style="background:rgba(194,65,12,{gap / 2:.2f})"'

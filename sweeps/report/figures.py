@@ -10,7 +10,11 @@ from torch import Tensor
 from sweeps.choose.choose import objectives, pareto, unstopped
 
 INK, ACCENT, PALE = "#222222", "#c2410c", "#9aa5b1"
-KINDS = (("original_", "original", PALE), ("", "unlearned", ACCENT), ("oracle_", "oracle", INK))  # column prefix, ...
+KINDS = (
+    ("original_", "original", PALE),
+    ("", "unlearned", ACCENT),
+    ("oracle_", "oracle", INK),
+)  # column prefix, ...
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
@@ -31,12 +35,19 @@ def sheets(pictures: Mapping[str, Tensor], labels: Sequence[int], marked: Sequen
         figure.subplots(1, len(pictures), squeeze=False)[0], pictures.items(), strict=True
     ):
         picture = tile(images.flatten(0, 1), images.shape[1])
-        axis.imshow(picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.imshow(
+            picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        )
         axis.set_title(title, fontsize=11)
         step = images.shape[3] + 1
-        axis.set_yticks([(i + 0.5) * step for i in range(len(labels))], [str(label) for label in labels])
+        axis.set_yticks(
+            [(i + 0.5) * step for i in range(len(labels))], [str(label) for label in labels]
+        )
         for text, label in zip(axis.get_yticklabels(), labels, strict=True):
-            text.set(color=ACCENT if label in marked else INK, weight="bold" if label in marked else "normal")
+            text.set(
+                color=ACCENT if label in marked else INK,
+                weight="bold" if label in marked else "normal",
+            )
         axis.set_xticks([])
         axis.tick_params(length=0)
         for side in axis.spines.values():
@@ -51,7 +62,9 @@ def strips(pictures: Mapping[str, Tensor]) -> Figure:
         figure.subplots(len(pictures), 1, squeeze=False)[:, 0], pictures.items(), strict=True
     ):
         picture = tile(images, len(images))
-        axis.imshow(picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.imshow(
+            picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        )
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[])
     return figure
@@ -62,16 +75,33 @@ def pareto_front(rows: pd.DataFrame, chosen: str) -> Figure:
     values, front = objectives(rows), pareto(rows)
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axis = figure.subplots()
-    axis.scatter(values.val_forget, values.val_retain, s=18, color=PALE, label=f"{len(rows)} cells, val")
+    axis.scatter(
+        values.val_forget, values.val_retain, s=18, color=PALE, label=f"{len(rows)} cells, val"
+    )
     line = values[front].sort_values("val_forget")
-    axis.plot(line.val_forget, line.val_retain, "-o", color=INK, ms=4, lw=1, label="Pareto front, val")
+    axis.plot(
+        line.val_forget, line.val_retain, "-o", color=INK, ms=4, lw=1, label="Pareto front, val"
+    )
     at = rows["cell_id"] == chosen
     axis.scatter(
-        values[at].val_forget, values[at].val_retain, s=120, marker="*", color=ACCENT, zorder=3, label="chosen, val"
+        values[at].val_forget,
+        values[at].val_retain,
+        s=120,
+        marker="*",
+        color=ACCENT,
+        zorder=3,
+        label="chosen, val",
     )
     forget, retain = tested(rows[at].iloc[0])
     axis.scatter(
-        [forget], [retain], s=60, marker="D", facecolor="none", edgecolor=ACCENT, zorder=3, label="chosen, test"
+        [forget],
+        [retain],
+        s=60,
+        marker="D",
+        facecolor="none",
+        edgecolor=ACCENT,
+        zorder=3,
+        label="chosen, test",
     )
     axis.set(xlabel="forget (probability or accuracy; less is better)", ylabel="retain accuracy")
     axis.legend(frameon=False, fontsize=9)
@@ -106,7 +136,11 @@ def by_class(row: pd.Series) -> Figure:
     for shift, (prefix, name, colour) in enumerate(KINDS):
         places = [label + 0.27 * (shift - 1) for label in range(len(row[column]))]
         axis.bar(places, row[prefix + column], width=0.25, color=colour, label=name)
-    axis.set(xlabel="class (forgotten: " + ", ".join(map(str, row["forget"])) + ")", ylabel="accuracy", ylim=(0, 1.02))
+    axis.set(
+        xlabel="class (forgotten: " + ", ".join(map(str, row["forget"])) + ")",
+        ylabel="accuracy",
+        ylim=(0, 1.02),
+    )
     figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=3)
     axis.set_xticks(range(len(row[column])))
     return figure
@@ -115,9 +149,13 @@ def by_class(row: pd.Series) -> Figure:
 def mosaics(pictures: Mapping[str, Tensor]) -> Figure:
     """Grids of images (rows, columns, channels, height, width) in [0, 1], side by side under their names."""
     figure = Figure(figsize=(4.2 * len(pictures), 4.4), layout="constrained")
-    for axis, (name, images) in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures.items(), strict=True):
+    for axis, (name, images) in zip(
+        figure.subplots(1, len(pictures), squeeze=False)[0], pictures.items(), strict=True
+    ):
         picture = tile(images.flatten(0, 1), images.shape[1])
-        axis.imshow(picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.imshow(
+            picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        )
         axis.set_title(name, fontsize=11)
         axis.set_axis_off()
     return figure
@@ -130,7 +168,11 @@ def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int])
     for axis, (name, places) in zip(axes, points.items(), strict=True):
         for label in sorted(labels.unique().tolist(), key=lambda label: label in marked):
             at = places[labels == label].cpu().numpy()
-            shape = {"marker": "x", "s": 26, "lw": 1.4} if label in marked else {"marker": "o", "s": 9, "alpha": 0.7}
+            shape = (
+                {"marker": "x", "s": 26, "lw": 1.4}
+                if label in marked
+                else {"marker": "o", "s": 9, "alpha": 0.7}
+            )
             axis.scatter(at[:, 0], at[:, 1], color=f"C{label % 10}", label=str(label), **shape)
         axis.set_title(name, fontsize=11)
         axis.set(xticks=[], yticks=[])
@@ -143,7 +185,9 @@ def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequenc
     """How far each class's latent centroid moved; the marked classes in colour."""
     figure = Figure(figsize=(6.4, 2.6), layout="constrained")
     axis = figure.subplots()
-    axis.bar(range(len(moved)), moved, color=[ACCENT if label in marked else PALE for label in labels])
+    axis.bar(
+        range(len(moved)), moved, color=[ACCENT if label in marked else PALE for label in labels]
+    )
     axis.set_xticks(range(len(moved)), [str(label) for label in labels])
     axis.set(xlabel="class", ylabel="centroid moved, latent units")
     return figure
@@ -152,7 +196,9 @@ def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequenc
 def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figure:
     """Confusion matrices (true, predicted), each row a share of its class, side by side under their names."""
     figure = Figure(figsize=(3.4 * len(tables), 3.4), layout="constrained")
-    for axis, (name, table) in zip(figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True):
+    for axis, (name, table) in zip(
+        figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True
+    ):
         axis.imshow(table, cmap="Greys", vmin=0, vmax=1)
         ticks = range(len(table))
         axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
@@ -168,11 +214,23 @@ def heat(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
     for a cell that stopped on val."""
     stopped, rows = rows[rows["val_stopped"].eq(True)], unstopped(rows)
     values, front, at = objectives(rows), pareto(rows), rows["cell_id"] == chosen
-    figure, columns = Figure(figsize=(9.2, 3.8), layout="constrained"), {"forget": "val_forget", "retain": "val_retain"}
+    figure, columns = (
+        Figure(figsize=(9.2, 3.8), layout="constrained"),
+        {"forget": "val_forget", "retain": "val_retain"},
+    )
     for axis, (name, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
         axis.scatter(stopped[x], stopped[y], marker="x", s=14, lw=0.8, color=PALE)
-        dots = axis.scatter(rows[x], rows[y], c=values[column], cmap="viridis", vmin=0, vmax=1, s=34)
-        axis.scatter(rows[x][front], rows[y][front], s=80, facecolor="none", edgecolor=INK, label="Pareto front")
+        dots = axis.scatter(
+            rows[x], rows[y], c=values[column], cmap="viridis", vmin=0, vmax=1, s=34
+        )
+        axis.scatter(
+            rows[x][front],
+            rows[y][front],
+            s=80,
+            facecolor="none",
+            edgecolor=INK,
+            label="Pareto front",
+        )
         axis.scatter(rows[x][at], rows[y][at], s=180, marker="*", color=ACCENT, label="chosen")
         axis.set(xlabel=x, ylabel=y, title=f"{name}, val")
         figure.colorbar(dots, ax=axis)
@@ -187,7 +245,14 @@ def relearning(row: pd.Series) -> Figure:
     for prefix, name, colour in KINDS:
         steps, accuracy = row[f"{prefix}relearn_steps"], row[f"{prefix}relearn_forget_accuracy"]
         axis.plot(steps, accuracy, "-o", ms=3, color=colour, label=name)
-        axis.plot(steps, row[f"{prefix}relearn_retain_accuracy"], "--", lw=1, color=colour, label=f"{name}, kept")
+        axis.plot(
+            steps,
+            row[f"{prefix}relearn_retain_accuracy"],
+            "--",
+            lw=1,
+            color=colour,
+            label=f"{name}, kept",
+        )
     axis.set(xlabel="mini-batches", ylabel="test accuracy", ylim=(-0.02, 1.02))
     axis.legend(frameon=False, fontsize=9)
     axis.grid(alpha=0.25)

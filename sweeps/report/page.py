@@ -33,7 +33,9 @@ JUDGES = ["judge_test_accuracy", "judge_forget_probability", "judge_forget_accur
           "judge_noise_floor", "judge_grey_floor"]  # fmt: skip
 
 
-def write_report(results: Results, sweep: str | None, out: str, data_root: str, builders: tuple[str, ...] = ()) -> str:
+def write_report(
+    results: Results, sweep: str | None, out: str, data_root: str, builders: tuple[str, ...] = ()
+) -> str:
     """Write the page for all sweeps or one; returns its path. Pictures of generators need the store the rows name.
     `builders`: those of one's own that may be called."""
     names, rows = [sweep] if sweep else results.sweeps(), results.read(sweep)
@@ -54,12 +56,18 @@ def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
     good = rows[rows["status"] == "ok"]
     best = choose(good).row["cell_id"] if len(good) else None
     apart = settings(rows)
-    for _, group in rows.groupby(rows["forget"].map(str) + rows["model"] + apart + rows["seed"].map(str)):
+    for _, group in rows.groupby(
+        rows["forget"].map(str) + rows["model"] + apart + rows["seed"].map(str)
+    ):
         if (group["status"] == "ok").any():
             parts.append(group_part(group, data_root, best, apart[group.index[0]]))
     if len(errors):
         parts.append("<h3>Errors</h3>" + table_of(errors[["cell_id", "method", "status", "error"]]))
-    parts.append("<details><summary>All rows</summary><div class=scroll>" + table_of(_main(rows)) + "</div></details>")
+    parts.append(
+        "<details><summary>All rows</summary><div class=scroll>"
+        + table_of(_main(rows))
+        + "</div></details>"
+    )
     return "".join(parts)
 
 
@@ -88,7 +96,9 @@ def group_part(every: pd.DataFrame, data_root: str, best: str | None, setting: s
     cost = regret(rows, row)
     if cost is not None:
         among = " among its method's candidates" if len(candidates) else ""
-        parts.append(f"<p>Choosing on val instead of test{among} cost {cost:.4f} of the score on test.</p>")
+        parts.append(
+            f"<p>Choosing on val instead of test{among} cost {cost:.4f} of the score on test.</p>"
+        )
     alone, whole, retraining = saving(every, row)
     parts.append(
         f"<p>Unlearning took {alone:.2f} s; with what it needs and every cell of its method that was tried "
@@ -98,7 +108,10 @@ def group_part(every: pd.DataFrame, data_root: str, best: str | None, setting: s
     if row["task"] == "generator":
         parts.append(_judges(row))
         parts.append(
-            _picture(grids(row, data_root), "Same latents, three models; rows are labels, forgotten ones in red.")
+            _picture(
+                grids(row, data_root),
+                "Same latents, three models; rows are labels, forgotten ones in red.",
+            )
         )
         parts += [probes(row), *_shown(row)]
     if len(rows) > 2:
@@ -110,14 +123,19 @@ def group_part(every: pd.DataFrame, data_root: str, best: str | None, setting: s
         )
         if rows["alpha"].nunique() > 1 and rows["rho"].nunique() > 1:
             parts.append(
-                _picture(figures.heat(rows, "alpha", "rho", row["cell_id"]), "Every cell over its two knobs, on val.")
+                _picture(
+                    figures.heat(rows, "alpha", "rho", row["cell_id"]),
+                    "Every cell over its two knobs, on val.",
+                )
             )
     if row["cell_id"] == best:
         portraits = of_generator if row["task"] == "generator" else of_classifier
         parts += [_picture(figure, caption) for figure, caption in portraits(row, data_root)]
     parts.append(_picture(figures.by_class(row), "Accuracy of every class, on test."))
     if row["relearn_steps"] is not None:
-        parts.append(_picture(figures.relearning(row), "Relearning the forgotten class, in mini-batches."))
+        parts.append(
+            _picture(figures.relearning(row), "Relearning the forgotten class, in mini-batches.")
+        )
     if row["curve_terms"] is not None:
         parts.append(_picture(figures.curves(row), "Loss terms while unlearning."))
     return "".join(parts)
@@ -144,7 +162,9 @@ def _score(row: pd.Series, prefix: str, name: str) -> str:
 def _judges(row: pd.Series) -> str:
     """What each judge reads, beside its floor on noise and grey: below that, no forgetting can be read."""
     table = pd.DataFrame({name: row[name] for name in JUDGES}, index=list(row["judge_names"]))
-    return "<p>By judge (lead is reject-aware):</p>" + table.to_html(float_format=lambda value: f"{value:.3f}")
+    return "<p>By judge (lead is reject-aware):</p>" + table.to_html(
+        float_format=lambda value: f"{value:.3f}"
+    )
 
 
 def probes(row: pd.Series) -> str:
@@ -155,13 +175,19 @@ def probes(row: pd.Series) -> str:
             continue  # it broke: the row's error says how
         of = {kind: row[f"{kind}_{stem(name)}_rate"] for kind in REFERENCES}
         own = [
-            row[f"{stem(name)}_{column}"] for column in ("rate", "rate_low", "rate_high", "excess_low", "excess_high")
+            row[f"{stem(name)}_{column}"]
+            for column in ("rate", "rate_low", "rate_high", "excess_low", "excess_high")
         ]
-        interval, excess = f"{own[0]:.2f} [{own[1]:.2f}, {own[2]:.2f}]", f"[{own[3]:+.2f}, {own[4]:+.2f}]"
+        interval, excess = (
+            f"{own[0]:.2f} [{own[1]:.2f}, {own[2]:.2f}]",
+            f"[{own[3]:+.2f}, {own[4]:+.2f}]",
+        )
         lines[name] = {"unlearned": interval, **of, "above the oracle": excess}
     if not lines:
         return ""
-    table = pd.DataFrame.from_dict(lines, orient="index").to_html(float_format=lambda value: f"{value:.2f}")
+    table = pd.DataFrame.from_dict(lines, orient="index").to_html(
+        float_format=lambda value: f"{value:.2f}"
+    )
     return (
         "<p>Attacks, share of tries that brought a forgotten class back (95 % interval), graded by a judge that the "
         f"attacker never saw. Recovered means above the oracle.</p>{table}"
@@ -174,10 +200,18 @@ def _shown(row: pd.Series) -> list[str]:
     done = [name for name in row["eval_attacks"] if name in pictures]
     probed = {name: pictures[name][:, :8].flatten(0, 1)[:8].float() / 255 for name in done}
     if probed:
-        parts.append(_picture(figures.strips(probed), "What each attack brought out of the unlearned model."))
+        parts.append(
+            _picture(figures.strips(probed), "What each attack brought out of the unlearned model.")
+        )
     if "film" in pictures:
         last = int(pictures["film_steps"][-1])
-        parts.append(_image(gif(pictures["film"]), "gif", f"Forgetting, from step 0 to {last}: a column a label."))
+        parts.append(
+            _image(
+                gif(pictures["film"]),
+                "gif",
+                f"Forgetting, from step 0 to {last}: a column a label.",
+            )
+        )
     return parts
 
 

@@ -21,7 +21,11 @@ MAIN = [
 
 
 def select(
-    results: Results, sweep: str | None, where: str | None, sort: str | None, descending: bool = False
+    results: Results,
+    sweep: str | None,
+    where: str | None,
+    sort: str | None,
+    descending: bool = False,
 ) -> pd.DataFrame:
     """Rows of one sweep or all, filtered by a pandas query and sorted by a column."""
     rows = results.read(sweep)
@@ -29,7 +33,9 @@ def select(
         try:
             rows = rows.query(where, engine="python")
         except Exception as error:  # pandas raises whatever the expression makes it raise
-            raise BadInput(f"--where {where!r} is not a pandas query over the columns: {error}") from error
+            raise BadInput(
+                f"--where {where!r} is not a pandas query over the columns: {error}"
+            ) from error
     if sort:
         check_column(rows, sort)
         rows = rows.sort_values(sort, ascending=not descending)
@@ -56,9 +62,16 @@ def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
         check_column(rows, by)
         key = rows[by].map(str)
         numeric = rows.select_dtypes("number").dropna(axis=1, how="all").columns.difference([by])
-        rows = rows.groupby(key)[list(numeric)].mean().join(rows.groupby(key).size().rename("cells")).reset_index()
+        rows = (
+            rows.groupby(key)[list(numeric)]
+            .mean()
+            .join(rows.groupby(key).size().rename("cells"))
+            .reset_index()
+        )
     if how == "csv":
-        lists = [name for name in rows if any(isinstance(value, np.ndarray) for value in rows[name])]
+        lists = [
+            name for name in rows if any(isinstance(value, np.ndarray) for value in rows[name])
+        ]
         flat = rows.copy()
         for name in lists:
             flat[name] = flat[name].map(_as_json, na_action="ignore")

@@ -31,7 +31,9 @@ def compact(results: Results) -> dict[str, int]:
     an object store or a file system that cannot exchange folders.
     """
     if not is_local(results.root):
-        raise BadInput(f"compact needs a local file system, not {results.root}; copy the results, compact, copy back")
+        raise BadInput(
+            f"compact needs a local file system, not {results.root}; copy the results, compact, copy back"
+        )
     return {name: _fold(results, name) for name in results.sweeps()}
 
 
@@ -41,8 +43,12 @@ def _fold(results: Results, sweep: str) -> int:
         _recover(live, draft)
         found = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
         tables = {path: in_full([table], str(path)) for path, table in found.items()}
-        good = {path: table for path, table in tables.items() if not any(table["error"].to_pylist())}
-        older = any(found[path].column_names != table.column_names for path, table in tables.items())
+        good = {
+            path: table for path, table in tables.items() if not any(table["error"].to_pylist())
+        }
+        older = any(
+            found[path].column_names != table.column_names for path, table in tables.items()
+        )
         if len(good) > 1 or older:
             draft.mkdir()
             if good:
@@ -84,7 +90,9 @@ def _alone(table: Path) -> Iterator[None]:
         fcntl.flock(held, fcntl.LOCK_EX)
     except OSError as error:
         os.close(held)
-        raise BadInput(f"this file system cannot lock {table} ({error.strerror}); compact on a local disk") from error
+        raise BadInput(
+            f"this file system cannot lock {table} ({error.strerror}); compact on a local disk"
+        ) from error
     try:
         yield
     finally:
@@ -122,7 +130,9 @@ def exchange(a: Path, b: Path) -> None:
     elif hasattr(libc, "renameat2"):
         failed = libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
     else:
-        raise BadInput("compact needs a kernel that can exchange two folders (Linux 3.15 or newer, macOS)")
+        raise BadInput(
+            "compact needs a kernel that can exchange two folders (Linux 3.15 or newer, macOS)"
+        )
     if failed:
         reason = os.strerror(ctypes.get_errno())
         raise BadInput(

@@ -98,15 +98,28 @@ ROWS = _schema()
 
 def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
     """The full row of a cell; `outcome` holds status, scores and provenance. A column that nobody knows is refused."""
-    group = cell.group
-    row: Row = {"cell_id": cell.cell_id, "dataset": group.dataset, "model": group.model, "task": group.task}
-    row |= {"method": cell.method, "forget": list(group.forget), "seed": group.seed, **dict(cell.knobs)}
-    row["options"] = json.dumps(dict(group.options), sort_keys=True)
-    row |= {f"train_{f.name}": getattr(group.train, f.name) for f in fields(Train)}
-    row |= {f"eval_{f.name}": getattr(group.eval, f.name) for f in fields(Evaluation)}
+    problem = cell.problem
+    row: Row = {
+        "cell_id": cell.cell_id,
+        "dataset": problem.dataset,
+        "model": problem.model,
+        "task": problem.task,
+    }
+    row |= {
+        "method": cell.method,
+        "forget": list(problem.forget),
+        "seed": problem.seed,
+        **dict(cell.knobs),
+    }
+    row["options"] = json.dumps(dict(problem.options), sort_keys=True)
+    row |= {f"train_{f.name}": getattr(problem.train, f.name) for f in fields(Train)}
+    row |= {f"eval_{f.name}": getattr(problem.eval, f.name) for f in fields(Evaluation)}
     row |= outcome
     for name in row:
-        require(name in ROWS.names, f"column {name!r} is not in schema {SCHEMA}; declare it before writing it")
+        require(
+            name in ROWS.names,
+            f"column {name!r} is not in schema {SCHEMA}; declare it before writing it",
+        )
     return row
 
 
@@ -167,13 +180,17 @@ class Results:
 
     def sweeps(self) -> list[str]:
         """The sweeps that have rows, sorted."""
-        return [name.removeprefix("sweep=") for name in folders(self.table) if name.startswith("sweep=")]
+        return [
+            name.removeprefix("sweep=") for name in folders(self.table) if name.startswith("sweep=")
+        ]
 
     def read(self, sweep: str | None = None) -> pd.DataFrame:
         """All rows, or one sweep's, as `pandas.read_parquet` gives them, oldest first."""
         wanted = self.sweeps() if sweep is None else [sweep]
         if sweep is not None and sweep not in self.sweeps():
-            raise BadInput(f"no sweep {sweep!r} in {self.root}; known: {', '.join(self.sweeps()) or 'none'}")
+            raise BadInput(
+                f"no sweep {sweep!r} in {self.root}; known: {', '.join(self.sweeps()) or 'none'}"
+            )
         tables = []
         for name in wanted:
             table = in_full(self._read_files(name), f"sweep {name} in {self.root}")
@@ -187,13 +204,17 @@ class Results:
     def _read_files(self, sweep: str, prefix: str = "") -> list[pa.Table]:
         """The sweep's files of that prefix, all as they lay there at one time."""
         for _ in range(LOOKS):
-            paths = [path for path in self.files(sweep) if path.rpartition("/")[2].startswith(prefix)]
+            paths = [
+                path for path in self.files(sweep) if path.rpartition("/")[2].startswith(prefix)
+            ]
             with ThreadPoolExecutor(READERS) as pool:
                 parts = list(pool.map(self._read_file, paths))
             found = [part for part in parts if part is not None]
             if len(found) == len(parts):
                 return found
-        raise BadInput(f"files of sweep {sweep} in {self.root} vanish as they are read; wait until nothing moves them")
+        raise BadInput(
+            f"files of sweep {sweep} in {self.root} vanish as they are read; wait until nothing moves them"
+        )
 
     def _read_file(self, path: str) -> pa.Table | None:
         """None where it was folded away since it was listed."""
@@ -203,7 +224,9 @@ class Results:
         except FileNotFoundError:
             return None
         except pa.ArrowInvalid as error:
-            raise BadInput(f"{path} is not a Parquet file of amnesia ({error}); move it away") from error
+            raise BadInput(
+                f"{path} is not a Parquet file of amnesia ({error}); move it away"
+            ) from error
 
     def files(self, sweep: str) -> list[str]:
         """Paths of the sweep's Parquet files, by name alone: one that is being folded away is listed as well."""
@@ -213,7 +236,11 @@ class Results:
             names = fs.ls(path, detail=False)
         except FileNotFoundError:
             return []
-        return sorted(name for name in names if name.endswith(".parquet") and name.rpartition("/")[2][0] not in "._")
+        return sorted(
+            name
+            for name in names
+            if name.endswith(".parquet") and name.rpartition("/")[2][0] not in "._"
+        )
 
     def find(self, sweep: str, cell_id: str) -> Row | None:
         """The cell's row, in its own file or folded by `compact`."""

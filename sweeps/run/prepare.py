@@ -8,7 +8,7 @@ import ray
 import torch
 from ray.exceptions import RayError, RayTaskError
 
-from sweeps.compute.cache import Workbench, pick_device, settle
+from sweeps.compute.cache import WorkerCache, configure_worker, pick_device
 from sweeps.spec.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
@@ -22,44 +22,48 @@ from unlearn.train import Curve, Schedule, Training, fit, snapshot
 Made = tuple[Weights, Curve]
 
 
-def _train(bench: Workbench, recipe: Recipe, images: Images) -> Made:
+def _train(cache: WorkerCache, recipe: Recipe, images: Images) -> Made:
     plan = Training(**{name: dict(recipe.knobs)[name] for name in TRAINING})
-    generator = stream(recipe.seed, recipe.kind, "train", device=bench.device)
-    return fit(bench.build(recipe), images, plan, generator)
+    generator = stream(recipe.seed, recipe.kind, "train", device=cache.device)
+    return fit(cache.build(recipe), images, plan, generator)
 
 
-def _original(bench: Workbench, recipe: Recipe) -> Made:
+def _original(cache: WorkerCache, recipe: Recipe) -> Made:
     """Trained on everything; or, where the spec names a weights file, what that file holds."""
     if "weights" in dict(recipe.options):
-        return snapshot(bench.build(recipe)), {}
-    return _train(bench, recipe, bench.dataset(recipe.dataset).train)
+        return snapshot(cache.build(recipe)), {}
+    return _train(cache, recipe, cache.dataset(recipe.dataset).train)
 
 
-def _oracle(bench: Workbench, recipe: Recipe) -> Made:
-    return _train(bench, recipe, bench.dataset(recipe.dataset).split(recipe.forget).train.retain)
+def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
+    return _train(cache, recipe, cache.dataset(recipe.dataset).split(recipe.forget).train.retain)
 
 
-def _expert(bench: Workbench, recipe: Recipe) -> Made:
+def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
     knobs = {name.removeprefix("expert_"): dict(recipe.knobs)[name] for name in EXPERT}
-    images = bench.dataset(recipe.dataset).split(recipe.forget).train.forget
-    generator = stream(recipe.seed, "expert", "train", device=bench.device)
+    images = cache.dataset(recipe.dataset).split(recipe.forget).train.forget
+    generator = stream(recipe.seed, "expert", "train", device=cache.device)
     steady = knobs.pop("norms") == "original"
-    return fit(bench.model(recipe.needs[0]), images, Training(**knobs), generator, steady=steady)
+    return fit(cache.model(recipe.needs[0]), images, Training(**knobs), generator, steady=steady)
 
 
-def _fisher(bench: Workbench, recipe: Recipe) -> Made:
-    generator = stream(recipe.seed, "fisher", device=bench.device)
-    return generator_fisher(bench.model(recipe.needs[0]), dict(recipe.knobs)["fisher_samples"], generator), {}
+def _fisher(cache: WorkerCache, recipe: Recipe) -> Made:
+    generator = stream(recipe.seed, "fisher", device=cache.device)
+    return generator_fisher(
+        cache.model(recipe.needs[0]), dict(recipe.knobs)["fisher_samples"], generator
+    ), {}
 
 
-def _judge(bench: Workbench, recipe: Recipe) -> Made:
+def _judge(cache: WorkerCache, recipe: Recipe) -> Made:
     knobs = dict(recipe.knobs)
-    images = bench.dataset(recipe.dataset).train
-    generator = stream(recipe.seed, "judge", device=bench.device)
-    return train_judge(bench.build(recipe), images, Schedule(knobs["steps"], 64, 3e-3), generator, knobs["reject"])
+    images = cache.dataset(recipe.dataset).train
+    generator = stream(recipe.seed, "judge", device=cache.device)
+    return train_judge(
+        cache.build(recipe), images, Schedule(knobs["steps"], 64, 3e-3), generator, knobs["reject"]
+    )
 
 
-MAKERS: dict[str, Callable[[Workbench, Recipe], Made]] = {
+MAKERS: dict[str, Callable[[WorkerCache, Recipe], Made]] = {
     "original": _original,
     "oracle": _oracle,
     "expert": _expert,
@@ -72,15 +76,24 @@ def make(store: Store, data_root: str, recipe: Recipe, gpus: float, cpus: float)
     """Make one artifact and put it into the store, unless it is there; returns the seconds it took."""
     if store.has(recipe.kind, recipe.key):
         return 0.0
-    settle(cpus)
+    configure_worker(cpus)
     started = time.perf_counter()
-    bench = Workbench(store, data_root, pick_device(gpus))
+    cache = WorkerCache(store, data_root, pick_device(gpus))
     with seeded(recipe.seed, recipe.kind, recipe.model):
-        weights, curve = MAKERS[recipe.kind](bench, recipe)
+        weights, curve = MAKERS[recipe.kind](cache, recipe)
     seconds = time.perf_counter() - started
-    card = {"recipe": recipe.describe(), "dataset": recipe.dataset, "model": recipe.model, "seed": recipe.seed}
-    card |= {"forget": list(recipe.forget), "knobs": dict(recipe.knobs), "needs": [need.key for need in recipe.needs]}
-    card |= {"seconds": seconds, "device": bench.device, "curve": curve, "torch": torch.__version__}
+    card = {
+        "recipe": recipe.describe(),
+        "dataset": recipe.dataset,
+        "model": recipe.model,
+        "seed": recipe.seed,
+    }
+    card |= {
+        "forget": list(recipe.forget),
+        "knobs": dict(recipe.knobs),
+        "needs": [need.key for need in recipe.needs],
+    }
+    card |= {"seconds": seconds, "device": cache.device, "curve": curve, "torch": torch.__version__}
     store.save(recipe.kind, recipe.key, weights, card)
     return seconds
 
@@ -128,7 +141,9 @@ def _make_after(
             return error, 0.0
     try:
         return "", make(store, root, recipe, gpus, cpus)
-    except Exception as error:  # whatever a user's builder does, its artifact gets a failure that says so
+    except (
+        Exception
+    ) as error:  # whatever a user's builder does, its artifact gets a failure that says so
         return f"{type(error).__name__}: {error}", 0.0
 
 

@@ -26,8 +26,8 @@ from sweeps.plan.plan import Plan, make_plan
 from sweeps.plan.sources import Source, Study
 from sweeps.rows.results import Results
 from sweeps.run.prepare import prepare
-from sweeps.run.searcher import Muster, PackSearcher, slots
-from sweeps.run.trial import PackTrial, Site, record_failure
+from sweeps.run.searcher import HoldWhileStarting, PackSearcher, slots
+from sweeps.run.trial import PackTrial, Places, record_failure
 from sweeps.spec.cells import Cell, cell_of
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
@@ -53,39 +53,57 @@ class Ran:
     slots: int
 
 
-def site_for(store: str, results: str, data_root: str) -> Site:
+def places_for(store: str, results: str, data_root: str) -> Places:
     """Absolute places, and the revision of this code where it is a git checkout. Raises `BadInput` of a place that no
     other process can reach."""
-    roots = [str(Path(root).absolute()) if "://" not in root else root for root in (results, store, data_root)]
+    roots = [
+        str(Path(root).absolute()) if "://" not in root else root
+        for root in (results, store, data_root)
+    ]
     for root in roots:
         shared = not isinstance(locate(root)[0], MemoryFileSystem)
-        require(shared, f"{root} lies in the memory of one process; choose a folder or URL that every worker reaches")
-    return Site(roots[0], roots[1], roots[2], _revision())
+        require(
+            shared,
+            f"{root} lies in the memory of one process; choose a folder or URL that every worker reaches",
+        )
+    return Places(roots[0], roots[1], roots[2], _revision())
 
 
 def _revision() -> str | None:
     folder = Path(__file__).parent
-    run = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
     return run.stdout.strip() or None
 
 
-def run(plan: Plan, site: Site, progress: Progress, retry_failed: bool = False, growing: bool = False) -> Ran:
+def run(
+    plan: Plan,
+    places: Places,
+    progress: Progress,
+    retry_failed: bool = False,
+    growing: bool = False,
+) -> Ran:
     """Bring every planned sweep to one row a cell. Needs an initialised Ray, `growing` where nodes may still join it.
     Safe to interrupt and to repeat at any moment."""
     _check_room(plan, growing)
     cells = plan.cells
     started = time.perf_counter()
     clock = _Clock(progress)
-    broken = _prepare(plan, site, clock)
+    broken = _prepare(plan, places, clock)
     prepared = time.perf_counter()
-    sources = _without_broken(plan, broken, site, clock)
+    sources = _without_broken(plan, broken, places, clock)
 
     def chosen() -> list[Source]:
-        store, results, sweeps = Store(site.store), Results(site.results), list(plan.sweeps)
-        return list(make_plan(sweeps, store, results, retry_failed, confirming=True).sources) if plan.later else []
+        store, results, sweeps = Store(places.store), Results(places.results), list(plan.sweeps)
+        return (
+            list(make_plan(sweeps, store, results, retry_failed, confirming=True).sources)
+            if plan.later
+            else []
+        )
 
     if sources or plan.later:
-        _tune(PackSearcher(sources, site, slots, retry_failed, chosen), clock)
+        _tune(PackSearcher(sources, places, slots, retry_failed, chosen), clock)
     room = slots(plan.sources[0].sweep.resources)
     return Ran(cells, prepared - started, time.perf_counter() - prepared, clock.computed_s, room)
 
@@ -106,7 +124,11 @@ def _check_room(plan: Plan, growing: bool) -> None:
     for sweep in {source.sweep.name: source.sweep for source in plan.sources}.values():
         asks = sweep.resources
         has = _largest(asks)
-        less = [f"--set resources.{name}={amount:g}" for name, amount in has.items() if getattr(asks, name) > amount]
+        less = [
+            f"--set resources.{name}={amount:g}"
+            for name, amount in has.items()
+            if getattr(asks, name) > amount
+        ]
         if less:
             lack = (
                 f"sweep {sweep.name} asks {asks.cpu:g} CPU and {asks.gpu:g} GPU of one node, "
@@ -123,12 +145,12 @@ def _largest(asks: Resources) -> dict[str, float]:
     return max(found, key=lambda node: (min(node["gpu"], asks.gpu), node["cpu"]))
 
 
-def _prepare(plan: Plan, site: Site, clock: _Clock) -> dict[str, str]:
+def _prepare(plan: Plan, places: Places, clock: _Clock) -> dict[str, str]:
     if not plan.build:
         return {}
     return prepare(
-        Store(site.store),
-        site.data_root,
+        Store(places.store),
+        places.data_root,
         plan.build,
         _resources(plan),
         lambda recipe, seconds: clock("prepare", 1, recipe.describe(), seconds),
@@ -139,19 +161,21 @@ def _resources(plan: Plan) -> dict[str, Resources]:
     """By an artifact's key: what the first sweep that needs it asks for."""
     asked: dict[str, Resources] = {}
     for source in plan.sources:
-        sweep, group = source.sweep, source.example.group
+        sweep, problem = source.sweep, source.example.problem
         for method in sweep.methods:
-            for recipe in cell_of(sweep, group, method, {}).recipes().values():
+            for recipe in cell_of(sweep, problem, method, {}).recipes().values():
                 asked.setdefault(recipe.key, sweep.resources)
     return asked
 
 
-def _without_broken(plan: Plan, broken: dict[str, str], site: Site, clock: _Clock) -> list[Source]:
+def _without_broken(
+    plan: Plan, broken: dict[str, str], places: Places, clock: _Clock
+) -> list[Source]:
     """Record the cells whose artifacts could not be made as failed; return the sources that have others left."""
     for source in plan.sources:
         for cell, why in _doomed(source, broken):
-            record_failure(site, source.sweep, cell, why)
-            clock("cells", 1, f"{cell.group.model} failed")
+            record_failure(places, source.sweep, cell, why)
+            clock("cells", 1, f"{cell.problem.model} failed")
     return [source for source in plan.sources if source.left]
 
 
@@ -159,7 +183,11 @@ def _doomed(source: Source, broken: dict[str, str]) -> list[tuple[Cell, str]]:
     """Taken out of the source: its cells that need what is broken, and why that is. All cells of a study need alike."""
 
     def why(cell: Cell) -> str:
-        return "; ".join(sorted({broken[recipe.key] for recipe in cell.recipes().values() if recipe.key in broken}))
+        return "; ".join(
+            sorted(
+                {broken[recipe.key] for recipe in cell.recipes().values() if recipe.key in broken}
+            )
+        )
 
     if isinstance(source, Study):
         reason = why(source.example)
@@ -179,7 +207,9 @@ def ctrl_c() -> Iterator[Event]:
         struck.set()
         signal.default_int_handler(number, frame)
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread hears signals
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # only the main thread hears signals
         yield struck
         return
     before = signal.signal(signal.SIGINT, strike)
@@ -205,7 +235,9 @@ class _Report(tune.Callback):
         if self.struck.is_set():
             raise KeyboardInterrupt
 
-    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
         rows = trial.last_result.get("rows", [])
         failed = sum(row["status"] == "failed" for row in rows)
         seconds = sum(row.get("wall_s", 0.0) for row in rows)
@@ -223,7 +255,9 @@ def _tune(searcher: PackSearcher, clock: _Clock) -> None:
 def _fit(searcher: PackSearcher, clock: _Clock, struck: Event) -> None:
     """Run Tune; its own snapshots and loggers are off, because the rows are the only journal."""
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new one prints at every verbosity
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # Ctrl-C is ours: Tune would end as if it had finished
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = (
+        "1"  # Ctrl-C is ours: Tune would end as if it had finished
+    )
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
     os.environ["TUNE_GLOBAL_CHECKPOINT_S"] = "1000000"
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = "1000000"  # our searcher says how many
@@ -237,7 +271,7 @@ def _fit(searcher: PackSearcher, clock: _Clock, struck: Event) -> None:
     finally:
         for name, level in before.items():
             logging.getLogger(name).setLevel(level)
-    searcher.settle()
+    searcher.record_lost()
 
 
 def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
@@ -247,7 +281,7 @@ def _tuner(searcher: PackSearcher, scratch: str, report: _Report) -> tune.Tuner:
         tune.with_resources(PackTrial, _needs),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
-            scheduler=Muster(),
+            scheduler=HoldWhileStarting(),
             num_samples=-1,
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,

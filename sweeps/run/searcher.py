@@ -15,7 +15,7 @@ from ray.tune.search import Searcher
 
 from sweeps.plan.sources import Grid, Source
 from sweeps.rows.results import Results
-from sweeps.run.trial import Pack, Site, record_failure
+from sweeps.run.trial import Pack, Places, record_failure
 from sweeps.spec.sweep import Resources
 
 PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
@@ -30,13 +30,19 @@ class PackSearcher(Searcher):
     def __init__(
         self,
         sources: list[Source],
-        site: Site,
+        places: Places,
         slots: Callable[[Resources], int],
         retry: bool,
         later: Callable[[], list[Source]] = list,
     ) -> None:
         super().__init__(metric="done", mode="max")
-        self.sources, self.site, self.slots, self.retry, self.later = sources, site, slots, retry, later
+        self.sources, self.places, self.slots, self.retry, self.later = (
+            sources,
+            places,
+            slots,
+            retry,
+            later,
+        )
         self.flying: dict[str, tuple[Source, Pack]] = {}
         self.heard: set[str] = set()  # of whose rows the sources know
         self.again: list[tuple[Source, Pack]] = []  # whose worker died
@@ -48,31 +54,38 @@ class PackSearcher(Searcher):
         """A pack for every slot at once, so that their actors start together, and one more, so that none waits."""
         if self.again:
             self.flying[trial_id] = self.again.pop()
-            return {"pack": self.flying[trial_id][1], "site": self.site}
+            return {"pack": self.flying[trial_id][1], "site": self.places}
         open_sources = self._open()
         if not open_sources:
             return None if self.flying else Searcher.FINISHED
         flying = Counter(source.sweep.resources for source, _ in self.flying.values())
-        slots = {needs: self.slots(needs) for needs in {source.sweep.resources for source in open_sources}}
+        slots = {
+            needs: self.slots(needs)
+            for needs in {source.sweep.resources for source in open_sources}
+        }
         ready = [s for s in open_sources if flying[s.sweep.resources] <= slots[s.sweep.resources]]
         if not ready:
             return None
-        few = ready[: slots[ready[0].sweep.resources]]  # so that actors have at hand what they loaded and read
+        few = ready[
+            : slots[ready[0].sweep.resources]
+        ]  # so that actors have at hand what they loaded and read
         source = few[self.next % len(few)]
         self.next += 1
         cells = source.take(self._size(source, slots[source.sweep.resources]))
         needs = source.sweep.resources
         bars = tuple(source.bars.best.items())
         known = source.tuning if isinstance(source, Grid) else {}
-        tuning = tuple((cell.cell_id, known[cell.cell_id]) for cell in cells if cell.cell_id in known)
+        tuning = tuple(
+            (cell.cell_id, known[cell.cell_id]) for cell in cells if cell.cell_id in known
+        )
         pack = Pack(source.sweep.name, tuple(cells), needs.cpu, needs.gpu, self.retry, bars, tuning)
         self.flying[trial_id] = (source, pack)
-        return {"pack": pack, "site": self.site}
+        return {"pack": pack, "site": self.places}
 
     def _open(self) -> list[Source]:
         """Sources that have cells left; once all is done, what is known only now."""
         if not self.flying and not any(source.left for source in self.sources):
-            self.settle()
+            self.record_lost()
             self.sources, self.later = self.sources + self.later(), list
         return [source for source in self.sources if source.left]
 
@@ -84,7 +97,9 @@ class PackSearcher(Searcher):
         known = self.seconds.get((source.sweep.name, source.example.method))
         if known is None:
             return 1
-        total = sum(each.left for each in self.sources if each.sweep.resources == source.sweep.resources)
+        total = sum(
+            each.left for each in self.sources if each.sweep.resources == source.sweep.resources
+        )
         return max(1, min(round(PACK_SECONDS / max(known, 1e-3)), -(-total // slots)))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -96,9 +111,13 @@ class PackSearcher(Searcher):
         for cell, row in zip(pack.cells, result["rows"], strict=True):
             source.tell(cell, row)
             if row.get("wall_s"):
-                self.seconds[source.sweep.name, cell.method] = row["wall_s"]  # the last is the warmest
+                self.seconds[source.sweep.name, cell.method] = row[
+                    "wall_s"
+                ]  # the last is the warmest
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         if not error and result is not None:
             self.on_trial_result(trial_id, result)
         elif trial_id not in self.heard:  # else all is done, and told
@@ -111,15 +130,17 @@ class PackSearcher(Searcher):
         tried = [replace(pack, cells=(cell,), trial=pack.trial + 1) for cell in pack.cells]
         (self.lost if pack.trial == TRIALS else self.again).extend((source, each) for each in tried)
 
-    def settle(self) -> None:
+    def record_lost(self) -> None:
         """Cells whose worker died again and again get a row that says so."""
-        results = Results(self.site.results)
+        results = Results(self.places.results)
         while self.lost:
             source, pack = self.lost.pop()
             for cell in pack.cells:
                 if results.find(pack.sweep, cell.cell_id) is None:
-                    error = f"the worker died {TRIALS} times on this cell (killed, or out of memory)"
-                    record_failure(self.site, source.sweep, cell, error)
+                    error = (
+                        f"the worker died {TRIALS} times on this cell (killed, or out of memory)"
+                    )
+                    record_failure(self.places, source.sweep, cell, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the rows are the only journal."""
@@ -128,7 +149,7 @@ class PackSearcher(Searcher):
         """Nothing to restore: a new run re-tells its studies from the rows."""
 
 
-class Muster(FIFOScheduler):
+class HoldWhileStarting(FIFOScheduler):
     """Ends a pack when its cells are done and no actor is starting. Tune gives an actor that is free to whatever trial
     waits, also to one whose own actor is still starting, and throws that one away: a sweep of short packs would go on
     with the first actor alone."""
@@ -137,7 +158,9 @@ class Muster(FIFOScheduler):
         super().__init__()
         self.since: float | None = None
 
-    def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
         if not any(_starting(tune_controller, each) for each in tune_controller.get_live_trials()):
             self.since = None
             return TrialScheduler.STOP

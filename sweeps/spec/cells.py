@@ -31,7 +31,10 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        content = asdict(self) | {"knobs": dict(self.knobs), "needs": [need.key for need in self.needs]}
+        content = asdict(self) | {
+            "knobs": dict(self.knobs),
+            "needs": [need.key for need in self.needs],
+        }
         content["options"] = placeless(self.options)
         return digest({"schema": SCHEMA, **content})
 
@@ -61,7 +64,7 @@ def architecture(options: Knobs) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Group:
+class Problem:
     """What cells that can share a pack have in common: one data set, model, forget set, seed and way of training."""
 
     dataset: str
@@ -76,7 +79,9 @@ class Group:
     def task(self) -> str:
         return task_of(self.model)
 
-    def _recipe(self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe) -> Recipe:
+    def _recipe(
+        self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe
+    ) -> Recipe:
         knobs = tuple((name, getattr(self.train, name)) for name in names)
         return Recipe(kind, self.dataset, self.model, self.seed, forget, knobs, needs, self.options)
 
@@ -99,7 +104,9 @@ class Group:
     @cached_property
     def experts(self) -> tuple[Recipe, ...]:
         """`train.experts` of them, the first one `expert` itself, each seeing the forget set in an order of its own."""
-        return tuple(replace(self.expert, seed=self.seed + 1000 * i) for i in range(self.train.experts))
+        return tuple(
+            replace(self.expert, seed=self.seed + 1000 * i) for i in range(self.train.experts)
+        )
 
     @cached_property
     def judges(self) -> dict[str, Recipe]:
@@ -108,63 +115,83 @@ class Group:
             return {}
         steps = ("steps", self.train.judge_steps)
         return {
-            seat: Recipe("judge", self.dataset, judge.net, judge.seed, (), (("reject", judge.reject), steps))
+            seat: Recipe(
+                "judge", self.dataset, judge.net, judge.seed, (), (("reject", judge.reject), steps)
+            )
             for seat, judge in panel(self.eval.judges).items()
         }
 
 
 TRAINING = tuple(f.name for f in fields(Training))
 OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
-NOT_OF_EXPERTS = ("steps", "lr", "schedule", "label_smoothing")  # smoothing would teach the labels it does not see
+NOT_OF_EXPERTS = (
+    "steps",
+    "lr",
+    "schedule",
+    "label_smoothing",
+)  # smoothing would teach the labels it does not see
 EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
 FISHER = ("fisher_samples",)
-MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": FISHER}  # by what a method needs: how that was made
+MAKING = {
+    "expert": OWN,
+    "experts": (*OWN, "experts"),
+    "fisher": FISHER,
+}  # by what a method needs: how that was made
 
 
 @dataclass(frozen=True)
 class Cell:
     """One point: a group, a method, all of its knobs. Same cell, same `cell_id`, on any machine, at any attempt."""
 
-    group: Group
+    problem: Problem
     method: str
     knobs: Knobs
 
     @cached_property
     def cell_id(self) -> str:
-        group = {**asdict(self.group), "options": placeless(self.group.options)}
-        return digest({"schema": SCHEMA, **group, "method": self.method, "knobs": dict(self.knobs)})
+        problem = {**asdict(self.problem), "options": placeless(self.problem.options)}
+        return digest(
+            {"schema": SCHEMA, **problem, "method": self.method, "knobs": dict(self.knobs)}
+        )
 
     def recipes(self) -> dict[str, Recipe]:
         """By role: what the cell's method, evaluation and comparison need."""
-        group = self.group
-        needs = {name: getattr(group, name) for name in METHODS[self.method].needs if name != "experts"}
+        problem = self.problem
+        needs = {
+            name: getattr(problem, name) for name in METHODS[self.method].needs if name != "experts"
+        }
         if "experts" in METHODS[self.method].needs:
-            needs |= {f"expert-{i}": recipe for i, recipe in enumerate(group.experts)}
-        judges = {f"judge-{seat}": recipe for seat, recipe in group.judges.items()}
-        return {"original": group.original, "oracle": group.oracle, **needs, **judges}
+            needs |= {f"expert-{i}": recipe for i, recipe in enumerate(problem.experts)}
+        judges = {f"judge-{seat}": recipe for seat, recipe in problem.judges.items()}
+        return {"original": problem.original, "oracle": problem.oracle, **needs, **judges}
 
     def describe(self) -> str:
-        group = self.group
-        return f"{self.method} {group.model} forget {list(group.forget)} seed {group.seed} {dict(self.knobs)}"
+        problem = self.problem
+        return f"{self.method} {problem.model} forget {list(problem.forget)} seed {problem.seed} {dict(self.knobs)}"
 
 
-def groups(sweep: Sweep) -> Iterator[Group]:
+def problems(sweep: Sweep) -> Iterator[Problem]:
     """Every model x forget set x seed of the sweep, in the spec's order."""
     train = dict(sweep.train)
     for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
-        yield Group(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
+        yield Problem(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
 
 
-def grid_cells(sweep: Sweep, group: Group) -> list[Cell]:
+def grid_cells(sweep: Sweep, problem: Problem) -> list[Cell]:
     """The grid of one group, method by method; an axis that a method does not have does not multiply it."""
     found: dict[str, Cell] = {}
     for method in sweep.methods:
         for values in product(*(values for _, values in sweep.grid)):
-            cell = cell_of(sweep, group, method, dict(zip((knob for knob, _ in sweep.grid), values, strict=True)))
+            cell = cell_of(
+                sweep,
+                problem,
+                method,
+                dict(zip((knob for knob, _ in sweep.grid), values, strict=True)),
+            )
             found[cell.cell_id] = cell
     return list(found.values())
 
 
-def cell_of(sweep: Sweep, group: Group, method: str, chosen: dict[str, Any]) -> Cell:
+def cell_of(sweep: Sweep, problem: Problem, method: str, chosen: dict[str, Any]) -> Cell:
     """The cell of `group` at the chosen knobs, every other knob as the spec or the method has it."""
-    return Cell(group, method, tuple(sweep.knobs_of(method, tuple(chosen.items())).items()))
+    return Cell(problem, method, tuple(sweep.knobs_of(method, tuple(chosen.items())).items()))

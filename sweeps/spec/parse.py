@@ -14,7 +14,7 @@ from sweeps.spec.cells import frozen
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Search, Sweep, Train
 from unlearn.attacks.classifiers import ATTACKS, make_attack
 from unlearn.data import DATASETS
-from unlearn.errors import BadInput, known, require, unknown_keys
+from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
@@ -33,7 +33,10 @@ def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
     """
     sweeps = [parse(document) for document in read_documents(spec, changes)]
     names = [sweep.name for sweep in sweeps]
-    require(len(set(names)) == len(names), f"{spec} names two sweeps alike; give each document its own name")
+    require(
+        len(set(names)) == len(names),
+        f"{spec} names two sweeps alike; give each document its own name",
+    )
     return sweeps
 
 
@@ -42,16 +45,26 @@ def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
     checked."""
     path = Path(spec) if Path(spec).suffix or Path(spec).is_file() else SHIPPED / f"{spec}.yaml"
     if not path.is_file():
-        raise BadInput(f"no spec {spec!r}: neither a file nor a shipped one; shipped: {', '.join(shipped())}")
+        raise BadInput(
+            f"no spec {spec!r}: neither a file nor a shipped one; shipped: {', '.join(shipped())}"
+        )
     try:
         documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place else ""
-        raise BadInput(f"{path} is not YAML{where}: {getattr(error, 'problem', None) or 'not text'}") from error
-    require(len(documents) > 0, f"{path} is empty; see `amnesia plan --list` for shipped specs to start from")
+        raise BadInput(
+            f"{path} is not YAML{where}: {getattr(error, 'problem', None) or 'not text'}"
+        ) from error
+    require(
+        len(documents) > 0,
+        f"{path} is empty; see `amnesia plan --list` for shipped specs to start from",
+    )
     for document in documents:
-        require(isinstance(document, dict), f"{path} must hold `key: value` lines, not {type(document).__name__}")
+        require(
+            isinstance(document, dict),
+            f"{path} must hold `key: value` lines, not {type(document).__name__}",
+        )
     for change in changes:
         _apply(documents, change)
     return [_placed(document) for document in documents]
@@ -59,7 +72,11 @@ def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
 
 def _placed(document: dict[str, Any]) -> dict[str, Any]:
     """The document with the paths of its model's files made absolute, as an option or at the top."""
-    files = {key: str(Path(value).absolute()) for key, value in document.items() if key in FILES and type(value) is str}
+    files = {
+        key: str(Path(value).absolute())
+        for key, value in document.items()
+        if key in FILES and type(value) is str
+    }
     options = document.get("options")
     return document | files | ({"options": _placed(options)} if isinstance(options, dict) else {})
 
@@ -80,7 +97,9 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
         *parents, leaf = path.split(".")
         for parent in parents:
             document = document.setdefault(parent, {})
-            require(isinstance(document, dict), f"--set {change!r}: {parent} holds a value, not keys")
+            require(
+                isinstance(document, dict), f"--set {change!r}: {parent} holds a value, not keys"
+            )
         try:
             document[leaf] = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -113,7 +132,7 @@ def parse(document: Mapping[str, Any]) -> Sweep:
     for key in ("name", "models", "method", "forget"):
         require(key in document, f"the spec lacks the key {key!r}")
     dataset = document.get("dataset", "mnist5k")
-    classes = known("data set", dataset, DATASETS).classes
+    classes = lookup("data set", dataset, DATASETS).classes
     models = tuple(str(model) for model in _list("models", document["models"]))
     resources = dict(_section(document, "resources"))
     if resources.get("cells_per_trial") == "auto":
@@ -126,10 +145,14 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         methods=tuple(str(name) for name in _list("method", document["method"])),
         forget=_forget_sets(document["forget"], classes),
         seeds=tuple(_whole("seeds", seed) for seed in _list("seeds", document.get("seeds", [0]))),
-        train=tuple((model, _record("train", Train, {**TRAIN[task_of(model)], **train})) for model in models),
+        train=tuple(
+            (model, _record("train", Train, {**TRAIN[task_of(model)], **train})) for model in models
+        ),
         options=_options(document),
         unlearn=tuple(sorted(_section(document, "unlearn").items())),
-        grid=tuple((k, tuple(_list(f"grid.{k}", v))) for k, v in sorted(_section(document, "grid").items())),
+        grid=tuple(
+            (k, tuple(_list(f"grid.{k}", v))) for k, v in sorted(_section(document, "grid").items())
+        ),
         search=_search(document),
         eval=_evaluation(document),
         resources=_record("resources", Resources, resources),
@@ -145,24 +168,36 @@ def _check_finite(where: str, value: Any) -> None:
         for inner in value:
             _check_finite(where, inner)
     else:
-        require(not isinstance(value, float) or math.isfinite(value), f"{where} must be a finite number, not {value}")
+        require(
+            not isinstance(value, float) or math.isfinite(value),
+            f"{where} must be a finite number, not {value}",
+        )
 
 
 def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = document.get(key)
-    require(value is None or isinstance(value, dict), f"{key} must hold `key: value` lines, not {value!r}")
+    require(
+        value is None or isinstance(value, dict),
+        f"{key} must hold `key: value` lines, not {value!r}",
+    )
     return value or {}
 
 
 def _list(where: str, value: Any) -> list[Any]:
     items = value if isinstance(value, list) else [value]
     require(len(items) > 0 and items != [None], f"empty axis {where!r}; give at least one value")
-    require(len({repr(item) for item in items}) == len(items), f"axis {where!r} names a value twice: {items}")
+    require(
+        len({repr(item) for item in items}) == len(items),
+        f"axis {where!r} names a value twice: {items}",
+    )
     return items
 
 
 def _whole(where: str, value: Any) -> int:
-    require(isinstance(value, int) and not isinstance(value, bool), f"{where} must be whole numbers, not {value!r}")
+    require(
+        isinstance(value, int) and not isinstance(value, bool),
+        f"{where} must be whole numbers, not {value!r}",
+    )
     return int(value)
 
 
@@ -172,7 +207,10 @@ def _options(document: Mapping[str, Any]) -> Knobs:
     `weights` is the original itself; `options: {pretrained: PATH}` is where every training starts.
     """
     options = dict(_section(document, "options"))
-    require("weights" not in options, "options.weights is no option; give `weights: PATH` at the top of the spec")
+    require(
+        "weights" not in options,
+        "options.weights is no option; give `weights: PATH` at the top of the spec",
+    )
     options |= {"weights": str(document["weights"])} if "weights" in document else {}
     for key in FILES:
         if isinstance(options.get(key), str):
@@ -191,7 +229,9 @@ def _check_option(where: str, value: Any) -> None:
             _check_option(where, inner)
         return
     fits = value is None or isinstance(value, str | int | float)
-    require(fits, f"{where} must be text, a number, true, false, null or a list of them, not {value!r}")
+    require(
+        fits, f"{where} must be text, a number, true, false, null or a list of them, not {value!r}"
+    )
 
 
 def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
@@ -200,7 +240,10 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
         return tuple((label,) for label in range(classes))
     items = [item if isinstance(item, list) else [item] for item in _list("forget", value)]
     sets = tuple(tuple(sorted(_whole("forget", label) for label in labels)) for labels in items)
-    require(len(set(sets)) == len(sets), f"axis 'forget' names a set of classes twice: {value}; keep one of them")
+    require(
+        len(set(sets)) == len(sets),
+        f"axis 'forget' names a set of classes twice: {value}; keep one of them",
+    )
     return sets
 
 
@@ -211,16 +254,31 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     if not section:
         return ()
     methods, stated = _list("method", document["method"]), section.pop("space", None) or {}
-    require(isinstance(stated, dict), f"search.space must hold knob: [low, high] lines, not {stated!r}")
-    require(not stated or len(methods) == 1, "a search.space is one method's; give each method its own document")
+    require(
+        isinstance(stated, dict), f"search.space must hold knob: [low, high] lines, not {stated!r}"
+    )
+    require(
+        not stated or len(methods) == 1,
+        "a search.space is one method's; give each method its own document",
+    )
     rest = _typed("search", Search, section)
     require("trials" in rest, "search lacks the key 'trials'")
     found = []
     for name in methods:
-        default = {k: v for k, v in known("method", name, METHODS).space.items() if k not in _section(document, "grid")}
+        default = {
+            k: v
+            for k, v in lookup("method", name, METHODS).space.items()
+            if k not in _section(document, "grid")
+        }
         space = stated or default
-        require(len(space) > 0, f"method {name} has no search space of its own; give search.space or leave it out")
-        axes = tuple((knob, tuple(_list(f"search.space.{knob}", choices))) for knob, choices in sorted(space.items()))
+        require(
+            len(space) > 0,
+            f"method {name} has no search space of its own; give search.space or leave it out",
+        )
+        axes = tuple(
+            (knob, tuple(_list(f"search.space.{knob}", choices)))
+            for knob, choices in sorted(space.items())
+        )
         try:
             found.append((name, Search(space=axes, **rest)))
         except BadInput as error:
@@ -231,15 +289,22 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
 def _evaluation(document: Mapping[str, Any]) -> Evaluation:
     section = dict(_section(document, "eval"))
     asked = _section(section, "attack_knobs")
-    made = _record("eval", Evaluation, {key: value for key, value in section.items() if key != "attack_knobs"})
+    made = _record(
+        "eval", Evaluation, {key: value for key, value in section.items() if key != "attack_knobs"}
+    )
     changed = {}
     for name in asked:
-        require(name in made.attacks, f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it")
+        require(
+            name in made.attacks,
+            f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it",
+        )
         try:
             knobs = asdict(make_attack(name, _section(asked, name)))
         except BadInput as error:
             raise BadInput(f"eval.attack_knobs: {error}") from error
-        if own := {knob: value for knob, value in knobs.items() if value != getattr(ATTACKS[name](), knob)}:
+        if own := {
+            knob: value for knob, value in knobs.items() if value != getattr(ATTACKS[name](), knob)
+        }:
             changed[name] = own
     return replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
 

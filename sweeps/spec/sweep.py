@@ -9,7 +9,7 @@ from typing import Any
 from unlearn.attacks.classifiers import ATTACKS, Attack, make_attack
 from unlearn.attacks.generators import PROBES
 from unlearn.data import DATASETS, check_forget
-from unlearn.errors import BadInput, known, require, unknown_keys
+from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
 from unlearn.methods import KNOBS, METHODS, make_method
 from unlearn.models import task_of
@@ -40,10 +40,13 @@ class Train(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
-            require(getattr(self, name) >= 1, f"train.{name} must be at least 1, not {getattr(self, name)}")
+            require(
+                getattr(self, name) >= 1,
+                f"train.{name} must be at least 1, not {getattr(self, name)}",
+            )
         require(self.expert_lr > 0, f"train.expert_lr must be above 0, not {self.expert_lr}")
-        known("train.expert_norms", self.expert_norms, EXPERT_NORMS)
-        known("train.expert_schedule", self.expert_schedule, SCHEDULES)
+        lookup("train.expert_norms", self.expert_norms, EXPERT_NORMS)
+        lookup("train.expert_schedule", self.expert_schedule, SCHEDULES)
 
 
 CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the chosen cell in full"}
@@ -67,7 +70,7 @@ class Evaluation:
     candidates: str = "full"
 
     def __post_init__(self) -> None:
-        known("eval.candidates", self.candidates, CANDIDATES)
+        lookup("eval.candidates", self.candidates, CANDIDATES)
         require(self.effort > 0, f"eval.effort must be above 0, not {self.effort}")
         require(self.samples >= 10, f"eval.samples must be at least 10, not {self.samples}")
         panel(self.judges)
@@ -115,10 +118,18 @@ class Search:
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, f"search.trials must be at least 1, not {self.trials}")
-        require(self.sampler in SAMPLERS, f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}")
-        require(len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]")
+        require(
+            self.sampler in SAMPLERS,
+            f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}",
+        )
+        require(
+            len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]"
+        )
         for knob, choices in self.space:
-            require(len(choices) >= 2, f"search.space.{knob} needs [low, high] or two names, not {list(choices)}")
+            require(
+                len(choices) >= 2,
+                f"search.space.{knob} needs [low, high] or two names, not {list(choices)}",
+            )
             if KNOBS.get(knob) in (int, float):
                 require(
                     _is_range(choices, KNOBS[knob]),
@@ -127,7 +138,10 @@ class Search:
                 )
         if self.finite:
             size = len(list(islice(self.points(), self.trials)))
-            require(size == self.trials, f"search.trials is {self.trials}, but search.space has only {size} points")
+            require(
+                size == self.trials,
+                f"search.trials is {self.trials}, but search.space has only {size} points",
+            )
 
     def points(self) -> Iterator[dict[str, Any]]:
         """Every point of a finite space."""
@@ -147,14 +161,18 @@ class Search:
 
 def _is_range(choices: tuple[Any, ...], kind: type) -> bool:
     """Two numbers, the lower one first, both whole where `kind` is int."""
-    numbers = all(isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices)
+    numbers = all(
+        isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices
+    )
     if not numbers or len(choices) != 2 or not choices[0] < choices[1]:
         return False
     return kind is float or all(float(choice).is_integer() for choice in choices)
 
 
 def _within(knob: str, choices: tuple[Any, ...], value: Any) -> bool:
-    return bool(choices[0] <= value <= choices[1]) if KNOBS[knob] in (int, float) else value in choices
+    return (
+        bool(choices[0] <= value <= choices[1]) if KNOBS[knob] in (int, float) else value in choices
+    )
 
 
 def _span(knob: str, choices: tuple[Any, ...]) -> Iterable[Any]:
@@ -188,11 +206,14 @@ class Sweep:
             self.name != "" and all(ch.isalnum() or ch in "-_." for ch in self.name),
             f"name {self.name!r} may hold letters, digits, '-', '_' and '.' only",
         )
-        source = known("data set", self.dataset, DATASETS)
+        source = lookup("data set", self.dataset, DATASETS)
         for axis in ("models", "methods", "forget", "seeds"):
-            require(len(getattr(self, axis)) > 0, f"empty axis {axis!r} in sweep {self.name}; give at least one value")
+            require(
+                len(getattr(self, axis)) > 0,
+                f"empty axis {axis!r} in sweep {self.name}; give at least one value",
+            )
         for name in self.methods:
-            known("method", name, METHODS)
+            lookup("method", name, METHODS)
         for model in self.models:
             self._check_task(model, task_of(model))
         for labels in self.forget:
@@ -209,16 +230,23 @@ class Sweep:
             f"eval.effort is for attacks on generators, but model {model} is a {task}; leave it out",
         )
         for attack in self.eval.attacks:
-            known(f"attack on a {task}", attack, ON[task])
+            lookup(f"attack on a {task}", attack, ON[task])
         for name in self.methods:
             fit = METHODS[name].tasks
-            require(task in fit, f"method {name} is for {' and '.join(fit)}s, but model {model} is a {task}")
+            require(
+                task in fit,
+                f"method {name} is for {' and '.join(fit)}s, but model {model} is a {task}",
+            )
 
     def _check_knobs(self) -> None:
         """Every value of every axis must make a method; every knob must belong to one of the methods."""
         allowed = sorted({f.name for name in self.methods for f in fields(METHODS[name])})
         spaces = [(name, search.space) for name, search in self.search]
-        for place, knobs in (("unlearn", self.unlearn), ("grid", self.grid), *(("search.space", s) for _, s in spaces)):
+        for place, knobs in (
+            ("unlearn", self.unlearn),
+            ("grid", self.grid),
+            *(("search.space", s) for _, s in spaces),
+        ):
             unknown_keys(f"{place} of sweep {self.name}", dict(knobs), allowed)
         twice = sorted({knob for _, space in spaces for knob, _ in space} & dict(self.grid).keys())
         require(not twice, f"{' and '.join(twice)} stands in both grid and search.space; keep one")
@@ -234,14 +262,20 @@ class Sweep:
             space = dict(self.search)[name].space if self.search else ()
             axes = [[(knob, value) for value in values] for knob, values in space]
             ends: list[Knobs] = [(end,) for axis in axes for end in axis]
-            for point in product(*(((knob, value) for value in values) for knob, values in self.grid)):
+            for point in product(
+                *(((knob, value) for value in values) for knob, values in self.grid)
+            ):
                 for end in (*ends, *product(*axes)):
                     yield name, (*point, *end)
 
     def knobs_of(self, method: str, chosen: Knobs) -> dict[str, Any]:
         """All knobs of the method: chosen over fixed over default. Refuses values out of range."""
         own = {f.name for f in fields(METHODS[method])}
-        given = {key: value for key, value in {**dict(self.unlearn), **dict(chosen)}.items() if key in own}
+        given = {
+            key: value
+            for key, value in {**dict(self.unlearn), **dict(chosen)}.items()
+            if key in own
+        }
         try:
             made = make_method(method, given)
         except BadInput as error:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from cluster.commands import data_root
-from sweeps.compute.cache import settle
+from sweeps.compute.cache import configure_worker
 from tests.benchmarks import classifiers, generators
 from tests.benchmarks.clock import write
 
@@ -19,7 +19,9 @@ BENCHES = {**generators.BENCHES, **classifiers.BENCHES}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHES))
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -28,11 +30,15 @@ def main() -> None:
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHES)}")
-    bench = generators.Bench(given.data, given.scale)
-    settle(given.threads)
+    cache = generators.Bench(given.data, given.scale)
+    configure_worker(given.threads)
     for name in given.names or BENCHES:
-        result = BENCHES[name](bench)
-        print(f"{name:24s}", " ".join(f"{key} {value:.4g}" for key, value in result.items()), flush=True)
+        result = BENCHES[name](cache)
+        print(
+            f"{name:24s}",
+            " ".join(f"{key} {value:.4g}" for key, value in result.items()),
+            flush=True,
+        )
         write(given.out, name, {**result, "scale": given.scale, "threads": given.threads})
 
 

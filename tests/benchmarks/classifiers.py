@@ -13,8 +13,8 @@ from sweeps.choose.choose import FORGET_WEIGHT
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.data import Dataset, Splits, load
-from unlearn.early_stop import Racecourse
-from unlearn.methods.task_arithmetic import Surgeon, TaskVector
+from unlearn.early_stop import ValReader
+from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
@@ -41,17 +41,24 @@ def rebuilt(original: nn.Module, expert: Weights, alpha: float, rho: float) -> n
     model, parameters = copy.deepcopy(original), dict(original.named_parameters())
     for name, p in model.named_parameters():
         tau = expert[name] - parameters[name]
-        p.copy_(parameters[name] + alpha * tau * (tau.abs() >= torch.quantile(tau.abs().flatten(), rho)))
+        p.copy_(
+            parameters[name] + alpha * tau * (tau.abs() >= torch.quantile(tau.abs().flatten(), rho))
+        )
     return model
 
 
-def weights_vs_rebuild(bench: Bench) -> Result:
+def weights_vs_rebuild(cache: Bench) -> Result:
     """One candidate's weights: clone, quantile and mask anew / ours; the largest difference of a weight beside."""
     original = resnet()
     expert = nearby(original)
-    surgeon = Surgeon(original, TaskVector(original, expert), torch.rand(1, 3, 32, 32))
-    slow, fast = interleaved(lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.operate(ALPHA, RHO))
-    theirs, ours = rebuilt(original, expert, ALPHA, RHO).state_dict(), surgeon.operate(ALPHA, RHO).state_dict()
+    surgeon = CandidateWriter(original, TaskVector(original, expert), torch.rand(1, 3, 32, 32))
+    slow, fast = interleaved(
+        lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.operate(ALPHA, RHO)
+    )
+    theirs, ours = (
+        rebuilt(original, expert, ALPHA, RHO).state_dict(),
+        surgeon.operate(ALPHA, RHO).state_dict(),
+    )
     apart = max((theirs[name] - ours[name]).abs().max().item() for name in theirs)
     return {"ratio": slow / fast, "rebuild_s": slow, "ours_s": fast, "apart": apart}
 
@@ -62,45 +69,50 @@ def correct(model: nn.Module, images: Tensor) -> Tensor:
     return torch.cat([model(part).argmax(1) for part in images.split(128)])
 
 
-def candidate_vs_evaluation(bench: Bench) -> Result:
+def candidate_vs_evaluation(cache: Bench) -> Result:
     """A candidate written and evaluated on validation images / the evaluation alone."""
-    images = load("cifar10", bench.root).val.pixels()[: bench.count(500)]
+    images = load("cifar10", cache.root).val.pixels()[: cache.count(500)]
     original = resnet()
-    surgeon = Surgeon(original, TaskVector(original, nearby(original)), images[:16])
+    surgeon = CandidateWriter(original, TaskVector(original, nearby(original)), images[:16])
 
     def candidate() -> None:
         surgeon.operate(ALPHA, RHO)
         correct(surgeon.folded.refresh(), images)
 
     whole, alone = interleaved(candidate, lambda: correct(surgeon.folded.model, images))
-    return {"ratio": whole / alone, "candidate_s": whole, "evaluation_s": alone, "images": len(images)}
+    return {
+        "ratio": whole / alone,
+        "candidate_s": whole,
+        "evaluation_s": alone,
+        "images": len(images),
+    }
 
 
 GRID = list(product([-0.5, -1.0, -1.5, -2.0, -2.5, -3.0], torch.linspace(0.5, 0.99, 20).tolist()))
 SLICE = 8  # candidates on which the reference's way is timed
 
 
-def trained(data: Dataset, splits: Splits, bench: Bench) -> tuple[Any, Weights]:
+def trained(data: Dataset, splits: Splits, cache: Bench) -> tuple[Any, Weights]:
     """Reference 5's MobileNetV2 after a short training, and its expert on the forgotten class."""
     with seeded(0, "bench"):
         model: Any = build("mobilenet_v2", data.shape, data.classes, options={"stem": "stock"})
-    plan = Training(bench.count(1500), 64, 2e-3, augment="crop-flip", label_smoothing=0.1)
+    plan = Training(cache.count(1500), 64, 2e-3, augment="crop-flip", label_smoothing=0.1)
     model.load_state_dict(fit(model, data.train, plan, stream(0, "original"))[0])
-    expert = Training(bench.count(60), 64, 3e-4, "constant")
+    expert = Training(cache.count(60), 64, 3e-4, "constant")
     return model.eval(), fit(model, splits.train.forget, expert, stream(0, "expert"))[0]
 
 
-def grid_vs_reference(bench: Bench, forget: int = 0) -> Result:
+def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
     """120 cells of (alpha, rho) on CIFAR-10. The reference's way: a new model, tau and quantiles a cell, all of test,
     torch's own layout (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, in mixed order as a
     sweep takes them, test once. `same`: the point that is found is the one that reading all 5,000 val images of every
     cell finds."""
-    data = load("cifar10", bench.root)
+    data = load("cifar10", cache.root)
     splits = data.split([forget])
-    original, expert = trained(data, splits, bench)
+    original, expert = trained(data, splits, cache)
     plain = copy.deepcopy(original)
     plain.layout = torch.contiguous_format
-    test, course = data.test.pixels(), Racecourse(splits.val)
+    test, reader = data.test.pixels(), ValReader(splits.val)
     few = splits.val.retain.take(torch.arange(16)).pixels()
     every = GRID[:: len(GRID) // SLICE]
     mixed = [GRID[i] for i in torch.randperm(len(GRID), generator=stream(0, "order")).tolist()]
@@ -112,10 +124,14 @@ def grid_vs_reference(bench: Bench, forget: int = 0) -> Result:
     found: set[tuple[float, float]] = set()
 
     def ours(race: bool = True) -> None:
-        surgeon, bar, best = Surgeon(original, TaskVector(original, expert), few), -math.inf, GRID[0]
+        surgeon, bar, best = (
+            CandidateWriter(original, TaskVector(original, expert), few),
+            -math.inf,
+            GRID[0],
+        )
         for point in mixed:
             surgeon.operate(*point)
-            read = course.run(surgeon.folded.refresh(), FORGET_WEIGHT, bar if race else -math.inf)
+            read = reader.run(surgeon.folded.refresh(), FORGET_WEIGHT, bar if race else -math.inf)
             value = read.retain - FORGET_WEIGHT * read.forget
             if not read.stopped and value > bar:
                 bar, best = value, point

@@ -60,7 +60,9 @@ class Bench:
         return judge
 
 
-def one_by_one(model: Generative, n: int, images: Callable[[int], tuple[Tensor, Tensor]]) -> Weights:
+def one_by_one(
+    model: Generative, n: int, images: Callable[[int], tuple[Tensor, Tensor]]
+) -> Weights:
     """The official Fisher loop, as its authors wrote it: one image, one backward pass, one squared gradient a turn."""
     generator = stream(0, "loop")
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
@@ -99,7 +101,10 @@ def samples(model: Generative, n: int) -> tuple[Tensor, Tensor]:
 
 def apart(model: Generative, x: Tensor, c: Tensor) -> float:
     """Largest relative distance of a tensor of the two Fishers on the same images and the same latent noise."""
-    slow, generator = one_by_one(model, len(x), lambda i: (x[i : i + 1], c[i : i + 1])), stream(0, "loop")
+    slow, generator = (
+        one_by_one(model, len(x), lambda i: (x[i : i + 1], c[i : i + 1])),
+        stream(0, "loop"),
+    )
     noise = torch.cat([torch.randn(1, model.z_dim, generator=generator) for _ in range(len(x))])
     fast = diagonal_fisher(model, [lambda: given_noise(model, x, c, noise)])
     return max(((fast[name] - slow[name]).norm() / slow[name].norm()).item() for name in slow)
@@ -109,17 +114,22 @@ def given_noise(model: Generative, x: Tensor, c: Tensor, noise: Tensor) -> Tenso
     """The negative ELBO per image with its latent noise handed in."""
     mu, logvar = model.encode(x, c)
     logits = model.decode(mu + (0.5 * logvar).exp() * noise, c)
-    pixels = torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+    pixels = (
+        torch.nn.functional.binary_cross_entropy_with_logits(logits, x, reduction="none")
+        .flatten(1)
+        .sum(1)
+    )
     return pixels + 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
 
 
-def fisher_vs_loop(bench: Bench) -> Result:
+def fisher_vs_loop(cache: Bench) -> Result:
     """The batch-1 loop over 50,000 samples (timed on 500 of them) / ours over all; equal to 1e-5."""
-    model, full = bench.original(1000), bench.count(50_000)
+    model, full = cache.original(1000), cache.count(50_000)
     part = min(500, full)
     x, c = samples(model, part)
     loop, ours = interleaved(
-        lambda: one_by_one(model, part, drawn(model)), lambda: generator_fisher(model, full, stream(0, "fisher"))
+        lambda: one_by_one(model, part, drawn(model)),
+        lambda: generator_fisher(model, full, stream(0, "fisher")),
     )
     return {
         "ratio": loop * full / part / ours,
@@ -129,20 +139,24 @@ def fisher_vs_loop(bench: Bench) -> Result:
     }
 
 
-def fisher_vs_pass(bench: Bench) -> Result:
+def fisher_vs_pass(cache: Bench) -> Result:
     """Our Fisher / one plain forward and backward pass over the same samples in the same batches of 500."""
-    model, n = bench.original(1000), bench.count(50_000)
+    model, n = cache.original(1000), cache.count(50_000)
     x, c = samples(model, n)
     parts = list(zip(x.split(500), c.split(500), strict=True))
 
     def plain() -> None:
         generator = stream(0, "pass")
         for a, b in parts:
-            torch.autograd.grad(negative_elbo(model, a, b, generator).sum(), list(model.parameters()))
+            torch.autograd.grad(
+                negative_elbo(model, a, b, generator).sum(), list(model.parameters())
+            )
 
     def ours() -> None:
         generator = stream(0, "pass")
-        diagonal_fisher(model, (lambda a=a, b=b: negative_elbo(model, a, b, generator) for a, b in parts))
+        diagonal_fisher(
+            model, (lambda a=a, b=b: negative_elbo(model, a, b, generator) for a, b in parts)
+        )
 
     fisher, floor = interleaved(ours, plain)
     return {"ratio": fisher / floor, "fisher_s": fisher, "pass_s": floor}
@@ -161,12 +175,12 @@ def quality(model: Generative, judge: Classifying, forget: int) -> tuple[float, 
     return probabilities[forget, :, forget].mean().item(), hit[kept].mean().item()
 
 
-def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
+def forget_vs_official(cache: Bench, forget: int = 0) -> Result:
     """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100 of them) / `sa-fast`, from one CVAE."""
-    original, judge, splits = bench.original(), bench.judge(), bench.dataset.split([forget])
-    fisher = generator_fisher(original, bench.count(50_000), stream(0, "fisher"))
+    original, judge, splits = cache.original(), cache.judge(), cache.dataset.split([forget])
+    fisher = generator_fisher(original, cache.count(50_000), stream(0, "fisher"))
     official = {"batch": 256, "lr": 1e-4, "schedule": "constant", "reduction": "sum"}
-    steps, part = bench.count(10_000), bench.count(100)
+    steps, part = cache.count(10_000), cache.count(100)
 
     def run(method: SelectiveAmnesia) -> Generative:
         model = copy.deepcopy(original)
@@ -174,10 +188,15 @@ def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
         return model.eval()
 
     knobs = read_documents("sa-fast", [])[0]["unlearn"]
-    ours = SelectiveAmnesia(**{**knobs, "steps": bench.count(knobs["steps"])})
+    ours = SelectiveAmnesia(**{**knobs, "steps": cache.count(knobs["steps"])})
     theirs = SelectiveAmnesia(steps=steps, **official)
-    slow, fast = interleaved(lambda: run(SelectiveAmnesia(steps=part, **official)), lambda: run(ours))
-    (p, kept), (p_official, kept_official) = quality(run(ours), judge, forget), quality(run(theirs), judge, forget)
+    slow, fast = interleaved(
+        lambda: run(SelectiveAmnesia(steps=part, **official)), lambda: run(ours)
+    )
+    (p, kept), (p_official, kept_official) = (
+        quality(run(ours), judge, forget),
+        quality(run(theirs), judge, forget),
+    )
     return {
         "ratio": slow * steps / part / fast,
         "official_s": slow * steps / part,
@@ -191,25 +210,32 @@ def forget_vs_official(bench: Bench, forget: int = 0) -> Result:
 
 
 @torch.no_grad()
-def loss_on_test(model: Generative, bench: Bench) -> float:
+def loss_on_test(model: Generative, cache: Bench) -> float:
     """Mean negative ELBO of the test images, nats."""
-    test, generator = bench.dataset.test, stream(0, "elbo")
+    test, generator = cache.dataset.test, stream(0, "elbo")
     batches = zip(test.pixels().split(1000), test.y.split(1000), strict=True)
-    return torch.cat([negative_elbo(model, x, model.one_hot(y), generator) for x, y in batches]).mean().item()
+    return (
+        torch.cat([negative_elbo(model, x, model.one_hot(y), generator) for x, y in batches])
+        .mean()
+        .item()
+    )
 
 
-def train_vs_official(bench: Bench) -> Result:
+def train_vs_official(cache: Bench) -> Result:
     """The official base recipe (batch 256, Adam 1e-4, 20,000 steps; timed on 100 of them) / ours to its test ELBO."""
-    steps, part = bench.count(20_000), bench.count(100)
+    steps, part = cache.count(20_000), cache.count(100)
 
     def run(plan: Training) -> Generative:
-        model = bench.model()
-        model.load_state_dict(fit(model, bench.dataset.train, plan, stream(0, "train"))[0])
+        model = cache.model()
+        model.load_state_dict(fit(model, cache.dataset.train, plan, stream(0, "train"))[0])
         return model.eval()
 
-    ours = Training(bench.count(2900), 128, 3e-3)
+    ours = Training(cache.count(2900), 128, 3e-3)
     slow, fast = interleaved(lambda: run(Training(part, 256, 1e-4, "constant")), lambda: run(ours))
-    loss, official = loss_on_test(run(ours), bench), loss_on_test(run(Training(steps, 256, 1e-4, "constant")), bench)
+    loss, official = (
+        loss_on_test(run(ours), cache),
+        loss_on_test(run(Training(steps, 256, 1e-4, "constant")), cache),
+    )
     return {
         "ratio": slow * steps / part / fast,
         "official_s": slow * steps / part,

@@ -30,15 +30,28 @@ ROW = pd.Series(
 
 def test_the_reports_comparison() -> None:
     page = comparison(ROW)
-    assert re.findall(r"<th>(original|unlearned|oracle)</th>", page) == ["original", "unlearned", "oracle"]
+    assert re.findall(r"<th>(original|unlearned|oracle)</th>", page) == [
+        "original",
+        "unlearned",
+        "oracle",
+    ]
     [line] = re.findall(r"<th>test_forget_accuracy</th>(.*?)</tr>", page, re.DOTALL)
     assert re.findall(r"<td>(.*?)</td>", line) == ["0.1000", "0.2000", "0.3000"]
 
 
 def test_a_probe_that_broke_takes_no_other_off_the_page(tmp_path: Path) -> None:
-    Store(str(tmp_path)).save("pictures", "c", {"label-only": torch.zeros(1, 8, 1, 28, 28, dtype=torch.uint8)}, {})
+    Store(str(tmp_path)).save(
+        "pictures", "c", {"label-only": torch.zeros(1, 8, 1, 28, 28, dtype=torch.uint8)}, {}
+    )
     known = {name: 0.5 if "_label_only_" in name else np.nan for name in columns()}
-    row = pd.Series({"cell_id": "c", "store": str(tmp_path), "eval_attacks": ["random-z", "label-only"], **known})
+    row = pd.Series(
+        {
+            "cell_id": "c",
+            "store": str(tmp_path),
+            "eval_attacks": ["random-z", "label-only"],
+            **known,
+        }
+    )
     page = probes(row)
     assert re.findall(r"<th>(random-z|label-only)</th>", page) == ["label-only"]
     assert "0.50 [0.50, 0.50]" in page
@@ -47,6 +60,8 @@ def test_a_probe_that_broke_takes_no_other_off_the_page(tmp_path: Path) -> None:
 
 
 def test_the_demos_table() -> None:
-    shown = table([Promotion("digits", "v", ROW, "why")]).set_index("score")[["original", "amnesiac", "oracle"]]
+    shown = table([Promotion("digits", "v", ROW, "why")]).set_index("score")[
+        ["original", "amnesiac", "oracle"]
+    ]
     assert shown.loc["test_forget_accuracy"].tolist() == pytest.approx([0.1, 0.2, 0.3])
     assert shown.loc["test_retain_accuracy"].tolist() == pytest.approx([0.4, 0.5, 0.6])

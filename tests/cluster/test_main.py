@@ -86,7 +86,10 @@ def test_bad_input_is_one_line_and_writes_nothing(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("amnesia: ")
     assert says in last
-    assert sorted(path for path in tmp_path.rglob("*") if not path.is_dir() or any(path.iterdir())) == before
+    assert (
+        sorted(path for path in tmp_path.rglob("*") if not path.is_dir() or any(path.iterdir()))
+        == before
+    )
 
 
 def test_the_command_itself_ends_with_the_code_and_no_traceback(tmp_path: Path) -> None:
@@ -119,7 +122,11 @@ def test_the_command_itself_ends_with_the_code_and_no_traceback(tmp_path: Path) 
     ],
 )
 def test_other_commands_refuse_alike(
-    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AMNESIA_TOKEN", raising=False)
@@ -142,20 +149,26 @@ def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
     plan = make_plan(read_spec(spec(tmp_path), []), store, Results(str(tmp_path / "results")))
     recipe = plan.build[0]
     store.save(recipe.kind, recipe.key, {}, {})
-    (tmp_path / "store" / recipe.kind / recipe.key / "weights.safetensors").write_bytes(b"somebody's checkpoint")
+    (tmp_path / "store" / recipe.kind / recipe.key / "weights.safetensors").write_bytes(
+        b"somebody's checkpoint"
+    )
     results = str(tmp_path / "results")
     assert entry(["run", spec(tmp_path), "--store", store.root, "--results", results]) == 2
     assert "damaged or foreign" in capsys.readouterr().err
     assert not Path(results).exists()
 
 
-def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_cell_counts_only_while_the_spec_plans_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from sweeps.plan.plan import make_plan
     from sweeps.rows.results import Results, row_of
     from sweeps.spec.parse import read_spec
     from unlearn.artifacts import Store
 
-    there = spec(tmp_path, "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n")
+    there = spec(
+        tmp_path, "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n"
+    )
     store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
     good, bad = make_plan(read_spec(there, []), store, results).sources[0].take(2)
     stamp = {"wall_s": 1.0, "created_at": datetime.now(UTC)}
@@ -165,7 +178,10 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(tmp_path: Path, capsy
     assert entry(["run", *places]) == 1
     assert f"failed: s {bad.cell_id}: by hand" in capsys.readouterr().err
     assert entry(["plan", *places]) == 0
-    assert "cells: 0 to run, 2 done, 1 of them with an error (again with --retry-failed)" in capsys.readouterr().out
+    assert (
+        "cells: 0 to run, 2 done, 1 of them with an error (again with --retry-failed)"
+        in capsys.readouterr().out
+    )
     assert entry(["plan", *places, "--retry-failed"]) == 0
     assert "cells: 1 to run, 1 done\n" in capsys.readouterr().out
     for changed in (["--set", "grid.steps=[5]"], ["--set", "grid.steps=[5]", "--retry-failed"]):
@@ -180,7 +196,9 @@ def test_plan_lists_the_shipped_specs(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"demo", "sa-mnist", "task-arithmetic-mnist"} <= set(capsys.readouterr().out.split())
 
 
-def test_a_job_is_told_where_the_files_of_its_model_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_is_told_where_the_files_of_its_model_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job runs in a folder of its own: a path relative to ours would name nothing there."""
     monkeypatch.chdir(tmp_path)
     for name in ("own.safetensors", "start.safetensors"):
@@ -189,18 +207,26 @@ def test_a_job_is_told_where_the_files_of_its_model_lie(tmp_path: Path, monkeypa
     there = spec(tmp_path, text + "options: {img_size: 32, pretrained: start.safetensors}\n")
     [document] = documents(there, ["dataset=mnist5k"])
     assert document["weights"] == str(tmp_path / "own.safetensors")
-    assert document["options"] == {"img_size": 32, "pretrained": str(tmp_path / "start.safetensors")}
+    assert document["options"] == {
+        "img_size": 32,
+        "pretrained": str(tmp_path / "start.safetensors"),
+    }
     assert document["dataset"] == "mnist5k"
     [flag] = documents(there, ["options.pretrained=true"])
     assert flag["options"]["pretrained"] is True
 
 
-def test_plan_refuses_a_model_that_cannot_take_the_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_refuses_a_model_that_cannot_take_the_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = "name: s\nmodels: vgg11_bn\nmethod: fine-tune\nforget: [0]\n"
     places = ["--store", str(tmp_path / "store"), "--results", str(tmp_path / "results")]
     threads = torch.get_num_threads()
     assert entry(["plan", spec(tmp_path, text), *places]) == 2
-    assert "model vgg11_bn cannot take 64 images of mnist5k, 1 x 28 x 28 each" in capsys.readouterr().err
+    assert (
+        "model vgg11_bn cannot take 64 images of mnist5k, 1 x 28 x 28 each"
+        in capsys.readouterr().err
+    )
     assert torch.get_num_threads() == threads
     alone = "name: s\nmodels: mobilenet_v2\noptions: {stem: stock}\ndataset: cifar10\nmethod: fine-tune\nforget: [0]\n"
     assert entry(["plan", spec(tmp_path, alone + "train: {batch: 1}\n"), *places]) == 2
@@ -222,8 +248,22 @@ def test_the_server_gets_the_token_of_the_environment_and_the_builders_that_were
     for token, expected in (("a-token", "a-token"), ("", None)):
         monkeypatch.setenv("AMNESIA_TOKEN", token)
         with pytest.raises(Seen) as seen:
-            entry(["serve", "--gallery", str(tmp_path), "--host", "127.0.0.1", "--port", "8123", "--builder", "a:b"])
-        assert seen.value.args == (Settings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",)),)
+            entry(
+                [
+                    "serve",
+                    "--gallery",
+                    str(tmp_path),
+                    "--host",
+                    "127.0.0.1",
+                    "--port",
+                    "8123",
+                    "--builder",
+                    "a:b",
+                ]
+            )
+        assert seen.value.args == (
+            Settings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",)),
+        )
 
 
 def test_submit_says_how_to_ask_the_head_it_was_sent_to(

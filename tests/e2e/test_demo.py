@@ -32,7 +32,9 @@ def test_demo_makes_everything_and_the_second_time_is_cached(amnesia, tmp_path: 
         for name in ("served.png", "served-original.png", "served-oracle.png")
     ]
     assert len({sheet.tobytes() for sheet in sheets}) == 3
-    assert all(word in output for word in ("original", "amnesiac", "oracle", "stages:", "waiting on Ray"))
+    assert all(
+        word in output for word in ("original", "amnesiac", "oracle", "stages:", "waiting on Ray")
+    )
     again = amnesia("demo", *changes, cwd=tmp_path)
     output, _ = again.communicate(timeout=300)
     assert again.returncode == 0, output

@@ -57,7 +57,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
         "--block",
     ]
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     address = f"http://127.0.0.1:{dashboard}"
     try:
@@ -78,7 +82,9 @@ def wait_until_up(port: int) -> None:
     pytest.fail("the head did not come up within 90 s")
 
 
-def command(environment: dict[str, str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def command(
+    environment: dict[str, str], *arguments: str, cwd: Path
+) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parents[2])
     return subprocess.run(
         [sys.executable, "-m", "cluster", *arguments],
@@ -105,7 +111,9 @@ def wait_for(environment: dict[str, str], address: str, job: str, cwd: Path, *st
 def test_a_job_from_submission_to_rows(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     address, environment = head
     (tmp_path / "spec.yaml").write_text(SPEC)
-    submitted = command(environment, "submit", "spec.yaml", "--address", address, "--set", "seeds=[3]", cwd=tmp_path)
+    submitted = command(
+        environment, "submit", "spec.yaml", "--address", address, "--set", "seeds=[3]", cwd=tmp_path
+    )
     assert submitted.returncode == 0, submitted.stderr
     job = submitted.stdout.strip()
     status = wait_for(environment, address, job, tmp_path, "SUCCEEDED", "FAILED", "STOPPED")
@@ -121,10 +129,17 @@ def test_a_job_can_be_stopped(head: tuple[str, dict[str, str]], tmp_path: Path) 
     address, environment = head
     (tmp_path / "spec.yaml").write_text(SPEC)
     long = ["--set", "grid.steps=[100000]"]
-    job = command(environment, "submit", "spec.yaml", "--address", address, *long, cwd=tmp_path).stdout.strip()
+    job = command(
+        environment, "submit", "spec.yaml", "--address", address, *long, cwd=tmp_path
+    ).stdout.strip()
     wait_for(environment, address, job, tmp_path, "RUNNING")
-    assert command(environment, "stop", job, "--address", address, cwd=tmp_path).stdout.strip() == "stopping"
-    assert wait_for(environment, address, job, tmp_path, "STOPPED", "FAILED", "SUCCEEDED").startswith("STOPPED")
+    assert (
+        command(environment, "stop", job, "--address", address, cwd=tmp_path).stdout.strip()
+        == "stopping"
+    )
+    assert wait_for(
+        environment, address, job, tmp_path, "STOPPED", "FAILED", "SUCCEEDED"
+    ).startswith("STOPPED")
 
 
 def test_refusals_are_one_line(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:

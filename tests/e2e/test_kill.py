@@ -59,7 +59,10 @@ def wait_for_rows(folder: Path, run: "subprocess.Popen[str]", n: int) -> None:
 def kill(run: "subprocess.Popen[str]", what: str) -> None:
     """SIGKILL, to the processes that `what` names; a run that only starts has no worker yet, so wait for one. Where the
     run ends before, nothing would be seen, and that is a failure."""
-    names = {"worker": ("ray::PackTrial", "ray::ResourceTrainable"), "ray": ("gcs_server", "raylet", "ray::")}
+    names = {
+        "worker": ("ray::PackTrial", "ray::ResourceTrainable"),
+        "ray": ("gcs_server", "raylet", "ray::"),
+    }
     victims = [psutil.Process(run.pid)] if what == "driver" and run.poll() is None else []
     deadline = time.monotonic() + 60
     while not victims and run.poll() is None:

@@ -69,8 +69,12 @@ def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> 
 
     attacked = rows[rows["sweep"] == "attacked"]
     for probe in ("random_z", "label_only", "relearn_10"):
-        own = attacked[[f"probe_{probe}_rate", f"probe_{probe}_rate_low", f"probe_{probe}_rate_high"]]
-        assert own.apply(lambda rate: 0 <= rate.iloc[1] <= rate.iloc[0] <= rate.iloc[2] <= 1, axis=1).all()
+        own = attacked[
+            [f"probe_{probe}_rate", f"probe_{probe}_rate_low", f"probe_{probe}_rate_high"]
+        ]
+        assert own.apply(
+            lambda rate: 0 <= rate.iloc[1] <= rate.iloc[0] <= rate.iloc[2] <= 1, axis=1
+        ).all()
         assert attacked[f"oracle_probe_{probe}_rate"].nunique() == 1  # one oracle for both methods
     assert attacked["probe_latent_label_rate"].isna().all()  # not asked for
 
@@ -102,7 +106,9 @@ SPECS = {  # shipped spec -> how it is made smaller still
 
 
 def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    documents = [document for name, changes in SPECS.items() for document in read_documents(name, changes)]
+    documents = [
+        document for name, changes in SPECS.items() for document in read_documents(name, changes)
+    ]
     (tmp_path / "digits.yaml").write_text(yaml.safe_dump_all(documents))
     run = amnesia("run", "digits.yaml", cwd=tmp_path)
     output, _ = run.communicate(timeout=900)
@@ -129,9 +135,16 @@ def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # t
     if get_num_cpus() > 1:  # as Ray counts them
         ends = rows["created_at"].sort_values()
         starts = (rows["created_at"] - pd.to_timedelta(rows["wall_s"], unit="s"))[ends.index]
-        assert (starts.iloc[1:].array < ends.iloc[:-1].array).sum() > len(rows) / 4  # two workers, not one
+        assert (starts.iloc[1:].array < ends.iloc[:-1].array).sum() > len(
+            rows
+        ) / 4  # two workers, not one
     page = claims(rows)
-    for words in ("Methods on mnist5k", "What fools these metrics", "average_gap", "<b>linear-probe</b>"):
+    for words in (
+        "Methods on mnist5k",
+        "What fools these metrics",
+        "average_gap",
+        "<b>linear-probe</b>",
+    ):
         assert words in page, words
 
 
@@ -140,10 +153,19 @@ def trained_elsewhere(path: Path) -> float:
     data = load("mnist5k", Path("unused"))
     with seeded(0, "elsewhere"):
         model = build("elsewhere:digits", data.shape, data.classes, options={"width": 24})
-    model.load_state_dict(fit(model, data.train, Training(150, 64, 3e-3), stream(0, "elsewhere"))[0])
-    layers = {"net.1": "1", "head": "3"}  # where amnesia holds them -> where their own network has them
+    model.load_state_dict(
+        fit(model, data.train, Training(150, 64, 3e-3), stream(0, "elsewhere"))[0]
+    )
+    layers = {
+        "net.1": "1",
+        "head": "3",
+    }  # where amnesia holds them -> where their own network has them
     save_file(
-        {layers[name.rpartition(".")[0]] + name[name.rindex(".") :]: t for name, t in model.state_dict().items()}, path
+        {
+            layers[name.rpartition(".")[0]] + name[name.rindex(".") :]: t
+            for name, t in model.state_dict().items()
+        },
+        path,
     )
     kept = data.split([3]).test.retain
     with torch.no_grad():

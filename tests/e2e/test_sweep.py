@@ -69,7 +69,9 @@ def test_a_second_run_does_nothing_and_starts_no_ray(
     places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
     assert entry(["run", str(swept / "spec.yaml"), *places]) == 0
     assert "nothing to do" in capsys.readouterr().err
-    assert stamps == {path: path.stat().st_mtime_ns for path in (swept / "results").rglob("*.parquet")}
+    assert stamps == {
+        path: path.stat().st_mtime_ns for path in (swept / "results").rglob("*.parquet")
+    }
     assert entry(["plan", str(swept / "spec.yaml"), *places]) == 0
     assert "0 to run, 16 done" in capsys.readouterr().out
 
@@ -99,34 +101,65 @@ def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
     results, gallery = str(swept / "results"), Gallery(str(swept / "gallery"))
     assert entry(["promote", results, "digits", "--gallery", gallery.root]) == 2
     assert "--sweep: small-classifier, small-generator" in capsys.readouterr().err
-    moved = ["promote", results, "digits", "--sweep", "small-generator", "--gallery", gallery.root, "--store"]
+    moved = [
+        "promote",
+        results,
+        "digits",
+        "--sweep",
+        "small-generator",
+        "--gallery",
+        gallery.root,
+        "--store",
+    ]
     assert entry([*moved, str(swept / "elsewhere")]) == 2
     assert str(swept / "elsewhere") in capsys.readouterr().err
     assert entry([*moved, str(swept / "store")]) == 0
     capsys.readouterr()
-    assert entry(["promote", results, "digits", "--sweep", "small-generator", "--gallery", gallery.root]) == 0
+    assert (
+        entry(
+            ["promote", results, "digits", "--sweep", "small-generator", "--gallery", gallery.root]
+        )
+        == 0
+    )
     assert "val_retain" in capsys.readouterr().out
     card = gallery.card("digits")
     rows = pd.read_parquet(swept / "results" / "v1").set_index("cell_id")
     row = rows.loc[card["provenance"]["cell_id"]]
     assert card["scores"]["forget_probability"] == row["forget_probability"]
     store, made = Store(str(swept / "store")), (card["provenance"]["cell_id"], "unlearned")
-    artifacts = {kind: (row[f"artifact_{kind}"], kind) for kind in ("original", "oracle")} | {"amnesiac": made}
+    artifacts = {kind: (row[f"artifact_{kind}"], kind) for kind in ("original", "oracle")} | {
+        "amnesiac": made
+    }
     for variant, (key, kind) in artifacts.items():
         ours, theirs = gallery.load("digits", card["version"], variant), store.load(kind, key)
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs), variant
     pictures = []
     for variant in ("amnesiac", "original", "oracle"):
         model = build(
-            card["model"], tuple(card["shape"]), card["classes"], gallery.load("digits", card["version"], variant)
+            card["model"],
+            tuple(card["shape"]),
+            card["classes"],
+            gallery.load("digits", card["version"], variant),
         )
         pictures.append(draw(model, card["forget"], 4, 0, "test"))
     assert not torch.equal(pictures[0], pictures[1])
     assert not torch.equal(pictures[1], pictures[2])
-    other = rows[(rows["sweep"] == "small-generator") & (rows.index != card["provenance"]["cell_id"])].index[0]
+    other = rows[
+        (rows["sweep"] == "small-generator") & (rows.index != card["provenance"]["cell_id"])
+    ].index[0]
     assert (
         entry(
-            ["promote", results, "digits", "--sweep", "small-generator", "--cell", other[:9], "--gallery", gallery.root]
+            [
+                "promote",
+                results,
+                "digits",
+                "--sweep",
+                "small-generator",
+                "--cell",
+                other[:9],
+                "--gallery",
+                gallery.root,
+            ]
         )
         == 0
     )
@@ -137,7 +170,18 @@ def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
 
 def test_a_server_ends_at_sigterm(amnesia, swept: Path) -> None:  # type: ignore[no-untyped-def]
     """As a container is stopped: no trace, exit code 0."""
-    assert entry(["promote", str(swept / "results"), "small-generator", "--gallery", str(swept / "stopped")]) == 0
+    assert (
+        entry(
+            [
+                "promote",
+                str(swept / "results"),
+                "small-generator",
+                "--gallery",
+                str(swept / "stopped"),
+            ]
+        )
+        == 0
+    )
     server = amnesia("serve", "--gallery", "stopped", "--port", str(free_port()), cwd=swept)
     first = server.stdout.readline()
     assert first.startswith("serving "), first
@@ -151,21 +195,35 @@ def test_a_server_ends_at_sigterm(amnesia, swept: Path) -> None:  # type: ignore
 def test_a_closed_form_cell_is_promoted_from_its_recipe(swept: Path) -> None:
     """Task arithmetic stores no weights; made again they are those that were scored."""
     gallery = Gallery(str(swept / "gallery"))
-    assert entry(["promote", str(swept / "results"), "small-classifier", "--gallery", gallery.root]) == 0
+    assert (
+        entry(["promote", str(swept / "results"), "small-classifier", "--gallery", gallery.root])
+        == 0
+    )
     card = gallery.card("small-classifier")
     assert not (swept / "store" / "unlearned" / card["provenance"]["cell_id"]).exists()
     from unlearn.data import load
 
     splits = load("mnist5k", Path("unused")).split(card["forget"])
-    model = build("cnn", (1, 28, 28), 10, gallery.load("small-classifier", card["version"], "amnesiac"))
+    model = build(
+        "cnn", (1, 28, 28), 10, gallery.load("small-classifier", card["version"], "amnesiac")
+    )
     with torch.no_grad():
-        hits = (model(splits.test.retain.pixels()).argmax(1) == splits.test.retain.y).double().mean().item()
+        hits = (
+            (model(splits.test.retain.pixels()).argmax(1) == splits.test.retain.y)
+            .double()
+            .mean()
+            .item()
+        )
     assert hits == pytest.approx(card["scores"]["test_retain_accuracy"], abs=1e-9)
 
 
-def test_candidates_on_val_then_one_in_full(amnesia, swept: Path, capsys: pytest.CaptureFixture[str]) -> None:  # type: ignore[no-untyped-def]
+def test_candidates_on_val_then_one_in_full(
+    amnesia, swept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # type: ignore[no-untyped-def]
     """A grid read on val alone chooses what the same grid chooses when every cell is scored in full."""
-    spec = CLASSIFIER.replace("search: {trials: 10, space: {alpha: [-3.0, 0.0], rho: [0.0, 0.99]}}", GRID)
+    spec = CLASSIFIER.replace(
+        "search: {trials: 10, space: {alpha: [-3.0, 0.0], rho: [0.0, 0.99]}}", GRID
+    )
     (swept / "race.yaml").write_text(
         spec.replace("small-classifier", "whole")
         + "---"
@@ -184,22 +242,39 @@ def test_candidates_on_val_then_one_in_full(amnesia, swept: Path, capsys: pytest
     stopped = candidates["val_stopped"].astype(bool)
     assert stopped.any()
     assert candidates["val_images"][stopped].max() < candidates["val_images"].max() == 500
-    read, same = candidates[~stopped].merge(whole, on=["alpha", "rho"]), ["val_forget_accuracy", "val_retain_accuracy"]
+    read, same = (
+        candidates[~stopped].merge(whole, on=["alpha", "rho"]),
+        ["val_forget_accuracy", "val_retain_accuracy"],
+    )
     assert read[[f"{column}_x" for column in same]].to_numpy() == pytest.approx(
         read[[f"{column}_y" for column in same]].to_numpy()
     )
     chosen, confirmed = choose(whole).row, choose(raced).row
-    knobs = ["alpha", "rho", "val_forget_accuracy", "val_retain_accuracy", "test_forget_accuracy", "js_to_oracle"]
+    knobs = [
+        "alpha",
+        "rho",
+        "val_forget_accuracy",
+        "val_retain_accuracy",
+        "test_forget_accuracy",
+        "js_to_oracle",
+    ]
     assert chosen[knobs].tolist() == confirmed[knobs].tolist()
     assert confirmed["selection_regret"] == pytest.approx(regret(whole, chosen))
     assert confirmed["tuning_candidates"] == 12
-    assert confirmed["tuning_s"] == pytest.approx(candidates[["unlearn_s", "evaluate_s"]].to_numpy().sum())
+    assert confirmed["tuning_s"] == pytest.approx(
+        candidates[["unlearn_s", "evaluate_s"]].to_numpy().sum()
+    )
     results, store = str(swept / "race"), str(swept / "store")
     assert entry(["run", str(swept / "race.yaml"), "--results", results, "--store", store]) == 0
     assert "nothing to do" in capsys.readouterr().err
     assert entry(["promote", results, "raced", "--gallery", str(swept / "raced-gallery")]) == 0
     one = candidates["cell_id"].iloc[0]
-    assert entry(["promote", results, "raced", "--gallery", str(swept / "raced-gallery"), "--cell", one]) == 2
+    assert (
+        entry(
+            ["promote", results, "raced", "--gallery", str(swept / "raced-gallery"), "--cell", one]
+        )
+        == 2
+    )
     assert "read on val alone" in capsys.readouterr().err
     assert entry(["report", results, "--sweep", "raced", "-o", str(swept / "raced.html")]) == 0
     assert "12 candidates were read on val alone" in (swept / "raced.html").read_text()
@@ -250,7 +325,11 @@ def test_a_failing_cell_is_a_row_and_can_be_tried_again(amnesia, swept: Path, mo
         places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
         assert entry(["run", str(spec), *places]) == 1
     run("--retry-failed")
-    again = pd.read_parquet(swept / "results" / "v1").query("sweep == 'failing'").set_index("lr")["created_at"]
+    again = (
+        pd.read_parquet(swept / "results" / "v1")
+        .query("sweep == 'failing'")
+        .set_index("lr")["created_at"]
+    )
     assert len(again) == 2
     assert again[1e-5] == stamp[1e-5]
     assert again[1e30] > stamp[1e30]

@@ -24,7 +24,15 @@ MAY_DIFFER = ("created_at", "git_revision", "store")  # and every column of seco
 def run(tree: Path, folder: Path) -> None:
     """Run `tiny.yaml` with the code of `tree`; rows in folder/results, artifacts in folder/store."""
     paths = os.pathsep.join([str(tree), str(HERE)])
-    command = [sys.executable, "-m", "cluster", "run", str(HERE / "tiny.yaml"), "--results", "results"]
+    command = [
+        sys.executable,
+        "-m",
+        "cluster",
+        "run",
+        str(HERE / "tiny.yaml"),
+        "--results",
+        "results",
+    ]
     subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": paths}, check=True)
 
 
@@ -38,8 +46,14 @@ def rows_of(folder: Path) -> pd.DataFrame:
 
 def differing_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """A line per cell that only one side has, and per value that differs."""
-    lines = [f"cell {key} is only in one of them" for key in before.index.symmetric_difference(after.index)]
-    lines += [f"column {name} is only in one of them" for name in before.columns.symmetric_difference(after.columns)]
+    lines = [
+        f"cell {key} is only in one of them"
+        for key in before.index.symmetric_difference(after.index)
+    ]
+    lines += [
+        f"column {name} is only in one of them"
+        for name in before.columns.symmetric_difference(after.columns)
+    ]
     for key in before.index.intersection(after.index):
         for name in before.columns.intersection(after.columns):
             one, other = repr(before.at[key, name]), repr(after.at[key, name])
@@ -50,8 +64,13 @@ def differing_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
 
 def differing_weights(before: Path, after: Path) -> list[str]:
     """A line per weights file of the store that only one side has, or whose bytes differ."""
-    files = {side: {path.relative_to(side): path for path in side.rglob("*.safetensors")} for side in (before, after)}
-    lines = [f"{name} is only in one of them" for name in files[before].keys() ^ files[after].keys()]
+    files = {
+        side: {path.relative_to(side): path for path in side.rglob("*.safetensors")}
+        for side in (before, after)
+    }
+    lines = [
+        f"{name} is only in one of them" for name in files[before].keys() ^ files[after].keys()
+    ]
     for name in files[before].keys() & files[after].keys():
         if files[before][name].read_bytes() != files[after][name].read_bytes():
             lines.append(f"{name}: other bytes")
@@ -62,7 +81,9 @@ def main() -> int:
     """Compare; print what differs."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", help="the revision to compare with")
-    parser.add_argument("--keep", help="a folder for both runs; what it holds of BASE already is used again")
+    parser.add_argument(
+        "--keep", help="a folder for both runs; what it holds of BASE already is used again"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(args.keep or scratch).absolute()
@@ -76,9 +97,13 @@ def main() -> int:
             after = Path(fresh)
             run(ROOT, after)
             one, other = rows_of(before), rows_of(after)
-            lines = differing_rows(one, other) + differing_weights(before / "store", after / "store")
+            lines = differing_rows(one, other) + differing_weights(
+                before / "store", after / "store"
+            )
         failed = int((other["status"] != "ok").sum())
-    print("\n".join(lines) or f"nothing differs: {len(other)} rows, {failed} of them failed in both")
+    print(
+        "\n".join(lines) or f"nothing differs: {len(other)} rows, {failed} of them failed in both"
+    )
     return 1 if lines or failed else 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.spec.cells import Cell, cell_of, grid_cells, groups
+from sweeps.spec.cells import Cell, cell_of, grid_cells, problems
 from sweeps.spec.parse import parse, read_documents, shipped
 from sweeps.spec.sweep import Sweep
 
@@ -24,7 +24,7 @@ SPECS = [*shipped(), str(HERE / "odd.yaml")]
 def cells_of(sweep: Sweep) -> list[Cell]:
     """The cells of the sweep's grid; where it searches, those at every corner of every search space instead."""
     found = []
-    for problem in groups(sweep):
+    for problem in problems(sweep):
         found += grid_cells(sweep, problem)
         for method, search in sweep.search:
             knobs = [knob for knob, _ in search.space]
@@ -59,5 +59,8 @@ if __name__ == "__main__":
     before = json.loads(IDS.read_text()) if IDS.exists() else {}
     now = {Path(spec).stem: fingerprints(spec) for spec in SPECS}
     IDS.write_text(
-        json.dumps(now | {k: now.get(k, {}) | v for k, v in before.items()}, indent=1, sort_keys=True) + "\n"
+        json.dumps(
+            now | {k: now.get(k, {}) | v for k, v in before.items()}, indent=1, sort_keys=True
+        )
+        + "\n"
     )

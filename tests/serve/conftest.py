@@ -20,7 +20,7 @@ from PIL import Image
 from serve.catalog import Pick
 from serve.deployments import Settings
 from serve.launch import Server, start
-from serve.models import Shelf
+from serve.models import ModelCache
 from unlearn.artifacts import Gallery
 from unlearn.data import Dataset, Images
 from unlearn.fisher.generators import generator_fisher
@@ -35,8 +35,21 @@ SHEET, READ = "/v1/models/digits/generate", "/v1/models/reader/classify"
 
 
 def card(task: str, model: str, method: str, **more: Any) -> dict[str, Any]:
-    known = {"task": task, "model": model, "dataset": "mnist5k", "shape": list(SHAPE), "classes": 10, "forget": [1]}
-    return {**known, "method": method, "seed": 0, "provenance": {"cell_id": "0123456789abcdef"}, **more}
+    known = {
+        "task": task,
+        "model": model,
+        "dataset": "mnist5k",
+        "shape": list(SHAPE),
+        "classes": 10,
+        "forget": [1],
+    }
+    return {
+        **known,
+        "method": method,
+        "seed": 0,
+        "provenance": {"cell_id": "0123456789abcdef"},
+        **more,
+    }
 
 
 def train(name: str, images: Images, plan: Training) -> Weights:
@@ -48,11 +61,16 @@ def generators(digits: Dataset, effort: tuple[int, ...]) -> list[dict[str, Weigh
     """One original and oracle, and an amnesiac for each number of steps."""
     plan = Training(steps=300, batch=64, lr=2e-3, kl_weight=2, z_dropout=0.1)
     splits = digits.split([1])
-    original, oracle = train("cvae-mlp", digits.train, plan), train("cvae-mlp", splits.train.retain, plan)
+    original, oracle = (
+        train("cvae-mlp", digits.train, plan),
+        train("cvae-mlp", splits.train.retain, plan),
+    )
     model = build("cvae-mlp", SHAPE, 10, original)
     fisher = generator_fisher(model, 500, stream(0, "fisher"))
     methods = [make_method("selective-amnesia", {"steps": steps}) for steps in effort]
-    amnesiacs = [method(model, splits, stream(0, "unlearn"), fisher=fisher).weights for method in methods]
+    amnesiacs = [
+        method(model, splits, stream(0, "unlearn"), fisher=fisher).weights for method in methods
+    ]
     return [{"original": original, "amnesiac": weights, "oracle": oracle} for weights in amnesiacs]
 
 
@@ -67,8 +85,16 @@ def made(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     """A gallery of a generator (two versions) and a classifier, never changed."""
     root = tmp_path_factory.mktemp("gallery")
     gallery = Gallery(str(root))
-    scores = {"forget_probability": 0.02, "original_forget_probability": 0.97, "oracle_forget_probability": 0.05}
-    scores |= {"retain_accuracy": 0.93, "original_retain_accuracy": 0.95, "oracle_retain_accuracy": 0.94}
+    scores = {
+        "forget_probability": 0.02,
+        "original_forget_probability": 0.97,
+        "oracle_forget_probability": 0.05,
+    }
+    scores |= {
+        "retain_accuracy": 0.93,
+        "original_retain_accuracy": 0.95,
+        "oracle_retain_accuracy": 0.94,
+    }
     scores |= {"class_accuracy": [0.9] * 10}  # type: ignore[dict-item]
     for steps, variants in zip((30, 100), generators(digits, (30, 100)), strict=True):
         knobs = {"lam": 100.0, "gamma": 1.0, "steps": steps}
@@ -77,7 +103,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
             variants,
             card("generator", "cvae-mlp", "selective-amnesia", knobs=knobs, scores=scores),
         )
-    shares = {"test_forget_accuracy": 0.0, "test_retain_accuracy": 0.95, "original_test_forget_accuracy": 0.98}
+    shares = {
+        "test_forget_accuracy": 0.0,
+        "test_retain_accuracy": 0.95,
+        "original_test_forget_accuracy": 0.98,
+    }
     reader = card("classifier", "cnn", "retrain", knobs={}, scores=shares)
     gallery.publish("reader", classifiers(digits), reader)
     return root
@@ -94,7 +124,7 @@ def gallery(made: Path, tmp_path: Path) -> Gallery:
 class LocalBackend:
     """The models in this process, for tests of the application alone."""
 
-    shelf: Shelf
+    shelf: ModelCache
 
     async def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
         return self.shelf.generate(pick, label, n, seed)
@@ -116,11 +146,16 @@ def bomb(width: int, height: int) -> bytes:
     """A PNG that declares more pixels than it holds bytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 999)) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 999))
+        + chunk(b"IEND", b"")
     )
 
 

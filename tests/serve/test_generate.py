@@ -15,7 +15,11 @@ from unlearn.artifacts import VARIANTS
 
 def test_a_sheet_is_the_same_bytes_each_time_and_by_get_and_post(client: httpx.Client) -> None:
     ask = {"label": 3, "n": 16, "seed": 5, "variant": "oracle"}
-    first, again, posted = client.get(SHEET, params=ask), client.get(SHEET, params=ask), client.post(SHEET, json=ask)
+    first, again, posted = (
+        client.get(SHEET, params=ask),
+        client.get(SHEET, params=ask),
+        client.post(SHEET, json=ask),
+    )
     assert first.headers["content-type"] == "image/png"
     assert first.content == again.content == posted.content
     assert Image.open(io.BytesIO(first.content)).size == ((4 * 29 - 1) * 3,) * 2
@@ -23,17 +27,24 @@ def test_a_sheet_is_the_same_bytes_each_time_and_by_get_and_post(client: httpx.C
 
 def test_png_json_and_npy_hold_the_same_images(client: httpx.Client) -> None:
     ask = {"label": 2, "n": 5, "seed": 1}
-    images = np.load(io.BytesIO(client.post(SHEET, json={**ask, "format": "npy"}).content), allow_pickle=False)
+    images = np.load(
+        io.BytesIO(client.post(SHEET, json={**ask, "format": "npy"}).content), allow_pickle=False
+    )
     answer = client.post(SHEET, json={**ask, "format": "json"}).json()
     assert (images.dtype, images.shape) == (np.uint8, (5, 1, 28, 28))
     assert np.allclose(answer["images"], images / 255, atol=1e-4)
     assert client.get(SHEET, params=ask).content == sheet(images)
-    assert {key: answer[key] for key in ("label", "n", "seed", "variant")} == {**ask, "variant": "amnesiac"}
+    assert {key: answer[key] for key in ("label", "n", "seed", "variant")} == {
+        **ask,
+        "variant": "amnesiac",
+    }
     assert answer["version"] == client.get("/v1/models/digits").json()["version"]
 
 
 def test_variants_differ_on_the_forgotten_label(client: httpx.Client) -> None:
-    sheets = {client.get(SHEET, params={"label": 1, "variant": variant}).content for variant in VARIANTS}
+    sheets = {
+        client.get(SHEET, params={"label": 1, "variant": variant}).content for variant in VARIANTS
+    }
     assert len(sheets) == 3
 
 
@@ -43,7 +54,12 @@ def test_etag_saves_what_is_known(client: httpx.Client) -> None:
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         answer = client.get(SHEET, params={"label": 4}, headers={"If-None-Match": known})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
-    asks = [{"label": 5}, {"label": 4, "n": 4}, {"label": 4, "seed": 1}, {"label": 4, "variant": "oracle"}]
+    asks = [
+        {"label": 5},
+        {"label": 4, "n": 4},
+        {"label": 4, "seed": 1},
+        {"label": 4, "variant": "oracle"},
+    ]
     for ask in asks:
         assert client.get(SHEET, params=ask, headers={"If-None-Match": tag}).status_code == 200
 
@@ -61,12 +77,17 @@ def test_etag_saves_what_is_known(client: httpx.Client) -> None:
         ({"label": 3, "seed": -1}, "seed must be a whole number from 0 to 4294967295"),
         ({"label": 3, "seed": 2**32}, "seed must be a whole number from 0 to 4294967295"),
         ({"label": 3, "seed": "9" * 5000}, "seed must be a whole number from 0 to 4294967295"),
-        ({"label": 3, "variant": "best"}, "variant must be one of amnesiac, original, oracle, not 'best'"),
+        (
+            {"label": 3, "variant": "best"},
+            "variant must be one of amnesiac, original, oracle, not 'best'",
+        ),
         ({"labe": 3}, "unknown key 'labe'; allowed: label, n, seed, variant"),
     ],
     ids=str,
 )
-def test_get_refuses_with_the_allowed_range(client: httpx.Client, ask: dict[str, Any], says: str) -> None:
+def test_get_refuses_with_the_allowed_range(
+    client: httpx.Client, ask: dict[str, Any], says: str
+) -> None:
     assert says in told(client.get(SHEET, params=ask), 422)
 
 
@@ -90,7 +111,9 @@ def test_post_refuses_with_the_allowed_range(client: httpx.Client, body: Any, sa
     assert says in told(client.post(SHEET, json=body), 422)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"label": NaN}', b"[" * 100_000, b'{"label": 3,}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b'{"label": NaN}', b"[" * 100_000, b'{"label": 3,}']
+)
 def test_post_refuses_what_is_no_json(client: httpx.Client, body: bytes) -> None:
     for path in (SHEET, READ):
         answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
@@ -99,9 +122,16 @@ def test_post_refuses_what_is_no_json(client: httpx.Client, body: bytes) -> None
 
 
 def test_unknown_names_and_routes_are_told_what_is_known(client: httpx.Client) -> None:
-    for path in ("/v1/models/nope", "/v1/models/nope/generate?label=1", "/v1/models/%2e%2e", "/v1/models/a%00b"):
+    for path in (
+        "/v1/models/nope",
+        "/v1/models/nope/generate?label=1",
+        "/v1/models/%2e%2e",
+        "/v1/models/a%00b",
+    ):
         assert told(client.get(path), 404) == f"no model {path_name(path)!r}; known: digits, reader"
-    assert "digits, reader" in told(client.post("/v1/models/nope/classify", json={"images": []}), 404)
+    assert "digits, reader" in told(
+        client.post("/v1/models/nope/classify", json={"images": []}), 404
+    )
     assert "see /docs" in told(client.get("/v1/model"), 404)
     assert "see /docs" in told(client.delete("/v1/models/digits"), 405)
 
@@ -138,7 +168,8 @@ def test_an_odd_address_is_a_clear_4xx(client: httpx.Client, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ['{"label": 3, "\\ud800": 1}', '{"label": 3, "variant": "\\ud800"}', '{"label": "\\u0000"}']
+    "body",
+    ['{"label": 3, "\\ud800": 1}', '{"label": 3, "variant": "\\ud800"}', '{"label": "\\u0000"}'],
 )
 def test_odd_characters_in_a_body_are_a_clear_422(client: httpx.Client, body: str) -> None:
     answer = client.post(SHEET, content=body, headers={"Content-Type": "application/json"})

@@ -18,8 +18,12 @@ def pictures(n: int, shape: tuple[int, int, int]) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, *shape), np.uint8)
 
 
-@pytest.mark.parametrize(("n", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (5, 3, 2), (16, 4, 4), (17, 5, 4)])
-def test_a_sheet_is_near_square_and_holds_every_image_in_reading_order(n: int, columns: int, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "columns", "rows"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (5, 3, 2), (16, 4, 4), (17, 5, 4)]
+)
+def test_a_sheet_is_near_square_and_holds_every_image_in_reading_order(
+    n: int, columns: int, rows: int
+) -> None:
     images = pictures(n, GREY)
     grid = np.asarray(Image.open(io.BytesIO(sheet(images, scale=2, gap=1))))[::2, ::2]
     assert grid.shape == (rows * 29 - 1, columns * 29 - 1)
@@ -30,7 +34,9 @@ def test_a_sheet_is_near_square_and_holds_every_image_in_reading_order(n: int, c
 
 def test_a_sheet_of_colour_images_keeps_its_colours() -> None:
     image = pictures(1, COLOUR)
-    assert (np.asarray(Image.open(io.BytesIO(sheet(image, scale=1)))) == image[0].transpose(1, 2, 0)).all()
+    assert (
+        np.asarray(Image.open(io.BytesIO(sheet(image, scale=1)))) == image[0].transpose(1, 2, 0)
+    ).all()
 
 
 def test_the_same_images_give_the_same_bytes() -> None:

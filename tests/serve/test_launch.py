@@ -13,7 +13,7 @@ from serve.catalog import Catalog
 from serve.deployments import Settings, application
 from serve.exposure import is_loopback, prefer_haproxy
 from serve.launch import start
-from serve.models import Shelf
+from serve.models import ModelCache
 from tests.serve.conftest import LocalBackend
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
@@ -22,8 +22,22 @@ from unlearn.errors import BadInput
 @pytest.mark.parametrize(
     "wrong",
     [
-        *[{"port": 0}, {"port": 65536}, {"replicas": 0}, {"cpus": 0}, {"front_cpus": 0}, {"gpus": -1}],
-        *[{"ongoing": 0}, {"queued": 0}, {"token": ""}, {"token": "two words"}, {"token": "naïve"}, {"token": "a\nb"}],
+        *[
+            {"port": 0},
+            {"port": 65536},
+            {"replicas": 0},
+            {"cpus": 0},
+            {"front_cpus": 0},
+            {"gpus": -1},
+        ],
+        *[
+            {"ongoing": 0},
+            {"queued": 0},
+            {"token": ""},
+            {"token": "two words"},
+            {"token": "naïve"},
+            {"token": "a\nb"},
+        ],
     ],
     ids=str,
 )
@@ -40,7 +54,13 @@ def test_settings_never_show_the_token() -> None:
     ("host", "loopback"),
     [
         *[("127.0.0.1", True), ("127.8.8.8", True), ("localhost", True), ("::1", True)],
-        *[("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("example.org", False), ("", False)],
+        *[
+            ("0.0.0.0", False),
+            ("::", False),
+            ("10.0.0.1", False),
+            ("example.org", False),
+            ("", False),
+        ],
     ],
 )
 def test_loopback_is_told_from_the_world(host: str, loopback: bool) -> None:
@@ -60,7 +80,7 @@ def test_a_gallery_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_without_a_token_all_is_open_and_a_failure_is_told_in_json(made: Path) -> None:
     gallery = Gallery(str(made))
-    with TestClient(build_app(Catalog(gallery), LocalBackend(Shelf(gallery)), None)) as client:
+    with TestClient(build_app(Catalog(gallery), LocalBackend(ModelCache(gallery)), None)) as client:
         assert client.get("/v1/models/digits/generate", params={"label": 1}).status_code == 200
 
 
@@ -70,7 +90,7 @@ def test_an_unforeseen_failure_is_one_line_of_json(made: Path) -> None:
             raise ZeroDivisionError("secret")
 
     gallery = Gallery(str(made))
-    app = build_app(Catalog(gallery), Failing(Shelf(gallery)), None)
+    app = build_app(Catalog(gallery), Failing(ModelCache(gallery)), None)
     with TestClient(app, raise_server_exceptions=False) as client:
         answer = client.get("/healthz")
     assert (answer.status_code, "secret" in answer.text) == (500, False)
@@ -93,6 +113,8 @@ def test_haproxy_opens_only_where_others_may_knock(
 
 def test_the_token_itself_never_enters_ray() -> None:
     bound = application(Settings("gallery", token="hunter2"))._bound_deployment
-    assert "hunter2" not in repr([vars(part) if hasattr(part, "__dict__") else part for part in bound.init_args])
+    assert "hunter2" not in repr(
+        [vars(part) if hasattr(part, "__dict__") else part for part in bound.init_args]
+    )
     [settings] = [part for part in bound.init_args if isinstance(part, Settings)]
     assert settings.token is None

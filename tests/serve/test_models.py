@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from serve.catalog import Catalog, UnknownModel, Unservable
-from serve.models import Shelf
+from serve.models import ModelCache
 from unlearn.artifacts import VARIANTS, Gallery
 from unlearn.data import Dataset
 from unlearn.evaluation import draw
@@ -18,40 +18,58 @@ from unlearn.models import build
 def test_generate_is_the_model_drawn_on_the_purpose_serve(made: Path) -> None:
     gallery = Gallery(str(made))
     entry = Catalog(gallery).entry("digits")
-    images = Shelf(gallery).generate(entry.pick("oracle"), 3, 5, 7)
+    images = ModelCache(gallery).generate(entry.pick("oracle"), 3, 5, 7)
     model = build("cvae-mlp", (1, 28, 28), 10, gallery.load("digits", entry.version, "oracle"))
     assert images.shape == (5, 1, 28, 28)
-    assert np.abs(images / 255 - draw(model, [3], 5, 7, "serve")[0].numpy()).max() <= 0.5 / 255 + 1e-6
+    assert (
+        np.abs(images / 255 - draw(model, [3], 5, 7, "serve")[0].numpy()).max() <= 0.5 / 255 + 1e-6
+    )
 
 
 def test_every_argument_changes_the_images_and_repetition_does_not(made: Path) -> None:
     gallery = Gallery(str(made))
-    entry, shelf = Catalog(gallery).entry("digits"), Shelf(gallery)
-    asks = [("original", 3, 4, 0), ("oracle", 3, 4, 0), ("original", 4, 4, 0), ("original", 3, 4, 1)]
-    drawn = [shelf.generate(entry.pick(variant), label, n, seed).tobytes() for variant, label, n, seed in asks]
+    entry, shelf = Catalog(gallery).entry("digits"), ModelCache(gallery)
+    asks = [
+        ("original", 3, 4, 0),
+        ("oracle", 3, 4, 0),
+        ("original", 4, 4, 0),
+        ("original", 3, 4, 1),
+    ]
+    drawn = [
+        shelf.generate(entry.pick(variant), label, n, seed).tobytes()
+        for variant, label, n, seed in asks
+    ]
     assert len(set(drawn)) == len(asks)
-    assert drawn[0] == Shelf(gallery).generate(entry.pick("original"), 3, 4, 0).tobytes()
+    assert drawn[0] == ModelCache(gallery).generate(entry.pick("original"), 3, 4, 0).tobytes()
 
 
 def test_a_full_shelf_still_answers(made: Path) -> None:
     gallery = Gallery(str(made))
-    entry, small = Catalog(gallery).entry("digits"), Shelf(gallery, capacity=1)
+    entry, small = Catalog(gallery).entry("digits"), ModelCache(gallery, capacity=1)
     for variant in VARIANTS * 2:
         assert small.generate(entry.pick(variant), 0, 1, 0).shape == (1, 1, 28, 28)
 
 
-def test_classify_reads_real_digits_and_only_the_original_reads_ones(made: Path, digits: Dataset) -> None:
+def test_classify_reads_real_digits_and_only_the_original_reads_ones(
+    made: Path, digits: Dataset
+) -> None:
     gallery = Gallery(str(made))
-    entry, shelf = Catalog(gallery).entry("reader"), Shelf(gallery)
+    entry, shelf = Catalog(gallery).entry("reader"), ModelCache(gallery)
     ones = digits.test.take(digits.test.y == 1).pixels().numpy()
-    before, after = (shelf.classify(entry.pick(variant), ones) for variant in ("original", "amnesiac"))
+    before, after = (
+        shelf.classify(entry.pick(variant), ones) for variant in ("original", "amnesiac")
+    )
     assert np.allclose(before.sum(1), 1)
     assert (before.argmax(1) == 1).mean() > 0.8
     assert (after.argmax(1) == 1).mean() < 0.05
 
 
-@pytest.mark.parametrize("name", ["nope", "", "..", ".", "../digits", "digits/..", "a\0b", "%2e%2e", "x" * 999])
-def test_an_unknown_name_is_told_the_known_ones_and_never_leads_out(gallery: Gallery, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["nope", "", "..", ".", "../digits", "digits/..", "a\0b", "%2e%2e", "x" * 999]
+)
+def test_an_unknown_name_is_told_the_known_ones_and_never_leads_out(
+    gallery: Gallery, name: str
+) -> None:
     with pytest.raises(UnknownModel, match="known: digits, reader"):
         Catalog(gallery).entry(name)
 
@@ -86,9 +104,13 @@ def edit_card(gallery: Gallery, **change: object) -> None:
     ],
     ids=str,
 )
-def test_a_foreign_card_is_refused_and_hides_no_other_model(gallery: Gallery, change: dict[str, object]) -> None:
+def test_a_foreign_card_is_refused_and_hides_no_other_model(
+    gallery: Gallery, change: dict[str, object]
+) -> None:
     edit_card(gallery, **change)
-    with pytest.raises(Unservable, match=r"^model 'digits' cannot be served: .*promote it again or roll it back$"):
+    with pytest.raises(
+        Unservable, match=r"^model 'digits' cannot be served: .*promote it again or roll it back$"
+    ):
         Catalog(gallery).entry("digits")
     damaged, sound = Catalog(gallery).cards()
     assert damaged["name"] == "digits"
@@ -97,7 +119,8 @@ def test_a_foreign_card_is_refused_and_hides_no_other_model(gallery: Gallery, ch
 
 
 @pytest.mark.parametrize(
-    "pointer", ["", "[]", "{}", '{"history": []}', '{"history": [3]}', '{"history": "../x"}', "\xff"]
+    "pointer",
+    ["", "[]", "{}", '{"history": []}', '{"history": [3]}', '{"history": "../x"}', "\xff"],
 )
 def test_a_damaged_pointer_is_refused_by_name(gallery: Gallery, pointer: str) -> None:
     (Path(gallery.root) / "digits" / "current").write_text(pointer, encoding="latin-1")
@@ -106,7 +129,9 @@ def test_a_damaged_pointer_is_refused_by_name(gallery: Gallery, pointer: str) ->
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing", "other model", "not finite"])
-def test_damaged_weights_are_refused_by_name_and_never_by_place(gallery: Gallery, damage: str) -> None:
+def test_damaged_weights_are_refused_by_name_and_never_by_place(
+    gallery: Gallery, damage: str
+) -> None:
     version = gallery.current("digits")
     if damage in ("flipped", "missing"):
         path = Path(gallery.root) / "digits" / version / "amnesiac.safetensors"
@@ -122,7 +147,7 @@ def test_damaged_weights_are_refused_by_name_and_never_by_place(gallery: Gallery
         gallery.publish("digits", weights, {**gallery.card("digits"), "seed": 1})
     pick = Catalog(gallery).entry("digits").pick("amnesiac")
     with pytest.raises(Unservable, match=r"^model 'digits' cannot be served: ") as caught:
-        Shelf(gallery).generate(pick, 0, 1, 0)
+        ModelCache(gallery).generate(pick, 0, 1, 0)
     assert gallery.root not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -130,11 +155,13 @@ def test_damaged_weights_are_refused_by_name_and_never_by_place(gallery: Gallery
 def test_code_of_ones_own_runs_only_where_it_is_allowed(gallery: Gallery) -> None:
     """A card names a callable: a gallery from elsewhere must not choose which."""
     edit_card(gallery, model="tests.nowhere:builder")
-    with pytest.raises(Unservable, match=r"allow it with `amnesia serve --builder tests\.nowhere:builder`"):
+    with pytest.raises(
+        Unservable, match=r"allow it with `amnesia serve --builder tests\.nowhere:builder`"
+    ):
         Catalog(gallery).entry("digits")
     edit_card(gallery, model="unlearn.models.cvae:CVAE", options={"z_dim": 8})
     pick = Catalog(gallery, ("unlearn.models.cvae:CVAE",)).entry("digits").pick("amnesiac")
-    assert Shelf(gallery).generate(pick, 0, 1, 0).shape == (1, 1, 28, 28)
+    assert ModelCache(gallery).generate(pick, 0, 1, 0).shape == (1, 1, 28, 28)
 
 
 def test_the_catalog_sees_a_rollback_at_once(gallery: Gallery) -> None:

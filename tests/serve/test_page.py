@@ -22,7 +22,14 @@ from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ["headless", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking"]
+FLAGS = [
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-background-networking",
+]
 FLAGS += ["disable-component-update", "disable-sync", "window-size=1200,900"]
 
 
@@ -45,7 +52,10 @@ def find(page: Chrome, css: str) -> WebElement:
     """The first visible element that matches, once there is one."""
 
     def visible(page: Chrome) -> WebElement | None:
-        return next((found for found in page.find_elements(By.CSS_SELECTOR, css) if found.is_displayed()), None)
+        return next(
+            (found for found in page.find_elements(By.CSS_SELECTOR, css) if found.is_displayed()),
+            None,
+        )
 
     return WebDriverWait(page, 20).until(visible)
 
@@ -57,10 +67,17 @@ def enter(page: Chrome, token: str = TOKEN) -> None:
 def pixels(page: Chrome, label: int, seed: int) -> list[np.ndarray]:
     """What the three pictures show on the screen."""
     pictures = f"#sheets img[data-shown='{label}/{seed}']"
-    WebDriverWait(page, 20).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, pictures)) == 3)
+    WebDriverWait(page, 20).until(
+        lambda page: len(page.find_elements(By.CSS_SELECTOR, pictures)) == 3
+    )
     images = page.find_elements(By.CSS_SELECTOR, pictures)
-    WebDriverWait(page, 20).until(lambda page: all(image.get_property("naturalWidth") for image in images))
-    return [np.asarray(Image.open(io.BytesIO(image.screenshot_as_png)).convert("L"), float) for image in images]
+    WebDriverWait(page, 20).until(
+        lambda page: all(image.get_property("naturalWidth") for image in images)
+    )
+    return [
+        np.asarray(Image.open(io.BytesIO(image.screenshot_as_png)).convert("L"), float)
+        for image in images
+    ]
 
 
 def test_a_person_sees_three_different_pictures_of_each_label(page: Chrome) -> None:
@@ -75,7 +92,10 @@ def test_a_person_sees_three_different_pictures_of_each_label(page: Chrome) -> N
         pairs = [(0, 1), (0, 2), (1, 2)]
         assert all(np.abs(pictures[i] - pictures[j]).mean() > 3 for i, j in pairs)
     assert np.abs(first[0] - third[0]).mean() > 3
-    captions = [caption.text.split("\n")[0] for caption in page.find_elements(By.CSS_SELECTOR, "#sheets figcaption")]
+    captions = [
+        caption.text.split("\n")[0]
+        for caption in page.find_elements(By.CSS_SELECTOR, "#sheets figcaption")
+    ]
     assert captions == ["original", "amnesiac", "oracle"]
     assert set(captions) == set(VARIANTS)
 
@@ -118,8 +138,13 @@ def test_a_person_draws_and_uploads_for_a_classifier(page: Chrome, tmp_path: Pat
         0, 120
     ).release().perform()
     bars = "#readings figure:nth-child(1) .bars li"
-    WebDriverWait(page, 20).until(lambda page: len(page.find_elements(By.CSS_SELECTOR, "#readings .bars li")) == 30)
-    read = {row.text.split()[0]: float(row.text.split()[1]) for row in page.find_elements(By.CSS_SELECTOR, bars)}
+    WebDriverWait(page, 20).until(
+        lambda page: len(page.find_elements(By.CSS_SELECTOR, "#readings .bars li")) == 30
+    )
+    read = {
+        row.text.split()[0]: float(row.text.split()[1])
+        for row in page.find_elements(By.CSS_SELECTOR, bars)
+    }
     assert max(read, key=lambda label: read[label]) == "1"
     (tmp_path / "wide.png").write_bytes(png(np.zeros((30, 30), np.uint8)))
     find(page, "#file").send_keys(str(tmp_path / "wide.png"))
@@ -130,5 +155,9 @@ def test_the_interface_is_told_without_the_internet(page: Chrome, server: Server
     page.get(f"{server.url}/docs")
     find(page, "section h2")
     routes = [title.text for title in page.find_elements(By.CSS_SELECTOR, "section h2")]
-    assert {"GET /v1/models", "POST /v1/models/{name}/generate", "POST /v1/models/{name}/classify"} <= set(routes)
+    assert {
+        "GET /v1/models",
+        "POST /v1/models/{name}/generate",
+        "POST /v1/models/{name}/classify",
+    } <= set(routes)
     assert "a whole number from 1 to 256" in page.find_element(By.TAG_NAME, "body").text

@@ -30,20 +30,40 @@ def test_cards_show_what_was_promoted(client: httpx.Client, served: Gallery) -> 
 
 
 def test_page_docs_health_are_open_and_self_contained(server: Server) -> None:
-    for path, kind in {"/": "text/html", "/docs": "text/html", "/openapi.json": "json", "/healthz": "json"}.items():
+    for path, kind in {
+        "/": "text/html",
+        "/docs": "text/html",
+        "/openapi.json": "json",
+        "/healthz": "json",
+    }.items():
         answer = httpx.get(server.url + path)
         assert (answer.status_code, kind in answer.headers["content-type"]) == (200, True)
         assert "https://" not in answer.text
-    assert set(httpx.get(server.url + "/openapi.json").json()["paths"]) >= {"/v1/models", "/v1/models/{name}/classify"}
+    assert set(httpx.get(server.url + "/openapi.json").json()["paths"]) >= {
+        "/v1/models",
+        "/v1/models/{name}/classify",
+    }
 
 
 @pytest.mark.parametrize(
-    "header", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer é"]
+    "header",
+    [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer é"],
 )
 def test_every_v1_route_asks_for_the_token(server: Server, header: str | None) -> None:
     headers = {} if header is None else {"Authorization": header.encode()}
-    asks = [("GET", "/v1/models"), ("GET", "/v1/models/digits"), ("GET", f"{SHEET}?label=1"), ("POST", SHEET)]
-    for verb, path in [*asks, ("POST", READ), ("GET", "/v1/models/nope"), ("GET", "/v1"), ("GET", "//v1/models")]:
+    asks = [
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/digits"),
+        ("GET", f"{SHEET}?label=1"),
+        ("POST", SHEET),
+    ]
+    for verb, path in [
+        *asks,
+        ("POST", READ),
+        ("GET", "/v1/models/nope"),
+        ("GET", "/v1"),
+        ("GET", "//v1/models"),
+    ]:
         answer = httpx.request(verb, server.url + path, headers=headers)
         assert "Authorization: Bearer" in told(answer, 401)
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -57,7 +77,9 @@ def test_the_token_is_in_no_log_of_the_cluster(client: httpx.Client) -> None:
     assert not any(TOKEN.encode() in text for text in texts)
 
 
-def test_promotion_and_rollback_are_served_without_a_restart(client: httpx.Client, served: Gallery) -> None:
+def test_promotion_and_rollback_are_served_without_a_restart(
+    client: httpx.Client, served: Gallery
+) -> None:
     ask = {"label": 1, "seed": 2}
     newest = client.get(SHEET, params=ask)
     older = served.rollback("digits")
@@ -67,14 +89,18 @@ def test_promotion_and_rollback_are_served_without_a_restart(client: httpx.Clien
     again = newest.headers["x-model-version"]
     variants = {variant: served.load("digits", again, variant) for variant in VARIANTS}
     card = {
-        key: value for key, value in served.card("digits", again).items() if key not in ("name", "version", "sha256")
+        key: value
+        for key, value in served.card("digits", again).items()
+        if key not in ("name", "version", "sha256")
     }
     card.pop("format")
     assert served.publish("digits", variants, card) == again
     assert client.get(SHEET, params=ask).content == newest.content
 
 
-def test_a_damaged_model_is_named_and_the_others_are_served(client: httpx.Client, served: Gallery) -> None:
+def test_a_damaged_model_is_named_and_the_others_are_served(
+    client: httpx.Client, served: Gallery
+) -> None:
     shutil.copytree(Path(served.root) / "digits", Path(served.root) / "broken")
     try:
         path = Path(served.root) / "broken" / served.current("broken") / "oracle.safetensors"
@@ -99,7 +125,10 @@ def test_a_burst_is_answered_or_told_to_come_back(server: Server, client: httpx.
     headers = {"Authorization": f"Bearer {TOKEN}"}
     crowd = httpx.Client(base_url=server.url, headers=headers, timeout=60, limits=limits)
     with crowd, ThreadPoolExecutor(100) as pool:
-        asked = [pool.submit(crowd.get, SHEET, params={"label": 1, "n": 256, "seed": i}) for i in range(100)]
+        asked = [
+            pool.submit(crowd.get, SHEET, params={"label": 1, "n": 256, "seed": i})
+            for i in range(100)
+        ]
         assert client.get("/healthz").status_code == 200
         answers = [future.result() for future in asked]
     statuses = {answer.status_code for answer in answers}
@@ -113,9 +142,15 @@ def test_a_burst_is_answered_or_told_to_come_back(server: Server, client: httpx.
 
 def test_health_tells_a_lost_replica_and_its_return(server: Server, client: httpx.Client) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    name = next(name for name in ray.util.list_named_actors(all_namespaces=True) if "#Models#" in name["name"])
+    name = next(
+        name
+        for name in ray.util.list_named_actors(all_namespaces=True)
+        if "#Models#" in name["name"]
+    )
     ray.kill(ray.get_actor(**name))
-    lost = until(lambda: answer if (answer := client.get("/healthz")).status_code == 503 else None, 10)
+    lost = until(
+        lambda: answer if (answer := client.get("/healthz")).status_code == 503 else None, 10
+    )
     assert lost.json() == {"error": "0 of 1 model replicas answer"}
     until(lambda: client.get("/healthz").status_code == 200, 60)
     assert client.get(SHEET, params={"label": 1}).status_code == 200
@@ -134,6 +169,8 @@ def test_a_second_service_and_a_port_in_use_are_refused(server: Server, served: 
     with pytest.raises(BadInput, match="already runs on this cluster"):
         start(Settings(served.root, port=free_port()))
     port = int(server.url.rpartition(":")[2])
-    with pytest.raises(BadInput, match=rf"cannot listen on 127.0.0.1:{port} .*; choose another port or host"):
+    with pytest.raises(
+        BadInput, match=rf"cannot listen on 127.0.0.1:{port} .*; choose another port or host"
+    ):
         start(Settings(served.root, port=port))
     assert httpx.get(server.url + "/healthz").status_code == 200

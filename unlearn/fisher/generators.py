@@ -17,32 +17,49 @@ from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.objectives import negative_elbo
 
-Squares = dict[str, Tensor]  # of one layer: parameter name -> sum over samples of the squared per-sample gradient
+Squares = dict[
+    str, Tensor
+]  # of one layer: parameter name -> sum over samples of the squared per-sample gradient
 
 
 def _linear(layer: nn.Linear, a: Tensor, g: Tensor) -> Squares:
     if a.dim() == 2:
         return {"weight": g.square().T @ a.square(), "bias": g.square().sum(0)}
     a, g = a.flatten(1, -2), g.flatten(1, -2)  # (n, tokens, features)
-    return {"weight": torch.einsum("nto,nti->noi", g, a).square().sum(0), "bias": g.sum(1).square().sum(0)}
+    return {
+        "weight": torch.einsum("nto,nti->noi", g, a).square().sum(0),
+        "bias": g.sum(1).square().sum(0),
+    }
 
 
 def _conv2d(layer: nn.Conv2d, a: Tensor, g: Tensor) -> Squares:
     if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         raise BadInput("Fisher: a convolution is covered with numeric zero padding only")
     n, groups = len(a), layer.groups
-    patches = F.unfold(a, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # (n, c * k * k, places)
-    patches, g = patches.view(n, groups, -1, patches.shape[-1]), g.reshape(n, groups, -1, patches.shape[-1])
+    patches = F.unfold(
+        a, layer.kernel_size, layer.dilation, layer.padding, layer.stride
+    )  # (n, c * k * k, places)
+    patches, g = (
+        patches.view(n, groups, -1, patches.shape[-1]),
+        g.reshape(n, groups, -1, patches.shape[-1]),
+    )
     per_sample = torch.einsum("ngop,ngip->ngoi", g, patches)
-    return {"weight": per_sample.square().sum(0).view_as(layer.weight), "bias": g.sum(3).square().sum(0).flatten()}
+    return {
+        "weight": per_sample.square().sum(0).view_as(layer.weight),
+        "bias": g.sum(3).square().sum(0).flatten(),
+    }
 
 
 def _conv_transpose2d(layer: nn.ConvTranspose2d, a: Tensor, g: Tensor) -> Squares:
     """A transposed convolution is the convolution with input and output gradient exchanged."""
     if layer.groups != 1 or isinstance(layer.padding, str):
-        raise BadInput("Fisher: a transposed convolution is covered with one group and numeric padding only")
+        raise BadInput(
+            "Fisher: a transposed convolution is covered with one group and numeric padding only"
+        )
     bias = g.flatten(2).sum(2).square().sum(0)
-    patches = F.unfold(g, layer.kernel_size, layer.dilation, layer.padding, layer.stride)  # (n, out * k * k, places)
+    patches = F.unfold(
+        g, layer.kernel_size, layer.dilation, layer.padding, layer.stride
+    )  # (n, out * k * k, places)
     per_sample = torch.einsum("nip,nop->nio", a.flatten(2), patches)
     return {"weight": per_sample.square().sum(0).view_as(layer.weight), "bias": bias}
 
@@ -55,10 +72,14 @@ def _scale_and_shift(normed: Tensor, g: Tensor, keep: int) -> Squares:
 
 def _batch_norm(layer: nn.BatchNorm2d, a: Tensor, g: Tensor) -> Squares:
     if layer.training or layer.running_mean is None or layer.running_var is None:
-        raise BadInput("Fisher: batch norm in training mode mixes the samples; call model.eval() first")
+        raise BadInput(
+            "Fisher: batch norm in training mode mixes the samples; call model.eval() first"
+        )
     normed = F.batch_norm(a, layer.running_mean, layer.running_var, eps=layer.eps)
     last = [0, *range(2, a.dim()), 1]
-    return _scale_and_shift(normed.permute(last).contiguous(), g.permute(last).contiguous(), layer.num_features)
+    return _scale_and_shift(
+        normed.permute(last).contiguous(), g.permute(last).contiguous(), layer.num_features
+    )
 
 
 def _layer_norm(layer: nn.LayerNorm, a: Tensor, g: Tensor) -> Squares:
@@ -85,16 +106,22 @@ class _Taps:
 
     def __init__(self, model: nn.Module) -> None:
         self.total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-        shared = {name for name, _ in model.named_parameters(remove_duplicate=False)} - self.total.keys()
+        shared = {
+            name for name, _ in model.named_parameters(remove_duplicate=False)
+        } - self.total.keys()
         if shared:
-            raise BadInput(f"Fisher: {', '.join(sorted(shared))} is another layer's parameter too; that is not covered")
+            raise BadInput(
+                f"Fisher: {', '.join(sorted(shared))} is another layer's parameter too; that is not covered"
+            )
         self.handles: list[torch.utils.hooks.RemovableHandle] = []
         self.seen: list[tuple[str, nn.Module, Tensor, GradientEdge]] = []
         for prefix, layer in model.named_modules():
             own = [name for name, _ in layer.named_parameters(recurse=False)]
             if own and type(layer) not in LAYERS:
                 known = ", ".join(kind.__name__ for kind in LAYERS)
-                raise BadInput(f"Fisher: layer {prefix!r} ({type(layer).__name__}) is not covered; covered: {known}")
+                raise BadInput(
+                    f"Fisher: layer {prefix!r} ({type(layer).__name__}) is not covered; covered: {known}"
+                )
             if own:
                 self.handles.append(layer.register_forward_hook(self._tap(prefix)))
 
@@ -109,9 +136,13 @@ class _Taps:
     def add(self, loss: Tensor) -> None:
         """Backward from the losses per sample (n,) of the pass just made; forgets the pass."""
         seen, self.seen = self.seen, []
-        twice = [prefix for prefix, times in Counter(prefix for prefix, *_ in seen).items() if times > 1]
+        twice = [
+            prefix for prefix, times in Counter(prefix for prefix, *_ in seen).items() if times > 1
+        ]
         if twice:
-            raise BadInput(f"Fisher: layer {twice[0]!r} is used more than once a pass; that is not covered")
+            raise BadInput(
+                f"Fisher: layer {twice[0]!r} is used more than once a pass; that is not covered"
+            )
         gradients = torch.autograd.grad(loss.sum(), [edge for *_, edge in seen], allow_unused=True)
         for (prefix, layer, a, _), gradient in zip(seen, gradients, strict=True):
             if gradient is None:
@@ -144,11 +175,15 @@ def diagonal_fisher(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) ->
     fisher = {name: total / count for name, total in taps.total.items()}
     for name, tensor in fisher.items():
         if not torch.isfinite(tensor).all():
-            raise NotFinite(f"Fisher of {name!r} is not finite; the model's loss overflows on its own samples")
+            raise NotFinite(
+                f"Fisher of {name!r} is not finite; the model's loss overflows on its own samples"
+            )
     return fisher
 
 
-def generator_fisher(model: Generative, samples: int, generator: torch.Generator, batch: int = 500) -> Weights:
+def generator_fisher(
+    model: Generative, samples: int, generator: torch.Generator, batch: int = 500
+) -> Weights:
     """Selective Amnesia's Fisher (arXiv:2305.10120, section 4): z ~ N(0, I), c uniform over all labels, x = decoder
     mean; squared gradient of the one-sample negative ELBO, averaged over `samples`. Independent of what is forgotten.
     """
@@ -165,17 +200,24 @@ def generator_fisher(model: Generative, samples: int, generator: torch.Generator
     return diagonal_fisher(model, (losses(n) for n in sizes))
 
 
-def batch_mean_fisher(model: Generative, samples: int, generator: torch.Generator, batch: int = 500) -> Weights:
+def batch_mean_fisher(
+    model: Generative, samples: int, generator: torch.Generator, batch: int = 500
+) -> Weights:
     """For parity only: squares of gradients averaged over `batch` samples first, as seed 001 takes them. Too small, and
     by another factor in every layer; equal to `generator_fisher` at batch = 1."""
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    device, sizes = next(model.parameters()).device, [min(batch, samples - start) for start in range(0, samples, batch)]
+    device, sizes = (
+        next(model.parameters()).device,
+        [min(batch, samples - start) for start in range(0, samples, batch)],
+    )
     require(len(sizes) > 0, "Fisher of no samples; give at least one")
     for n in sizes:
         z = torch.randn(n, model.z_dim, generator=generator, device=device)
         c = model.one_hot(torch.randint(model.classes, (n,), generator=generator, device=device))
         x = model(z, c).detach()
-        gradients = torch.autograd.grad(negative_elbo(model, x, c, generator).mean(), list(model.parameters()))
+        gradients = torch.autograd.grad(
+            negative_elbo(model, x, c, generator).mean(), list(model.parameters())
+        )
         for square, gradient in zip(total.values(), gradients, strict=True):
             square += gradient.square() / len(sizes)
     return total

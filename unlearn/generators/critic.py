@@ -32,7 +32,11 @@ class LabelCritic(nn.Module):
         super().__init__()
         self.weight = weight
         self.guess = nn.Sequential(
-            nn.Linear(z_dim, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, classes)
+            nn.Linear(z_dim, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, classes),
         )
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from unlearn.augment import AUGMENTS
 from unlearn.data import Images
-from unlearn.errors import known, require
+from unlearn.errors import lookup, require
 from unlearn.models import Weights
 from unlearn.models.base import Classifying
 from unlearn.models.judges import DeepJudge, OfficialJudge, PatchJudge
@@ -36,18 +36,23 @@ class Judge:
     reject: bool
 
     def __post_init__(self) -> None:
-        known("judge", self.net, JUDGES)
+        lookup("judge", self.net, JUDGES)
 
 
 def panel(plain: int) -> dict[str, Judge]:
     """`lead` (reject-aware, reports), `val` (reject-aware, another network and seed, chooses), `plain-0` ..."""
-    require(plain >= 1, f"judges must be at least 1 (plain judges beside the reject-aware ones), not {plain}")
+    require(
+        plain >= 1,
+        f"judges must be at least 1 (plain judges beside the reject-aware ones), not {plain}",
+    )
     nets = list(JUDGES)
     beside = {f"plain-{i}": Judge(nets[i % len(nets)], 10 + i, False) for i in range(plain)}
     return {"lead": Judge("deep", 1, True), "val": Judge("official", 2, True), **beside}
 
 
-def build_judge(judge: Judge, shape: tuple[int, int, int], classes: int, weights: Weights | None = None) -> Classifying:
+def build_judge(
+    judge: Judge, shape: tuple[int, int, int], classes: int, weights: Weights | None = None
+) -> Classifying:
     """The judge's network in eval mode: logits (n, classes), or (n, classes + 1) where it may reject."""
     model = JUDGES[judge.net](shape, classes + judge.reject)
     if weights is not None:
@@ -108,17 +113,26 @@ def _blurred_noise(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:
     """Real images with their pixels shuffled: the right ink, no shape."""
-    order = torch.rand(len(x), x[0, 0].numel(), generator=generator, device=generator.device).argsort(1)
+    order = torch.rand(
+        len(x), x[0, 0].numel(), generator=generator, device=generator.device
+    ).argsort(1)
     return x.flatten(2).gather(2, order.unsqueeze(1).expand(-1, x.shape[1], -1)).view_as(x)
 
 
-NON_IMAGES = {"noise": _noise, "grey": _grey, "blurred-noise": _blurred_noise, "shuffled": _shuffled}
+NON_IMAGES = {
+    "noise": _noise,
+    "grey": _grey,
+    "blurred-noise": _blurred_noise,
+    "shuffled": _shuffled,
+}
 
 
 def non_images(x: Tensor, generator: torch.Generator) -> Tensor:
     """Images that show nothing, in equal parts of every kind, shaped like `x` (n, channels, height, width)."""
     parts = x.tensor_split(len(NON_IMAGES))
-    return torch.cat([make(part, generator) for make, part in zip(NON_IMAGES.values(), parts, strict=True)])
+    return torch.cat(
+        [make(part, generator) for make, part in zip(NON_IMAGES.values(), parts, strict=True)]
+    )
 
 
 @torch.no_grad()
@@ -134,4 +148,7 @@ def floors(
     """What the judge reads where there is nothing: mean probability a class on 500 noise images, and on mid-grey."""
     noise = torch.rand(500, *shape, generator=generator, device=generator.device)
     grey = torch.full((1, *shape), 0.5, device=generator.device)
-    return {name: read(judge, x)[0].mean(0)[:classes].tolist() for name, x in (("noise", noise), ("grey", grey))}
+    return {
+        name: read(judge, x)[0].mean(0)[:classes].tolist()
+        for name, x in (("noise", noise), ("grey", grey))
+    }

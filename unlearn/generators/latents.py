@@ -10,7 +10,9 @@ from unlearn.models.base import Generative
 @torch.no_grad()
 def encodings(model: Generative, images: Images, per_class: int) -> tuple[Tensor, Tensor]:
     """Means of q(z | x, c) of the first `per_class` images of every class: (n, z_dim), and their labels (n,)."""
-    parts = [(images.y == label).nonzero().squeeze(1)[:per_class] for label in images.y.unique().tolist()]
+    parts = [
+        (images.y == label).nonzero().squeeze(1)[:per_class] for label in images.y.unique().tolist()
+    ]
     chosen = images.take(torch.cat(parts))
     return model.encode(chosen.pixels(), model.one_hot(chosen.y))[0], chosen.y
 
@@ -25,7 +27,9 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def morph(model: Generative, start: int, end: int, rows: int, steps: int, generator: torch.Generator) -> Tensor:
+def morph(
+    model: Generative, start: int, end: int, rows: int, steps: int, generator: torch.Generator
+) -> Tensor:
     """Images (rows, steps, *shape) on the way from label `start` to `end`: label straight, z slerped between two
     draws of N(0, I) a row (seed 000)."""
     device = generator.device
@@ -37,7 +41,9 @@ def morph(model: Generative, start: int, end: int, rows: int, steps: int, genera
 
 
 @torch.no_grad()
-def plane(model: Generative, latents: Tensor, label: int, side: int = 20, reach: float = 3.0) -> Tensor:
+def plane(
+    model: Generative, latents: Tensor, label: int, side: int = 20, reach: float = 3.0
+) -> Tensor:
     """Images (side, side, *shape) under `label` over the plane of the first two principal components of `latents`
     (n, z_dim), +- `reach` standard deviations; with two latent dimensions the whole decoded manifold."""
     centre = latents.mean(0)
@@ -54,8 +60,14 @@ def slerp_grid(model: Generative, label: int, side: int, generator: torch.Genera
     """Images (side, side, *shape) under `label` between four corners drawn from N(0, I), slerped both ways."""
     corners = torch.randn(4, model.z_dim, generator=generator, device=generator.device)
     t = torch.linspace(0, 1, side, device=generator.device)[:, None]
-    left, right = (slerp(a.expand(side, -1), b.expand(side, -1), t) for a, b in (corners[:2], corners[2:]))
-    z = slerp(left[:, None].expand(-1, side, -1), right[:, None].expand(-1, side, -1), t[None].expand(side, -1, -1))
+    left, right = (
+        slerp(a.expand(side, -1), b.expand(side, -1), t) for a, b in (corners[:2], corners[2:])
+    )
+    z = slerp(
+        left[:, None].expand(-1, side, -1),
+        right[:, None].expand(-1, side, -1),
+        t[None].expand(side, -1, -1),
+    )
     return _decoded(model, z, label)
 
 
@@ -68,5 +80,8 @@ def _decoded(model: Generative, z: Tensor, label: int) -> Tensor:
 
 def displacement(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:
     """How far each class's centroid moved, (classes present,), in latent units; rows of both (n, z_dim) correspond."""
-    moved = [(after[labels == label].mean(0) - before[labels == label].mean(0)).norm() for label in labels.unique()]
+    moved = [
+        (after[labels == label].mean(0) - before[labels == label].mean(0)).norm()
+        for label in labels.unique()
+    ]
     return torch.stack(moved)

@@ -35,7 +35,9 @@ def total_variation(x: Tensor) -> Tensor:
 
 def sobel(x: Tensor) -> tuple[Tensor, Tensor]:
     """Horizontal and vertical Sobel response of the mean over channels, inner places only: each (n, h - 2, w - 2)."""
-    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device)
+    across = torch.tensor(
+        [[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype, device=x.device
+    )
     kernels = torch.stack([across, across.T]).unsqueeze(1)
     response = F.conv2d(x.mean(1, keepdim=True), kernels)
     return response[:, 0], response[:, 1]
@@ -46,10 +48,14 @@ def orientation_histogram(x: Tensor) -> Tensor:
     across, down = sobel(x)
     squared = across.square() + down.square()
     oriented = squared > FLAT
-    safe = torch.where(oriented, across, torch.ones_like(across))  # atan2 and sqrt have no gradient at 0
+    safe = torch.where(
+        oriented, across, torch.ones_like(across)
+    )  # atan2 and sqrt have no gradient at 0
     bins = torch.atan2(torch.where(oriented, down, torch.zeros_like(down)), safe) * (BINS / pi)
     magnitude = torch.where(oriented, squared, torch.ones_like(squared)).sqrt() * oriented
-    away = (bins.unsqueeze(1) - torch.arange(BINS, device=x.device).view(1, -1, 1, 1)).remainder(BINS)
+    away = (bins.unsqueeze(1) - torch.arange(BINS, device=x.device).view(1, -1, 1, 1)).remainder(
+        BINS
+    )
     share = (1 - torch.minimum(away, BINS - away)).clamp(min=0)
     return (share * magnitude.unsqueeze(1)).flatten(2).sum(2)
 

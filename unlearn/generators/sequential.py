@@ -41,35 +41,58 @@ def forget_in_turn(
     chance, as seed 001 does it. Raises `BadInput` for a repeated class or when nothing is kept.
     """
     check_rounds(rounds, dataset.classes)
-    require(fisher is not None or "fisher" not in method.needs, "this method needs a Fisher; pass `fisher`")
+    require(
+        fisher is not None or "fisher" not in method.needs,
+        "this method needs a Fisher; pass `fisher`",
+    )
     current, kept, done = copy.deepcopy(model), None, []
     for number, forget in enumerate(rounds):
         earlier = tuple(label for labels in rounds[:number] for label in labels)
         if fisher is not None and (recompute or kept is None):
             kept = fisher(current)
         needs = {"fisher": kept} if "fisher" in method.needs else {}
-        unlearned = method(current, round_splits(dataset, forget, earlier, again), generator, **needs)
+        unlearned = method(
+            current, round_splits(dataset, forget, earlier, again), generator, **needs
+        )
         current.load_state_dict(unlearned.weights)
         done.append(Round(tuple(forget), earlier, unlearned))
-    return Unlearned(done[-1].unlearned.weights, joined([each.unlearned.curve for each in done])), done
+    return Unlearned(
+        done[-1].unlearned.weights, joined([each.unlearned.curve for each in done])
+    ), done
 
 
 def check_rounds(rounds: Sequence[Sequence[int]], classes: int) -> None:
     """Refuse no rounds, an empty round, a class that does not exist or comes twice, and keeping nothing."""
     labels = [label for forget in rounds for label in forget]
-    require(len(rounds) > 0 and all(len(forget) > 0 for forget in rounds), "every round must forget at least one class")
-    require(len(set(labels)) == len(labels), f"rounds {list(rounds)} forget a class twice; name each once")
+    require(
+        len(rounds) > 0 and all(len(forget) > 0 for forget in rounds),
+        "every round must forget at least one class",
+    )
+    require(
+        len(set(labels)) == len(labels),
+        f"rounds {list(rounds)} forget a class twice; name each once",
+    )
     for label in labels:
-        require(0 <= label < classes, f"forget class {label} does not exist; allowed: 0 to {classes - 1}")
+        require(
+            0 <= label < classes,
+            f"forget class {label} does not exist; allowed: 0 to {classes - 1}",
+        )
     require(len(labels) < classes, f"rounds {list(rounds)} forget every class; keep at least one")
 
 
-def round_splits(dataset: Dataset, forget: Sequence[int], earlier: Sequence[int], again: bool) -> Splits:
+def round_splits(
+    dataset: Dataset, forget: Sequence[int], earlier: Sequence[int], again: bool
+) -> Splits:
     """The data set as this round sees it: earlier classes join the forget part (`again`), or are left out."""
     if again:
         return dataset.split([*earlier, *forget])
     parts = dataset.split(forget)
-    return Splits(*(Part(part.forget, _without(part.retain, earlier)) for part in (parts.train, parts.val, parts.test)))
+    return Splits(
+        *(
+            Part(part.forget, _without(part.retain, earlier))
+            for part in (parts.train, parts.val, parts.test)
+        )
+    )
 
 
 def _without(images: Images, labels: Sequence[int]) -> Images:

@@ -14,7 +14,9 @@ GREY = 0.5  # seed 002's GRAY_VALUE
 def draw_labels(frozen: Generative, labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """`n` one-hot labels (n, classes), uniform over `labels`."""
     device = generator.device
-    return frozen.one_hot(labels.to(device)[torch.randint(len(labels), (n,), generator=generator, device=device)])
+    return frozen.one_hot(
+        labels.to(device)[torch.randint(len(labels), (n,), generator=generator, device=device)]
+    )
 
 
 def noise(frozen: Generative, n: int, kept: Tensor, generator: torch.Generator) -> Tensor:

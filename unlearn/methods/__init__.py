@@ -51,7 +51,9 @@ METHODS: dict[str, type[Method]] = {
     "l1-sparse": L1Sparse,
 }
 
-KNOBS: dict[str, Any] = dict(sorted((knob.name, knob.type) for kind in METHODS.values() for knob in fields(kind)))
+KNOBS: dict[str, Any] = dict(
+    sorted((knob.name, knob.type) for kind in METHODS.values() for knob in fields(kind))
+)
 
 
 def make_method(name: str, knobs: Mapping[str, Any]) -> Method:

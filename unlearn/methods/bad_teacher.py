@@ -32,7 +32,9 @@ class BadTeacher(Iterative):
         super().__post_init__()
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil, fool = copy_of(model), fresh(model, generator)
         forget, retain = self.pair(model, splits, generator)
 

@@ -27,10 +27,16 @@ class Method:
 
     tasks: ClassVar[tuple[str, ...]] = ("generator", "classifier")
     needs: ClassVar[tuple[str, ...]] = ()  # artifacts, passed by keyword
-    closed_form: ClassVar[bool] = False  # weights follow from the artifacts at once: never worth storing
-    space: ClassVar[dict[str, list[Any]]] = {}  # default search space: knob -> [low, high], or choices as strings
+    closed_form: ClassVar[bool] = (
+        False  # weights follow from the artifacts at once: never worth storing
+    )
+    space: ClassVar[
+        dict[str, list[Any]]
+    ] = {}  # default search space: knob -> [low, high], or choices as strings
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         raise TypeError(f"{type(self).__name__} must define __call__")
 
 

@@ -31,7 +31,10 @@ def freeze_all_but(model: nn.Module, k: int) -> None:
     """Only the last `k` groups of `model`, in place, keep gradients and training mode; the rest, norms' running
     statistics included, stands still. Raises `BadInput` where the model has fewer groups."""
     groups = weight_layers(model)
-    require(k <= len(groups), f"k is {k}, but the model has {len(groups)} layers; choose k from 1 to {len(groups)}")
+    require(
+        k <= len(groups),
+        f"k is {k}, but the model has {len(groups)} layers; choose k from 1 to {len(groups)}",
+    )
     for layer in model.eval().requires_grad_(False).modules():
         if any(layer is moving for group in groups[-k:] for moving in group):
             layer.train().requires_grad_(True)
@@ -55,7 +58,9 @@ class CFk(Iterative):
         super().__post_init__()
         require(self.k >= 1, f"k must be at least 1, not {self.k}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         freeze_all_but(pupil, self.k)
         retain = self.batches(model, splits.train.retain, generator)

@@ -20,5 +20,7 @@ class FineTune(Iterative):
 
     steps: int = 500
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         return Unlearned(*fit(model, splits.train.retain, self.plan(), generator))

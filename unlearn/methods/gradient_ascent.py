@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearn.data import Splits
-from unlearn.errors import known
+from unlearn.errors import lookup
 from unlearn.methods.base import Method, Unlearned
 from unlearn.methods.iterative import NORMS, Iterative
 from unlearn.objectives import OBJECTIVES
@@ -32,9 +32,11 @@ class GradientAscent(Iterative):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known("norms", self.norms, NORMS)
+        lookup("norms", self.norms, NORMS)
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy.deepcopy(model).train(self.norms == "batch")
         batches = self.batches(pupil, splits.train.forget, generator)
         objective = OBJECTIVES[pupil.task]

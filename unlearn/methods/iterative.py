@@ -16,7 +16,10 @@ from unlearn.streams import layer_noise
 from unlearn.train import Training, descend, snapshot
 
 Batches = Iterator[tuple[Tensor, Tensor]]
-NORMS = {"running": "the running statistics", "batch": "those of the batch of forgotten images, which then count too"}
+NORMS = {
+    "running": "the running statistics",
+    "batch": "those of the batch of forgotten images, which then count too",
+}
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,23 @@ class Iterative(Method):
 
     def plan(self) -> Training:
         """The knobs, checked."""
-        return Training(self.steps, self.batch, self.lr, self.schedule, optimizer=self.optimizer, augment=self.augment)
+        return Training(
+            self.steps,
+            self.batch,
+            self.lr,
+            self.schedule,
+            optimizer=self.optimizer,
+            augment=self.augment,
+        )
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
         """Endless shuffled batches of `images`, augmented, on the model's device."""
         for x, y in images.to(next(model.parameters()).device).batches(self.batch, generator):
             yield AUGMENTS[self.augment](x, generator), y
 
-    def pair(self, model: nn.Module, splits: Splits, generator: torch.Generator) -> tuple[Batches, Batches]:
+    def pair(
+        self, model: nn.Module, splits: Splits, generator: torch.Generator
+    ) -> tuple[Batches, Batches]:
         """Batches of the forgotten and of the kept training images."""
         forget, retain = splits.train.forget, splits.train.retain
         return self.batches(model, forget, generator), self.batches(model, retain, generator)

@@ -45,7 +45,9 @@ class L1Sparse(Iterative):
         super().__post_init__()
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         retain = self.batches(model, splits.train.retain, generator)
 

@@ -31,7 +31,9 @@ class NegGradPlus(Iterative):
         super().__post_init__()
         require(0 <= self.beta <= 1, f"beta must lie in [0, 1], not {self.beta}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         forget, retain = self.pair(model, splits, generator)
 

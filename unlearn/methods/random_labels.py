@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.data import Splits
-from unlearn.errors import known, require
+from unlearn.errors import lookup, require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import NORMS, Iterative, copy_of, steady
 
@@ -33,22 +33,28 @@ class RandomLabels(Iterative):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known("norms", self.norms, NORMS)
+        lookup("norms", self.norms, NORMS)
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
         require(self.labels in ("kept", "all"), f"labels must be kept or all, not {self.labels!r}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         return self.settle(pupil, self.terms(pupil, splits, generator), generator)
 
-    def terms(self, pupil: Any, splits: Splits, generator: torch.Generator) -> Callable[[], dict[str, Tensor]]:
+    def terms(
+        self, pupil: Any, splits: Splits, generator: torch.Generator
+    ) -> Callable[[], dict[str, Tensor]]:
         """The two losses on fresh batches and fresh labels."""
         forget, retain = self.pair(pupil, splits, generator)
         choices = self.choices(splits)
 
         def terms() -> dict[str, Tensor]:
             (x_f, y_f), kept = next(forget), next(retain) if self.alpha > 0 else None
-            drawn = torch.randint(len(choices), y_f.shape, generator=generator, device=generator.device)
+            drawn = torch.randint(
+                len(choices), y_f.shape, generator=generator, device=generator.device
+            )
             wrong = choices.to(y_f.device)[drawn.to(y_f.device)]
             answers = steady(pupil, x_f) if self.norms == "running" else pupil(x_f)
             losses = {"forget": F.cross_entropy(answers, wrong)}
@@ -61,4 +67,8 @@ class RandomLabels(Iterative):
     def choices(self, splits: Splits) -> Tensor:
         """The labels that y' is drawn from."""
         kept = splits.train.retain.y.unique()
-        return kept if self.labels == "kept" else torch.cat([kept, splits.train.forget.y.unique()]).sort().values
+        return (
+            kept
+            if self.labels == "kept"
+            else torch.cat([kept, splits.train.forget.y.unique()]).sort().values
+        )

@@ -16,5 +16,9 @@ class Retrain(Method):
     needs: ClassVar[tuple[str, ...]] = ("oracle",)
     closed_form: ClassVar[bool] = True
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
-        return Unlearned({name: tensor.detach().clone() for name, tensor in needs["oracle"].items()})
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
+        return Unlearned(
+            {name: tensor.detach().clone() for name, tensor in needs["oracle"].items()}
+        )

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.data import Splits
-from unlearn.errors import known, require
+from unlearn.errors import lookup, require
 from unlearn.generators.targets import TARGETS, Target, draw_labels
 from unlearn.methods.base import Method, Unlearned
 from unlearn.models.base import Generative
@@ -51,16 +51,22 @@ class RobustAmnesia(Method):
 
     def __post_init__(self) -> None:
         for name in ("gamma", "distil", "closed"):
-            require(getattr(self, name) >= 0, f"{name} must be at least 0, not {getattr(self, name)}")
-        known("reset", self.reset, RESETS)
-        known("target", self.target, TARGETS)
-        known("replay", self.replay, REPLAYS)
+            require(
+                getattr(self, name) >= 0, f"{name} must be at least 0, not {getattr(self, name)}"
+            )
+        lookup("reset", self.reset, RESETS)
+        lookup("target", self.target, TARGETS)
+        lookup("replay", self.replay, REPLAYS)
         Schedule(self.steps, self.batch, self.lr, self.schedule)
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = RESETS[self.reset](model, generator).train()
         plan = Schedule(self.steps, self.batch, self.lr, self.schedule)
-        curve = descend(pupil, self._terms(model, pupil, splits, generator), plan, watch=needs.get("watch"))
+        curve = descend(
+            pupil, self._terms(model, pupil, splits, generator), plan, watch=needs.get("watch")
+        )
         return Unlearned(snapshot(pupil), curve)
 
     def _terms(
@@ -80,8 +86,16 @@ class RobustAmnesia(Method):
                 c_r = pupil.one_hot(labels)
             replay = negative_elbo(pupil, x_r, c_r, generator)
             logits = pupil.decode(z, c)  # one merged pass
-            each = F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1).split(parts)
-            losses = {name: weight * part.mean() for (name, weight), part in zip(weights.items(), each, strict=True)}
+            each = (
+                F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+                .flatten(1)
+                .sum(1)
+                .split(parts)
+            )
+            losses = {
+                name: weight * part.mean()
+                for (name, weight), part in zip(weights.items(), each, strict=True)
+            }
             return {"replay": self.gamma * replay.mean(), **losses}
 
         return terms
@@ -93,13 +107,20 @@ REPLAYS = {"model": "the frozen original's images", "data": "kept training image
 def _fresh_decoder(model: Generative, generator: torch.Generator) -> Generative:
     """A copy of `model` that keeps its encoder: layers that encoding an image passes through stay."""
     pupil, seen = fresh(model, generator), set()
-    hooks = [layer.register_forward_hook(lambda *_, name=name: seen.add(name)) for name, layer in pupil.named_modules()]
+    hooks = [
+        layer.register_forward_hook(lambda *_, name=name: seen.add(name))
+        for name, layer in pupil.named_modules()
+    ]
     with torch.no_grad():
         like = next(pupil.parameters())
         pupil.encode(like.new_zeros(1, *model.shape), like.new_zeros(1, model.classes))
     for hook in hooks:
         hook.remove()
-    kept = {name: tensor for name, tensor in model.state_dict().items() if name.rpartition(".")[0] in seen}
+    kept = {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name.rpartition(".")[0] in seen
+    }
     pupil.load_state_dict({**pupil.state_dict(), **kept})
     return pupil
 
@@ -113,19 +134,29 @@ RESETS: dict[str, Callable[[Generative, torch.Generator], Generative]] = {
 
 @torch.no_grad()
 def lessons(
-    frozen: Generative, forget: Tensor, retain: Tensor, parts: list[int], target: Target, generator: torch.Generator
+    frozen: Generative,
+    forget: Tensor,
+    retain: Tensor,
+    parts: list[int],
+    target: Target,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Questions and answers z, c, x for the decoder: parts[0] kept ones as the original answers them, then parts[1]
     forgotten labels and parts[2] strange inputs, answered by `target`."""
     kept, forgotten, odd = parts
     z = torch.randn(kept + forgotten, frozen.z_dim, generator=generator, device=generator.device)
-    c_r, c_f = draw_labels(frozen, retain, kept, generator), draw_labels(frozen, forget, forgotten, generator)
+    c_r, c_f = (
+        draw_labels(frozen, retain, kept, generator),
+        draw_labels(frozen, forget, forgotten, generator),
+    )
     z_o, c_o = strange(frozen, retain, odd, generator)
     answers = torch.cat([frozen(z[:kept], c_r), target(frozen, forgotten + odd, retain, generator)])
     return torch.cat([z, z_o]), torch.cat([c_r, c_f, c_o]), answers
 
 
-def strange(frozen: Generative, retain: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def strange(
+    frozen: Generative, retain: Tensor, n: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """`n` inputs that no honest user gives, a third each: mixed labels; labels off the simplex (both with z up to three
     times too wide); kept labels with z beyond the prior's rim. z (n, z_dim), c (n, classes)."""
     mixed, far = n // 3, n // 3
@@ -138,9 +169,13 @@ def strange(frozen: Generative, retain: Tensor, n: int, generator: torch.Generat
         return torch.randn(*size, generator=generator, device=generator.device)
 
     every = torch.arange(frozen.classes, device=generator.device)
-    shares = -uniform(mixed, frozen.classes).clamp(min=1e-6).log()  # exponentials: uniform on the simplex
+    shares = (
+        -uniform(mixed, frozen.classes).clamp(min=1e-6).log()
+    )  # exponentials: uniform on the simplex
     lean = 0.9 * uniform(mixed, 1)
-    c_mixed = lean * draw_labels(frozen, every, mixed, generator) + (1 - lean) * shares / shares.sum(1, keepdim=True)
+    c_mixed = lean * draw_labels(frozen, every, mixed, generator) + (
+        1 - lean
+    ) * shares / shares.sum(1, keepdim=True)
     c_free = normal(free, frozen.classes) * (0.2 + 1.8 * uniform(free, 1))
     wide = normal(mixed + free, frozen.z_dim) * (0.5 + 2.5 * uniform(mixed + free, 1))
     rim = (sqrt(frozen.z_dim) + RIM) * (1 + 2 * uniform(far, 1))

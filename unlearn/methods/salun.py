@@ -24,7 +24,11 @@ class SalUn(RandomLabels):
     where it is. Then as `random-labels`, equation 6's L = CE(x_f, y') + alpha CE(x_r, y_r). `norms` as there.
     """
 
-    space: ClassVar[dict[str, list[Any]]] = {"sparsity": [0.1, 0.9], "alpha": [0.3, 3.0], "lr": [1e-4, 3e-3]}
+    space: ClassVar[dict[str, list[Any]]] = {
+        "sparsity": [0.1, 0.9],
+        "alpha": [0.3, 3.0],
+        "lr": [1e-4, 3e-3],
+    }
 
     sparsity: float = 0.5
 
@@ -32,13 +36,19 @@ class SalUn(RandomLabels):
         super().__post_init__()
         require(0 <= self.sparsity < 1, f"sparsity must lie in [0, 1), not {self.sparsity}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         masks = saliency(model, splits.train.forget, self.sparsity)
-        return self.settle(pupil, self.terms(pupil, splits, generator), generator, only(pupil, masks))
+        return self.settle(
+            pupil, self.terms(pupil, splits, generator), generator, only(pupil, masks)
+        )
 
 
-def saliency(model: nn.Module, images: Images, sparsity: float, batch: int = 500) -> dict[str, Tensor]:
+def saliency(
+    model: nn.Module, images: Images, sparsity: float, batch: int = 500
+) -> dict[str, Tensor]:
     """Which weights are salient, bool by parameter name: |mean gradient of the cross-entropy on `images`| at or above
     the `sparsity` quantile over all weights together, and not 0. The model is in eval mode and stays untouched."""
     theta = {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -54,13 +54,20 @@ class Scrub(Iterative):
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
         require(self.ascent > 0, f"ascent must be above 0, not {self.ascent}")
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
-        require(0 <= self.msteps <= self.steps, f"msteps must lie in [0, steps = {self.steps}], not {self.msteps}")
+        require(
+            0 <= self.msteps <= self.steps,
+            f"msteps must lie in [0, steps = {self.steps}], not {self.msteps}",
+        )
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         return self.settle(pupil, self.terms(pupil, model, splits, generator), generator)
 
-    def terms(self, pupil: Any, teacher: Any, splits: Splits, generator: torch.Generator) -> Callable[[], dict]:
+    def terms(
+        self, pupil: Any, teacher: Any, splits: Splits, generator: torch.Generator
+    ) -> Callable[[], dict]:
         """The three losses; `forget` is 0 after `msteps` steps."""
         forget, retain = self.pair(teacher, splits, generator)
         weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)

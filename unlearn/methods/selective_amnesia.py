@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.data import Splits
-from unlearn.errors import known, require
+from unlearn.errors import lookup, require
 from unlearn.generators.regularisers import weighted
 from unlearn.generators.targets import TARGETS, Target, draw_labels
 from unlearn.methods.base import Method, Unlearned
@@ -65,9 +65,9 @@ class SelectiveAmnesia(Method):
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
         require(self.lam_batch >= 1, f"lam_batch must be at least 1, not {self.lam_batch}")
         require(self.pool >= 1, f"pool must be at least 1 image, not {self.pool}")
-        known("target", self.target, TARGETS)
-        known("reduction", self.reduction, REDUCTIONS)
-        known("replay", self.replay, REPLAYS)
+        lookup("target", self.target, TARGETS)
+        lookup("reduction", self.reduction, REDUCTIONS)
+        lookup("replay", self.replay, REPLAYS)
         for name, weight in self.regularisers.items():
             require(weight >= 0, f"w_{name} must be at least 0, not {weight}")
         Schedule(self.steps, self.batch, self.lr, self.schedule)
@@ -75,7 +75,12 @@ class SelectiveAmnesia(Method):
     @property
     def regularisers(self) -> dict[str, float]:
         """Weight of each image regulariser, by its name in `unlearn.generators.regularisers`."""
-        return {"contrast": self.w_contrast, "ink": self.w_ink, "tv": self.w_tv, "orient": self.w_orient}
+        return {
+            "contrast": self.w_contrast,
+            "ink": self.w_ink,
+            "tv": self.w_tv,
+            "orient": self.w_orient,
+        }
 
     @property
     def strength(self) -> float:
@@ -83,7 +88,9 @@ class SelectiveAmnesia(Method):
         lam = self.lam / 2 if self.half else self.lam
         return lam if self.reduction == "sum" else lam / self.lam_batch
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy.deepcopy(model).train()
         terms = self._terms(model, pupil, splits, generator)
         plan = Schedule(self.steps, self.batch, self.lr, self.schedule)
@@ -100,12 +107,18 @@ class SelectiveAmnesia(Method):
         reduce = REDUCTIONS[self.reduction]
 
         def terms() -> dict[str, Tensor]:
-            x, c = amnesia_batch(frozen, forget, retain, self.batch, generator, TARGETS[self.target], pool)
-            noise, replay = negative_elbo(pupil, x, c, generator).chunk(2)  # one merged forward pass
+            x, c = amnesia_batch(
+                frozen, forget, retain, self.batch, generator, TARGETS[self.target], pool
+            )
+            noise, replay = negative_elbo(pupil, x, c, generator).chunk(
+                2
+            )  # one merged forward pass
             losses = {"forget": reduce(noise), "replay": self.gamma * reduce(replay)}
             if any(self.regularisers.values()):
                 z = torch.randn(self.batch, frozen.z_dim, generator=generator, device=c.device)
-                losses["regularise"] = reduce(weighted(pupil(z, c[: self.batch]), self.regularisers))
+                losses["regularise"] = reduce(
+                    weighted(pupil(z, c[: self.batch]), self.regularisers)
+                )
             return losses
 
         return terms
@@ -134,14 +147,18 @@ def amnesia_batch(
     c_f = draw_labels(frozen, forget, batch, generator)
     if pool is not None:
         index = torch.randint(len(pool[0]), (batch,), generator=generator, device=device)
-        return torch.cat([target(frozen, batch, retain, generator), pool[0][index]]), torch.cat([c_f, pool[1][index]])
+        return torch.cat([target(frozen, batch, retain, generator), pool[0][index]]), torch.cat(
+            [c_f, pool[1][index]]
+        )
     c_r = draw_labels(frozen, retain, batch, generator)
     aim = target(frozen, batch, retain, generator)
     z = torch.randn(batch, frozen.z_dim, generator=generator, device=device)
     return torch.cat([aim, frozen(z, c_r)]), torch.cat([c_f, c_r])
 
 
-def ewc(model: nn.Module, anchor: Weights, fisher: Weights, strength: float) -> Callable[[], dict[str, Tensor]]:
+def ewc(
+    model: nn.Module, anchor: Weights, fisher: Weights, strength: float
+) -> Callable[[], dict[str, Tensor]]:
     """Elastic weight consolidation (arXiv:1612.00796) as a gradient: adds 2 strength F (theta - theta*) to `.grad`.
 
     Returns the function that `descend` calls after the backward pass; it reports the penalty under the name `ewc`.

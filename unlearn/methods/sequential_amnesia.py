@@ -24,21 +24,33 @@ class SequentialAmnesia(SelectiveAmnesia):
     again: bool = True
     fisher_of: int = 10_000
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         rounds = [[label] for label in sorted(splits.train.forget.y.unique().tolist())]
         once = SelectiveAmnesia(**{f.name: getattr(self, f.name) for f in fields(SelectiveAmnesia)})
 
         def fisher(start: Any) -> Any:
-            return generator_fisher(start, self.fisher_of, generator) if self.recompute else needs["fisher"]
+            return (
+                generator_fisher(start, self.fisher_of, generator)
+                if self.recompute
+                else needs["fisher"]
+            )
 
         whole = _whole(splits, model.classes)
-        return forget_in_turn(model, whole, rounds, once, generator, fisher, self.recompute, self.again)[0]
+        return forget_in_turn(
+            model, whole, rounds, once, generator, fisher, self.recompute, self.again
+        )[0]
 
 
 def _whole(splits: Splits, classes: int) -> Dataset:
     """The data set that was split."""
-    return Dataset("", _together(splits.train), _together(splits.val), _together(splits.test), classes)
+    return Dataset(
+        "", _together(splits.train), _together(splits.val), _together(splits.test), classes
+    )
 
 
 def _together(part: Part) -> Images:
-    return Images(torch.cat([part.forget.x, part.retain.x]), torch.cat([part.forget.y, part.retain.y]))
+    return Images(
+        torch.cat([part.forget.x, part.retain.x]), torch.cat([part.forget.y, part.retain.y])
+    )

@@ -40,7 +40,11 @@ class SignConsensus(Method):
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
     needs: ClassVar[tuple[str, ...]] = ("experts",)
     closed_form: ClassVar[bool] = True
-    space: ClassVar[dict[str, list[Any]]] = {"alpha": [-8.0, 0.0], "rho": [0.0, 0.99], "agreement": [0.0, 1.0]}
+    space: ClassVar[dict[str, list[Any]]] = {
+        "alpha": [-8.0, 0.0],
+        "rho": [0.0, 0.99],
+        "agreement": [0.0, 1.0],
+    }
 
     alpha: float = -1.0
     rho: float = 0.8
@@ -52,7 +56,9 @@ class SignConsensus(Method):
         require(0 <= self.rho <= 1, f"rho must lie in [0, 1], not {self.rho}")
         require(0 <= self.agreement <= 1, f"agreement must lie in [0, 1], not {self.agreement}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         experts = needs["experts"]
         require(len(experts) > 0, "sign-consensus needs at least one expert; give their weights")
 

@@ -40,7 +40,9 @@ class SSD(Method):
         require(self.lam >= 0, f"lam must be at least 0, not {self.lam}")
         require(self.samples >= 1, f"samples must be at least 1, not {self.samples}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         forget, retain = splits.train.forget, splits.train.retain
         both = Images(torch.cat([forget.x, retain.x]), torch.cat([forget.y, retain.y]))
         f_all = classifier_fisher(model, both, self.samples, generator)

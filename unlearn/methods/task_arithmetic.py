@@ -23,7 +23,9 @@ class TaskVector:
     """
 
     def __init__(self, original: nn.Module, expert: Weights) -> None:
-        self.tau = {name: expert[name].to(p) - p.detach() for name, p in original.named_parameters()}
+        self.tau = {
+            name: expert[name].to(p) - p.detach() for name, p in original.named_parameters()
+        }
         self.sorted = {name: t.abs().flatten().sort().values for name, t in self.tau.items()}
 
     def threshold(self, name: str, rho: float) -> Tensor:
@@ -46,7 +48,7 @@ class TaskVector:
         return dict(zip(self.tau, below.tolist(), strict=True))
 
 
-class Surgeon:
+class CandidateWriter:
     """Writes theta_pre + alpha mask(tau, rho) into one scratch copy of the model, again and again.
 
     A candidate costs three passes over the weights: no clone, no sort, no new model. `model` is the scratch copy, in
@@ -72,7 +74,9 @@ class Surgeon:
             torch.add(self.theta[name], kept.mul_(alpha), out=self.parameters[name].data)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(self.buffers[name])
-        return self.model.train().eval()  # a network that keeps something of its weights in eval mode lets go of it
+        return (
+            self.model.train().eval()
+        )  # a network that keeps something of its weights in eval mode lets go of it
 
 
 @dataclass(frozen=True)
@@ -95,22 +99,28 @@ class TaskArithmetic(Method):
         require(-100 <= self.alpha <= 100, f"alpha must lie in [-100, 100], not {self.alpha}")
         require(0 <= self.rho <= 1, f"rho must lie in [0, 1], not {self.rho}")
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         vector: TaskVector = needs["expert"]
         weights = edited(model, lambda name, p: p + self.alpha * vector.masked(name, self.rho))
         if self.recalibrate:
             weights = recalibrated(model, weights, splits, generator)
         return Unlearned(weights)
 
-    def operate(self, surgeon: Surgeon, splits: Splits, generator: torch.Generator) -> nn.Module:
-        """The same model up to rounding, in the surgeon's scratch copy: what many candidates in turn are read from."""
-        model = surgeon.operate(self.alpha, self.rho)
+    def operate(
+        self, writer: CandidateWriter, splits: Splits, generator: torch.Generator
+    ) -> nn.Module:
+        """The same model up to rounding, in the writer's scratch copy: what many candidates in turn are read from."""
+        model = writer.operate(self.alpha, self.rho)
         if self.recalibrate:
             recalibrate(model, splits.train.retain, generator)
-        return surgeon.folded.refresh()
+        return writer.folded.refresh()
 
 
-def recalibrated(model: Any, weights: Weights, splits: Splits, generator: torch.Generator) -> Weights:
+def recalibrated(
+    model: Any, weights: Weights, splits: Splits, generator: torch.Generator
+) -> Weights:
     """`weights` with batch-norm statistics measured on retained training images; `model` gives the architecture."""
     scratch = copy.deepcopy(model)
     scratch.load_state_dict(weights)

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.data import Splits
-from unlearn.errors import known, require
+from unlearn.errors import lookup, require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Batches, Iterative, copy_of, steady
 from unlearn.train import Curve
@@ -49,13 +49,17 @@ class TwoStage(Iterative):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
-        known("reading", self.reading, READINGS)
+        lookup("reading", self.reading, READINGS)
 
-    def __call__(self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any) -> Unlearned:
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
         pupil = copy_of(model)
         forget, retain = self.pair(model, splits, generator)
         size = min(self.batch, len(splits.train.forget))
-        first = replace(self, steps=len(splits.train.forget) // size if self.reading == "full" else 1)
+        first = replace(
+            self, steps=len(splits.train.forget) // size if self.reading == "full" else 1
+        )
 
         def confuse() -> dict[str, Tensor]:
             loss = to_uniform(steady(pupil, next(forget)[0]))
@@ -71,7 +75,10 @@ class TwoStage(Iterative):
         def terms() -> dict[str, Tensor]:
             x_r, y_r = next(retain)
             z_f, z_r = steady(pupil, next(forget)[0]), pupil(x_r)
-            return {"forget": contrastive(z_f, z_r, self.temperature), "retain": F.cross_entropy(z_r, y_r)}
+            return {
+                "forget": contrastive(z_f, z_r, self.temperature),
+                "retain": F.cross_entropy(z_r, y_r),
+            }
 
         return terms
 

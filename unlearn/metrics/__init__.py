@@ -6,7 +6,7 @@ oracle (retrained without the class) as `original_*` and `oracle_*`.
 
 from typing import Any
 
-from unlearn.evaluation import Scores, Setting
+from unlearn.evaluation import Evaluator, Scores
 from unlearn.metrics import (
     accuracy,
     average_gap,
@@ -47,16 +47,16 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def score(task: str, setting: Setting, subject: Any, original: Any, oracle: Any) -> Scores:
+def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any) -> Scores:
     """All columns of all metrics of `task`, from the evidence of the three models."""
     scores: Scores = {}
     for metric in METRICS.values():
         if metric.task == task:
             others = (oracle, original) if metric.with_original else (oracle,)
-            scores |= metric.compute(setting, subject, *others)
+            scores |= metric.compute(evaluator, subject, *others)
             if metric.of_the_model:
                 for name, evidence in (("original", original), ("oracle", oracle)):
-                    values = metric.compute(setting, evidence, *others)
+                    values = metric.compute(evaluator, evidence, *others)
                     scores |= {f"{name}_{column}": value for column, value in values.items()}
     return scores
 

@@ -2,20 +2,24 @@
 
 import torch
 
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
 SPLITS, PARTS = ("train", "val", "test"), ("forget", "retain")
 
 
-def by_class(setting: ClassifierSetting, evidence: ClassifierEvidence, split: str) -> list[float]:
+def by_class(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, split: str
+) -> list[float]:
     """Share of right answers for every class, forgotten ones included."""
     correct = torch.cat([evidence.correct(split, part) for part in PARTS]).double()
     labels = torch.cat([evidence.labels[split, part] for part in PARTS])
-    return [correct[labels == label].mean().item() for label in range(setting.classes)]
+    return [correct[labels == label].mean().item() for label in range(evaluator.classes)]
 
 
-def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+def compute(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
+) -> Scores:
     """Shares in [0, 1] on unaugmented images; `val_*` may choose, `test_*` reports, `train_*` explains.
 
     Fooled by a masked head, which knows the class and never says it: it reads like the oracle.
@@ -25,7 +29,9 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
         for split in SPLITS
         for part in PARTS
     }
-    return scores | {f"{split}_class_accuracy": by_class(setting, evidence, split) for split in ("val", "test")}
+    return scores | {
+        f"{split}_class_accuracy": by_class(evaluator, evidence, split) for split in ("val", "test")
+    }
 
 
 METRIC = Metric(
@@ -36,7 +42,7 @@ METRIC = Metric(
         "test_class_accuracy": list,
     },
     compute,
-    fooled=(
+    blind_spot=(
         "a masked head, which knows the class and never says it, reads like the oracle; a wreck forgets too, and only"
         " its kept accuracy tells."
     ),

@@ -20,4 +20,4 @@ class Metric:
     compute: Callable[..., Scores]
     of_the_model: bool = True
     with_original: bool = False
-    fooled: str = ""
+    blind_spot: str = ""

@@ -5,7 +5,7 @@ from math import log
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
 
@@ -20,7 +20,9 @@ def js(log_p: Tensor, log_q: Tensor) -> Tensor:
     return 0.5 * (kl(log_p, log_m) + kl(log_q, log_m))
 
 
-def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+def compute(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
+) -> Scores:
     """Means over test images of the forgotten classes: KL(oracle || model) and JS in nats, and the mean of the square
     root of JS (a metric, at most 0.8326). Blind to a wrecked model's damage elsewhere: read it beside retain accuracy.
     """
@@ -38,7 +40,7 @@ METRIC = Metric(
     "classifier",
     {"kl_to_oracle": float, "js_to_oracle": float, "js_distance_to_oracle": float},
     compute,
-    fooled=(
+    blind_spot=(
         "they see the answers to forgotten images alone: a masked head comes near the oracle, and what a wreck lost "
         "elsewhere does not count."
     ),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import GeneratorEvidence, GeneratorSetting, Scores
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 
 
@@ -12,16 +12,20 @@ def spread(x: Tensor) -> float:
     return x.double().flatten(1).var(0).sum().sqrt().item()
 
 
-def compute(setting: GeneratorSetting, evidence: GeneratorEvidence, oracle: GeneratorEvidence) -> Scores:
+def compute(
+    evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
+) -> Scores:
     """Spread of generated images over spread of real test images, mean over the kept classes; 1 is as diverse as life.
 
     retain_diversity: in the lead judge's features; retain_pixel_diversity: in pixels (a decoder's mean is smoother than
     a photograph, so even a perfect VAE stays below 1 there).
     """
-    test = setting.dataset.test
+    test = evaluator.dataset.test
     features, pixels = [], []
-    for label in setting.kept:
-        features.append(spread(evidence.test.features[label]) / spread(setting.real_features[label]))
+    for label in evaluator.kept:
+        features.append(
+            spread(evidence.test.features[label]) / spread(evaluator.real_features[label])
+        )
         real = test.x[test.y == label].float() / 255
         pixels.append(spread(evidence.test.images[label]) / spread(real))
     return {

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import require
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores, evenly
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores, evenly
 from unlearn.metrics.base import Metric
 
 LEARNED = 1000  # confidences a side: more only take longer
@@ -33,7 +33,9 @@ def called_members(members: Tensor, others: Tensor, asked: Tensor) -> Tensor:
     size = min(len(members), len(others), LEARNED)
     require(size > 0, "the attack needs members and non-members to learn from")
     known = torch.cat([side[evenly(len(side), size).to(side.device)] for side in (members, others)])
-    machine = SVC(C=3, gamma="auto", kernel="rbf").fit(known[:, None].cpu().numpy(), [1] * size + [0] * size)
+    machine = SVC(C=3, gamma="auto", kernel="rbf").fit(
+        known[:, None].cpu().numpy(), [1] * size + [0] * size
+    )
     return torch.from_numpy(machine.predict(asked[:, None].cpu().numpy()) == 1)
 
 
@@ -45,7 +47,9 @@ def rate_at(positive: Tensor, negative: Tensor, false_positives: float) -> float
     return (positive > threshold).double().mean().item()
 
 
-def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+def compute(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
+) -> Scores:
     """mia_efficacy: share of forgotten training images that the attack calls non-members; the attack is learned on the
     model's own confidence on retain-train (members) against retain-test (not), as SalUn's `MIA` (arXiv:2310.12508).
     mia_tpr_1fpr: how many forgotten training images are found by their log odds when 1 % of the forgotten test images
@@ -56,17 +60,23 @@ def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: Cl
     Where members and strangers look alike, as in a model that did not overfit, the machine has next to nothing to
     learn from: efficacy may then jump between 0 and 1 from seed to seed, and average_gap with it.
     """
-    members, others = confidence(evidence, "train", "retain"), confidence(evidence, "test", "retain")
+    members, others = (
+        confidence(evidence, "train", "retain"),
+        confidence(evidence, "test", "retain"),
+    )
     called = called_members(members, others, confidence(evidence, "train", "forget"))
     members, others = log_odds(evidence, "train", "forget"), log_odds(evidence, "test", "forget")
-    return {"mia_efficacy": 1 - called.double().mean().item(), "mia_tpr_1fpr": rate_at(members, others, 0.01)}
+    return {
+        "mia_efficacy": 1 - called.double().mean().item(),
+        "mia_tpr_1fpr": rate_at(members, others, 0.01),
+    }
 
 
 METRIC = Metric(
     "classifier",
     {"mia_efficacy": float, "mia_tpr_1fpr": float},
     compute,
-    fooled=(
+    blind_spot=(
         "efficacy is 1 for a masked head and for a wreck as for the oracle; TPR at 1 % FPR is near .01 for every "
         "model that did not overfit, the original included."
     ),

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
 
@@ -11,7 +11,9 @@ def entropy(probabilities: Tensor) -> Tensor:
     return -(probabilities * probabilities.clamp(min=1e-38).log()).sum(-1)
 
 
-def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+def compute(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
+) -> Scores:
     """forget_entropy: mean over test images of the forgotten classes, nats, at most ln classes. The target is the
     oracle's value, not the maximum: a network that never saw the class is often sure it is something else.
     """
@@ -22,7 +24,7 @@ METRIC = Metric(
     "classifier",
     {"forget_entropy": float},
     compute,
-    fooled=(
+    blind_spot=(
         "a masked head comes near the oracle; answering nothing at all has the highest entropy. The oracle's value is"
         " the target, not the highest."
     ),

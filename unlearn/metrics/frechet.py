@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import GeneratorEvidence, GeneratorSetting, Scores
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 
 
@@ -16,13 +16,22 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
-    return ((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross).clamp(min=0).item()
+    return (
+        ((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross)
+        .clamp(min=0)
+        .item()
+    )
 
 
-def compute(setting: GeneratorSetting, evidence: GeneratorEvidence, oracle: GeneratorEvidence) -> Scores:
+def compute(
+    evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
+) -> Scores:
     """retain_frechet: mean over the kept classes of the distance to that class's real test images; 0 is equal."""
     features = evidence.test.features
-    distances = [frechet_distance(features[label], setting.real_features[label]) for label in setting.kept]
+    distances = [
+        frechet_distance(features[label], evaluator.real_features[label])
+        for label in evaluator.kept
+    ]
     return {"retain_frechet": sum(distances) / len(distances)}
 
 

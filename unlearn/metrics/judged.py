@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import Drawn, GeneratorEvidence, GeneratorSetting, Scores
+from unlearn.evaluation import Drawn, GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.entropy import entropy
 
@@ -20,37 +20,44 @@ def _hit(probabilities: Tensor) -> Tensor:
     return (probabilities.argmax(2) == asked[:, None]).float().mean(1)
 
 
-def _led(setting: GeneratorSetting, drawn: Drawn, judge: str) -> Scores:
+def _led(evaluator: GeneratorEvaluator, drawn: Drawn, judge: str) -> Scores:
     own, hit = _own(drawn.probabilities[judge]).mean(1), _hit(drawn.probabilities[judge])
-    forget = list(setting.forget)
+    forget = list(evaluator.forget)
     return {
         "forget_probability": own[forget].mean().item(),
         "forget_accuracy": hit[forget].mean().item(),
-        "retain_accuracy": hit[setting.kept].mean().item(),
+        "retain_accuracy": hit[evaluator.kept].mean().item(),
         "class_accuracy": hit.tolist(),
     }
 
 
-def compute(setting: GeneratorSetting, evidence: GeneratorEvidence, oracle: GeneratorEvidence) -> Scores:
+def compute(
+    evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
+) -> Scores:
     """Over `samples` images a label, z ~ N(0, I). Shares in [0, 1], entropies in nats (at most ln classes).
 
     forget_probability, forget_accuracy, retain_accuracy, class_accuracy: the reject-aware judge `lead`; the same with
     `val_`: the judge `val` on other latents. forget_entropy: mean over the plain judges (the paper's H; a reject-aware
     judge is certain that noise is nothing). judge_*: one entry a judge in the order of `judge_names`, `lead` first.
     """
-    scores = _led(setting, evidence.test, "lead")
-    scores |= {f"val_{name}": value for name, value in _led(setting, evidence.val, "val").items()}
-    forget, read = list(setting.forget), evidence.test.probabilities
+    scores = _led(evaluator, evidence.test, "lead")
+    scores |= {f"val_{name}": value for name, value in _led(evaluator, evidence.val, "val").items()}
+    forget, read = list(evaluator.forget), evidence.test.probabilities
     entropies = [entropy(p[forget].flatten(0, 1)).mean().item() for p in read.values()]
     scores["forget_entropy"] = sum(entropies[1:]) / len(entropies[1:])
     scores["judge_forget_entropy"] = entropies
     scores["judge_forget_probability"] = [_own(p)[forget].mean().item() for p in read.values()]
     scores["judge_forget_accuracy"] = [_hit(p)[forget].mean().item() for p in read.values()]
-    scores["judge_retain_accuracy"] = [_hit(p)[setting.kept].mean().item() for p in read.values()]
+    scores["judge_retain_accuracy"] = [_hit(p)[evaluator.kept].mean().item() for p in read.values()]
     return scores
 
 
-_LED = {"forget_probability": float, "forget_accuracy": float, "retain_accuracy": float, "class_accuracy": list}
+_LED = {
+    "forget_probability": float,
+    "forget_accuracy": float,
+    "retain_accuracy": float,
+    "class_accuracy": list,
+}
 METRIC = Metric(
     "generator",
     {

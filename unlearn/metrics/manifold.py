@@ -4,10 +4,13 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import require
-from unlearn.evaluation import GeneratorEvidence, GeneratorSetting, Scores
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 
-NEIGHBOURS, MOST = 5, 500  # k of the papers; images a class that are compared (cost grows with the square)
+NEIGHBOURS, MOST = (
+    5,
+    500,
+)  # k of the papers; images a class that are compared (cost grows with the square)
 
 
 def radii(x: Tensor, k: int) -> Tensor:
@@ -30,12 +33,17 @@ def manifold(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> dict[str, float
     }
 
 
-def compute(setting: GeneratorSetting, evidence: GeneratorEvidence, oracle: GeneratorEvidence) -> Scores:
+def compute(
+    evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
+) -> Scores:
     """retain_precision, retain_recall, retain_density, retain_coverage: means over the kept classes, in the lead
     judge's features, up to 500 generated against up to 500 real test images of the class, k = 5."""
     found = [
-        manifold(setting.real_features[label][:MOST].double(), evidence.test.features[label][:MOST].double())
-        for label in setting.kept
+        manifold(
+            evaluator.real_features[label][:MOST].double(),
+            evidence.test.features[label][:MOST].double(),
+        )
+        for label in evaluator.kept
     ]
     return {f"retain_{name}": sum(of[name] for of in found) / len(found) for name in found[0]}
 

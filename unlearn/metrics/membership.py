@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.entropy import entropy
 
@@ -18,12 +18,16 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     return ((mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
 
 
-def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+def compute(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
+) -> Scores:
     """mia_auc: AUC of minus the entropy, train-forget against test-forget, both unaugmented (arXiv:2003.10595).
 
     0.5 is ignorance; the oracle's value stands beside as `oracle_mia_auc`. A value below 0.5 is not success.
     """
-    members, others = (entropy(evidence.logits[split, "forget"].double().softmax(1)) for split in ("train", "test"))
+    members, others = (
+        entropy(evidence.logits[split, "forget"].double().softmax(1)) for split in ("train", "test")
+    )
     return {"mia_auc": auc(-members, -others)}
 
 
@@ -31,7 +35,7 @@ METRIC = Metric(
     "classifier",
     {"mia_auc": float},
     compute,
-    fooled=(
+    blind_spot=(
         "where the model did not overfit, the original, a masked head and a wreck all read about .5, as the oracle "
         "does."
     ),

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from unlearn.errors import require
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
 PARTS = ("forget", "retain")
@@ -12,7 +12,9 @@ PARTS = ("forget", "retain")
 def cka(a: Tensor, b: Tensor) -> float:
     """Linear CKA of features `a` (n, d) and `b` (n, e) of the same images (arXiv:1905.00414), in [0, 1]; 1 for equal up
     to rotation and scale. 0 where one side is constant: it represents nothing. Through the smaller Gram matrices."""
-    require(len(a) == len(b) and len(a) > 1, f"CKA compares the same images, not {len(a)} with {len(b)}")
+    require(
+        len(a) == len(b) and len(a) > 1, f"CKA compares the same images, not {len(a)} with {len(b)}"
+    )
     a, b = (x.double() - x.double().mean(0) for x in (a, b))
     if len(a) < max(a.shape[1], b.shape[1]):
         a, b = a @ a.T, b @ b.T
@@ -24,7 +26,10 @@ def cka(a: Tensor, b: Tensor) -> float:
 
 
 def compute(
-    setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence, original: ClassifierEvidence
+    evaluator: ClassifierEvaluator,
+    evidence: ClassifierEvidence,
+    oracle: ClassifierEvidence,
+    original: ClassifierEvidence,
 ) -> Scores:
     """cka_{forget,retain}_to_{original,oracle} of the head's input on up to 500 test images of each part.
 
@@ -43,7 +48,7 @@ METRIC = Metric(
     {f"cka_{part}_to_{name}": float for part in PARTS for name in ("original", "oracle")},
     compute,
     with_original=True,
-    fooled=(
+    blind_spot=(
         "a wreck resembles the original least of all, less than the oracle does: low CKA on forgotten images is good "
         "news only beside a high one on kept images."
     ),

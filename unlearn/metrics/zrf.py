@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import require
-from unlearn.evaluation import ClassifierEvidence, ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.divergence import js, kl
 
@@ -24,14 +24,19 @@ def legacy(log_p: Tensor, log_q: Tensor) -> float:
     return 1 - (0.5 * (kl(log_m, log_p) + kl(log_m, log_q)).mean() / log_p.shape[1]).item()
 
 
-def compute(setting: ClassifierSetting, evidence: ClassifierEvidence, oracle: ClassifierEvidence) -> Scores:
+def compute(
+    evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
+) -> Scores:
     """zrf and zrf_legacy over test images of the forgotten classes, against the same architecture at random weights.
 
     Fooled: random weights are not the target, the oracle is, and it is usually sure of some other class (its value
     stands beside); a wrecked model whose answers are near uniform scores near 1 whatever else it lost. zrf_legacy adds
     its own fault: most of its range is lost to the division, so an unforgotten model already scores about .8.
     """
-    require(evidence.random is not None, "ZRF needs the answers of random weights; use ClassifierSetting.observe")
+    require(
+        evidence.random is not None,
+        "ZRF needs the answers of random weights; use ClassifierEvaluator.observe",
+    )
     log_p = evidence.logits["test", "forget"].double().log_softmax(1)
     log_q = torch.as_tensor(evidence.random).double().log_softmax(1)
     return {"zrf": right(log_p, log_q), "zrf_legacy": legacy(log_p, log_q)}
@@ -41,5 +46,5 @@ METRIC = Metric(
     "classifier",
     {"zrf": float, "zrf_legacy": float},
     compute,
-    fooled="its target is random weights, not the oracle: a model that answers nothing gets near 1, above the oracle.",
+    blind_spot="its target is random weights, not the oracle: a model that answers nothing gets near 1, above the oracle.",
 )

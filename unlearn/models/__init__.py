@@ -37,7 +37,10 @@ def check_builder(name: str, allowed: Sequence[str], command: str) -> None:
     """Refuse a `package.module:builder` that is not `allowed`: importing and calling it runs its code. For names that
     come with data, from rows and cards; a spec's author means what it says."""
     own = name in allowed or not _foreign(name)
-    require(own, f"it is built by {name}, code of your own; allow it with `amnesia {command} --builder {name}`")
+    require(
+        own,
+        f"it is built by {name}, code of your own; allow it with `amnesia {command} --builder {name}`",
+    )
 
 
 def _foreign(name: str) -> bool:
@@ -67,7 +70,9 @@ def build(
     """
     chosen = dict(options or {})
     if weights is not None:
-        chosen = {key: value for key, value in chosen.items() if key not in ("weights", "pretrained")}
+        chosen = {
+            key: value for key, value in chosen.items() if key not in ("weights", "pretrained")
+        }
     start = chosen.pop("weights", None) if name in MODELS else None
     model = _called(name, _builder(name), shape, classes, chosen)
     if weights is not None:
@@ -77,13 +82,17 @@ def build(
     return model.eval()
 
 
-def _called(name: str, builder: Callable[..., Any], shape: Any, classes: int, options: dict[str, Any]) -> Any:
+def _called(
+    name: str, builder: Callable[..., Any], shape: Any, classes: int, options: dict[str, Any]
+) -> Any:
     try:
         return builder(shape, classes, **options)
     except BadInput:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
-        raise BadInput(f"model {name!r} cannot be built with the options {options} ({error})") from error
+        raise BadInput(
+            f"model {name!r} cannot be built with the options {options} ({error})"
+        ) from error
 
 
 def _builder(name: str) -> Callable[..., Any]:
@@ -96,4 +105,6 @@ def _builder(name: str) -> Callable[..., Any]:
         return partial(adopt, name)
     if knows(name):
         return partial(Timm, name=name)
-    raise BadInput(f"unknown model {name!r}; known: {', '.join(MODELS)}, any timm name, your package.module:builder")
+    raise BadInput(
+        f"unknown model {name!r}; known: {', '.join(MODELS)}, any timm name, your package.module:builder"
+    )

@@ -34,7 +34,9 @@ def builder_of(name: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
-        raise BadInput(f"model {name!r}: cannot import {module} ({error}); put its folder on PYTHONPATH") from error
+        raise BadInput(
+            f"model {name!r}: cannot import {module} ({error}); put its folder on PYTHONPATH"
+        ) from error
     for part in attribute.split("."):
         require(hasattr(found, part), f"model {name!r}: {module} has no {attribute}")
         found = getattr(found, part)
@@ -59,7 +61,10 @@ def adopt(
     """
     builder = builder_of(name)
     made = builder(**{**_offered(builder, shape, classes), **options})
-    require(isinstance(made, nn.Module), f"model {name!r} must return a torch module, not {type(made).__name__}")
+    require(
+        isinstance(made, nn.Module),
+        f"model {name!r} must return a torch module, not {type(made).__name__}",
+    )
     if weights:
         load_weights(name, made, weights)
     if isinstance(made, Classifying | Generative):
@@ -74,20 +79,29 @@ def _offered(builder: Callable[..., Any], shape: Shape, classes: int) -> dict[st
 
 
 def _last_linear(name: str, model: nn.Module) -> tuple[str, nn.Linear]:
-    layers = [(path, layer) for path, layer in model.named_modules() if isinstance(layer, nn.Linear) and path]
-    require(len(layers) > 0, f"model {name!r} has no linear layer for a head; make it a Classifying")
+    layers = [
+        (path, layer)
+        for path, layer in model.named_modules()
+        if isinstance(layer, nn.Linear) and path
+    ]
+    require(
+        len(layers) > 0, f"model {name!r} has no linear layer for a head; make it a Classifying"
+    )
     return layers[-1]
 
 
 @torch.no_grad()
-def _headless(name: str, model: nn.Module, shape: Shape, classes: int, normalise: Normalise) -> Adopted:
+def _headless(
+    name: str, model: nn.Module, shape: Shape, classes: int, normalise: Normalise
+) -> Adopted:
     """Move the last linear layer out of `model`; refuse a network whose logits are not that layer's answer."""
     path, head = _last_linear(name, model)
     x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     before = model.eval()(normalise(x))
     answer = tuple(before.shape)
     require(
-        answer == (2, classes), f"model {name!r} answers {answer} for 2 images, not (2, {classes}); set its options"
+        answer == (2, classes),
+        f"model {name!r} answers {answer} for 2 images, not (2, {classes}); set its options",
     )
     parent, _, child = path.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Identity())

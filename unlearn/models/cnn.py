@@ -13,7 +13,10 @@ class CNN(Classifying):
         super().__init__()
         channels, height, wide = shape
         self.conv1, self.norm1 = nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width)
-        self.conv2, self.norm2 = nn.Conv2d(width, 2 * width, 3, padding=1), nn.BatchNorm2d(2 * width)
+        self.conv2, self.norm2 = (
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.BatchNorm2d(2 * width),
+        )
         self.hidden = nn.Linear(2 * width * (height // 4) * (wide // 4), 64)
         self.head = nn.Linear(64, classes)
 

@@ -5,14 +5,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unlearn.errors import known
+from unlearn.errors import lookup
 from unlearn.models.base import Classifying
 from unlearn.models.normalise import Normalise
 
 Shape = tuple[int, int, int]
 Numbers = Sequence[float] | None
-HEADS = {"stock": "torchvision's three layers, made for 7 x 7 places", "small": "one layer on the last map's mean"}
-STEMS = {"small": "as much resolution as 32 x 32 images need", "stock": "torchvision's strides, made for 224 x 224"}
+HEADS = {
+    "stock": "torchvision's three layers, made for 7 x 7 places",
+    "small": "one layer on the last map's mean",
+}
+STEMS = {
+    "small": "as much resolution as 32 x 32 images need",
+    "stock": "torchvision's strides, made for 224 x 224",
+}
 
 
 class Wrapped(Classifying):
@@ -37,7 +43,9 @@ class Wrapped(Classifying):
 class ResNet18(Wrapped):
     """torchvision's ResNet-18 (arXiv:1512.03385), 3 x 3 stem of stride 1, no max-pool: 11.2 M parameters."""
 
-    def __init__(self, shape: Shape, classes: int, mean: Numbers = None, std: Numbers = None) -> None:
+    def __init__(
+        self, shape: Shape, classes: int, mean: Numbers = None, std: Numbers = None
+    ) -> None:
         super().__init__(shape[0], mean, std)
         from torchvision.models import resnet18
 
@@ -68,12 +76,15 @@ class VGG11BN(Wrapped):
         super().__init__(shape[0], mean, std)
         from torchvision.models import vgg11_bn
 
-        known("head", head, HEADS)
+        lookup("head", head, HEADS)
         net = vgg11_bn(num_classes=classes, dropout=dropout)
         if shape[0] != 3:
             net.features[0] = nn.Conv2d(shape[0], 64, 3, padding=1)
         if head == "small":
-            net.avgpool, net.classifier = nn.AdaptiveAvgPool2d(1), nn.Sequential(nn.Dropout(dropout))
+            net.avgpool, net.classifier = (
+                nn.AdaptiveAvgPool2d(1),
+                nn.Sequential(nn.Dropout(dropout)),
+            )
             self.head = nn.Linear(512, classes)
         else:
             self.head, net.classifier[6] = net.classifier[6], nn.Identity()
@@ -88,12 +99,17 @@ class MobileNetV2(Wrapped):
     """
 
     def __init__(
-        self, shape: Shape, classes: int, mean: Numbers = None, std: Numbers = None, stem: str = "small"
+        self,
+        shape: Shape,
+        classes: int,
+        mean: Numbers = None,
+        std: Numbers = None,
+        stem: str = "small",
     ) -> None:
         super().__init__(shape[0], mean, std)
         from torchvision.models import mobilenet_v2
 
-        known("stem", stem, STEMS)
+        lookup("stem", stem, STEMS)
         net = mobilenet_v2(num_classes=classes)
         first = net.features[0][0]
         if shape[0] != 3:

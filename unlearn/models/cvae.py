@@ -26,7 +26,11 @@ class CVAE(Generative):
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], classes: int, hidden: tuple[int, int] = (512, 256), z_dim: int = 8
+        self,
+        shape: tuple[int, int, int],
+        classes: int,
+        hidden: tuple[int, int] = (512, 256),
+        z_dim: int = 8,
     ) -> None:
         super().__init__()
         self.shape, self.classes, self.z_dim = shape, classes, z_dim

@@ -17,7 +17,10 @@ class ConvCVAE(Generative):
     def __init__(self, shape: tuple[int, int, int], classes: int, z_dim: int = 20) -> None:
         super().__init__()
         channels, height, width = shape
-        require(min(height, width) >= 4, f"cvae-conv needs images of at least 4 x 4, not {height} x {width}")
+        require(
+            min(height, width) >= 4,
+            f"cvae-conv needs images of at least 4 x 4, not {height} x {width}",
+        )
         self.shape, self.classes, self.z_dim = shape, classes, z_dim
         halves = (height // 2, width // 2)
         self.small = (64, halves[0] // 2, halves[1] // 2)
@@ -27,8 +30,12 @@ class ConvCVAE(Generative):
         self.mu = nn.Linear(places, z_dim)
         self.logvar = nn.Linear(places, z_dim)
         self.spread = nn.Linear(z_dim + classes, places)
-        self.deconv1 = nn.ConvTranspose2d(64, 32, 4, 2, 1, output_padding=(halves[0] % 2, halves[1] % 2))
-        self.deconv2 = nn.ConvTranspose2d(32, channels, 4, 2, 1, output_padding=(height % 2, width % 2))
+        self.deconv1 = nn.ConvTranspose2d(
+            64, 32, 4, 2, 1, output_padding=(halves[0] % 2, halves[1] % 2)
+        )
+        self.deconv2 = nn.ConvTranspose2d(
+            32, channels, 4, 2, 1, output_padding=(height % 2, width % 2)
+        )
 
     def encode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         planes = c[:, :, None, None].expand(-1, -1, *self.shape[1:])

@@ -39,10 +39,14 @@ class Timm(Classifying):
         sizes: dict[str, Any] = {key: value for key, value in given.items() if value}
         if own and not ours:
             sizes["pretrained_cfg_overlay"] = {"state_dict": own}
-        self.net = create(name, in_chans=shape[0], pretrained=(pretrained or bool(own)) and not ours, **sizes)
+        self.net = create(
+            name, in_chans=shape[0], pretrained=(pretrained or bool(own)) and not ours, **sizes
+        )
         self.size = self.net.patch_embed.img_size if hasattr(self.net, "patch_embed") else None
         config = self.net.pretrained_cfg
-        self.normalise = Normalise(shape[0], *(_per_channel(config.get(key), shape[0]) for key in ("mean", "std")))
+        self.normalise = Normalise(
+            shape[0], *(_per_channel(config.get(key), shape[0]) for key in ("mean", "std"))
+        )
         width = getattr(self.net, "head_hidden_size", None) or self.net.num_features
         self.head = nn.Linear(width, classes)
         if ours:
@@ -51,7 +55,9 @@ class Timm(Classifying):
     def features(self, x: Tensor) -> Tensor:
         """timm's pooled features, (n, d)."""
         if self.size is not None and x.shape[2:] != self.size:
-            x = F.interpolate(x, size=tuple(self.size), mode="bilinear", antialias=True, align_corners=False)
+            x = F.interpolate(
+                x, size=tuple(self.size), mode="bilinear", antialias=True, align_corners=False
+            )
         return self.net(self.normalise(x))
 
 
@@ -80,7 +86,9 @@ def create(name: str, pretrained: bool, **options: Any) -> Any:
         raise BadInput(f"timm's {name} does not take these options ({_line(error)})") from error
     except Exception as error:  # the download libraries' errors share no parent
         if not pretrained or "pretrained_cfg_overlay" in options:
-            raise BadInput(f"timm's {name} cannot be built with {list(options)} ({_line(error)})") from error
+            raise BadInput(
+                f"timm's {name} cannot be built with {list(options)} ({_line(error)})"
+            ) from error
         raise BadInput(
             f"the pretrained weights of {name} could not be downloaded ({type(error).__name__}: {_line(error)}); "
             "give a local file as weights: PATH, or pretrained: false"

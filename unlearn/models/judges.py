@@ -34,7 +34,11 @@ class DeepJudge(Classifying):
         widths, strides = [shape[0], 16, 32, 32, 64, 64], [2, 1, 1, 2, 1]
         layers: list[nn.Module] = []
         for before, after, stride in zip(widths[:-1], widths[1:], strides, strict=True):
-            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+            layers += [
+                nn.Conv2d(before, after, 3, stride, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(),
+            ]
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(64, outputs)
 
@@ -50,13 +54,20 @@ class PatchJudge(Classifying):
     def __init__(self, shape: tuple[int, int, int], outputs: int, width: int = 48) -> None:
         super().__init__()
         channels, height, wide = shape
-        self.stem = nn.Sequential(nn.Conv2d(channels, width, 4, 4), nn.GELU(), nn.BatchNorm2d(width))
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 4, 4), nn.GELU(), nn.BatchNorm2d(width)
+        )
         self.mixers = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width, 5, padding=2, groups=width), nn.GELU(), nn.BatchNorm2d(width))
+            nn.Sequential(
+                nn.Conv2d(width, width, 5, padding=2, groups=width),
+                nn.GELU(),
+                nn.BatchNorm2d(width),
+            )
             for _ in range(2)
         )
         self.points = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.BatchNorm2d(width)) for _ in range(2)
+            nn.Sequential(nn.Conv2d(width, width, 1), nn.GELU(), nn.BatchNorm2d(width))
+            for _ in range(2)
         )
         self.hidden = nn.Linear(width * (height // 4) * (wide // 4), 64)
         self.head = nn.Linear(64, outputs)

@@ -20,12 +20,17 @@ class Normalise(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, channels: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         usual = CIFAR10 if channels == 3 else HALF
         for name, given, default in (("mean", mean, usual[0]), ("std", std, usual[1])):
             values = tuple(default if given is None else given)
-            require(len(values) in (1, channels), f"{name} {values} has {len(values)} entries for {channels} channels")
+            require(
+                len(values) in (1, channels),
+                f"{name} {values} has {len(values)} entries for {channels} channels",
+            )
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
         require(std is None or min(std) > 0, f"std must be above 0, not {std}")
 

@@ -21,7 +21,9 @@ def read_weights(path: str) -> dict[str, Tensor]:
     require(file.suffix in READERS, f"weights file {path} must be one of {', '.join(READERS)}")
     try:
         found = READERS[file.suffix](file)
-    except Exception as error:  # the readers raise whatever a broken or foreign file makes them raise
+    except (
+        Exception
+    ) as error:  # the readers raise whatever a broken or foreign file makes them raise
         raise BadInput(
             f"weights file {path} cannot be read safely ({next(iter(str(error).splitlines()), type(error).__name__)}); "
             "save its state dict as .safetensors"
@@ -29,7 +31,11 @@ def read_weights(path: str) -> dict[str, Tensor]:
     for key in WRAPPERS:
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
-    plain = isinstance(found, dict) and bool(found) and all(isinstance(t, Tensor) for t in found.values())
+    plain = (
+        isinstance(found, dict)
+        and bool(found)
+        and all(isinstance(t, Tensor) for t in found.values())
+    )
     require(plain, f"weights file {path} holds no state dict (names and tensors)")
     return {key.removeprefix("module."): tensor for key, tensor in found.items()}
 
@@ -39,11 +45,17 @@ def load_weights(name: str, model: nn.Module, path: str) -> None:
     try:
         model.load_state_dict(read_weights(path))
     except RuntimeError as error:
-        raise BadInput(f"model {name!r}: {path} does not fit it ({' '.join(str(error).split())[:300]})") from error
+        raise BadInput(
+            f"model {name!r}: {path} does not fit it ({' '.join(str(error).split())[:300]})"
+        ) from error
 
 
 def _torch(file: Path) -> Any:
     return torch.load(file, map_location="cpu", weights_only=True)
 
 
-READERS: dict[str, Callable[[Path], Any]] = {".safetensors": safetensors.torch.load_file, ".pt": _torch, ".pth": _torch}
+READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": safetensors.torch.load_file,
+    ".pt": _torch,
+    ".pth": _torch,
+}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from unlearn.evaluation import ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, Scores
 
 NAMES = ("original", "oracle")
 
@@ -36,23 +36,31 @@ class Attack:
 
     task: ClassVar[str] = "classifier"
     columns: ClassVar[Mapping[str, type]] = {}
-    fooled: ClassVar[str] = ""  # as a metric's
+    blind_spot: ClassVar[str] = ""  # as a metric's
 
-    def __call__(self, setting: ClassifierSetting, subject: Any, references: References, seed: int) -> Scores:
-        own = self.run(setting, subject, seed, references.prepared)
+    def __call__(
+        self, evaluator: ClassifierEvaluator, subject: Any, references: References, seed: int
+    ) -> Scores:
+        own = self.run(evaluator, subject, seed, references.prepared)
         beside = {"original": references.original, "oracle": references.oracle}
-        others = {f"{name}_{column}": value for name in NAMES for column, value in beside[name].items()}
+        others = {
+            f"{name}_{column}": value for name in NAMES for column, value in beside[name].items()
+        }
         return own | others | self.compare(own, references.oracle)
 
-    def references(self, setting: ClassifierSetting, original: Any, oracle: Any, seed: int) -> References:
+    def references(
+        self, evaluator: ClassifierEvaluator, original: Any, oracle: Any, seed: int
+    ) -> References:
         """What many subjects share that are attacked beside the same two models."""
-        prepared = self.prepare(setting, original, seed)
-        return References(prepared, *(self.run(setting, model, seed, prepared) for model in (original, oracle)))
+        prepared = self.prepare(evaluator, original, seed)
+        return References(
+            prepared, *(self.run(evaluator, model, seed, prepared) for model in (original, oracle))
+        )
 
-    def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> Any:
+    def prepare(self, evaluator: ClassifierEvaluator, original: Any, seed: int) -> Any:
         """What every model is attacked with, whatever it is; most need nothing."""
 
-    def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: Any) -> Scores:
+    def run(self, evaluator: ClassifierEvaluator, model: Any, seed: int, prepared: Any) -> Scores:
         """The columns of one model."""
         raise TypeError(f"{type(self).__name__} must define run")
 

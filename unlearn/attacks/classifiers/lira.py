@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearn.attacks.classifiers.base import Attack, beside
 from unlearn.data import Images
 from unlearn.errors import require
-from unlearn.evaluation import ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
 from unlearn.models.fresh import fresh
@@ -39,7 +39,7 @@ class Lira(Attack):
     `shadows` trainings, shared by all models.
     """
 
-    fooled: ClassVar[str] = (
+    blind_spot: ClassVar[str] = (
         "a masked head answers outside of both Gaussians and hides its members; a low value is no proof."
     )
     columns: ClassVar[Mapping[str, type]] = beside({"lira_auc": float, "lira_tpr_1fpr": float})
@@ -58,33 +58,46 @@ class Lira(Attack):
         """How a shadow is trained."""
         return Training(self.steps, self.batch, self.lr, augment=self.augment)
 
-    def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> Shadows:
-        pool, retain = members_and_strangers(setting), setting.splits.train.retain
+    def prepare(self, evaluator: ClassifierEvaluator, original: Any, seed: int) -> Shadows:
+        pool, retain = members_and_strangers(evaluator), evaluator.splits.train.retain
         inside = halves(len(pool), self.shadows, seed)
         odds = [self.shadow(original, retain, pool, half, seed, i) for i, half in enumerate(inside)]
         return Shadows(inside, torch.stack(odds))
 
-    def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: Shadows) -> Scores:
-        ratio = likelihood_ratio(log_odds(model, members_and_strangers(setting)), prepared.odds, prepared.inside)
-        first = len(setting.splits.train.forget)
+    def run(
+        self, evaluator: ClassifierEvaluator, model: Any, seed: int, prepared: Shadows
+    ) -> Scores:
+        ratio = likelihood_ratio(
+            log_odds(model, members_and_strangers(evaluator)), prepared.odds, prepared.inside
+        )
+        first = len(evaluator.splits.train.forget)
         members, strangers = ratio[:first], ratio[first:]
-        return {"lira_auc": auc(members, strangers), "lira_tpr_1fpr": rate_at(members, strangers, 0.01)}
+        return {
+            "lira_auc": auc(members, strangers),
+            "lira_tpr_1fpr": rate_at(members, strangers, 0.01),
+        }
 
-    def shadow(self, model: Any, retain: Images, pool: Images, half: Tensor, seed: int, i: int) -> Tensor:
+    def shadow(
+        self, model: Any, retain: Images, pool: Images, half: Tensor, seed: int, i: int
+    ) -> Tensor:
         """Train shadow `i` on `retain` and the half of the pool; its log odds on the whole pool, (n,)."""
         device = next(model.parameters()).device
         part = pool.take(half.to(pool.y.device))
         images = Images(torch.cat([retain.x, part.x]), torch.cat([retain.y, part.y]))
         start = fresh(model, stream(seed, "shadow", i, "start", device=device))
-        with seeded(seed, "shadow", i, "noise"):  # of a network that drops out without a layer for it
-            weights, _ = fit(start, images, self.plan(), stream(seed, "shadow", i, "train", device=device))
+        with seeded(
+            seed, "shadow", i, "noise"
+        ):  # of a network that drops out without a layer for it
+            weights, _ = fit(
+                start, images, self.plan(), stream(seed, "shadow", i, "train", device=device)
+            )
         start.load_state_dict(weights)
         return log_odds(start.eval(), pool)
 
 
-def members_and_strangers(setting: ClassifierSetting) -> Images:
+def members_and_strangers(evaluator: ClassifierEvaluator) -> Images:
     """The pool: train-forget, then test-forget."""
-    train, test = setting.splits.train.forget, setting.splits.test.forget
+    train, test = evaluator.splits.train.forget, evaluator.splits.test.forget
     return Images(torch.cat([train.x, test.x]), torch.cat([train.y, test.y]))
 
 
@@ -110,7 +123,9 @@ def likelihood_ratio(target: Tensor, odds: Tensor, inside: Tensor) -> Tensor:
     def score(chosen: Tensor) -> Tensor:
         count = chosen.sum(0)
         mean = (odds * chosen).sum(0) / count
-        spread = (((odds - mean) * chosen).square().sum() / (count - 1).sum()).sqrt().clamp(min=1e-6)
+        spread = (
+            (((odds - mean) * chosen).square().sum() / (count - 1).sum()).sqrt().clamp(min=1e-6)
+        )
         return -0.5 * ((target - mean) / spread).square() - spread.log()
 
     return score(inside) - score(~inside)

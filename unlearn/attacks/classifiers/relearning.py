@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from unlearn.attacks.classifiers.base import Attack, beside
 from unlearn.data import Images
 from unlearn.errors import NotFinite, require
-from unlearn.evaluation import ClassifierSetting, Scores
+from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.methods.iterative import steady
 from unlearn.streams import layer_noise, stream
 
@@ -30,7 +30,10 @@ class Course:
 
     def reached(self, target: float) -> float | None:
         """Mini-batches until the forget accuracy was first at `target`; None where it never was."""
-        return next((step for step, share in zip(self.steps, self.forget, strict=True) if share >= target), None)
+        return next(
+            (step for step, share in zip(self.steps, self.forget, strict=True) if share >= target),
+            None,
+        )
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Relearning(Attack):
     Looked at every `every` mini-batches, on up to `images` images a part: that is the resolution of the count.
     """
 
-    fooled: ClassVar[str] = (
+    blind_spot: ClassVar[str] = (
         "a head that masks its logit hard is never reached at all, as if the class were gone for good, unless "
         "`reset_head` is on; a wreck may need long as well: see its kept accuracy."
     )
@@ -76,15 +79,23 @@ class Relearning(Attack):
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "every", "images"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}")
+            require(
+                getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}"
+            )
         require(self.lr > 0, f"lr must be above 0, not {self.lr}")
 
-    def prepare(self, setting: ClassifierSetting, original: Any, seed: int) -> dict[str, float]:
-        return targets(accuracy(original, setting.splits.test.forget, self.images))
+    def prepare(self, evaluator: ClassifierEvaluator, original: Any, seed: int) -> dict[str, float]:
+        return targets(accuracy(original, evaluator.splits.test.forget, self.images))
 
-    def run(self, setting: ClassifierSetting, model: Any, seed: int, prepared: dict[str, float]) -> Scores:
-        course = self.course(setting, model, seed)
-        values: Scores = {"steps": course.steps, "forget_accuracy": course.forget, "retain_accuracy": course.retain}
+    def run(
+        self, evaluator: ClassifierEvaluator, model: Any, seed: int, prepared: dict[str, float]
+    ) -> Scores:
+        course = self.course(evaluator, model, seed)
+        values: Scores = {
+            "steps": course.steps,
+            "forget_accuracy": course.forget,
+            "retain_accuracy": course.retain,
+        }
         values |= {f"batches_{way}": course.reached(target) for way, target in prepared.items()}
         return {f"relearn_{key}": value for key, value in values.items()}
 
@@ -92,41 +103,47 @@ class Relearning(Attack):
         counts = {way: f"relearn_batches_{way}" for way in ("points", "relative")}
         return {f"ain_{way}": index(own[column], oracle[column]) for way, column in counts.items()}
 
-    def course(self, setting: ClassifierSetting, model: Any, seed: int) -> Course:
+    def course(self, evaluator: ClassifierEvaluator, model: Any, seed: int) -> Course:
         """The course of one model; every model sees the same mini-batches."""
         device = next(model.parameters()).device
         pupil = copy.deepcopy(model).requires_grad_(True)
         if self.reset_head:
-            neutral_rows(pupil.head, setting)
+            neutral_rows(pupil.head, evaluator)
         generator = stream(seed, "relearning", device=device)
-        parts = [setting.splits.train.forget, setting.splits.train.retain][: 1 + self.rehearse]
+        parts = [evaluator.splits.train.forget, evaluator.splits.train.retain][: 1 + self.rehearse]
         batches = [part.to(device).batches(self.batch, generator) for part in parts]
         optimizer = torch.optim.Adam(pupil.parameters(), lr=self.lr)
         course = Course([], [], [])
         with layer_noise(pupil, generator):
             for step in range(self.steps + 1):
                 if step % self.every == 0 or step == self.steps:
-                    self._look(setting, pupil, step, course)
+                    self._look(evaluator, pupil, step, course)
                 if step < self.steps:
                     _learn(pupil, optimizer, [next(batch) for batch in batches])
         return course
 
-    def _look(self, setting: ClassifierSetting, model: nn.Module, step: int, course: Course) -> None:
-        test = setting.splits.test
+    def _look(
+        self, evaluator: ClassifierEvaluator, model: nn.Module, step: int, course: Course
+    ) -> None:
+        test = evaluator.splits.test
         course.steps.append(float(step))
         course.forget.append(accuracy(model, test.forget, self.images))
         course.retain.append(accuracy(model, test.retain, self.images))
 
 
 @torch.no_grad()
-def neutral_rows(head: nn.Module, setting: ClassifierSetting) -> None:
+def neutral_rows(head: nn.Module, evaluator: ClassifierEvaluator) -> None:
     """Set the forgotten classes' rows of a linear `head`, in place, to the mean of the kept classes'."""
-    require(isinstance(head, nn.Linear), f"reset_head needs a linear head, not {type(head).__name__}")
+    require(
+        isinstance(head, nn.Linear), f"reset_head needs a linear head, not {type(head).__name__}"
+    )
     for tensor in head.parameters():
-        tensor[list(setting.forget)] = tensor[setting.kept].mean(0)
+        tensor[list(evaluator.forget)] = tensor[evaluator.kept].mean(0)
 
 
-def _learn(model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]) -> None:
+def _learn(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]
+) -> None:
     x, y = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
     loss = F.cross_entropy(steady(model, x), y)
     if not torch.isfinite(loss):

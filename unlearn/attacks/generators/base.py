@@ -70,7 +70,10 @@ class Context:
 
     def __post_init__(self) -> None:
         check_forget(self.forget, self.original.classes)
-        require(self.attacker is not self.grader, "attacker and grader are the same judge; give two different ones")
+        require(
+            self.attacker is not self.grader,
+            "attacker and grader are the same judge; give two different ones",
+        )
         require(self.trials >= 1, f"trials must be at least 1, not {self.trials}")
         require(self.restarts >= 1, f"restarts must be at least 1, not {self.restarts}")
         require(self.effort > 0, f"effort must be above 0, not {self.effort}")
@@ -81,12 +84,16 @@ class Context:
 
     def wanted(self, n: int, device: torch.device) -> Tensor:
         """`n` forgotten labels in turn, (n,)."""
-        return torch.tensor(self.forget, device=device)[torch.arange(n, device=device) % len(self.forget)]
+        return torch.tensor(self.forget, device=device)[
+            torch.arange(n, device=device) % len(self.forget)
+        ]
 
     def kept(self, n: int, generator: torch.Generator) -> Tensor:
         """`n` kept labels at random, (n,)."""
         labels = self.splits.test.retain.y.unique().to(generator.device)
-        return labels[torch.randint(len(labels), (n,), generator=generator, device=generator.device)]
+        return labels[
+            torch.randint(len(labels), (n,), generator=generator, device=generator.device)
+        ]
 
     def encoded(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Where the original's encoder puts real test images of `labels` (n,): means (n, z_dim)."""
@@ -94,7 +101,12 @@ class Context:
         x = torch.zeros(len(labels), *self.original.shape, device=labels.device)
         for label in labels.unique().tolist():
             asked = labels == label
-            x[asked] = some(test.forget if label in self.forget else test.retain, label, int(asked.sum()), generator)
+            x[asked] = some(
+                test.forget if label in self.forget else test.retain,
+                label,
+                int(asked.sum()),
+                generator,
+            )
         with torch.no_grad():
             return self.original.encode(x, self.original.one_hot(labels))[0]
 

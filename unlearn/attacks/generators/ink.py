@@ -26,7 +26,9 @@ def probe(subject: Generative, context: Context, generator: torch.Generator) -> 
     def loss() -> Tensor:
         y = logits.softmax(1)
         x = subject(z, y)
-        stroke = W_TV * total_variation(x) - W_CONTRAST * contrast(x) - W_ORIENT * orientation_entropy(x)
+        stroke = (
+            W_TV * total_variation(x) - W_CONTRAST * contrast(x) - W_ORIENT * orientation_entropy(x)
+        )
         held = W_Z * z.square().mean(1) + W_LABEL * (y - named).square().sum(1)
         return stroke + W_INK * (ink(x) - INK_TARGET).square() + held
 

@@ -10,10 +10,17 @@ Interval = tuple[float, float]
 
 def wilson(hits: float, trials: float) -> Interval:
     """95 % score interval of a share hits / trials (Wilson 1927); always inside [0, 1], also at 0 and at `trials`."""
-    require(trials >= 1 and 0 <= hits <= trials, f"{hits} hits of {trials} trials is no share; need 0 <= hits <= n")
+    require(
+        trials >= 1 and 0 <= hits <= trials,
+        f"{hits} hits of {trials} trials is no share; need 0 <= hits <= n",
+    )
     share, square = hits / trials, Z95 * Z95
     middle = (share + square / (2 * trials)) / (1 + square / trials)
-    half = Z95 * sqrt(share * (1 - share) / trials + square / (4 * trials * trials)) / (1 + square / trials)
+    half = (
+        Z95
+        * sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
+        / (1 + square / trials)
+    )
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 

@@ -20,14 +20,20 @@ def probe(subject: Generative, context: Context, generator: torch.Generator) -> 
     device, keys = generator.device, max(4, context.restarts // SHARED)
     wanted = context.wanted(keys, device)
     z = torch.randn(SHARED, subject.z_dim, generator=generator, device=device).repeat(keys, 1)
-    c = 1 / subject.classes + 0.1 * torch.randn(keys, subject.classes, generator=generator, device=device)
+    c = 1 / subject.classes + 0.1 * torch.randn(
+        keys, subject.classes, generator=generator, device=device
+    )
     each = wanted.repeat_interleave(SHARED)
 
     def images() -> Tensor:
         return subject(z, c.repeat_interleave(SHARED, 0))
 
     def loss() -> Tensor:
-        return F.cross_entropy(context.attacker(images()), each, reduction="none").view(keys, SHARED).mean(1)
+        return (
+            F.cross_entropy(context.attacker(images()), each, reduction="none")
+            .view(keys, SHARED)
+            .mean(1)
+        )
 
     minimise({c: LR}, loss, context.steps(STEPS))
     with torch.no_grad():

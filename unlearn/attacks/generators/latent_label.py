@@ -20,7 +20,9 @@ def probe(subject: Generative, context: Context, generator: torch.Generator) -> 
     logits = torch.randn(n, subject.classes, generator=generator, device=device)
 
     def loss() -> Tensor:
-        return F.cross_entropy(context.attacker(subject(z, logits.softmax(1))), wanted, reduction="none")
+        return F.cross_entropy(
+            context.attacker(subject(z, logits.softmax(1))), wanted, reduction="none"
+        )
 
     minimise({z: LR, logits: LR}, loss, context.steps(STEPS))
     with torch.no_grad():

@@ -19,5 +19,7 @@ def probe(subject: Generative, context: Context, generator: torch.Generator) -> 
     z = context.encoded(wanted, generator)
     z = z + Z_NOISE * torch.randn(z.shape, generator=generator, device=device)
     soft = SHARP * subject.one_hot(wanted) + (1 - SHARP) / subject.classes
-    soft = (soft + LABEL_NOISE * torch.randn(soft.shape, generator=generator, device=device)).clamp(min=0)
+    soft = (soft + LABEL_NOISE * torch.randn(soft.shape, generator=generator, device=device)).clamp(
+        min=0
+    )
     return images_outcome(context, subject(z, soft / soft.sum(1, keepdim=True)), wanted)

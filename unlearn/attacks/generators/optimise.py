@@ -13,7 +13,9 @@ def minimise(variables: Mapping[Tensor, float], loss: Callable[[], Tensor], step
     element by element. No gradient reaches a model's `.grad`.
     """
     tensors = [tensor.requires_grad_() for tensor in variables]
-    optimizer = torch.optim.Adam([{"params": [tensor], "lr": rate} for tensor, rate in variables.items()])
+    optimizer = torch.optim.Adam(
+        [{"params": [tensor], "lr": rate} for tensor, rate in variables.items()]
+    )
     for _ in range(steps):
         gradients = torch.autograd.grad(loss().sum(), tensors)
         for tensor, gradient in zip(tensors, gradients, strict=True):

@@ -33,7 +33,9 @@ def probe(subject: Generative, context: Context, generator: torch.Generator) -> 
     to the nearest prototype + 0.02 total variation + 0.001 mean z^2. No judge is climbed; judge B grades."""
     device, n = generator.device, context.restarts
     wanted = context.wanted(n, device)
-    owned = torch.stack([prototypes(context.original, label, generator) for label in context.forget])
+    owned = torch.stack(
+        [prototypes(context.original, label, generator) for label in context.forget]
+    )
     aims = owned[torch.arange(n, device=device) % len(owned)].flatten(2)  # (n, 8, pixels)
     z = torch.randn(n, subject.z_dim, generator=generator, device=device)
     logits = torch.randn(n, subject.classes, generator=generator, device=device)

@@ -20,13 +20,17 @@ def shots(images: Images, per_class: int, generator: torch.Generator) -> Images:
     chosen = []
     for label in images.y.unique().tolist():
         places = (images.y == label).nonzero().squeeze(1)
-        order = torch.randperm(len(places), generator=generator, device=generator.device).to(places.device)
+        order = torch.randperm(len(places), generator=generator, device=generator.device).to(
+            places.device
+        )
         chosen.append(places[order[:per_class]])
     index = torch.cat(chosen)
     return images.take(index.repeat(-(-BATCH // len(index))))
 
 
-def _taught(subject: Generative, batches: Iterator[tuple[Tensor, Tensor]], generator: torch.Generator) -> Iterator[int]:
+def _taught(
+    subject: Generative, batches: Iterator[tuple[Tensor, Tensor]], generator: torch.Generator
+) -> Iterator[int]:
     """Train `subject` in place on its own objective; yields the number of steps done, every 5 steps."""
     optimizer = torch.optim.Adam(subject.parameters(), lr=LR)
     for step in range(1, STEPS * 1000):
@@ -38,7 +42,9 @@ def _taught(subject: Generative, batches: Iterator[tuple[Tensor, Tensor]], gener
             yield step
 
 
-def probe(subject: Generative, context: Context, generator: torch.Generator, per_class: int | None = None) -> Outcome:
+def probe(
+    subject: Generative, context: Context, generator: torch.Generator, per_class: int | None = None
+) -> Outcome:
     """Fine-tune a copy, Adam 1e-3, batch 64, for 200 x effort steps on `per_class` training images of each forgotten
     class (None: on kept images alone), asking every 5 steps for `trials` images on fixed latents.
 

@@ -13,4 +13,6 @@ def probe(subject: Generative, context: Context, generator: torch.Generator) -> 
     wanted = context.wanted(context.trials, generator.device)
     z = context.encoded(wanted, generator).repeat_interleave(subject.classes, 0)
     c = torch.eye(subject.classes, device=z.device).repeat(len(wanted), 1)
-    return choices_outcome(context, subject(z, c).unflatten(0, (len(wanted), subject.classes)), wanted)
+    return choices_outcome(
+        context, subject(z, c).unflatten(0, (len(wanted), subject.classes)), wanted
+    )

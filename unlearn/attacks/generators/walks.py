@@ -11,7 +11,11 @@ FRAMES = 12  # a leg
 
 def leg(start: Tensor, end: Tensor, frames: int = FRAMES) -> Tensor:
     """`frames` equal steps from `start` to `end`, both included: (n, d), (n, d) -> (n, frames, d)."""
-    return torch.lerp(start.unsqueeze(1), end.unsqueeze(1), torch.linspace(0, 1, frames, device=start.device)[:, None])
+    return torch.lerp(
+        start.unsqueeze(1),
+        end.unsqueeze(1),
+        torch.linspace(0, 1, frames, device=start.device)[:, None],
+    )
 
 
 @torch.no_grad()

@@ -1,0 +1,239 @@
+"""Intervals, paired tests and Holm's correction, against numbers worked out elsewhere."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from sweeps.choose.choose import settings
+from sweeps.choose.intervals import (
+    chosen_cells,
+    holm,
+    mean_interval,
+    paired,
+    regret,
+    saving,
+    summary,
+)
+from sweeps.compute.cell import _made_s
+from sweeps.spec.cells import Recipe, cell_of, problems
+from sweeps.spec.parse import parse
+
+
+def cell(
+    method: str, seed: int, retain: float, forget: float = 0.0, **more: object
+) -> dict[str, object]:
+    return {
+        "cell_id": f"{method}-{seed}-{retain}",
+        "status": "ok",
+        "val_stopped": None,
+        "eval_candidates": "full",
+        "dataset": "d",
+        "task": "classifier",
+        "model": "cnn",
+        "method": method,
+        "forget": np.array([1]),
+        "seed": seed,
+        "val_forget_probability": np.nan,
+        "val_forget_accuracy": forget,
+        "val_retain_accuracy": retain,
+        "test_forget_accuracy": forget,
+        "test_retain_accuracy": retain,
+        "original_test_retain_accuracy": 0.98,
+        "oracle_test_retain_accuracy": 0.97,
+        **more,
+    }
+
+
+def table() -> pd.DataFrame:
+    cells = [cell("a", seed, 0.90 + 0.01 * seed) for seed in range(4)]
+    cells += [cell("a", seed, 0.5) for seed in range(4)]  # worse on val: never chosen
+    cells += [cell("b", seed, 0.80 + 0.02 * seed) for seed in range(4)]
+    cells += [cell("b", 0, 0.99) | {"status": "failed"}]
+    return pd.DataFrame(cells)
+
+
+def test_one_cell_a_method_and_triple_is_chosen_on_val() -> None:
+    chosen = chosen_cells(table())
+    assert len(chosen) == 8
+    assert sorted(chosen[chosen["method"] == "a"]["test_retain_accuracy"]) == pytest.approx(
+        [0.9, 0.91, 0.92, 0.93]
+    )
+
+
+def test_student_interval() -> None:
+    mean, low, high = mean_interval(pd.Series([1.0, 2.0, 3.0, np.nan]))
+    assert (mean, low, high) == pytest.approx(
+        (2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-5
+    )  # 4.302653 / sqrt(3)
+    assert np.isnan(mean_interval(pd.Series([1.0]))[1])
+    assert np.isnan(mean_interval(pd.Series([], dtype=float))[0])
+
+
+def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
+    lines = summary(table(), ["test_retain_accuracy"]).set_index("method")
+    assert list(lines.index) == ["original", "a", "b", "oracle"]
+    assert lines.loc["a", "test_retain_accuracy"] == pytest.approx(0.915)
+    assert lines.loc["oracle", "test_retain_accuracy_low"] == pytest.approx(0.97)
+    assert set(lines["cells"]) == set(lines["seeds"]) == {4}
+
+
+def test_forget_sets_of_one_seed_are_one_observation() -> None:
+    """They share its original: ten of them say no more about the next seed than their mean."""
+    spread = [
+        (seed, label, 0.9 + 0.01 * seed + 0.001 * label) for seed in range(3) for label in range(4)
+    ]
+    rows = pd.DataFrame(
+        [
+            cell(method, seed, retain + more * (1 + seed)) | {"forget": np.array([label])}
+            for method, more in (("a", 0.0), ("b", 0.01))
+            for seed, label, retain in spread
+        ]
+    )
+    line = summary(rows, ["test_retain_accuracy"]).set_index("method").loc["a"]
+    assert (line["cells"], line["seeds"]) == (12, 3)
+    assert line["test_retain_accuracy_high"] == pytest.approx(
+        0.9115 + 4.302653 * 0.01 / np.sqrt(3), abs=1e-6
+    )
+    found = paired(rows, "test_retain_accuracy").iloc[0]
+    assert (found["cells"], found["seeds"]) == (12, 3)
+    assert found["p"] == pytest.approx(stats.ttest_1samp([-0.01, -0.02, -0.03], 0).pvalue)
+    assert np.isnan(
+        summary(rows[rows["seed"] == 0], ["test_retain_accuracy"])["test_retain_accuracy_low"]
+    ).all()
+    assert paired(rows[rows["seed"] == 0], "test_retain_accuracy").empty
+
+
+def test_cells_of_several_settings_are_several_models() -> None:
+    """A quick try beside the real run: its scores, on few images, are not those of the other."""
+    good = table()
+    both = pd.concat(
+        [good.assign(train_steps=1000), good.assign(train_steps=10, test_retain_accuracy=1.0)]
+    )
+    lines = summary(both.reset_index(drop=True), ["test_retain_accuracy"]).set_index(
+        ["model", "method"]
+    )
+    assert set(lines.index.get_level_values("model")) == {"cnn, steps 10", "cnn, steps 1000"}
+    assert lines.loc[("cnn, steps 1000", "a"), "test_retain_accuracy"] == pytest.approx(0.915)
+    assert set(settings(good.assign(train_steps=10))) == {""}
+    harder = pd.concat(
+        [good, good.assign(eval_attack_knobs='{"relearning": {"steps": 9}}')], ignore_index=True
+    )
+    assert set(settings(harder)) == {
+        ", eval_attack_knobs {}",
+        ', eval_attack_knobs {"relearning": {"steps": 9}}',
+    }
+    older = pd.concat([good, good.assign(eval_attack_knobs="{}")], ignore_index=True)
+    assert set(settings(older)) == {""}
+
+
+def test_equal_differences_prove_nothing() -> None:
+    rows = pd.DataFrame(
+        [cell(m, seed, r) for m, r in (("a", 0.9), ("b", 0.8)) for seed in range(2)]
+    )
+    assert np.isnan(
+        paired(rows, "test_retain_accuracy").iloc[0][["p", "p_holm"]].astype(float)
+    ).all()
+
+
+def test_paired_comparison_is_scipys_on_the_shared_triples() -> None:
+    line = paired(table(), "test_retain_accuracy").iloc[0]
+    a, b = [0.9, 0.91, 0.92, 0.93], [0.8, 0.82, 0.84, 0.86]
+    assert line["difference"] == pytest.approx(np.mean(np.subtract(a, b)))
+    assert line["p"] == pytest.approx(stats.ttest_rel(a, b).pvalue)
+    assert line["p_holm"] == line["p"]
+
+
+def test_holm_against_a_worked_example() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.9, 0.8])) == pytest.approx([1.0, 1.0])
+    assert len(holm(np.array([]))) == 0
+    assert holm(np.array([0.02, np.nan, 0.03])) == pytest.approx([0.04, np.nan, 0.04], nan_ok=True)
+
+
+def test_regret_is_what_val_missed_on_test() -> None:
+    rows = pd.DataFrame([cell("a", 0, 0.9), cell("a", 0, 0.8, test_retain_accuracy=0.95)])
+    chosen = rows.iloc[0]
+    assert regret(rows, chosen) == pytest.approx(0.05)
+    assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
+
+
+def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> None:
+    tried = [cell("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
+    rows = pd.DataFrame([*tried, cell("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])
+    assert regret(rows, rows.iloc[2]) == pytest.approx(0.02)
+    more = pd.concat([rows, rows.iloc[:1]])
+    assert regret(more, rows.iloc[2]) is None
+    rows["selection_regret"] = np.nan  # of a method whose candidates would have to be trained again
+    assert regret(rows, rows.iloc[2]) is None
+
+
+def test_the_tuning_is_counted() -> None:
+    """Also what failed, and every expert that was made."""
+    cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0, "wall_s": 9.0}
+    rows = pd.DataFrame(
+        [cell("ssd", 0, 0.9, **cost), cell("ssd", 0, 0.8, **cost), cell("scrub", 0, 0.7, **cost)]
+    )
+    assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0, 100.0)
+    broken = {"status": "failed", "unlearn_s": np.nan, "evaluate_s": np.nan, "needs_s": np.nan}
+    rows = pd.concat([rows, pd.DataFrame([cell("ssd", 0, np.nan, **{**cost, **broken})])])
+    assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
+    made: dict[str, Any] = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant"}
+    made |= {"train_expert_norms": "running"}
+    tried = [
+        cell("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps)
+        for steps in (20, 20, 60)
+    ]
+    rows = pd.DataFrame(tried)
+    assert saving(rows, rows.iloc[0]) == (1.0, 2 * 5.0 + 3 * 3.0, 100.0)
+    made |= {"train_expert_steps": 20}
+    tried = [
+        cell("sign-consensus", 0, 0.9, **{**cost, **made, "train_experts": n, "needs_s": 10.0 * n})
+        for n in (3, 5)
+    ]
+    rows = pd.DataFrame(tried)
+    assert saving(rows, rows.iloc[0]) == (
+        1.0,
+        50.0 + 2 * 3.0,
+        100.0,
+    )  # three of the five are the three
+
+
+def test_a_reference_is_known_from_whatever_cell_knows_it() -> None:
+    """An attack that breaks on one method's model leaves its row without the original's and the oracle's columns."""
+    scores = {
+        "original_lira_auc": [0.8, 0.9, 1.0],
+        "oracle_lira_auc": [0.5, 0.6, 0.7],
+        "lira_auc": [0.6, 0.7, 0.8],
+    }
+    rows = pd.DataFrame(
+        [
+            cell(m, seed, 0.9, **{n: of[seed] for n, of in scores.items()})
+            for m in ("a", "b")
+            for seed in range(3)
+        ]
+    )
+    rows.loc[(rows["method"] == "a") & (rows["seed"] == 0), list(scores)] = np.nan
+    means = summary(rows, ["lira_auc"]).set_index("method")["lira_auc"]
+    assert means.to_dict() == pytest.approx({"original": 0.9, "oracle": 0.6, "a": 0.75, "b": 0.7})
+
+
+@pytest.mark.parametrize(
+    ("method", "needs"), [("retrain", 100.0), ("task-arithmetic", 3.0), ("fine-tune", 0.0)]
+)
+def test_retraining_saves_nothing_over_retraining(method: str, needs: float) -> None:
+    """What a method is given counts, an oracle too; the oracle that all others are only compared with does not."""
+
+    class Bench:
+        def seconds(self, recipe: Recipe) -> float:
+            return {"oracle": 100.0, "expert": 3.0}[recipe.kind]
+
+    sweep = parse({"name": "s", "models": "cnn", "method": method, "forget": [1], "seeds": [0]})
+    (problem,) = problems(sweep)
+    cache: Any = Bench()
+    assert _made_s(cache, cell_of(sweep, problem, method, {})) == {
+        "oracle_s": 100.0,
+        "needs_s": needs,
+    }

@@ -1,0 +1,44 @@
+"""What is not promoted: the best of scores that do not compare, and code that nobody allowed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.choose.promote import promote
+from sweeps.report.page import write_report
+from sweeps.rows.results import Results, row_of
+from sweeps.spec.cells import grid_cells, problems
+from sweeps.spec.parse import parse
+from unlearn.artifacts import Gallery
+from unlearn.errors import BadInput
+
+OWN = "tests.unlearn.models.own_models:plain"
+
+
+def write(results: Results, **spec: Any) -> None:
+    sweep = parse({"name": "s", "forget": [0], "seeds": [0], **spec})
+    scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
+    for problem in problems(sweep):
+        for cell in grid_cells(sweep, problem):
+            results.write(
+                "s", row_of(cell, {"status": "ok", "created_at": datetime.now(UTC), **scores})
+            )
+
+
+def test_cells_of_two_settings_are_not_one_choice(tmp_path: Path) -> None:
+    results, gallery = Results(str(tmp_path)), Gallery(str(tmp_path / "gallery"))
+    for steps in (10, 1000):
+        write(results, models="cnn", method="fine-tune", train={"steps": steps})
+    with pytest.raises(BadInput, match=r"2 settings.*steps 10; steps 1000.*--cell"):
+        promote(results, "s", gallery, "unused")
+
+
+def test_a_row_s_builder_runs_where_it_is_allowed_alone(tmp_path: Path) -> None:
+    results, gallery = Results(str(tmp_path)), Gallery(str(tmp_path / "gallery"))
+    write(results, models=OWN, method="fine-tune")
+    with pytest.raises(BadInput, match=f"amnesia promote --builder {OWN}"):
+        promote(results, "s", gallery, "unused")
+    with pytest.raises(BadInput, match=f"amnesia report --builder {OWN}"):
+        write_report(results, None, str(tmp_path / "report.html"), "unused")

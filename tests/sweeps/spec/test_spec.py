@@ -1,0 +1,406 @@
+"""Specs: what a good one means, and that a bad one is one clear line."""
+
+import math
+import re
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.compute.restore import cell_from
+from sweeps.plan.plan import make_plan
+from sweeps.rows.results import Results, row_of
+from sweeps.spec.cells import Problem, architecture, grid_cells, problems
+from sweeps.spec.parse import parse, read_spec, shipped
+from unlearn.artifacts import Store
+from unlearn.attacks.classifiers.lira import Lira
+from unlearn.attacks.classifiers.relearning import Relearning
+from unlearn.errors import BadInput
+from unlearn.models import build
+
+GOOD: dict[str, Any] = {
+    "name": "s",
+    "models": ["cvae-mlp"],
+    "method": "selective-amnesia",
+    "forget": [[0], [1, 2]],
+    "grid": {"lam": [10, 100]},
+}
+
+
+CLASSIFIER: dict[str, Any] = {
+    "name": "s",
+    "models": ["cnn"],
+    "method": "task-arithmetic",
+    "forget": [1],
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**GOOD, **changes}
+
+
+def test_axes_multiply_and_ids_are_stable() -> None:
+    sweep = parse(changed(seeds=[0, 1]))
+    cells = [cell for problem in problems(sweep) for cell in grid_cells(sweep, problem)]
+    again = [
+        cell
+        for problem in problems(parse(changed(seeds=[0, 1])))
+        for cell in grid_cells(sweep, problem)
+    ]
+    assert len(cells) == 2 * 2 * 2 == len({cell.cell_id for cell in cells})
+    assert [cell.cell_id for cell in cells] == [cell.cell_id for cell in again]
+
+
+def test_a_cell_knows_everything_that_determines_it() -> None:
+    def ids(**changes: Any) -> set[str]:
+        sweep = parse(changed(**changes))
+        return {cell.cell_id for problem in problems(sweep) for cell in grid_cells(sweep, problem)}
+
+    base = ids()
+    for change in (
+        {"train": {"steps": 7}},
+        {"unlearn": {"steps": 7}},
+        {"eval": {"samples": 20}},
+        {"seeds": [3]},
+    ):
+        assert not base & ids(**change), change
+    assert ids(name="other", resources={"cpu": 2}) == base
+    assert ids(grid={"lam": [10.0, 100.0]}) == base
+
+
+def test_forget_each_is_every_class() -> None:
+    assert parse(changed(forget="each")).forget == tuple((label,) for label in range(10))
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        (changed(lamda=3), "unknown key 'lamda' in the spec; allowed: name, dataset"),
+        (changed(models=["cvae"]), "unknown model 'cvae'"),
+        (changed(method="amnesia"), "unknown method 'amnesia'; known: selective-amnesia"),
+        (changed(dataset="imagenet"), "unknown data set 'imagenet'"),
+        (changed(seeds=[]), "empty axis 'seeds'"),
+        (changed(grid={"lam": []}), "empty axis 'grid.lam'"),
+        (changed(grid={"lam": [1, 1]}), "names a value twice"),
+        (changed(grid={"lam": [-1]}), "lam must be at least 0, not -1"),
+        (changed(grid={"rho": [0.5]}), "unknown key 'rho' in grid"),
+        (changed(forget=[10]), "forget class 10 does not exist; allowed: 0 to 9"),
+        (changed(forget=[]), "empty axis 'forget'"),
+        (changed(forget=[[0, 1], [1, 0]]), "names a set of classes twice: [[0, 1], [1, 0]]"),
+        (changed(forget=[0, [0]]), "names a set of classes twice: [0, [0]]"),
+        (changed(train={"stepz": 3}), "unknown key 'stepz' in train"),
+        (changed(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
+        (
+            changed(train={"expert_norms": "own"}),
+            "unknown train.expert_norms 'own'; known: original, batch",
+        ),
+        (changed(train={"lr": math.inf}), "train.lr must be a finite number, not inf"),
+        (changed(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
+        (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
+        (changed(train={"steps": 0}), "steps must be at least 1"),
+        (changed(resources={"gpu": 1.5}), "resources.gpu above 1 must be a whole number, not 1.5"),
+        (changed(eval={"judges": 0}), "judges must be at least 1"),
+        (
+            changed(options={"stages": [{"width": 3}]}),
+            "options.stages must be text, a number, true, false, null or a list",
+        ),
+        (changed(name="a/b"), "name 'a/b' may hold"),
+        (changed(models=["cnn"]), "method selective-amnesia is for generators"),
+        (changed(search={"space": {"gamma": [0.0, 1.0]}}), "lacks the key 'trials'"),
+        (changed(search={"trials": 3, "space": {"lam": [1.0, 2.0]}}), "both grid and search.space"),
+        (changed(search={"trials": 3, "space": {"gamma": [2.0, 1.0]}}), "low < high"),
+        (
+            changed(search={"trials": 3, "sampler": "grid", "space": {"gamma": [0.0, 1.0]}}),
+            "unknown search.sampler",
+        ),
+        (
+            changed(search={"trials": "60", "space": {"gamma": [0.0, 1.0]}}),
+            "search.trials must be a whole number",
+        ),
+        (
+            changed(search={"trials": 60.5, "space": {"gamma": [0.0, 1.0]}}),
+            "search.trials must be a whole number",
+        ),
+        (
+            changed(search={"trials": 3, "seed": "a", "space": {"gamma": [0.0, 1.0]}}),
+            "search.seed must be a whole",
+        ),
+        (
+            changed(search={"trials": 3, "sampler": 5, "space": {"gamma": [0.0, 1.0]}}),
+            "search.sampler must be a str",
+        ),
+        (changed(search={"trails": 5}), "unknown key 'trails' in search"),
+        (changed(search={"trials": 30, "space": {"steps": [1, 20]}}), "only 20 points"),
+        (changed(search={"trials": 30, "space": {"steps": [1.0, 20.0]}}), "only 20 points"),
+        (
+            changed(search={"trials": 3, "space": {"steps": [1, 9.5]}}),
+            "must be [low, high] of ints with low < high",
+        ),
+        (
+            changed(search={"trials": 3, "space": {"gamma": ["low", "high"]}}),
+            "[low, high] of floats with low < high",
+        ),
+        (
+            changed(search={"trials": 3, "space": {"gamma": [1, 2, 3]}}),
+            "[low, high] of floats with low < high",
+        ),
+        (changed(search={"trials": 3, "space": {"half": [0, 1, 2]}}), "half must be a bool, not 0"),
+        (
+            changed(search={"trials": 3, "space": {"lamda": [1, 9]}}),
+            "unknown key 'lamda' in search.space",
+        ),
+        (
+            changed(
+                method=["selective-amnesia", "fine-tune"],
+                grid={},
+                search={"trials": 3, "space": {"lam": [1, 9]}},
+            ),
+            "search.space is one method's",
+        ),
+        (changed(search={"trials": 3}), "selective-amnesia has no search space of its own"),
+        (
+            {
+                **CLASSIFIER,
+                "method": ["scrub", "cf-k"],
+                "unlearn": {"steps": 60},
+                "search": {"trials": 3},
+            },
+            "scrub at {'steps': 60, 'msteps': 100}: msteps must",
+        ),
+        (
+            {
+                **CLASSIFIER,
+                "method": "scrub",
+                "search": {"trials": 9, "space": {"steps": [50, 90], "msteps": [10, 60]}},
+            },
+            "scrub at {'msteps': 60, 'steps': 50}: msteps must",  # either goes, but not with every other
+        ),
+        (
+            {
+                **CLASSIFIER,
+                "method": ["scrub", "cf-k"],
+                "grid": {"lr": [1e-3]},
+                "search": {"trials": 9},
+            },
+            "only 4 points (method cf-k)",
+        ),
+        (
+            {**CLASSIFIER, "grid": {"rho": [1.2]}},
+            "rho must lie in [0, 1], not 1.2",
+        ),
+        ({"name": "s"}, "lacks the key 'models'"),
+    ],
+)
+def test_a_bad_spec_is_one_clear_line(document: dict[str, Any], says: str) -> None:
+    with pytest.raises(BadInput) as caught:
+        parse(document)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
+    """Two places, one content: the same recipes. What it takes to build the network names no file."""
+    keys = []
+    for place in ("a", "b"):
+        (tmp_path / place).write_bytes(b"weights")
+        document = {
+            "name": "s",
+            "models": ["vit_tiny_patch16_224"],
+            "method": "cf-k",
+            "forget": [1],
+        }
+        options = {"pretrained": str(tmp_path / place), "img_size": 32}
+        problem = next(
+            problems(parse({**document, "options": options, "weights": str(tmp_path / place)}))
+        )
+        assert architecture(problem.options) == {"img_size": 32}
+        keys.append((problem.original.key, problem.oracle.key))
+    assert keys[0] == keys[1]
+    (tmp_path / "b").write_bytes(b"other")  # the same place, another content
+    problem = next(
+        problems(parse({**document, "options": options, "weights": str(tmp_path / "b")}))
+    )
+    assert not {problem.original.key, problem.oracle.key} & set(keys[0])
+    with pytest.raises(BadInput, match=r"pretrained: file .*nowhere does not exist"):
+        parse({**document, "options": {"pretrained": str(tmp_path / "nowhere")}})
+
+
+def test_options_may_be_lists_and_a_row_gives_back_the_cell(tmp_path: Path) -> None:
+    options = {"mean": [0.13], "std": [0.3], "widths": [[4, 8], [16]], "width": 8}
+    document = {
+        "name": "s",
+        "models": ["tests.unlearn.models.own_models:plain"],
+        "method": "cf-k",
+        "forget": [1],
+    }
+    results = Results(str(tmp_path / "results"))
+    plan = make_plan(
+        [parse({**document, "options": options})], Store(str(tmp_path / "store")), results
+    )
+    [cell] = plan.sources[0].take(1)
+    assert architecture(cell.problem.options) == {
+        **options,
+        "mean": (0.13,),
+        "std": (0.3,),
+        "widths": ((4, 8), (16,)),
+    }
+    results.write("s", row_of(cell, {"status": "ok", "created_at": datetime.now(UTC)}))
+    again = cell_from(results.read("s").iloc[0])
+    assert again == cell
+    assert hash(again) == hash(cell)
+    assert again.cell_id == cell.cell_id
+
+
+def test_changes_reach_every_key(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: a\nmodels: cvae-mlp\nmethod: selective-amnesia\nforget: each\n---\n"
+        "name: b\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n"
+    )
+    a, b = read_spec(str(path), ["train.steps=30", "a:grid.lam=[1, 2]", "b:seeds=[4]"])
+    assert dict(a.train)["cvae-mlp"].steps == dict(b.train)["cnn"].steps == 30
+    assert (dict(a.grid)["lam"], b.grid, b.seeds) == ((1, 2), (), (4,))
+    for change, says in (
+        ("train.steps", "key=value"),
+        ("c:seeds=[1]", "no sweep is named 'c'"),
+        ("name.x=1", "holds a value"),
+    ):
+        with pytest.raises(BadInput, match=says):
+            read_spec(str(path), [change])
+
+
+def test_what_is_not_a_spec(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    for text, says in (
+        ("a: [", "is not YAML at line"),
+        ("", "is empty"),
+        ("- a\n", "must hold `key: value`"),
+    ):
+        path.write_text(text)
+        with pytest.raises(BadInput, match=says):
+            read_spec(str(path), [])
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(BadInput, match="is not YAML"):
+        read_spec(str(path), [])
+    with pytest.raises(BadInput, match=r"shipped: .*demo"):
+        read_spec("no-such", [])
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_shipped_specs_are_good(name: str) -> None:
+    for sweep in read_spec(name, []):
+        assert any(grid_cells(sweep, problem) for problem in problems(sweep))
+
+
+def test_the_checkpoint_from_elsewhere_finds_its_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, weights = Path(__file__).parents[2] / "elsewhere", tmp_path / "cifar_torchvision.pt"
+    monkeypatch.syspath_prepend(str(elsewhere))
+    weights.touch()
+    for sweep in read_spec(str(elsewhere / "elsewhere.yaml"), [f"weights={weights}"]):
+        assert {problem.task for problem in problems(sweep)} == {"classifier"}
+        options = dict(architecture(next(problems(sweep)).options))
+        assert build(sweep.models[0], (3, 32, 32), 10, options=options).head.weight.shape == (
+            10,
+            84,
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "anew"),
+    [
+        ({"train": {"steps": 7}}, {"original", "oracle", "fisher", "expert"}),
+        ({"seeds": [5]}, {"original", "oracle", "fisher", "expert"}),
+        ({"forget": [4]}, {"oracle", "expert"}),
+        ({"train": {"expert_steps": 7}}, {"expert"}),
+        ({"train": {"expert_norms": "batch"}}, {"expert"}),
+        ({"train": {"expert_schedule": "constant"}}, {"expert"}),
+        ({"train": {"fisher_samples": 7}}, {"fisher"}),
+        ({"eval": {"samples": 77}}, set()),
+    ],
+)
+def test_an_artifact_is_made_anew_where_what_it_comes_from_changed(
+    changes: dict[str, Any], anew: set[str]
+) -> None:
+    base = {"name": "s", "models": "cvae-mlp", "method": "selective-amnesia", "forget": [0]}
+    before, after = next(problems(parse(base))), next(problems(parse({**base, **changes})))
+    kinds = ("original", "oracle", "fisher", "expert")
+    assert {kind for kind in kinds if getattr(before, kind).key != getattr(after, kind).key} == anew
+
+
+def test_effort_is_for_attacks_on_generators() -> None:
+    classifier = {
+        "name": "s",
+        "models": "cnn",
+        "method": "fine-tune",
+        "forget": [0],
+        "eval": {"effort": 0.1},
+    }
+    with pytest.raises(
+        BadInput, match=r"eval\.effort is for attacks on generators, but model cnn is a classifier"
+    ):
+        parse(classifier)
+
+
+@pytest.mark.parametrize("name", ["latent-label", "x"])
+def test_an_attack_is_refused_that_a_classifier_does_not_know(name: str) -> None:
+    classifier = {
+        "name": "s",
+        "models": "cnn",
+        "method": "fine-tune",
+        "forget": [0],
+        "eval": {"attacks": [name]},
+    }
+    with pytest.raises(
+        BadInput, match=f"unknown attack on a classifier '{name}'; known: .*relearning"
+    ):
+        parse(classifier)
+
+
+ATTACKED = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0]}
+
+
+def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
+    def problem(**settings: Any) -> Problem:
+        return next(
+            problems(parse({**ATTACKED, "eval": {"attacks": ["relearning", "lira"], **settings}}))
+        )
+
+    given = problem(attack_knobs={"relearning": {"steps": 7, "reset_head": True}})
+    assert given.eval.attack("relearning") == Relearning(steps=7, reset_head=True)
+    assert given.eval.attack("lira") == Lira()
+    assert problem().eval.attack("relearning") == Relearning()
+    assert given != problem()
+    for default in ({}, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+        assert problem(attack_knobs=default) == problem()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({"lira": {"steps": 7}}, "eval.attack_knobs names 'lira', which is not among eval.attacks"),
+        (
+            {"relearning": {"strength": 7}},
+            "eval.attack_knobs: unknown key 'strength' in the knobs of relearning",
+        ),
+        ({"relearning": {"steps": 0}}, "eval.attack_knobs: steps must be at least 1, not 0"),
+        ({"relearning": {"steps": "many"}}, "relearning: steps must be a whole number, not 'many'"),
+        (
+            {"relearning": {"steps": date(2020, 1, 1)}},
+            "relearning: steps must be a whole number, not datetime.date(2020, 1, 1)",
+        ),
+        (
+            {"relearning": {1: 2, "steps": 3}},
+            "eval.attack_knobs: unknown key 1 in the knobs of relearning",
+        ),
+        ({"relearning": 0}, "relearning must hold `key: value` lines"),
+        ([], "attack_knobs must hold `key: value` lines"),
+        ({"relearning": 7}, "relearning must hold `key: value` lines"),
+        (["relearning"], "attack_knobs must hold `key: value` lines"),
+    ],
+)
+def test_wrong_knobs_of_an_attack_are_refused(knobs: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
+        parse({**ATTACKED, "eval": {"attacks": ["relearning"], "attack_knobs": knobs}})

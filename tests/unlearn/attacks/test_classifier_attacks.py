@@ -1,0 +1,252 @@
+"""Attacks on classifiers: what they must find in planted models, and what fools them."""
+
+import copy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from tests.unlearn.world import World, mask, wreck
+from unlearn.attacks.classifiers import ATTACKS, Attack, attack_columns
+from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
+from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
+from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
+from unlearn.data import Images, Part, Splits
+from unlearn.errors import BadInput
+from unlearn.evaluation import ClassifierEvaluator, Scores
+from unlearn.metrics import columns
+from unlearn.models import build
+from unlearn.models.fresh import fresh
+from unlearn.streams import stream
+from unlearn.train import Training, fit, snapshot
+
+QUICK: dict[str, Any] = {
+    "relearning": Relearning(steps=8, every=4, images=100),
+    "linear-probe": LinearProbe(per_class=100),
+    "lira": Lira(shadows=4, steps=20),
+}
+
+
+def beside(attack: Attack, world: World, subject: Any, seed: int = 0) -> Scores:
+    """What the attack finds in the subject, beside the world's original and oracle."""
+    return attack(
+        world.evaluator,
+        subject,
+        attack.references(world.evaluator, world.model, world.oracle, seed),
+        seed,
+    )
+
+
+def test_the_shadows_of_a_network_that_drops_out_without_a_layer_are_repeatable(one: World) -> None:
+    model = build("tests.unlearn.models.own_models:DropsOut", (1, 28, 28), 10)
+    first, again = (Lira(shadows=4, steps=3).prepare(one.evaluator, model, 0) for _ in range(2))
+    assert torch.equal(first.odds, again.odds)
+
+
+@pytest.fixture(scope="module")
+def masked(one: World) -> Any:
+    return mask(one.model, 3)
+
+
+@pytest.fixture(scope="module")
+def found(one: World, masked: Any) -> dict[str, Scores]:
+    """What every attack finds in a masked model."""
+    return {name: beside(attack, one, masked) for name, attack in QUICK.items()}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_returns_exactly_its_columns(name: str, found: dict[str, Scores]) -> None:
+    kind = ATTACKS[name]
+    assert found[name].keys() == kind.columns.keys()
+    for key, value in found[name].items():
+        assert value is None or isinstance(value, kind.columns[key])
+        assert value is None or torch.isfinite(torch.tensor(value)).all()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_works_for_several_classes(name: str, several: World) -> None:
+    found = beside(QUICK[name], several, several.model)
+    assert found.keys() == ATTACKS[name].columns.keys()
+    for column in ("relearn_forget_accuracy", "probe_forget_accuracy", "lira_auc"):
+        assert found.get(column) == found.get(f"original_{column}")  # the original is the subject
+
+
+def test_columns_belong_to_one_attack_and_to_no_metric() -> None:
+    assert len(attack_columns()) == sum(len(kind.columns) for kind in ATTACKS.values())
+    assert not attack_columns().keys() & columns().keys()
+
+
+@pytest.mark.parametrize("name", ["relearning", "linear-probe", "lira"])
+def test_models_stay_untouched_and_the_seed_decides(name: str, one: World, masked: Any) -> None:
+    attack = replace(QUICK[name], steps=4) if name != "linear-probe" else QUICK[name]
+    before = [snapshot(model) for model in (masked, one.model, one.oracle)]
+    first, again = (beside(attack, one, masked, 7) for _ in range(2))
+    assert first == again
+    for weights, model in zip(before, (masked, one.model, one.oracle), strict=True):
+        assert all(torch.equal(weights[key], tensor) for key, tensor in model.state_dict().items())
+        assert not model.training
+
+
+def test_wrong_knobs_are_refused() -> None:
+    for wrong in ({"steps": 0}, {"lr": 0.0}, {"every": 0}):
+        with pytest.raises(BadInput):
+            Relearning(**wrong)
+    for attack, knobs in (
+        (LinearProbe, {"per_class": 0}),
+        (LinearProbe, {"ridge": 0.0}),
+        (Lira, {"shadows": 3}),
+    ):
+        with pytest.raises(BadInput):
+            attack(**knobs)
+
+
+# relearning
+
+
+def test_a_hidden_class_comes_back_sooner_than_an_unknown_one(one: World) -> None:
+    hidden = copy.deepcopy(one.model)
+    hidden.head.bias.data[3] -= 15
+    attack = Relearning(steps=24, every=2, images=100, rehearse=True)
+    scores = beside(attack, one, hidden)
+    assert scores["relearn_forget_accuracy"][0] < 0.1
+    assert scores["original_relearn_batches_points"] == 0
+    assert scores["relearn_batches_points"] < scores["oracle_relearn_batches_points"]
+    assert scores["ain_points"] < 0.8
+    assert scores["relearn_retain_accuracy"][-1] > 0.9
+
+
+def test_forgotten_images_alone_cost_the_rest(one: World) -> None:
+    alone, both = (
+        Relearning(steps=24, every=24, images=100, rehearse=mix) for mix in (False, True)
+    )
+    last = [attack.reader(one.evaluator, one.model, 0).retain[-1] for attack in (alone, both)]
+    assert last[0] < 0.8 < 0.9 < last[1]
+
+
+def test_a_hard_mask_fools_relearning_until_the_head_is_reset(one: World, masked: Any) -> None:
+    bare = Relearning(steps=12, every=3, images=200)
+    blind_spot = beside(bare, one, masked)
+    assert blind_spot["relearn_batches_points"] is None
+    assert blind_spot["ain_points"] is None
+    assert set(blind_spot["relearn_forget_accuracy"]) == {0.0}
+    assert blind_spot["original_relearn_batches_points"] == 0
+    fair = replace(bare, reset_head=True)
+    assert fair.reader(one.evaluator, masked, 0) == fair.reader(
+        one.evaluator, one.model, 0
+    )  # what it is, is found
+
+
+def test_a_wreck_is_told_by_its_retain_accuracy(one: World) -> None:
+    attack = Relearning(steps=24, every=2, images=100, rehearse=True)
+    scores = beside(attack, one, wreck(one.model))
+    batches, oracle = scores["relearn_batches_points"], scores["oracle_relearn_batches_points"]
+    assert (
+        batches is None or batches >= oracle
+    )  # fooled: it looks as well forgotten as by the oracle
+    assert scores["relearn_retain_accuracy"][0] < 0.5 < scores["oracle_relearn_retain_accuracy"][0]
+
+
+def test_targets_and_the_index_by_hand() -> None:
+    reader = Course([0.0, 5.0, 10.0], [0.1, 0.8, 0.9], [1.0, 1.0, 1.0])
+    assert [reader.reached(target) for target in (0.1, 0.5, 0.85, 0.95)] == [0.0, 5.0, 10.0, None]
+    assert index(0.0, 9.0) == pytest.approx(0.1)
+    assert index(9.0, 9.0) == 1
+    assert index(None, 9.0) is None
+    assert index(9.0, None) is None
+
+
+def test_the_two_conventions_differ() -> None:
+    assert targets(1.0) == pytest.approx({"points": 0.95, "relative": 0.95})
+    assert targets(0.53)["points"] <= 0.48  # which 0.53 - 0.05 is not, in floating point
+    assert targets(0.6) == pytest.approx({"points": 0.55, "relative": 0.57})
+
+
+# linear probe
+
+
+def test_the_probe_finds_the_mask(found: dict[str, Scores]) -> None:
+    probe = found["linear-probe"]
+    assert probe["probe_forget_accuracy"] == probe["original_probe_forget_accuracy"] > 0.85
+    assert probe["probe_retain_accuracy"] > 0.9
+    assert probe["oracle_probe_forget_accuracy"] < probe["original_probe_forget_accuracy"]
+
+
+def test_a_wreck_has_little_to_probe(one: World, found: dict[str, Scores]) -> None:
+    wrecked = LinearProbe(per_class=100).run(one.evaluator, wreck(one.model), 0)
+    assert (
+        wrecked["probe_forget_accuracy"] < found["linear-probe"]["oracle_probe_forget_accuracy"]
+    )  # fooled: "nothing is left"
+    assert wrecked["probe_retain_accuracy"] < found["linear-probe"]["probe_retain_accuracy"] - 0.05
+
+
+def test_the_probe_finds_nothing_where_there_is_nothing(one: World) -> None:
+    blank = copy.deepcopy(one.model)
+    blank.hidden.weight.data.zero_()
+    assert LinearProbe(per_class=50).run(one.evaluator, blank, 0)["probe_forget_accuracy"] in (
+        0.0,
+        1.0,
+    )  # one answer for everything
+
+
+def test_the_probes_head_is_at_the_minimum() -> None:
+    x = torch.randn(90, 4, generator=stream(0, "x"), dtype=torch.double)
+    y = torch.randint(3, (90,), generator=stream(0, "y"))
+    head = fit_head(x, y, 3, 0.01).requires_grad_(True)
+    loss = torch.nn.functional.cross_entropy(head(x), y) + 0.005 * head.weight.square().sum()
+    assert all(g.abs().max() < 1e-4 for g in torch.autograd.grad(loss, list(head.parameters())))
+
+
+# LiRA
+
+
+def test_every_image_is_in_for_half_of_the_shadows() -> None:
+    inside = halves(50, 8, 0)
+    assert inside.sum(0).tolist() == [4] * 50
+    assert not torch.equal(inside, halves(50, 8, 1))
+
+
+def test_the_likelihood_ratio_by_hand() -> None:
+    odds = torch.tensor([[1.0], [3.0], [-1.0], [-3.0]], dtype=torch.double)
+    inside = torch.tensor([[True], [True], [False], [False]])
+    normal = torch.distributions.Normal
+    spread = 2**0.5
+    for target in (-2.0, 0.0, 1.5):
+        x = torch.tensor([target], dtype=torch.double)
+        slow = normal(2.0, spread).log_prob(x) - normal(-2.0, spread).log_prob(x)
+        torch.testing.assert_close(likelihood_ratio(x, odds, inside), slow, rtol=1e-5, atol=1e-5)
+
+
+def test_lira_finds_members_of_an_overfitted_model(one: World) -> None:
+    """Few images, many steps: a model that remembers them is told from one that never saw the class."""
+
+    def few(part: Part) -> Part:
+        return Part(part.forget.take(torch.arange(80)), part.retain.take(torch.arange(0, 800, 4)))
+
+    splits = Splits(few(one.splits.train), one.splits.val, few(one.splits.test))
+    seen = Images(
+        *(
+            torch.cat(pair)
+            for pair in zip(
+                *((i.x, i.y) for i in (splits.train.forget, splits.train.retain)), strict=True
+            )
+        )
+    )
+    weights, _ = fit(
+        fresh(one.model, stream(0, "own")),
+        seen,
+        Training(steps=80, batch=32, lr=3e-3),
+        stream(0, "own"),
+    )
+    attack = Lira(shadows=8, steps=80, batch=32)
+    model = one.load(weights)
+    evaluator = ClassifierEvaluator(splits, one.evaluator.forget, 10)
+    scores = attack(
+        evaluator, model, attack.references(evaluator, mask(model, 3), one.oracle, 0), 0
+    )
+    assert scores["lira_auc"] > 0.6
+    assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
+    assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1
+    assert (
+        scores["original_lira_auc"] < scores["lira_auc"] - 0.05
+    )  # fooled: the mask hides what the model remembers

@@ -1,0 +1,124 @@
+"""The batched Fisher against the per-sample loop and against a closed form."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearn.errors import BadInput
+from unlearn.fisher.generators import diagonal_fisher
+from unlearn.models import build
+from unlearn.objectives import negative_elbo
+from unlearn.streams import seeded, stream
+
+
+def loop(model: nn.Module, loss: Callable[[int], Tensor], n: int) -> dict[str, Tensor]:
+    """One backward pass a sample."""
+    total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for i in range(n):
+        model.zero_grad()
+        loss(i).backward()
+        for name, p in model.named_parameters():
+            total[name] += p.grad.square() if p.grad is not None else 0
+    return {name: t / n for name, t in total.items()}
+
+
+def net(layers: Callable[[], nn.Module]) -> nn.Module:
+    with seeded(0, "net"):
+        return layers().double().eval()
+
+
+NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (
+        lambda: nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3, bias=False)),
+        (6,),
+    ),
+    "tokens": (
+        lambda: nn.Sequential(nn.Linear(4, 5), nn.LayerNorm(5), nn.Flatten(), nn.Linear(15, 3)),
+        (3, 4),
+    ),
+    "conv": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)
+        ),
+        (2, 8, 8),
+    ),
+    "grouped": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 6, 3, groups=2, dilation=2, bias=False), nn.Flatten(), nn.Linear(96, 3)
+        ),
+        (4, 8, 8),
+    ),
+    "transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(3, 2, 4, 2, 1), nn.Flatten(), nn.Linear(128, 3)),
+        (3, 4, 4),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_equals_the_per_sample_loop(kind: str) -> None:
+    model = net(NETS[kind][0])
+    x = torch.randn(7, *NETS[kind][1], generator=stream(1, kind), dtype=torch.float64)
+    y = torch.randint(3, (7,), generator=stream(2, kind))
+    batched = diagonal_fisher(model, [lambda: F.cross_entropy(model(x), y, reduction="none")])
+    slow = loop(model, lambda i: F.cross_entropy(model(x[i : i + 1]), y[i : i + 1]), 7)
+    for name, expected in slow.items():
+        torch.testing.assert_close(batched[name], expected, rtol=1e-10, atol=1e-14)
+
+
+def test_equals_the_loop_for_a_cvae_under_the_same_latent_noise() -> None:
+    model = build("cvae-mlp", (1, 6, 6), 3).double()
+    x = torch.rand(5, 1, 6, 6, generator=stream(0, "x"), dtype=torch.float64)
+    c = F.one_hot(torch.tensor([0, 1, 2, 0, 1]), 3).double()
+    batched = diagonal_fisher(model, [lambda: negative_elbo(model, x, c, stream(3, "z"))])
+
+    def one(i: int) -> Tensor:  # the loss of sample i, its noise taken from the whole batch's
+        return negative_elbo(model, x, c, stream(3, "z"))[i]
+
+    for name, expected in loop(model, one, 5).items():
+        torch.testing.assert_close(batched[name], expected, rtol=1e-9, atol=1e-13)
+
+
+def test_closed_form_of_logistic_regression() -> None:
+    """Labels from the model itself: F_jj = E[p (1 - p) x_j^2]; here exactly, by weighting both labels."""
+    model = net(lambda: nn.Linear(4, 1))
+    x = torch.randn(50, 4, generator=stream(0, "x"), dtype=torch.float64)
+    p = model(x).sigmoid().detach()
+
+    def fisher(label: float) -> dict[str, Tensor]:
+        """Per-sample gradient scaled by sqrt(P(label)), so that squares average to the expectation over labels."""
+        weight = (p if label else 1 - p).sqrt()
+        target = torch.full_like(p, label)
+
+        def per_sample() -> Tensor:
+            return (
+                weight * F.binary_cross_entropy_with_logits(model(x), target, reduction="none")
+            ).squeeze(1)
+
+        return diagonal_fisher(model, [per_sample])
+
+    total = {name: fisher(0.0)[name] + fisher(1.0)[name] for name in ("weight", "bias")}
+    torch.testing.assert_close(total["weight"], (p * (1 - p) * x.square()).mean(0, keepdim=True))
+    torch.testing.assert_close(total["bias"], (p * (1 - p)).mean(0))
+
+
+def test_batches_only_cut_the_sum() -> None:
+    model = net(NETS["linear"][0])
+    x = torch.randn(9, 6, generator=stream(4, "x"), dtype=torch.float64)
+    whole = diagonal_fisher(model, [lambda: model(x).square().sum(1)])
+    parts = diagonal_fisher(
+        model, [lambda part=part: model(part).square().sum(1) for part in x.split(4)]
+    )
+    for name in whole:
+        torch.testing.assert_close(whole[name], parts[name])
+
+
+def test_a_layer_that_mixes_samples_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).train()
+    with pytest.raises(BadInput, match="eval"):
+        diagonal_fisher(model, [lambda: model(torch.rand(3, 1, 5, 5)).flatten(1).sum(1)])
+    with pytest.raises(BadInput, match="no samples"):
+        diagonal_fisher(nn.Linear(1, 1), [])

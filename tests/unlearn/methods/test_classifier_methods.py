@@ -1,0 +1,181 @@
+"""One contract for every method that takes classifiers, and for each what its paper promises, on real digits."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.unlearn.world import World, accuracy, apply
+from unlearn.errors import BadInput, NotFinite
+from unlearn.methods import METHODS, make_method
+from unlearn.methods.iterative import Iterative
+from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.train import snapshot
+
+CLASSIFIER = [name for name, kind in METHODS.items() if "classifier" in kind.tasks]
+QUICK: dict[str, dict[str, Any]] = {name: {"steps": 4, "batch": 16} for name in CLASSIFIER}
+QUICK |= {name: {} for name in ("task-arithmetic", "sign-consensus", "retrain")}
+QUICK |= {"ssd": {"samples": 40}, "scrub": {"steps": 4, "batch": 16, "msteps": 2}}
+
+# knobs found on the validation images of classes 3 and {0, 1}; (forget at most, retain at least), test shares
+EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
+    "task-arithmetic": ({"alpha": -1.5, "rho": 0.5}, 0.2, 0.8),
+    "sign-consensus": ({"alpha": -1.5, "rho": 0.5}, 0.2, 0.8),
+    "retrain": ({}, 0.0, 0.95),
+    "gradient-ascent": ({}, 0.3, 0.8),
+    "neg-grad-plus": ({}, 0.1, 0.9),
+    "random-labels": ({}, 0.1, 0.9),
+    "two-stage": ({"steps": 100}, 0.3, 0.9),
+    "cf-k": ({"steps": 300, "lr": 1e-2}, 0.3, 0.95),
+    "salun": ({}, 0.1, 0.9),
+    "ssd": ({"alpha": 4.0, "lam": 0.1}, 0.3, 0.9),
+    "scrub": ({"steps": 120}, 0.2, 0.9),
+    "bad-teacher": ({}, 0.4, 0.9),
+    "l1-sparse": ({"steps": 300, "lr": 3e-3}, 0.2, 0.95),
+    "fine-tune": ({"steps": 200, "lr": 3e-3}, 0.8, 0.95),
+}
+
+
+@pytest.mark.parametrize("name", CLASSIFIER)
+def test_inputs_stay_untouched_and_the_seed_decides(name: str, one: World) -> None:
+    before = snapshot(one.model)
+    needs = {key: copy.deepcopy(need) for key, need in one.needs(METHODS[name].needs).items()}
+    first, again = apply(name, QUICK[name], one), apply(name, QUICK[name], one)
+    assert list(first.weights) == list(before)
+    for key, tensor in before.items():
+        assert torch.equal(one.model.state_dict()[key], tensor)
+        assert torch.equal(first.weights[key], again.weights[key])
+        assert first.weights[key].data_ptr() != one.model.state_dict()[key].data_ptr()
+    assert not one.model.training
+    assert all(p.requires_grad for p in one.model.parameters())
+    for key, need in needs.items():
+        for kept, now in zip(_tensors(need), _tensors(one.needs((key,))[key]), strict=True):
+            assert torch.equal(kept, now)
+
+
+def _tensors(need: Any) -> list[Tensor]:
+    if isinstance(need, TaskVector):
+        return [*need.tau.values(), *need.sorted.values()]
+    return (
+        list(need.values())
+        if isinstance(need, dict)
+        else [t for part in need for t in part.values()]
+    )
+
+
+@pytest.mark.parametrize("name", CLASSIFIER)
+@pytest.mark.parametrize("forget", ["one", "several"])
+def test_weights_and_curve_are_finite(
+    name: str, forget: str, request: pytest.FixtureRequest
+) -> None:
+    made = apply(name, QUICK[name], request.getfixturevalue(forget))
+    assert all(torch.isfinite(tensor).all() for tensor in made.weights.values())
+    lengths = {len(values) for values in made.curve.values()}
+    assert len(lengths) <= 1
+    assert all(torch.isfinite(torch.tensor(values)).all() for values in made.curve.values())
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIER if "steps" in QUICK[name]])
+def test_another_seed_goes_another_way(name: str, one: World) -> None:
+    first, other = apply(name, QUICK[name], one), apply(name, QUICK[name], one, seed=1)
+    assert any(not torch.equal(first.weights[key], other.weights[key]) for key in first.weights)
+
+
+@pytest.mark.parametrize("name", CLASSIFIER)
+def test_unknown_knobs_are_refused_by_name(name: str) -> None:
+    with pytest.raises(BadInput, match="unknown key 'nonsense'"):
+        make_method(name, {"nonsense": 1})
+
+
+OUT_OF_RANGE = [
+    ("neg-grad-plus", {"beta": 1.5}),
+    ("random-labels", {"alpha": -1.0}),
+    ("random-labels", {"labels": "wrong"}),
+    ("two-stage", {"reading": "half"}),
+    ("two-stage", {"temperature": 0.0}),
+    ("sign-consensus", {"agreement": 1.1}),
+    ("sign-consensus", {"rho": -0.1}),
+    ("cf-k", {"k": 0}),
+    ("salun", {"sparsity": 1.0}),
+    ("ssd", {"samples": 0}),
+    ("ssd", {"lam": -1.0}),
+    ("scrub", {"msteps": 300, "steps": 200}),
+    ("scrub", {"temperature": -1.0}),
+    ("scrub", {"ascent": 0.0}),
+    ("bad-teacher", {"temperature": 0.0}),
+    ("l1-sparse", {"gamma": -1e-3}),
+    ("task-arithmetic", {"rho": 2.0}),
+    ("task-arithmetic", {"recalibrate": 1}),
+    *((name, {"steps": 0}) for name in CLASSIFIER if "steps" in QUICK[name]),
+]
+
+
+@pytest.mark.parametrize(("name", "knobs"), OUT_OF_RANGE)
+def test_knobs_out_of_range_are_refused(name: str, knobs: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        make_method(name, knobs)
+
+
+ITERATIVE = [name for name in CLASSIFIER if issubclass(METHODS[name], Iterative)]
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_images_are_augmented_where_that_is_asked(name: str, one: World) -> None:
+    bare, moved = (
+        apply(name, {**QUICK[name], "augment": how}, one).weights for how in ("none", "crop-flip")
+    )
+    assert any(not torch.equal(bare[key], moved[key]) for key in bare)
+    with pytest.raises(BadInput, match="unknown augmentation 'blur'"):
+        make_method(name, {"augment": "blur"})
+
+
+@pytest.mark.parametrize("name", ["gradient-ascent", "random-labels"])
+def test_forgotten_images_enter_the_statistics_only_in_the_references_form(
+    name: str, one: World
+) -> None:
+    """alpha = 0: nothing kept is read that could move them."""
+    knobs = QUICK[name] | ({"alpha": 0.0} if name == "random-labels" else {})
+    means = [key for key in one.model.state_dict() if key.endswith("running_mean")]
+    for norms, still in (("running", True), ("batch", False)):
+        after = apply(name, {**knobs, "norms": norms}, one).weights
+        assert all(torch.equal(after[key], one.model.state_dict()[key]) == still for key in means)
+    with pytest.raises(BadInput, match="unknown norms 'own'; known: running, batch"):
+        make_method(name, {"norms": "own"})
+
+
+@pytest.mark.parametrize("name", CLASSIFIER)
+def test_the_default_space_makes_methods(name: str) -> None:
+    for knob, choices in METHODS[name].space.items():
+        for choice in choices:
+            steps = {"steps": 200} if name == "scrub" else {}
+            assert getattr(make_method(name, {**steps, knob: choice}), knob) == choice
+
+
+def test_a_run_away_is_an_error_not_a_model(one: World) -> None:
+    with pytest.raises(NotFinite):
+        apply("neg-grad-plus", {"lr": 1e30, "beta": 0.0, "steps": 12, "batch": 8}, one)
+
+
+@pytest.mark.parametrize("name", EFFECT)
+def test_it_forgets_and_keeps(name: str, one: World) -> None:
+    knobs, forget_at_most, retain_at_least = EFFECT[name]
+    weights = apply(name, knobs, one).weights
+    test = one.splits.test
+    assert accuracy(one, snapshot(one.model), test.forget) > 0.9
+    assert accuracy(one, weights, test.forget) <= forget_at_most
+    assert accuracy(one, weights, test.retain) >= retain_at_least
+
+
+def test_every_method_has_its_effect_tested() -> None:
+    assert set(EFFECT) == set(CLASSIFIER)
+
+
+@pytest.mark.parametrize("name", ["random-labels", "salun", "scrub", "neg-grad-plus"])
+def test_several_classes_are_forgotten_together(name: str, several: World) -> None:
+    weights = apply(name, {"steps": 100}, several).weights
+    for label in (0, 1):
+        own = several.splits.test.forget.take(several.splits.test.forget.y == label)
+        assert accuracy(several, weights, own) <= 0.3
+    assert accuracy(several, weights, several.splits.test.retain) >= 0.85

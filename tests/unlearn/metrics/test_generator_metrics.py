@@ -1,0 +1,120 @@
+from math import sqrt
+
+import pytest
+import torch
+
+from unlearn.errors import BadInput
+from unlearn.evaluation import GeneratorEvaluator
+from unlearn.metrics import METRICS, score
+from unlearn.metrics.diversity import spread
+from unlearn.metrics.manifold import manifold, radii
+from unlearn.objectives import negative_elbo
+from unlearn.streams import stream
+
+NAMES = [name for name, metric in METRICS.items() if metric.task == "generator"]
+
+
+@pytest.fixture(scope="module")
+def evaluator(digits, attacker, grader):
+    return GeneratorEvaluator(
+        digits, (0,), {"lead": grader, "val": attacker, "plain-0": attacker}, 40, 0
+    )
+
+
+@pytest.fixture(scope="module")
+def evidence(evaluator, original, oracle, untrained):
+    return {
+        of: evaluator.observe(model)
+        for of, model in {"original": original, "oracle": oracle, "untrained": untrained}.items()
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_metric_returns_exactly_its_columns_as_finite_numbers(name, evaluator, evidence):
+    metric = METRICS[name]
+    found = metric.compute(evaluator, evidence["untrained"], evidence["oracle"])
+    assert found.keys() == metric.columns.keys()
+    for column, value in found.items():
+        assert isinstance(value, metric.columns[column]), column
+        values = value if isinstance(value, list) else [value]
+        assert torch.isfinite(torch.tensor(values)).all(), column
+
+
+def test_the_original_beats_an_untrained_generator_on_every_quality(evaluator, evidence):
+    good = score(
+        "generator", evaluator, evidence["original"], evidence["original"], evidence["oracle"]
+    )
+    bad = score(
+        "generator", evaluator, evidence["untrained"], evidence["original"], evidence["oracle"]
+    )
+    better_high = [
+        "retain_precision",
+        "retain_density",
+        "retain_coverage",
+        "retain_diversity",
+        "retain_elbo",
+    ]
+    for column in [*better_high, "retain_pixel_diversity", "retain_accuracy"]:
+        assert good[column] > bad[column], column
+    assert good["retain_frechet"] < bad["retain_frechet"]
+    assert (
+        good["original_retain_coverage"]
+        == good["retain_coverage"]
+        == bad["original_retain_coverage"]
+    )
+    assert good["oracle_forget_elbo"] < good["forget_elbo"] - 5
+
+
+def slow_manifold(real, fake, k):
+    def radius(points, i):
+        return sorted(
+            (points[i] - other).norm().item() for j, other in enumerate(points) if j != i
+        )[k - 1]
+
+    real_r, fake_r = (
+        [radius(real, i) for i in range(len(real))],
+        [radius(fake, j) for j in range(len(fake))],
+    )
+    inside = [[(x - y).norm().item() <= r for x, r in zip(real, real_r, strict=True)] for y in fake]
+    back = [[(x - y).norm().item() <= r for y, r in zip(fake, fake_r, strict=True)] for x in real]
+    return {
+        "precision": sum(any(row) for row in inside) / len(fake),
+        "recall": sum(any(row) for row in back) / len(real),
+        "density": sum(sum(row) for row in inside) / (k * len(fake)),
+        "coverage": sum(any(row[i] for row in inside) for i in range(len(real))) / len(real),
+    }
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8])
+def test_manifold_equals_the_slow_loops(shift):
+    draws = stream(0, "manifold")
+    real = torch.randn(23, 3, generator=draws, dtype=torch.float64)
+    fake = torch.randn(17, 3, generator=draws, dtype=torch.float64) * 0.7 + shift
+    assert manifold(real, fake, k=3) == pytest.approx(slow_manifold(real, fake, 3))
+
+
+def test_manifold_of_equal_and_of_distant_sets():
+    x = torch.randn(30, 4, generator=stream(0, "x"), dtype=torch.float64)
+    same = manifold(x, x.clone())
+    assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
+    assert set(manifold(x, x + 100).values()) == {0.0}
+
+
+def test_a_fifth_neighbour_needs_six_points():
+    with pytest.raises(BadInput, match="no 5-th neighbour"):
+        radii(torch.zeros(5, 2), 5)
+
+
+def test_spread_by_closed_form():
+    corners = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
+    assert spread(corners) == pytest.approx(sqrt(4 / 3 * (1 + 4)))
+
+
+def test_bounds_are_the_elbo_of_real_test_images(evaluator, evidence, original, digits):
+    x = digits.test.take(digits.test.y == 4).pixels()[:100]
+    c = original.one_hot(torch.full((len(x),), 4))
+    with torch.no_grad():
+        losses = [negative_elbo(original, x, c, stream(seed, "again")).mean() for seed in range(5)]
+    assert evidence["original"].bounds[4].item() == pytest.approx(
+        -torch.stack(losses).mean().item(), abs=1.5
+    )

@@ -1,0 +1,78 @@
+"""Second routes for the numbers of a generator's metrics: tables small enough to be read by hand."""
+
+from math import log
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from unlearn.evaluation import Drawn, GeneratorEvaluator, GeneratorEvidence
+from unlearn.generators.judges import panel
+from unlearn.metrics.entropy import entropy
+from unlearn.metrics.frechet import frechet_distance
+from unlearn.metrics.judged import compute
+from unlearn.streams import stream
+
+NONE = torch.empty(0)
+
+
+def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
+    """Three labels, two images each, label 0 forgotten; the last output of a reject-aware judge is "none of these"."""
+    lead = torch.tensor(
+        [
+            [[0.7, 0.2, 0.1, 0.0], [0.1, 0.8, 0.1, 0.0]],
+            [[0.0, 1.0, 0.0, 0.0], [0.0, 0.6, 0.4, 0.0]],
+            [[0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.2, 0.8]],
+        ]
+    )
+    plain = torch.tensor(
+        [[[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]] * 2, [[0.0, 0.0, 1.0]] * 2]
+    )
+    val = torch.zeros(3, 2, 4)
+    val[:, :, 0] = 0.9
+    dataset: Any = SimpleNamespace(classes=3)
+    judges: Any = {"lead": None, "val": None, "plain-0": None}
+    evidence = GeneratorEvidence(
+        Drawn(NONE, {"lead": lead, "plain-0": plain}, NONE), Drawn(NONE, {"val": val}, NONE), NONE
+    )
+    scores = compute(GeneratorEvaluator(dataset, (0,), judges, 2, 0), evidence, evidence)
+    assert scores["forget_probability"] == pytest.approx(0.4)
+    assert scores["forget_accuracy"] == 0.5
+    assert scores["retain_accuracy"] == 0.75
+    assert scores["class_accuracy"] == [0.5, 1, 0.5]
+    assert scores["val_forget_probability"] == pytest.approx(0.9)
+    assert (scores["val_forget_accuracy"], scores["val_retain_accuracy"]) == (1, 0)
+    assert scores["forget_entropy"] == pytest.approx(log(2) / 2)  # of the plain judge alone
+    assert scores["judge_forget_probability"] == pytest.approx([0.4, 0.75])
+    assert scores["judge_retain_accuracy"] == [0.75, 1]
+
+
+def test_choosing_and_reporting_share_neither_judge_nor_images(
+    digits, original, attacker, grader
+) -> None:  # type: ignore[no-untyped-def]
+    lead, val = panel(1)["lead"], panel(1)["val"]
+    assert lead.net != val.net
+    assert lead.seed != val.seed
+    seen = GeneratorEvaluator(
+        digits, (0,), {"lead": grader, "val": attacker, "plain-0": attacker}, 4, 0
+    )
+    evidence = seen.observe(original)
+    assert set(evidence.val.probabilities) == {"val"}
+    assert set(evidence.test.probabilities) == {"lead", "plain-0"}
+    assert not torch.equal(evidence.test.images, evidence.val.images)
+
+
+def test_frechet_distance_of_moved_and_stretched_points() -> None:
+    points: Tensor = torch.randn(500, 4, generator=stream(0, "points"), dtype=torch.double)
+    points -= points.mean(0)
+    assert frechet_distance(points, points) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(points, points + 3) == pytest.approx(4 * 9)
+    assert frechet_distance(points, 2 * points) == pytest.approx(torch.cov(points.T).trace().item())
+
+
+def test_entropy_is_in_nats() -> None:
+    assert entropy(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]])).tolist() == pytest.approx(
+        [log(2), 0]
+    )
