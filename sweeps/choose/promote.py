@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from sweeps.choose.choose import choose, settings
-from sweeps.compute.attacks import columns as attack_columns
 from sweeps.compute.restore import bench_for, cell_from, weights_of
 from sweeps.rows.results import PROVENANCE, Results
 from sweeps.spec.cells import architecture
 from unlearn.artifacts import Gallery
+from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder

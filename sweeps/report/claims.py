@@ -8,11 +8,9 @@ from typing import Any
 import pandas as pd
 
 from sweeps.choose.intervals import paired, summary
-from sweeps.compute.attacks import stem
-from unlearn.attacks.classifiers import ATTACKS, Attack
-from unlearn.attacks.generators import PROBES
+from unlearn.attacks import ATTACKS, attacks_on
+from unlearn.attacks.generators.base import stem
 from unlearn.metrics import METRICS
-from unlearn.metrics.base import Metric
 
 SCORES = {
     "generator": [
@@ -109,12 +107,13 @@ def _held(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 def cautions(columns: list[str]) -> str:
     """What fools the metrics and attacks behind `columns` (`blind_spot` of each)."""
-    owners: dict[str, Metric | type[Attack]] = {**METRICS, **ATTACKS}
-    known = {
-        name: owner.blind_spot
-        for name, owner in owners.items()
-        if owner.blind_spot and set(columns) & set(owner.columns)
-    }
+    known = {}
+    for name, metric in METRICS.items():
+        if metric.blind_spot and set(columns) & set(metric.columns):
+            known[name] = metric.blind_spot
+    for name, attack in ATTACKS.items():
+        if attack.blind_spot and set(columns) & set(attack.columns(name)):
+            known[name] = attack.blind_spot
     items = "".join(
         f"<li><b>{name}</b>: {html.escape(blind_spot)}</li>" for name, blind_spot in known.items()
     )
@@ -124,7 +123,7 @@ def cautions(columns: list[str]) -> str:
 def rates(rows: pd.DataFrame) -> list[str]:
     """The success rates of the probes that were asked for anywhere in `rows`."""
     asked = {name for names in rows["eval_attacks"] for name in names}
-    return [f"{stem(name)}_rate" for name in PROBES if name in asked]
+    return [f"{stem(name)}_rate" for name in attacks_on("generator") if name in asked]
 
 
 def tinted(table: pd.DataFrame, columns: list[str]) -> str:

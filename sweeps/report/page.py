@@ -11,12 +11,12 @@ from matplotlib.figure import Figure
 
 from sweeps.choose.choose import choose, settings, tried, unstopped
 from sweeps.choose.intervals import COUNTS, regret, saving
-from sweeps.compute.attacks import REFERENCES, stem
 from sweeps.compute.recorder import gif
 from sweeps.report import figures
 from sweeps.report.claims import BESIDE, SCORES, claims, table_of
 from sweeps.report.pictures import grids, of_classifier, of_generator, stored
 from sweeps.rows.results import Results
+from unlearn.attacks.generators.base import GeneratorAttack, stem
 from unlearn.files import write_whole
 from unlearn.models import check_builder
 
@@ -173,7 +173,7 @@ def probes(row: pd.Series) -> str:
     for name in row["eval_attacks"]:
         if pd.isna(row[f"{stem(name)}_rate"]):
             continue  # it broke: the row's error says how
-        of = {kind: row[f"{kind}_{stem(name)}_rate"] for kind in REFERENCES}
+        of = {kind: row[f"{kind}_{stem(name)}_rate"] for kind in GeneratorAttack.reference_models}
         own = [
             row[f"{stem(name)}_{column}"]
             for column in ("rate", "rate_low", "rate_high", "excess_low", "excess_high")

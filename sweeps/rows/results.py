@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.compute.attacks import columns as attack_columns
 from sweeps.spec.cells import SCHEMA, Cell
 from sweeps.spec.sweep import Evaluation, Train
+from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.files import exists, folders, join, locate, write_whole
 from unlearn.methods import KNOBS

@@ -12,7 +12,7 @@ import yaml
 
 from sweeps.spec.cells import frozen
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Search, Sweep, Train
-from unlearn.attacks.classifiers import ATTACKS, make_attack
+from unlearn.attacks import ATTACKS, make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.knobs import typed
@@ -303,7 +303,7 @@ def _evaluation(document: Mapping[str, Any]) -> Evaluation:
         except BadInput as error:
             raise BadInput(f"eval.attack_knobs: {error}") from error
         if own := {
-            knob: value for knob, value in knobs.items() if value != getattr(ATTACKS[name](), knob)
+            knob: value for knob, value in knobs.items() if value != getattr(ATTACKS[name], knob)
         }:
             changed[name] = own
     return replace(made, attack_knobs=json.dumps(changed, sort_keys=True))

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, fields
 from itertools import islice, product
 from typing import Any
 
-from unlearn.attacks.classifiers import ATTACKS, Attack, make_attack
-from unlearn.attacks.generators import PROBES
+from unlearn.attacks import Attack, attacks_on, make_attack
 from unlearn.data import DATASETS, check_forget
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
@@ -15,7 +14,6 @@ from unlearn.methods import KNOBS, METHODS, make_method
 from unlearn.models import task_of
 from unlearn.train import SCHEDULES, Training
 
-ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}
 EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each batch's own"}
 
 
@@ -55,8 +53,8 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 @dataclass(frozen=True)
 class Evaluation:
     """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, a
-    generator's at `effort` times the references' optimisation steps, a classifier's with `attack_knobs` (JSON: attack
-    -> knob -> value, of what is not the default).
+    generator's at `effort` times the references' optimisation steps, all with `attack_knobs` (JSON:
+    attack -> knob -> value, of what is not the default).
 
     candidates: `full` scores every cell in full; `val` reads classifiers on val alone, only as long as a cell can still
     win, and then confirms the chosen one of each model x forget set x seed in a row of its own.
@@ -76,7 +74,7 @@ class Evaluation:
         panel(self.judges)
 
     def attack(self, name: str) -> Attack:
-        """An attack on classifiers, with its knobs."""
+        """Make an attack with the knobs that this evaluation sets."""
         return make_attack(name, json.loads(self.attack_knobs).get(name, {}))
 
 
@@ -230,7 +228,7 @@ class Sweep:
             f"eval.effort is for attacks on generators, but model {model} is a {task}; leave it out",
         )
         for attack in self.eval.attacks:
-            lookup(f"attack on a {task}", attack, ON[task])
+            lookup(f"attack on a {task}", attack, attacks_on(task))
         for name in self.methods:
             fit = METHODS[name].tasks
             require(

@@ -8,19 +8,17 @@ import torch
 
 from sweeps.compute import attacks
 from sweeps.compute import cell as computing
-from sweeps.compute.attacks import _record
 from sweeps.spec.cells import grid_cells, problems
 from sweeps.spec.parse import parse
-from unlearn.attacks.generators import Outcome
+from unlearn.attacks import ATTACKS, Findings
+from unlearn.attacks.generators.base import Recovery
 
 
 def test_an_attacks_excess_is_counted_from_the_oracle() -> None:
     hits = {"original": 90, "oracle": 20, "untrained": 1}
-    record = _record(
-        "random-z",
-        Outcome(60, 100, torch.empty(0)),
-        {of: Outcome(hit, 100, torch.empty(0)) for of, hit in hits.items()},
-    )
+    own = Recovery(60, 100, torch.empty(0))
+    found = {of: Recovery(hit, 100, torch.empty(0)) for of, hit in hits.items()}
+    record = ATTACKS["random-z"].report("random-z", own, found)
     assert record["probe_random_z_excess"] == pytest.approx(0.4)
     assert (
         0.2 < record["probe_random_z_excess_low"] < 0.4 < record["probe_random_z_excess_high"] < 0.6
@@ -51,15 +49,15 @@ def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.Mo
 
 
 def test_an_attack_that_breaks_takes_nothing_else_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(cache: Any, problem: Any, subject: Any, name: str) -> Any:
+    def run(cache: Any, problem: Any, name: str, subject: Any) -> Findings:
         if name == "lira":
             raise RuntimeError("out of memory")
-        return {f"{name} of": subject}, {}
+        return Findings({f"{name} of": subject})
 
-    monkeypatch.setattr(attacks, "_attacked", run)
+    monkeypatch.setattr(attacks, "attack_subject", run)
     spec = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1]}
     sweep = parse({**spec, "eval": {"attacks": ["lira", "relearning"]}})
     (cell,) = grid_cells(sweep, next(problems(sweep)))
     found, pictures = attacks.attack(SimpleNamespace(build=lambda *_: "the model"), cell, {})  # type: ignore[arg-type]
-    assert found.pop("error").startswith("no lira: RuntimeError: out of memory (test_compute.py:")
+    assert found.pop("error").startswith("no lira: RuntimeError: out of memory (test_cell.py:")
     assert (found, pictures) == ({"relearning of": "the model"}, {})

@@ -4,7 +4,8 @@ from math import sqrt
 import pytest
 import torch
 
-from unlearn.attacks.generators import PROBES
+from unlearn.attacks.generators.label_only import LabelOnly
+from unlearn.attacks.generators.random_z import RandomZ
 from unlearn.errors import BadInput
 from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
@@ -64,7 +65,7 @@ def test_resets_redraw_what_they_say(original, digits):
 
 
 def test_it_forgets_and_keeps(robust, original, context):
-    assert PROBES["random-z"](robust, context, stream(0, "ask")).hits == 0
+    assert RandomZ(trials=60).recover(robust, context, stream(0, "ask")).hits == 0
     z = torch.randn(200, robust.z_dim, generator=stream(0, "kept"))
     labels = torch.arange(200) % 9 + 1
     with torch.no_grad():
@@ -82,9 +83,9 @@ def test_it_withstands_the_attack_that_selective_amnesia_does_not(
     amnesia = SelectiveAmnesia(steps=250, batch=48)(
         original, splits, stream(0, "sa"), fisher=fisher
     )
-    longer = replace(context, effort=0.15, restarts=96)  # six labels, each one try
+    longer, attack = replace(context, effort=0.15), LabelOnly(restarts=96)  # six labels, a try each
     hidden, gone = (
-        PROBES["label-only"](model, longer, stream(0, "attack"))
+        attack.recover(model, longer, stream(0, "attack"))
         for model in (made(original, amnesia), robust)
     )
     assert gone.interval[1] < hidden.interval[0], (gone.rate, hidden.rate)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.unlearn.world import World, mask
-from unlearn.attacks.classifiers import ATTACKS
+from unlearn.attacks import attacks_on
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.metrics import METRICS, columns, score
 from unlearn.metrics.calibration import ece
@@ -113,7 +113,8 @@ def test_accuracy_tells_all_but_the_mask(scores: dict[str, Scores]) -> None:
 
 def test_whatever_is_fooled_says_so() -> None:
     assert [name for name, metric in CLASSIFIER.items() if not metric.blind_spot] == []
-    assert [name for name, attack in ATTACKS.items() if not attack.blind_spot] == []
+    attacks = attacks_on("classifier")
+    assert [name for name, attack in attacks.items() if not attack.blind_spot] == []
 
 
 def test_entropy_tells_the_original_and_the_wreck_but_not_the_mask(
