@@ -1,7 +1,8 @@
-"""Metrics of classifiers: second routes for their numbers, and planted models that they rank, or admit they do not.
+"""Metrics of classifiers: their contract, and planted models that they rank or say they do not.
 
-Planted, on real digits: `original` (forgot nothing), `oracle` (never saw the class), `masked` (the original with the
-class's logit at -10,000: knows everything, says nothing), `wrecked` (noise on all weights: forgot everything).
+Planted, on real digits: `original` (forgot nothing), `oracle` (never saw the class), `masked` (the
+original with the class's logit at -10,000: knows everything, says nothing), `wrecked` (noise on all
+weights: forgot everything).
 """
 
 import copy
