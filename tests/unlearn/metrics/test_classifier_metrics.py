@@ -97,7 +97,7 @@ def test_evidence_is_unaugmented_and_complete(
         "retain": 500,
     }
     again = one.evaluator.observe(one.oracle)
-    assert again.random is evidence["oracle"].random  # one fool a setting
+    assert again.random is evidence["oracle"].random  # drawn once per evaluator
 
 
 # planted models
