@@ -1,16 +1,18 @@
 """Promotion: the chosen cell's model goes to the gallery, beside its original and its oracle."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.choose.choose import choose, settings
+from sweeps.choose.choose import choose
+from sweeps.choose.comparable import differing_settings
 from sweeps.compute.attacks import columns as attack_columns
-from sweeps.compute.restore import bench_for, cell_from, weights_of
-from sweeps.rows.results import PROVENANCE, Results
+from sweeps.compute.restore import cache_for, cell_from, weights_of
+from sweeps.rows.results import Results
+from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput, require
@@ -41,7 +43,7 @@ def promote(
     own that may be called."""
     rows = candidates(results, name, sweep)
     if cell is None:
-        mixed = sorted({setting.removeprefix(", ") for setting in settings(rows)})
+        mixed = sorted({setting.removeprefix(", ") for setting in differing_settings(rows)})
         require(
             len(mixed) == 1,
             f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, whose scores do not compare: "
@@ -58,7 +60,7 @@ def promote(
     )
     check_builder(row["model"], builders, "promote")
     point = cell_from(row)
-    cache = bench_for(row, data_root)
+    cache = cache_for(row, data_root)
     problem = point.problem
     variants = {
         "amnesiac": weights_of(cache, point, row),
@@ -66,7 +68,7 @@ def promote(
         "oracle": cache.weights(problem.oracle),
     }
     version = gallery.publish(
-        name, variants, _card(row, cache.dataset(problem.dataset), dict(point.knobs), why)
+        name, variants, _card(row, cache.dataset(problem.dataset), asdict(point.method), why)
     )
     return Promotion(name, version, row, why)
 

@@ -6,122 +6,20 @@
 """
 
 import io
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.compute.attacks import columns as attack_columns
-from sweeps.spec.cells import SCHEMA, Cell
-from sweeps.spec.sweep import Evaluation, Train
-from unlearn.errors import BadInput, require
+from sweeps.rows.schema import ROWS, Row
+from sweeps.spec.cells import SCHEMA
+from unlearn.errors import BadInput
 from unlearn.files import exists, folders, join, locate, write_whole
-from unlearn.methods import KNOBS
-from unlearn.metrics import columns as metric_columns
-
-FLOATS = pa.list_(pa.float64())
-TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), list: FLOATS}
-TYPES[tuple[str, ...]] = pa.list_(pa.string())
-Row = dict[str, Any]
-
-CELL = {
-    "cell_id": pa.string(),
-    "dataset": pa.string(),
-    "model": pa.string(),
-    "task": pa.string(),
-    "method": pa.string(),
-    "forget": pa.list_(pa.int64()),
-    "seed": pa.int64(),
-    "options": pa.string(),  # of the model's builder, as JSON
-}
-OUTCOME = {
-    "status": pa.string(),
-    "error": pa.string(),
-    "val_images": pa.int64(),  # read of a candidate; null where all were
-    "val_stopped": pa.bool_(),  # it would not have won; its `val_*` are of the images read
-    "val_bar": pa.float64(),  # the best val_retain - 1.5 val_forget before it, out of whose reach it stopped
-}
-PROVENANCE = {
-    "curve_terms": pa.list_(pa.string()),
-    "curve_step": FLOATS,
-    "curve": pa.list_(FLOATS),  # one list a term
-    "judge_names": pa.list_(pa.string()),
-    "wall_s": pa.float64(),
-    "artifacts_s": pa.float64(),  # loading what the cell needs, near 0 in a warm actor
-    "unlearn_s": pa.float64(),
-    "evaluate_s": pa.float64(),
-    "attack_s": pa.float64(),
-    "needs_s": pa.float64(),  # making the Fisher, the experts: what the method wants beside original and data
-    "oracle_s": pa.float64(),  # retraining without the forget set
-    "tuning_candidates": pa.int64(),  # that a chosen cell was chosen from, `candidates: val`
-    "tuning_s": pa.float64(),  # unlearning and reading them
-    "selection_regret": pa.float64(),  # test's best retain - 1.5 forget among them minus the chosen cell's
-    "regret_s": pa.float64(),  # reading them on test for that
-    "device": pa.string(),
-    "threads": pa.int64(),
-    "store": pa.string(),
-    "artifact_original": pa.string(),
-    "artifact_oracle": pa.string(),
-    "artifact_fisher": pa.string(),
-    "artifact_expert": pa.string(),
-    "artifact_unlearned": pa.string(),
-    "artifact_judges": pa.list_(pa.string()),
-    "version_amnesia": pa.string(),
-    "version_torch": pa.string(),
-    "version_ray": pa.string(),
-    "git_revision": pa.string(),
-    "created_at": pa.timestamp("us", tz="UTC"),
-}
-
-
-def _settings(kind: type, prefix: str) -> dict[str, pa.DataType]:
-    return {prefix + f.name: TYPES[f.type] for f in fields(kind)}  # type: ignore[index]
-
-
-def _schema() -> pa.Schema:
-    """All columns of every method and every metric, always in the same order; what a cell does not have is null."""
-    knobs = {name: TYPES[kind] for name, kind in KNOBS.items()}
-    settings = _settings(Train, "train_") | _settings(Evaluation, "eval_")
-    scores = {name: TYPES[kind] for name, kind in {**metric_columns(), **attack_columns()}.items()}
-    return pa.schema(list({**CELL, **OUTCOME, **knobs, **settings, **scores, **PROVENANCE}.items()))
-
-
-ROWS = _schema()
-
-
-def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
-    """The full row of a cell; `outcome` holds status, scores and provenance. A column that nobody knows is refused."""
-    problem = cell.problem
-    row: Row = {
-        "cell_id": cell.cell_id,
-        "dataset": problem.dataset,
-        "model": problem.model,
-        "task": problem.task,
-    }
-    row |= {
-        "method": cell.method,
-        "forget": list(problem.forget),
-        "seed": problem.seed,
-        **dict(cell.knobs),
-    }
-    row["options"] = json.dumps(dict(problem.options), sort_keys=True)
-    row |= {f"train_{f.name}": getattr(problem.train, f.name) for f in fields(Train)}
-    row |= {f"eval_{f.name}": getattr(problem.eval, f.name) for f in fields(Evaluation)}
-    row |= outcome
-    for name in row:
-        require(
-            name in ROWS.names,
-            f"column {name!r} is not in schema {SCHEMA}; declare it before writing it",
-        )
-    return row
-
 
 AGAIN = "; tried again: "
 

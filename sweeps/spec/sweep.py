@@ -11,7 +11,7 @@ from unlearn.attacks.generators import PROBES
 from unlearn.data import DATASETS, check_forget
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
-from unlearn.methods import KNOBS, METHODS, make_method
+from unlearn.methods import KNOBS, METHODS, Method, make_method
 from unlearn.models import task_of
 from unlearn.train import SCHEDULES, Training
 
@@ -253,7 +253,7 @@ class Sweep:
         for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
         for name, point in self._ends():
-            self.knobs_of(name, point)
+            self.method_at(name, dict(point))
 
     def _ends(self) -> Iterator[tuple[str, Knobs]]:
         """Every method at every point of the grid, and there at both ends of every axis of its search, and at every
@@ -268,16 +268,15 @@ class Sweep:
                 for end in (*ends, *product(*axes)):
                     yield name, (*point, *end)
 
-    def knobs_of(self, method: str, chosen: Knobs) -> dict[str, Any]:
-        """All knobs of the method: chosen over fixed over default. Refuses values out of range."""
-        own = {f.name for f in fields(METHODS[method])}
-        given = {
-            key: value
-            for key, value in {**dict(self.unlearn), **dict(chosen)}.items()
-            if key in own
-        }
+    def method_at(self, name: str, chosen: Mapping[str, Any]) -> Method:
+        """Return the method with its knobs: `chosen` over the spec's over its defaults.
+
+        Knobs that the method does not have are left out. Raises `BadInput` for values out of range.
+        """
+        own = {f.name for f in fields(METHODS[name])}
+        stated = {**dict(self.unlearn), **chosen}
+        given = {key: value for key, value in stated.items() if key in own}
         try:
-            made = make_method(method, given)
+            return make_method(name, given)
         except BadInput as error:
-            raise BadInput(f"{method} at {given}: {error}") from error
-        return {key: getattr(made, key) for key in sorted(own)}
+            raise BadInput(f"{name} at {given}: {error}") from error
