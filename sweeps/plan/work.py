@@ -13,7 +13,8 @@ import pandas as pd
 
 from sweeps.compute.candidates import Tuning
 from sweeps.spec.cells import Cell, Problem, cell_of
-from sweeps.spec.sweep import Knobs, Search, Sweep
+from sweeps.spec.search import Search
+from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS
 
 Row = Mapping[Any, Any]

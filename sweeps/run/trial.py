@@ -1,4 +1,4 @@
-"""One trial: a pack of cells in a reused actor. Every row is written before the next cell starts."""
+"""One trial: a pack of cells in a reused actor; each row is written before the next cell starts."""
 
 import math
 import time
