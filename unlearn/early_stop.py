@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from unlearn.data import Images, Part
 from unlearn.errors import require
+from unlearn.splits import Images, Part
 from unlearn.streams import stream
 
 DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9

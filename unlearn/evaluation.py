@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Dataset, Images, Splits
 from unlearn.generators.judges import read
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.fresh import fresh
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import stream
 
 

@@ -18,10 +18,11 @@ from sweeps.rows.results import ROWS, Results
 from sweeps.spec.cells import Cell, Problem, Recipe, architecture, cell_of, grid_cells, problems
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.artifacts import Store
-from unlearn.data import DATASETS, Images
+from unlearn.data import DATASETS
 from unlearn.errors import BadInput, require
 from unlearn.methods import METHODS
 from unlearn.models import build, task_of
+from unlearn.splits import Images
 from unlearn.streams import stream
 from unlearn.train import Training, fit
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn.data import Dataset, Images, _cifar_file, check_forget, cut, load
+from unlearn.data import _cifar_file, load
 from unlearn.errors import BadInput
+from unlearn.splits import Dataset, Images, check_forget, cut
 from unlearn.streams import seeded, stream
 
 

@@ -9,10 +9,10 @@ import torch
 from scipy.stats import hypergeom
 
 from tests.unlearn.world import World
-from unlearn.data import Part
 from unlearn.early_stop import Tally, ValReader
 from unlearn.errors import BadInput
 from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.splits import Part
 
 WEIGHT = 1.5
 CANDIDATES = list(product((-6.0, -3.0, -2.0, -1.0, -0.5, 0.0), (0.0, 0.5, 0.9)))

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.errors import require
 from unlearn.methods.base import Method, Unlearned
 from unlearn.models import Weights
+from unlearn.splits import Dataset, Images, Part, Splits
 from unlearn.train import Curve
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.sequential import forget_in_turn
 from unlearn.methods.base import Unlearned
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.splits import Dataset, Images, Part, Splits
 
 
 @dataclass(frozen=True)

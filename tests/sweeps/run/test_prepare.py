@@ -18,7 +18,7 @@ from sweeps.spec.cells import Recipe, problems
 from sweeps.spec.parse import parse
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
-from unlearn.data import Dataset
+from unlearn.splits import Dataset
 from unlearn.train import Training
 
 ORIGINAL = Recipe("original", "mnist5k", "cnn", 0, (), ())

@@ -12,12 +12,12 @@ from unlearn.attacks.classifiers import ATTACKS, Attack, attack_columns
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
-from unlearn.data import Images, Part, Splits
 from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.metrics import columns
 from unlearn.models import build
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images, Part, Splits
 from unlearn.streams import stream
 from unlearn.train import Training, fit, snapshot
 
