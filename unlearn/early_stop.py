@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from unlearn.errors import require
-from unlearn.splits import Images, Part
+from unlearn.splits import Images, Split
 from unlearn.streams import stream
 
 DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9
@@ -89,7 +89,7 @@ class ValReader:
     """The images of a split in a fixed random order: some kept ones, the forgotten, the rest of the kept; `batch` at a
     time, else a 25th of all and at least 100, so that looking costs little beside reading."""
 
-    def __init__(self, split: Part, batch: int | None = None) -> None:
+    def __init__(self, split: Split, batch: int | None = None) -> None:
         batch = batch or max(100, (len(split.forget) + len(split.retain)) // 25)
         self.forget, self.retain = _parts(split.forget, batch), _parts(split.retain, batch)
         self.sizes = len(split.forget), len(split.retain)

@@ -12,7 +12,7 @@ from tests.unlearn.world import World
 from unlearn.early_stop import Tally, ValReader
 from unlearn.errors import BadInput
 from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
-from unlearn.splits import Part
+from unlearn.splits import Split
 
 WEIGHT = 1.5
 CANDIDATES = list(product((-6.0, -3.0, -2.0, -1.0, -0.5, 0.0), (0.0, 0.5, 0.9)))
@@ -34,7 +34,7 @@ def test_a_race_without_a_bar_reads_all_of_val(one: World) -> None:
 def test_a_val_without_forgotten_images_is_refused(one: World) -> None:
     val = one.splits.val
     with pytest.raises(BadInput, match="a split needs forgotten and kept images, not 0"):
-        ValReader(Part(val.forget.take(torch.tensor([], dtype=torch.long)), val.retain))
+        ValReader(Split(val.forget.take(torch.tensor([], dtype=torch.long)), val.retain))
 
 
 def test_what_can_still_equal_the_bar_is_read_to_its_end(one: World) -> None:
