@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from sweeps.compute.candidates import FORGET_WEIGHT
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
-from unlearn.data import Dataset, Splits, load
+from unlearn.data import load
 from unlearn.early_stop import ValReader
 from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 

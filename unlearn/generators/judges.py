@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.augment import AUGMENTS
-from unlearn.data import Images
 from unlearn.errors import lookup, require
 from unlearn.models import Weights
 from unlearn.models.base import Classifying
-from unlearn.models.judges import DeepJudge, OfficialJudge, PatchJudge
+from unlearn.models.judge_networks import DeepJudge, OfficialJudge, PatchJudge
+from unlearn.splits import Images
 from unlearn.streams import layer_noise
 from unlearn.train import Curve, Schedule, descend, snapshot
 

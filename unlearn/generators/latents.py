@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from unlearn.data import Images
 from unlearn.models.base import Generative
+from unlearn.splits import Images
 
 
 @torch.no_grad()

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.errors import require
 from unlearn.methods.base import Method, Unlearned
 from unlearn.models import Weights
+from unlearn.splits import Dataset, Images, Split, Splits
 from unlearn.train import Curve
 
 
@@ -89,7 +89,7 @@ def round_splits(
     parts = dataset.split(forget)
     return Splits(
         *(
-            Part(part.forget, _without(part.retain, earlier))
+            Split(part.forget, _without(part.retain, earlier))
             for part in (parts.train, parts.val, parts.test)
         )
     )

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Iterative, copy_of, steady
 from unlearn.methods.scrub import distillation
 from unlearn.models.fresh import fresh
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)

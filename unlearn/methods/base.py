@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Splits
 from unlearn.models import Weights
+from unlearn.splits import Splits
 from unlearn.train import Curve, snapshot
 
 

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Iterative, copy_of
+from unlearn.splits import Splits
 
 
 def weight_layers(model: Any) -> list[list[nn.Module]]:

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 import torch
 
-from unlearn.data import Splits
 from unlearn.methods.base import Method, Unlearned
 from unlearn.methods.iterative import Iterative
+from unlearn.splits import Splits
 from unlearn.train import fit
 
 

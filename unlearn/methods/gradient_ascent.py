@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import lookup
 from unlearn.methods.base import Method, Unlearned
 from unlearn.methods.iterative import NORMS, Iterative
 from unlearn.objectives import OBJECTIVES
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearn.augment import AUGMENTS
-from unlearn.data import Images, Splits
 from unlearn.methods.base import Method, Unlearned
+from unlearn.splits import Images, Splits
 from unlearn.streams import layer_noise
 from unlearn.train import Training, descend, snapshot
 

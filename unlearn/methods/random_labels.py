@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import lookup, require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import NORMS, Iterative, copy_of, steady
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import torch
 
-from unlearn.data import Splits
 from unlearn.methods.base import Method, Unlearned
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import lookup, require
 from unlearn.generators.targets import TARGETS, Target, draw_labels
 from unlearn.methods.base import Method, Unlearned
 from unlearn.models.base import Generative
 from unlearn.models.fresh import fresh
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
 RIM = 2.5  # |z| > sqrt(z_dim) + 2.5 has probability below 0.001 under N(0, I) (at 8 dimensions: 0.0004)

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.data import Images, Splits
 from unlearn.errors import require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import copy_of
 from unlearn.methods.random_labels import RandomLabels
+from unlearn.splits import Images, Splits
 
 
 @dataclass(frozen=True)

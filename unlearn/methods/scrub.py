@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Iterative, copy_of, steady
+from unlearn.splits import Splits
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

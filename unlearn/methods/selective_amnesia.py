@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Splits
 from unlearn.errors import lookup, require
 from unlearn.generators.regularisers import weighted
 from unlearn.generators.targets import TARGETS, Target, draw_labels
@@ -16,6 +15,7 @@ from unlearn.methods.base import Method, Unlearned
 from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
 PAPER_BATCH = 256  # the paper adds lam * EWC to losses summed over this many images

@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.sequential import forget_in_turn
 from unlearn.methods.base import Unlearned
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.splits import Dataset, Images, Split, Splits
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _whole(splits: Splits, classes: int) -> Dataset:
     )
 
 
-def _together(part: Part) -> Images:
+def _together(part: Split) -> Images:
     return Images(
         torch.cat([part.forget.x, part.retain.x]), torch.cat([part.forget.y, part.retain.y])
     )

@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.methods.base import Method, Unlearned, edited
 from unlearn.methods.task_arithmetic import recalibrated
+from unlearn.splits import Splits
 
 
 def trimmed(tau: Tensor, rho: float) -> Tensor:

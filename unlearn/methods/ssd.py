@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.data import Images, Splits
 from unlearn.errors import NotFinite, require
 from unlearn.fisher.classifiers import classifier_fisher
 from unlearn.methods.base import Method, Unlearned, edited
+from unlearn.splits import Images, Splits
 
 
 def dampened(theta: Tensor, f_forget: Tensor, f_all: Tensor, alpha: float, lam: float) -> Tensor:

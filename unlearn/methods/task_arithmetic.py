@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.fold_norms import Folded
 from unlearn.methods.base import Method, Unlearned, edited
 from unlearn.models import Weights
 from unlearn.norms import recalibrate
+from unlearn.splits import Splits
 from unlearn.train import snapshot
 
 

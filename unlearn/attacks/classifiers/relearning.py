@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.attacks.classifiers.base import Attack, beside
-from unlearn.data import Images
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.methods.iterative import steady
+from unlearn.splits import Images
 from unlearn.streams import layer_noise, stream
 
 POINTS, RELATIVE = 0.05, 0.05  # the two margins below the original's accuracy
