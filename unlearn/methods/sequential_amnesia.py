@@ -7,7 +7,7 @@ import torch
 
 from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.fisher.generators import generator_fisher
-from unlearn.generators.sequential import forget_in_turn
+from unlearn.methods.rounds import forget_in_turn
 from unlearn.methods.base import Unlearned
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
 

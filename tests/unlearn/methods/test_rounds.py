@@ -3,7 +3,7 @@ import torch
 
 from unlearn.errors import BadInput
 from unlearn.fisher.generators import generator_fisher
-from unlearn.generators.sequential import forget_in_turn, joined, round_splits
+from unlearn.methods.rounds import forget_in_turn, joined, round_splits
 from unlearn.methods import make_method
 from unlearn.models import build
 from unlearn.streams import stream
