@@ -16,7 +16,7 @@ from unlearn.data import Dataset, Splits, load
 from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
 from unlearn.generators.judges import Judge, build_judge
 from unlearn.methods import METHODS
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 
 

@@ -128,7 +128,7 @@ def candidate(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Any:
         cache.writer(problem.original, problem.expert),
         cache.splits(problem.dataset, problem.forget),
     )
-    return method.operate(
+    return method.write_candidate(
         writer, splits, stream(problem.seed, "unlearn", cell.method, device=cache.device)
     )
 

@@ -12,7 +12,7 @@ from tests.unlearn.world import World
 from unlearn.data import Part
 from unlearn.early_stop import Tally, ValReader
 from unlearn.errors import BadInput
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 
 WEIGHT = 1.5
 CANDIDATES = list(product((-6.0, -3.0, -2.0, -1.0, -0.5, 0.0), (0.0, 0.5, 0.9)))
@@ -50,9 +50,9 @@ def test_racing_finds_the_same_best_and_reads_less(one: World) -> None:
     reader, bar, stopped, read = ValReader(one.splits.val, batch=50), -math.inf, 0, 0
     whole, raced = {}, {}
     for point in CANDIDATES:
-        full = reader.run(writer.operate(*point), WEIGHT)
+        full = reader.run(writer.write(*point), WEIGHT)
         whole[point] = full.retain - WEIGHT * full.forget
-        race = reader.run(writer.operate(*point), WEIGHT, bar)
+        race = reader.run(writer.write(*point), WEIGHT, bar)
         read += race.images
         if race.stopped:
             stopped += 1

@@ -1,4 +1,4 @@
-"""Forgetting in rounds: one class after another, each round from the weights of the round before."""
+"""Forgetting in rounds: a method runs once per round, from the weights of the round before."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -9,64 +9,76 @@ import torch
 
 from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.errors import require
-from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.base import Method, Unlearned, join_curves
 from unlearn.models import Weights
-from unlearn.train import Curve
+
+Rounds = Sequence[Sequence[int]]  # the labels that each round forgets
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round: what it forgot, what was forgotten before it, and the weights and curve it ended with."""
+    """The result of one round.
+
+    forget: the labels that the round forgot.
+    earlier: the labels that earlier rounds forgot.
+    unlearned: the weights and the curve of the round.
+    """
 
     forget: tuple[int, ...]
     earlier: tuple[int, ...]
     unlearned: Unlearned
 
 
-def forget_in_turn(
+def forget_in_rounds(
     model: Any,
     dataset: Dataset,
-    rounds: Sequence[Sequence[int]],
+    rounds: Rounds,
     method: Method,
     generator: torch.Generator,
     fisher: Callable[[Any], Weights] | None = None,
     recompute: bool = True,
     again: bool = True,
 ) -> tuple[Unlearned, list[Round]]:
-    """Run `method` once a round; return the last weights with the joined curve, and every round.
+    """Run `method` once per round; return the last weights with the joined curve, and all rounds.
 
-    Each round anchors and replays from the model the round before left. `fisher(model)` is asked for every round's own
-    start (`recompute`), or once for the original. `again`: classes of earlier rounds are forgotten once more in every
-    later one; else they are neither forgotten nor replayed. A replayed amnesiac class would be kept amnesiac by
-    chance, as seed 001 does it. Raises `BadInput` for a repeated class or when nothing is kept.
+    Each round takes the model that the round before left as its frozen original. `model` stays.
+
+    fisher: returns the Fisher of a model; required where the method needs one.
+    recompute: whether `fisher` is called in every round, or once, for the original.
+    again: whether a round forgets the classes of earlier rounds once more; else they are neither
+        forgotten nor replayed. Replaying them, as seed 001 does, would keep them forgotten only
+        by chance.
+
+    Raises `BadInput` for rounds that `check_rounds` refuses, or a missing `fisher`.
     """
     check_rounds(rounds, dataset.classes)
     require(
         fisher is not None or "fisher" not in method.needs,
         "this method needs a Fisher; pass `fisher`",
     )
-    current, kept, done = copy.deepcopy(model), None, []
-    for number, forget in enumerate(rounds):
-        earlier = tuple(label for labels in rounds[:number] for label in labels)
-        if fisher is not None and (recompute or kept is None):
-            kept = fisher(current)
-        needs = {"fisher": kept} if "fisher" in method.needs else {}
-        unlearned = method(
-            current, round_splits(dataset, forget, earlier, again), generator, **needs
-        )
+    current = copy.deepcopy(model)
+    estimate: Weights | None = None
+    earlier: tuple[int, ...] = ()
+    done: list[Round] = []
+    for forget in rounds:
+        if fisher is not None and (recompute or estimate is None):
+            estimate = fisher(current)
+        needs = {"fisher": estimate} if "fisher" in method.needs else {}
+        splits = round_splits(dataset, forget, earlier, again)
+        unlearned = method(current, splits, generator, **needs)
         current.load_state_dict(unlearned.weights)
         done.append(Round(tuple(forget), earlier, unlearned))
-    return Unlearned(
-        done[-1].unlearned.weights, joined([each.unlearned.curve for each in done])
-    ), done
+        earlier = (*earlier, *forget)
+    curve = join_curves([each.unlearned.curve for each in done])
+    return Unlearned(done[-1].unlearned.weights, curve), done
 
 
-def check_rounds(rounds: Sequence[Sequence[int]], classes: int) -> None:
-    """Refuse no rounds, an empty round, a class that does not exist or comes twice, and keeping nothing."""
+def check_rounds(rounds: Rounds, classes: int) -> None:
+    """Raise `BadInput` unless every round forgets known classes, each once, and one is retained."""
     labels = [label for forget in rounds for label in forget]
     require(
         len(rounds) > 0 and all(len(forget) > 0 for forget in rounds),
-        "every round must forget at least one class",
+        f"every round must forget at least one class, not {list(rounds)}; name its labels",
     )
     require(
         len(set(labels)) == len(labels),
@@ -83,28 +95,25 @@ def check_rounds(rounds: Sequence[Sequence[int]], classes: int) -> None:
 def round_splits(
     dataset: Dataset, forget: Sequence[int], earlier: Sequence[int], again: bool
 ) -> Splits:
-    """The data set as this round sees it: earlier classes join the forget part (`again`), or are left out."""
+    """Split the data set for one round.
+
+    The `earlier` labels join the forget part (`again`), or are left out of both parts.
+    """
     if again:
         return dataset.split([*earlier, *forget])
-    parts = dataset.split(forget)
-    return Splits(
-        *(
-            Part(part.forget, _without(part.retain, earlier))
-            for part in (parts.train, parts.val, parts.test)
-        )
-    )
+    splits = dataset.split(forget)
+    train = _without(splits.train, earlier)
+    val = _without(splits.val, earlier)
+    test = _without(splits.test, earlier)
+    return Splits(train, val, test)
 
 
-def _without(images: Images, labels: Sequence[int]) -> Images:
-    return images.take(~torch.isin(images.y, torch.tensor(list(labels), device=images.y.device)))
+def _without(part: Part, labels: Sequence[int]) -> Part:
+    """Return `part` without retained images of `labels`."""
+    dropped = _has_label(part.retain, labels)
+    return Part(part.forget, part.retain.take(~dropped))
 
 
-def joined(curves: Sequence[Curve]) -> Curve:
-    """One curve of all rounds: steps run on, terms are appended by name."""
-    whole: Curve = {}
-    for curve in curves:
-        before = whole["step"][-1] if whole.get("step") else 0.0
-        for name, values in curve.items():
-            shifted = [value + before for value in values] if name == "step" else values
-            whole[name] = whole.get(name, []) + shifted
-    return whole
+def _has_label(images: Images, labels: Sequence[int]) -> torch.Tensor:
+    wanted = torch.tensor(list(labels), device=images.y.device)
+    return torch.isin(images.y, wanted)
