@@ -18,7 +18,7 @@ from unlearn.artifacts import Store
 from unlearn.data import load
 from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
 from unlearn.generators.judges import Judge, build_judge
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Splits
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from tests.unlearn.world import World
 from unlearn.early_stop import RunningAccuracy, ValReader, log_tail_bound, max_correct
 from unlearn.errors import BadInput
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.splits import Images, Split
 
 WEIGHT = 1.5
@@ -101,9 +101,9 @@ def test_stopping_early_finds_the_same_best_and_reads_less(one: World) -> None:
     bar, stopped, images = -math.inf, 0, 0
     full_scores, early_scores = {}, {}
     for point in candidates:
-        full = reader.run(writer.operate(*point), WEIGHT)
+        full = reader.run(writer.write(*point), WEIGHT)
         full_scores[point] = full.retain - WEIGHT * full.forget
-        early = reader.run(writer.operate(*point), WEIGHT, bar)
+        early = reader.run(writer.write(*point), WEIGHT, bar)
         images += early.images
         if early.stopped:
             stopped += 1

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearn.evaluation import ClassifierEvaluator
 from unlearn.methods import METHODS, make_method
-from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.methods.task_vector import TaskVector
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import seeded, stream

@@ -102,7 +102,7 @@ def test_retraining_saves_nothing_over_retraining(
 ) -> None:
     """What a method is given counts, an oracle too; an oracle for comparison alone does not."""
     monkeypatch.setattr(METHODS[method], "__call__", lambda *_, **__: Unlearned({}))
-    monkeypatch.setattr(TaskArithmetic, "operate", lambda *_: None)
+    monkeypatch.setattr(TaskArithmetic, "write_candidate", lambda *_: None)
     reader = SimpleNamespace(run=lambda *_: ValAccuracies(0.0, 1.0, 500, False))
     seconds = {"oracle": 100.0, "expert": 3.0}
     cache: Any = SimpleNamespace(

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from unlearn.methods import METHODS, make_method
-from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.methods.task_vector import TaskVector
 from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.splits import Dataset
