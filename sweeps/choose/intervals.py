@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.choose.choose import FORGET_WEIGHT, choose, making, settings, spent
+from sweeps.choose.choose import choose, spent
+from sweeps.choose.comparable import differing_settings, making_columns
+from sweeps.compute.candidates import FORGET_WEIGHT
 
 REFERENCES = {"original": "original_", "oracle": "oracle_"}
 COUNTS = (
@@ -28,7 +30,7 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     good = rows[rows["status"] == "ok"].assign(
         forget=rows["forget"].map(lambda labels: ",".join(map(str, labels)))
     )
-    good["model"] += settings(good)
+    good["model"] += differing_settings(good)
     picked = [choose(group).row for _, group in good.groupby(["method", *UNIT])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
     return chosen[chosen["eval_candidates"] != "val"].reset_index(drop=True)
@@ -126,7 +128,7 @@ def saving(rows: pd.DataFrame, chosen: pd.Series) -> tuple[float, float, float]:
     retraining): of the chosen row among `rows`, those of its own method; shares saved are 1 - either / the last."""
     tried = rows[rows["method"] == chosen["method"]]
     made = [
-        name for name in making(chosen["method"]) if name != "train_experts"
+        name for name in making_columns(chosen["method"]) if name != "train_experts"
     ]  # three of five are the three
     needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
     return float(chosen["unlearn_s"]), float(needs) + spent(tried), float(chosen["oracle_s"])

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sweeps.choose.choose import choose, settings, tried, unstopped
+from sweeps.choose.choose import choose, unstopped
+from sweeps.choose.comparable import differing_settings, varied_knobs
 from sweeps.choose.intervals import COUNTS, regret, saving
 from sweeps.compute.attacks import REFERENCES, stem
 from sweeps.compute.recorder import gif
@@ -55,7 +56,7 @@ def section(name: str, rows: pd.DataFrame, data_root: str) -> str:
     parts = [f"<h2>{html.escape(name)}</h2><p>{counts}.</p>"]
     good = rows[rows["status"] == "ok"]
     best = choose(good).row["cell_id"] if len(good) else None
-    apart = settings(rows)
+    apart = differing_settings(rows)
     for _, group in rows.groupby(
         rows["forget"].map(str) + rows["model"] + apart + rows["seed"].map(str)
     ):
@@ -83,7 +84,9 @@ def group_part(every: pd.DataFrame, data_root: str, best: str | None, setting: s
             "(with --retry-failed where that failed).</p>"
         )
     title = f"{row['model']}{setting}, forget {', '.join(map(str, row['forget']))}, seed {row['seed']}: {row['method']}"
-    knobs = ", ".join(f"{name} {_text(row[name])}" for name in tried(rows) if pd.notna(row[name]))
+    knobs = ", ".join(
+        f"{name} {_text(row[name])}" for name in varied_knobs(rows) if pd.notna(row[name])
+    )
     which = f"Cell {row['cell_id']}" + (f" ({knobs})" if knobs else "")
     parts = [f"<h3>{html.escape(title)}</h3><p class=why>{which}: {chosen.why}.</p>"]
     candidates = rows[rows["eval_candidates"] == "val"]
@@ -220,7 +223,7 @@ def _text(value: Any) -> str:
 
 
 def _main(rows: pd.DataFrame) -> pd.DataFrame:
-    keys = ["cell_id", "model", "method", "forget", "seed", *tried(rows), "status", "wall_s"]
+    keys = ["cell_id", "model", "method", "forget", "seed", *varied_knobs(rows), "status", "wall_s"]
     columns = [*keys, *SCORES[rows["task"].iloc[0]]]
     return rows[[name for name in columns if name in rows]].dropna(axis=1, how="all")
 

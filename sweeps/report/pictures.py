@@ -13,7 +13,7 @@ from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from sweeps.compute.restore import bench_for, cell_from, weights_of
+from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.report import figures
 from sweeps.spec.cells import Problem
 from unlearn.artifacts import Store
@@ -28,7 +28,7 @@ PER_CLASS = 40  # points a class in a map
 
 def models_of(row: pd.Series, data_root: str) -> tuple[Problem, Any, dict[str, Any]]:
     """The row's group, a worker cache, and its three models by kind."""
-    cell, cache = cell_from(row), bench_for(row, data_root)
+    cell, cache = cell_from(row), cache_for(row, data_root)
     problem = cell.problem
     amnesiac = cache.build(problem.original, weights_of(cache, cell, row))
     models = {

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.choose.choose import tried
+from sweeps.choose.comparable import varied_knobs
 from sweeps.rows.results import Results
 from unlearn.errors import BadInput, require
 
@@ -80,6 +80,6 @@ def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
         return json.dumps(json.loads(rows.to_json(orient="records", date_format="iso")), indent=1)
     if rows.empty:
         return "no rows"
-    first = [by, "cells"] if by else [*FIRST, *tried(rows)]
+    first = [by, "cells"] if by else [*FIRST, *varied_knobs(rows)]
     shown = rows[[name for name in [*first, *MAIN] if name in rows]].dropna(axis=1, how="all")
     return shown.to_string(index=False, float_format=lambda value: f"{value:.4g}")

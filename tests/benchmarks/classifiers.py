@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeps.choose.choose import FORGET_WEIGHT
+from sweeps.compute.candidates import FORGET_WEIGHT
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.data import Dataset, Splits, load

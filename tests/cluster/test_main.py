@@ -162,7 +162,8 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sweeps.plan.plan import make_plan
-    from sweeps.rows.results import Results, row_of
+    from sweeps.rows.results import Results
+    from sweeps.rows.schema import row_of
     from sweeps.spec.parse import read_spec
     from unlearn.artifacts import Store
 

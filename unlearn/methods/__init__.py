@@ -29,7 +29,7 @@ from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.two_stage import TwoStage
 
-__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "make_method"]
+__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "make_method", "method_name"]
 
 METHODS: dict[str, type[Method]] = {
     "selective-amnesia": SelectiveAmnesia,
@@ -51,6 +51,8 @@ METHODS: dict[str, type[Method]] = {
     "l1-sparse": L1Sparse,
 }
 
+NAMES = {kind: name for name, kind in METHODS.items()}
+
 KNOBS: dict[str, Any] = dict(
     sorted((knob.name, knob.type) for kind in METHODS.values() for knob in fields(kind))
 )
@@ -59,3 +61,8 @@ KNOBS: dict[str, Any] = dict(
 def make_method(name: str, knobs: Mapping[str, Any]) -> Method:
     """The method `name` with `knobs`; an unknown knob or one out of range is refused by name."""
     return make("method", METHODS, name, knobs)
+
+
+def method_name(method: Method) -> str:
+    """Return the name under which the method stands in `METHODS`. Raises `KeyError` for others."""
+    return NAMES[type(method)]

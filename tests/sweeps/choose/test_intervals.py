@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeps.choose.choose import settings
+from sweeps.choose.comparable import differing_settings
 from sweeps.choose.intervals import (
     chosen_cells,
     holm,
@@ -117,16 +117,16 @@ def test_cells_of_several_settings_are_several_models() -> None:
     )
     assert set(lines.index.get_level_values("model")) == {"cnn, steps 10", "cnn, steps 1000"}
     assert lines.loc[("cnn, steps 1000", "a"), "test_retain_accuracy"] == pytest.approx(0.915)
-    assert set(settings(good.assign(train_steps=10))) == {""}
+    assert set(differing_settings(good.assign(train_steps=10))) == {""}
     harder = pd.concat(
         [good, good.assign(eval_attack_knobs='{"relearning": {"steps": 9}}')], ignore_index=True
     )
-    assert set(settings(harder)) == {
+    assert set(differing_settings(harder)) == {
         ", eval_attack_knobs {}",
         ', eval_attack_knobs {"relearning": {"steps": 9}}',
     }
     older = pd.concat([good, good.assign(eval_attack_knobs="{}")], ignore_index=True)
-    assert set(settings(older)) == {""}
+    assert set(differing_settings(older)) == {""}
 
 
 def test_equal_differences_prove_nothing() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from sweeps.choose.promote import promote
 from sweeps.report.page import write_report
-from sweeps.rows.results import Results, row_of
+from sweeps.rows.results import Results
+from sweeps.rows.schema import row_of
 from sweeps.spec.cells import grid_cells, problems
 from sweeps.spec.parse import parse
 from unlearn.artifacts import Gallery

@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 from sweeps.choose.choose import choose, pareto
 from sweeps.plan.plan import describe, estimate, make_plan
 from sweeps.plan.sources import Grid, Study, distribution
-from sweeps.rows.results import Results, row_of
+from sweeps.rows.results import Results
+from sweeps.rows.schema import row_of
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import Places
 from sweeps.spec.cells import Cell

@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 
 from sweeps.compute.cell import Tuning
 from sweeps.plan.plan import Plan, make_plan
-from sweeps.rows.results import Results, row_of
+from sweeps.rows.results import Results
+from sweeps.rows.schema import row_of
 from sweeps.run import trial
 from sweeps.run.run import places_for
 from sweeps.run.searcher import PackSearcher

@@ -10,7 +10,8 @@ import pytest
 
 from sweeps.compute.restore import cell_from
 from sweeps.plan.plan import make_plan
-from sweeps.rows.results import Results, row_of
+from sweeps.rows.results import Results
+from sweeps.rows.schema import row_of
 from sweeps.spec.cells import Problem, architecture, grid_cells, problems
 from sweeps.spec.parse import parse, read_spec, shipped
 from unlearn.artifacts import Store
