@@ -10,7 +10,7 @@ from importlib import import_module
 import pyarrow as pa
 
 from sweeps.compute.attacks import REFERENCES, stem
-from sweeps.rows.results import CELL, OUTCOME, PROVENANCE, ROWS
+from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
 from sweeps.spec.document import UNSAID, first_sentence, lines_of, meanings, prose_of
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks.classifiers import ATTACKS, Attack
@@ -25,7 +25,9 @@ This page is generated: `python -m sweeps.rows.document > docs/columns.md`. Do n
 
 `pandas.read_parquet("<results>/v1")` gives one row per cell with all of these columns, and `sweep`,
 the name of the sweep, from the folder's name. A column that a cell does not have is null: a
-classifier has no `forget_probability`, `selective-amnesia` no `rho`.
+classifier has no `forget_probability`, `selective-amnesia` no `rho`. Pandas takes the columns of a
+folder from the first file that it meets: where rows of an older version of amnesia lie there,
+`amnesia compact <results>` gives all rows all columns.
 
 `val_*` scores choose and nothing else; all others report. A score with a tick under *beside* stands
 three times in a row: bare for the unlearned model, as `original_<column>` and `oracle_<column>` for

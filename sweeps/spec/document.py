@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 from sweeps.spec.parse import TRAIN, shipped
-from sweeps.spec.sweep import ON, Evaluation, Resources, Search, Train
+from sweeps.spec.search import Search
+from sweeps.spec.sweep import ON, Evaluation, Resources, Train
 from unlearn.data import DATASETS, Source
 from unlearn.errors import BadInput
 from unlearn.methods import METHODS, Method
@@ -154,7 +155,7 @@ def lines_of(text: str, names: Iterable[str]) -> dict[str, str]:
         for match, end in zip(told, ends, strict=False):
             meaning = " ".join(paragraph[match.end() : end].split())
             for name in _names(match):
-                found[name] = meaning.removesuffix(";")
+                found[name] = meaning.rstrip(".;")
     return found
 
 
