@@ -11,7 +11,7 @@ import pandas as pd
 from sweeps.choose.choose import FORGET_WEIGHT
 from sweeps.compute.attacks import attack
 from sweeps.compute.cache import WorkerCache
-from sweeps.compute.recorder import Film
+from sweeps.compute.recorder import Recorder
 from sweeps.spec.cells import Cell
 from unlearn.early_stop import ValReader
 from unlearn.methods import METHODS, Unlearned, make_method
@@ -156,13 +156,13 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
         )
 
 
-def film_of(cache: WorkerCache, cell: Cell) -> Film | None:
+def film_of(cache: WorkerCache, cell: Cell) -> Recorder | None:
     """What watches a generator forget step by step; a classifier has nothing to show."""
     problem, steps = cell.problem, dict(cell.knobs).get("steps")
     if problem.task != "generator" or steps is None:
         return None
     original = cache.model(problem.original)
-    return Film(original.z_dim, original.classes, steps, problem.seed, cache.device)
+    return Recorder(original.z_dim, original.classes, steps, problem.seed, cache.device)
 
 
 def _curve(made: Unlearned) -> dict[str, Any]:
