@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.spec.parse import TRAIN, shipped
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import ON, Evaluation, Resources, Train
-from unlearn.data import DATASETS, Source
+from unlearn.data import DATASETS, DatasetSource
 from unlearn.errors import BadInput
 from unlearn.methods import METHODS, Method
 from unlearn.models import MODELS, task_of
@@ -367,7 +367,7 @@ def datasets_table() -> str:
     return "\n".join(lines)
 
 
-def _dataset_line(name: str, source: Source) -> str:
+def _dataset_line(name: str, source: DatasetSource) -> str:
     shape = " x ".join(map(str, source.shape))
     return f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |"
 
