@@ -10,7 +10,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from sweeps.compute.candidates import ValScores
 from sweeps.run import tune as tuning
-from sweeps.run.tune import HoldWhileStarting, slots
+from sweeps.run.resources import slots
+from sweeps.run.tune import HoldWhileStarting
 from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
