@@ -69,7 +69,7 @@ def test_racing_finds_the_same_best_and_reads_less(one: World) -> None:
 @pytest.mark.parametrize("right", [40, 1800, 4000, 4490])
 @pytest.mark.parametrize("read", [100, 500, 1500, 4400])
 def test_the_bound_is_what_it_says(right: int, read: int) -> None:
-    """Against the exact distribution: how often `read` of 4,500 images mislead by more than is allowed for."""
+    """How often `read` of 4,500 images mislead too far, by the exact distribution."""
     total = 4500
     seen = np.arange(max(0, read - (total - right)), min(read, right) + 1)
     for wrong in (

@@ -38,6 +38,15 @@ def test_a_pack_for_every_slot_and_one_more(tmp_path: Path) -> None:
     assert [packs.ask(searcher, name) is None for name in "fgh"] == [False, False, True]
 
 
+@pytest.mark.parametrize(("cells", "size"), [(12, 3), (13, 3), (14, 4)])
+def test_a_pack_leaves_cells_for_every_slot(cells: int, size: int, tmp_path: Path) -> None:
+    """One cell is done in no time: the others are shared out among four slots, rounded up."""
+    searcher = packs.searcher([grid(tmp_path, cells)], slots=4)
+    first = packs.ask(searcher, "a")
+    searcher.on_trial_complete("a", packs.result(first, wall_s=0.001))
+    assert len(packs.ask(searcher, "b").cells) == size
+
+
 def test_what_is_known_later_is_asked_for_when_all_the_rest_is_done(tmp_path: Path) -> None:
     now, later = grid(tmp_path, 2), grid(tmp_path, 1, name="later")
     asked_for: list[int] = []
