@@ -1,5 +1,7 @@
-"""Real digits and what is trained on them once a session: a small generator, its oracle and two judges; a small
-classifier, its oracle and its experts."""
+"""Real digits, and what is trained on them once per session.
+
+A small generator, its oracle and two judges; a small classifier, its oracle and its experts.
+"""
 
 from collections.abc import Callable
 from typing import Any

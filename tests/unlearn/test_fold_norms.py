@@ -1,4 +1,4 @@
-"""Folding batch norms: the same answers, wherever it is done, and nothing done where it would change them."""
+"""Folding batch norms: the same answers, and nothing folded where it would change them."""
 
 from typing import Any
 
@@ -52,7 +52,7 @@ def test_every_norm_is_folded_and_the_answers_follow_the_weights(name: str) -> N
 
 
 class Odd(nn.Module):
-    """A convolution and a batch norm that cannot be made one, or can, by what `forward` does with them."""
+    """A convolution and a batch norm; whether they can be folded depends on `forward`."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ def test_nothing_is_folded_where_a_parent_reaches_into_its_child() -> None:
 
 
 def test_a_folded_network_keeps_nothing_of_former_weights() -> None:
-    """timm's LeViT keeps its biases in eval mode; only the norms of its stem follow convolutions."""
+    """timm's LeViT keeps its biases in eval mode; only its stem's norms follow convolutions."""
     import timm
 
     with globally(stream(0, "levit")):
