@@ -16,11 +16,13 @@ from cluster import jobs
 from cluster.progress import Bar
 from cluster.ray_session import check_reachable, ray_session
 from sweeps.choose import promote as promoting
-from sweeps.plan.plan import Plan, describe, estimate, make_plan
+from sweeps.plan.cost import describe, estimate
+from sweeps.plan.plan import Plan, make_plan
 from sweeps.report import show as showing
 from sweeps.rows import compact as compacting
 from sweeps.rows.results import Results
-from sweeps.run.run import Ran, places_for
+from sweeps.run.places import places_for
+from sweeps.run.run import Ran
 from sweeps.run.run import run as run_plan
 from sweeps.spec.parse import read_documents, read_spec, shipped
 from sweeps.spec.sweep import Sweep

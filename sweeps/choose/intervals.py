@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.choose.choose import FORGET_WEIGHT, choose, making, settings, spent
+from sweeps.choose.choose import choose, spent
+from sweeps.choose.comparable import differing_settings, making_columns
+from sweeps.compute.candidates import selection_score
 
 NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where relearning did not get there
     "relearn_batches_points",
@@ -62,7 +64,7 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     good = rows[rows["status"] == "ok"]
     good = good.assign(
         forget=good["forget"].map(_joined),
-        model=good["model"] + settings(good),
+        model=good["model"] + differing_settings(good),
     )
     picked = [choose(cells).row for _, cells in good.groupby(["method", *PROBLEM])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
@@ -192,8 +194,8 @@ def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
         known = chosen["selection_regret"] if chosen["tuning_candidates"] == of_method else None
         return None if pd.isna(known) else float(known)
     forget, retain = GENERATED if chosen["task"] == "generator" else TESTED
-    scores = finished[retain] - FORGET_WEIGHT * finished[forget]
-    own = chosen[retain] - FORGET_WEIGHT * chosen[forget]
+    scores = selection_score(finished[forget], finished[retain])
+    own = selection_score(chosen[forget], chosen[retain])
     return float(scores.max() - own)
 
 
@@ -201,7 +203,7 @@ def saving(rows: pd.DataFrame, chosen: pd.Series) -> SecondsSpent:
     """Add up what the chosen row cost among the problem's `rows`, failed cells included."""
     tried = rows[rows["method"] == chosen["method"]]
     # Three of five experts are the first three: how many there are does not make others.
-    made = [name for name in making(chosen["method"]) if name != "train_experts"]
+    made = [name for name in making_columns(chosen["method"]) if name != "train_experts"]
     needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
     return SecondsSpent(
         unlearning=float(chosen["unlearn_s"]),

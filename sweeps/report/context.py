@@ -9,10 +9,10 @@ from torch import Tensor
 
 from sweeps.choose.choose import Choice, choose
 from sweeps.compute.cache import WorkerCache
-from sweeps.compute.restore import bench_for, cell_from, weights_of
+from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.spec.cells import Cell, Problem
 from unlearn.artifacts import Store
-from unlearn.data import Dataset
+from unlearn.splits import Dataset
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class CellModels:
 
     @cached_property
     def cache(self) -> WorkerCache:
-        return bench_for(self.row, self.data_root)
+        return cache_for(self.row, self.data_root)
 
     @cached_property
     def by_kind(self) -> dict[str, Any]:

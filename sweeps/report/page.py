@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from sweeps.choose.choose import choose, settings, tried
+from sweeps.choose.choose import choose
+from sweeps.choose.comparable import differing_settings, varied_knobs
 from sweeps.report.claims import SCORES, claims
 from sweeps.report.context import Context, resolve
 from sweeps.report.elements import folded, heading, paragraph, scrollable, table
@@ -76,7 +77,7 @@ def contexts(rows: pd.DataFrame, data_root: str) -> Iterator[Context]:
     if finished.empty:
         return
     best = choose(finished).row["cell_id"]
-    setting = settings(rows)
+    setting = differing_settings(rows)
     problem = rows["forget"].map(str) + rows["model"] + setting + rows["seed"].map(str)
     for _, group in rows.groupby(problem):
         if (group["status"] == "ok").any():
@@ -106,6 +107,6 @@ def _all_rows(rows: pd.DataFrame) -> str:
     """The main columns of every row, folded away."""
     identity = ["cell_id", "model", "method", "forget", "seed"]
     scores = SCORES[rows["task"].iloc[0]]
-    names = [*identity, *tried(rows), "status", "wall_s", *scores]
+    names = [*identity, *varied_knobs(rows), "status", "wall_s", *scores]
     main = rows[[name for name in names if name in rows]].dropna(axis=1, how="all")
     return folded("All rows", scrollable(table(main)))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.choose.choose import tried
+from sweeps.choose.comparable import varied_knobs
 from sweeps.rows.results import Results
 from unlearn.errors import BadInput, require
 
@@ -87,7 +87,7 @@ def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
 def _as_table(rows: pd.DataFrame, by: str | None) -> str:
     if rows.empty:
         return "no rows"
-    first = [by, "cells"] if by else [*IDENTITY, *tried(rows)]
+    first = [by, "cells"] if by else [*IDENTITY, *varied_knobs(rows)]
     columns = [name for name in [*first, *MAIN] if name in rows]
     shown = rows[columns].dropna(axis=1, how="all")
     return shown.to_string(index=False, float_format="{:.4g}".format)

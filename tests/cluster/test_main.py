@@ -162,7 +162,8 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sweeps.plan.plan import make_plan
-    from sweeps.rows.results import Results, row_of
+    from sweeps.rows.results import Results
+    from sweeps.rows.schema import row_of
     from sweeps.spec.parse import read_spec
     from unlearn.artifacts import Store
 
@@ -170,7 +171,7 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(
         tmp_path, "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n"
     )
     store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
-    good, bad = make_plan(read_spec(there, []), store, results).sources[0].take(2)
+    good, bad = make_plan(read_spec(there, []), store, results).work[0].cells_left()
     stamp = {"wall_s": 1.0, "created_at": datetime.now(UTC)}
     results.write("s", row_of(good, {"status": "ok", **stamp}))
     results.write("s", row_of(bad, {"status": "failed", "error": "by hand", **stamp}))

@@ -4,7 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.choose.choose import tried, unstopped
+from sweeps.choose.choose import unstopped
+from sweeps.choose.comparable import varied_knobs
 from sweeps.report.context import Context
 from sweeps.report.elements import heading, paragraph
 
@@ -22,7 +23,7 @@ def section(context: Context) -> str:
 def _knobs(context: Context) -> str:
     """The chosen values of the knobs that were tried, in brackets; "" where none was."""
     row = context.row
-    names = [name for name in tried(context.finished) if pd.notna(row[name])]
+    names = [name for name in varied_knobs(context.finished) if pd.notna(row[name])]
     values = ", ".join(f"{name} {_text(row[name])}" for name in names)
     return f" ({values})" if values else ""
 

@@ -6,7 +6,7 @@ from sweeps.report import figures
 from sweeps.report.context import Context
 from sweeps.report.elements import picture
 from sweeps.report.projections import project, projections_for
-from unlearn.data import Images
+from unlearn.splits import Images
 
 PER_CLASS = 40  # test images
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeps.choose.choose import settings
+from sweeps.choose.comparable import differing_settings
 from sweeps.choose.intervals import (
     SecondsSpent,
     chosen_cells,
@@ -18,42 +18,31 @@ from sweeps.choose.intervals import (
     saving,
     summary,
 )
-from sweeps.compute.cell import _made_s
-from sweeps.spec.cells import Recipe, cell_of, problems
-from sweeps.spec.parse import parse
+from tests.sweeps import builders as make
 
 
-def cell(
+def row(
     method: str, seed: int, retain: float, forget: float = 0.0, **more: object
 ) -> dict[str, object]:
-    return {
-        "cell_id": f"{method}-{seed}-{retain}",
-        "status": "ok",
-        "val_stopped": None,
-        "eval_candidates": "full",
-        "dataset": "d",
-        "task": "classifier",
-        "model": "cnn",
-        "method": method,
-        "forget": np.array([1]),
-        "seed": seed,
-        "val_forget_probability": np.nan,
+    """A row whose accuracies on val and on test are alike."""
+    accuracies = {
         "val_forget_accuracy": forget,
         "val_retain_accuracy": retain,
         "test_forget_accuracy": forget,
         "test_retain_accuracy": retain,
         "original_test_retain_accuracy": 0.98,
         "oracle_test_retain_accuracy": 0.97,
-        **more,
     }
+    named = {"cell_id": f"{method}-{seed}-{retain}", "method": method, "seed": seed}
+    return make.scored(**{**named, **accuracies, **more})
 
 
 def table() -> pd.DataFrame:
-    cells = [cell("a", seed, 0.90 + 0.01 * seed) for seed in range(4)]
-    cells += [cell("a", seed, 0.5) for seed in range(4)]  # worse on val: never chosen
-    cells += [cell("b", seed, 0.80 + 0.02 * seed) for seed in range(4)]
-    cells += [cell("b", 0, 0.99) | {"status": "failed"}]
-    return pd.DataFrame(cells)
+    rows = [row("a", seed, 0.90 + 0.01 * seed) for seed in range(4)]
+    rows += [row("a", seed, 0.5) for seed in range(4)]  # worse on val: never chosen
+    rows += [row("b", seed, 0.80 + 0.02 * seed) for seed in range(4)]
+    rows += [row("b", 0, 0.99, status="failed")]
+    return make.table(rows)
 
 
 def test_val_chooses_one_cell_per_method_and_problem() -> None:
@@ -86,9 +75,9 @@ def test_forget_sets_of_one_seed_are_one_observation() -> None:
     spread = [
         (seed, label, 0.9 + 0.01 * seed + 0.001 * label) for seed in range(3) for label in range(4)
     ]
-    rows = pd.DataFrame(
+    rows = make.table(
         [
-            cell(method, seed, retain + more * (1 + seed)) | {"forget": np.array([label])}
+            row(method, seed, retain + more * (1 + seed)) | {"forget": np.array([label])}
             for method, more in (("a", 0.0), ("b", 0.01))
             for seed, label, retain in spread
         ]
@@ -118,22 +107,20 @@ def test_cells_of_several_settings_are_several_models() -> None:
     lines = summary(chosen, ["test_retain_accuracy"]).set_index(["model", "method"])
     assert set(lines.index.get_level_values("model")) == {"cnn, steps 10", "cnn, steps 1000"}
     assert lines.loc[("cnn, steps 1000", "a"), "test_retain_accuracy"] == pytest.approx(0.915)
-    assert set(settings(good.assign(train_steps=10))) == {""}
+    assert set(differing_settings(good.assign(train_steps=10))) == {""}
     harder = pd.concat(
         [good, good.assign(eval_attack_knobs='{"relearning": {"steps": 9}}')], ignore_index=True
     )
-    assert set(settings(harder)) == {
+    assert set(differing_settings(harder)) == {
         ", eval_attack_knobs {}",
         ', eval_attack_knobs {"relearning": {"steps": 9}}',
     }
     older = pd.concat([good, good.assign(eval_attack_knobs="{}")], ignore_index=True)
-    assert set(settings(older)) == {""}
+    assert set(differing_settings(older)) == {""}
 
 
 def test_equal_differences_have_no_p() -> None:
-    rows = pd.DataFrame(
-        [cell(m, seed, r) for m, r in (("a", 0.9), ("b", 0.8)) for seed in range(2)]
-    )
+    rows = make.table([row(m, seed, r) for m, r in (("a", 0.9), ("b", 0.8)) for seed in range(2)])
     line = paired(chosen_cells(rows), "test_retain_accuracy").iloc[0]
     assert np.isnan(line[["p", "p_holm"]].astype(float)).all()
 
@@ -154,15 +141,15 @@ def test_holm_against_a_worked_example() -> None:
 
 
 def test_regret_is_what_val_missed_on_test() -> None:
-    rows = pd.DataFrame([cell("a", 0, 0.9), cell("a", 0, 0.8, test_retain_accuracy=0.95)])
+    rows = make.table([row("a", 0, 0.9), row("a", 0, 0.8, test_retain_accuracy=0.95)])
     chosen = rows.iloc[0]
     assert regret(rows, chosen) == pytest.approx(0.05)
     assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
 
 
 def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> None:
-    tried = [cell("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
-    rows = pd.DataFrame([*tried, cell("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])
+    tried = [row("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
+    rows = make.table([*tried, row("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])
     assert regret(rows, rows.iloc[2]) == pytest.approx(0.02)
     more = pd.concat([rows, rows.iloc[:1]])
     assert regret(more, rows.iloc[2]) is None
@@ -173,26 +160,26 @@ def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> N
 def test_seconds_count_every_cell_that_was_tried() -> None:
     """Failed cells count too, and every expert that was made."""
     cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0, "wall_s": 9.0}
-    tried = [cell("ssd", 0, 0.9, **cost), cell("ssd", 0, 0.8, **cost)]
-    rows = pd.DataFrame([*tried, cell("scrub", 0, 0.7, **cost)])
+    tried = [row("ssd", 0, 0.9, **cost), row("ssd", 0, 0.8, **cost)]
+    rows = make.table([*tried, row("scrub", 0, 0.7, **cost)])
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 5.0 + 2 * 3.0, 100.0)
     broken = {"status": "failed", "unlearn_s": np.nan, "evaluate_s": np.nan, "needs_s": np.nan}
-    rows = pd.concat([rows, pd.DataFrame([cell("ssd", 0, np.nan, **{**cost, **broken})])])
+    rows = pd.concat([rows, make.table([row("ssd", 0, np.nan, **{**cost, **broken})])])
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
     made: dict[str, Any] = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant"}
     made |= {"train_expert_norms": "running"}
     tried = [
-        cell("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps)
+        row("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps)
         for steps in (20, 20, 60)
     ]
-    rows = pd.DataFrame(tried)
+    rows = make.table(tried)
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 2 * 5.0 + 3 * 3.0, 100.0)
     made |= {"train_expert_steps": 20}
     tried = [
-        cell("sign-consensus", 0, 0.9, **{**cost, **made, "train_experts": n, "needs_s": 10.0 * n})
+        row("sign-consensus", 0, 0.9, **{**cost, **made, "train_experts": n, "needs_s": 10.0 * n})
         for n in (3, 5)
     ]
-    rows = pd.DataFrame(tried)
+    rows = make.table(tried)
     # Three of the five experts are the first three: five were made in all.
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 50.0 + 2 * 3.0, 100.0)
     assert saving(rows, rows.iloc[0]).saved == pytest.approx(0.44)
@@ -205,9 +192,9 @@ def test_a_reference_s_score_comes_from_any_cell_that_has_it() -> None:
         "oracle_lira_auc": [0.5, 0.6, 0.7],
         "lira_auc": [0.6, 0.7, 0.8],
     }
-    rows = pd.DataFrame(
+    rows = make.table(
         [
-            cell(m, seed, 0.9, **{n: of[seed] for n, of in scores.items()})
+            row(m, seed, 0.9, **{n: of[seed] for n, of in scores.items()})
             for m in ("a", "b")
             for seed in range(3)
         ]
@@ -215,22 +202,3 @@ def test_a_reference_s_score_comes_from_any_cell_that_has_it() -> None:
     rows.loc[(rows["method"] == "a") & (rows["seed"] == 0), list(scores)] = np.nan
     means = summary(chosen_cells(rows), ["lira_auc"]).set_index("method")["lira_auc"]
     assert means.to_dict() == pytest.approx({"original": 0.9, "oracle": 0.6, "a": 0.75, "b": 0.7})
-
-
-@pytest.mark.parametrize(
-    ("method", "needs"), [("retrain", 100.0), ("task-arithmetic", 3.0), ("fine-tune", 0.0)]
-)
-def test_retraining_saves_nothing_over_retraining(method: str, needs: float) -> None:
-    """An oracle that a method is given counts; one that it is only compared with does not."""
-
-    class Cache:
-        def seconds(self, recipe: Recipe) -> float:
-            return {"oracle": 100.0, "expert": 3.0}[recipe.kind]
-
-    sweep = parse({"name": "s", "models": "cnn", "method": method, "forget": [1], "seeds": [0]})
-    (problem,) = problems(sweep)
-    cache: Any = Cache()
-    assert _made_s(cache, cell_of(sweep, problem, method, {})) == {
-        "oracle_s": 100.0,
-        "needs_s": needs,
-    }

@@ -1,6 +1,5 @@
 """What is not promoted: the best of scores that do not compare, and code that nobody allowed."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import pytest
 
 from sweeps.choose.promote import promote
 from sweeps.report.page import write_report
-from sweeps.rows.results import Results, row_of
-from sweeps.spec.cells import grid_cells, problems
-from sweeps.spec.parse import parse
+from sweeps.rows.results import Results
+from tests.sweeps import builders as make
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
 
@@ -18,13 +16,8 @@ OWN = "tests.unlearn.models.own_models:plain"
 
 
 def write(results: Results, **spec: Any) -> None:
-    sweep = parse({"name": "s", "forget": [0], "seeds": [0], **spec})
-    scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
-    for problem in problems(sweep):
-        for cell in grid_cells(sweep, problem):
-            results.write(
-                "s", row_of(cell, {"status": "ok", "created_at": datetime.now(UTC), **scores})
-            )
+    for cell in make.cells(**spec):
+        make.write(results, cell, val_forget_accuracy=0.0, val_retain_accuracy=0.9)
 
 
 def test_cells_of_two_settings_are_not_one_choice(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from sweeps.compute.recorder import FRAMES, Recorder, gif
-from unlearn.data import Dataset
 from unlearn.methods import make_method
 from unlearn.models import build
+from unlearn.splits import Dataset
 from unlearn.streams import seeded, stream
 
 
