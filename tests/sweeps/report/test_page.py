@@ -6,62 +6,60 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
+from sweeps.choose.choose import Choice
 from sweeps.report import sections
 from sweeps.report.context import CellModels, Context, resolve
 from sweeps.report.page import contexts, problem_part, sweep_part, write_report
-from sweeps.report.sections import SECTIONS, choice
+from sweeps.report.sections import SECTIONS, choice, confusion
 from sweeps.report.sections.morphs import routes
-from sweeps.rows.results import Results, row_of
-from sweeps.spec.cells import Cell, grid_cells, problems
-from sweeps.spec.parse import parse
+from sweeps.spec.cells import Cell
+from tests.sweeps import builders as make
 from unlearn.artifacts import Store
-from unlearn.data import Dataset
 from unlearn.errors import BadInput
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset
 
 ROOT = Path(__file__).parents[3]
 EVIL = "<script>alert(1)</script>"
-SWEEP: dict[str, Any] = {
-    "name": "s",
+GENERATOR: dict[str, Any] = {
     "models": "cvae-2d",
     "method": "selective-amnesia",
-    "forget": [[1]],
-    "seeds": [0],
     "grid": {"lam": [10, 100, 1000]},
     "eval": {"judges": 1},
 }
 
 
 def cells(**changes: Any) -> list[Cell]:
-    sweep = parse(SWEEP | changes)
-    return [cell for problem in problems(sweep) for cell in grid_cells(sweep, problem)]
+    """Three cells of one generator, with the spec's top-level keys changed."""
+    return make.cells(**{**GENERATOR, **changes})
 
 
 def scores(retain: float) -> dict[str, Any]:
     """Every score of a generator: `retain`, but 0 for the forgotten class on val."""
     found: dict[str, Any] = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 3.0, "oracle_s": 60.0}
     for name, kind in metric_columns().items():
-        found[name] = (
-            [retain] * (3 if name.startswith("judge_") else 10) if kind is list else retain
-        )
+        length = 3 if name.startswith("judge_") else 10  # one value per judge, or per class
+        found[name] = [retain] * length if kind is list else retain
     found |= {"judge_names": ["lead", "val", "plain-0"], "val_forget_probability": 0.0}
     found |= {"curve_terms": ["loss"], "curve_step": [0.0, 1.0], "curve": [[2.0, 1.0]]}
     return found
 
 
-def write(results: Results, store: Path, made: list[Cell], **more: Any) -> None:
-    """A finished row per cell; the last one is the best on val."""
-    for i, cell in enumerate(made):
-        outcome = scores(0.5 + 0.1 * i) | {"status": "ok", "created_at": datetime.now(UTC)}
-        results.write("s", row_of(cell, outcome | {"store": str(store), "threads": 1} | more))
+def write(folder: Path, cells: list[Cell], status: str = "ok", **more: Any) -> pd.DataFrame:
+    """Write a row per cell; the last is the best on val. Return the rows as they are read."""
+    results = make.results(folder)
+    for i, cell in enumerate(cells):
+        outcome = scores(0.5 + 0.1 * i) | {"store": make.store(folder).root, "threads": 1}
+        make.write(results, cell, status, **(outcome | more))
+    return results.read("s")
 
 
 def fill(store: Store, cell: Cell, digits: Dataset) -> Weights:
@@ -99,11 +97,10 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 def test_a_generator_s_page_shows_every_section_and_loads_each_model_once(
     tmp_path: Path, digits: Dataset, loads: Counter[str]
 ) -> None:
-    results, made = Results(str(tmp_path)), cells()
-    write(results, tmp_path / "store", made)
-    fill(Store(str(tmp_path / "store")), made[-1], digits)
-    out = tmp_path / "report.html"
-    assert write_report(results, None, str(out), "unused") == str(out)
+    made, out = cells(), tmp_path / "report.html"
+    write(tmp_path, made)
+    fill(make.store(tmp_path), made[-1], digits)
+    assert write_report(make.results(tmp_path), None, str(out), "unused") == str(out)
     page = out.read_text()
     assert f"Cell {made[-1].cell_id} (lam 1000): best val_retain" in page
     # Test scores are retain - 1.5 forget: -.25, -.30, -.35; val chooses the last.
@@ -130,10 +127,10 @@ def test_a_generator_s_page_shows_every_section_and_loads_each_model_once(
 
 
 def test_each_model_bears_its_own_name(tmp_path: Path, digits: Dataset) -> None:
-    results, [cell] = Results(str(tmp_path)), cells(grid={})
-    write(results, tmp_path / "store", [cell])
-    original = fill(Store(str(tmp_path / "store")), cell, digits)
-    models = CellModels(results.read("s").iloc[0], "unused").by_kind
+    [cell] = cells(grid={})
+    rows = write(tmp_path, [cell])
+    original = fill(make.store(tmp_path), cell, digits)
+    models = CellModels(rows.iloc[0], "unused").by_kind
     assert list(models) == ["original", "amnesiac", "oracle"]
     for model, size in zip(models.values(), (1, 3, 2), strict=True):
         for name, value in model.state_dict().items():
@@ -141,25 +138,22 @@ def test_each_model_bears_its_own_name(tmp_path: Path, digits: Dataset) -> None:
 
 
 def test_a_problem_that_needs_no_model_reads_no_store(tmp_path: Path, loads: Counter[str]) -> None:
-    results = Results(str(tmp_path))
-    write(results, tmp_path / "nowhere", cells())
-    [context] = contexts(results.read("s"), "unused")
+    [context] = contexts(write(tmp_path, cells()), "unused")
     assert len(context.finished) == 3
     assert not loads
 
 
 def test_a_store_without_the_models_is_refused(tmp_path: Path) -> None:
-    results = Results(str(tmp_path))
-    write(results, tmp_path / "nowhere", cells())
+    write(tmp_path, cells(), store=str(tmp_path / "nowhere"))
     with pytest.raises(BadInput, match="nowhere"):
-        write_report(results, None, str(tmp_path / "report.html"), "unused")
+        write_report(make.results(tmp_path), None, str(tmp_path / "report.html"), "unused")
     assert not (tmp_path / "report.html").exists()
 
 
 def test_one_problem_holds_the_sweep_s_best_cell(tmp_path: Path) -> None:
-    results, made = Results(str(tmp_path)), cells(forget=[[1], [2]])
-    write(results, tmp_path, made)
-    found = {tuple(each.row["forget"]): each for each in contexts(results.read("s"), "unused")}
+    made = cells(forget=[[1], [2]])
+    rows = write(tmp_path, made)
+    found = {tuple(each.row["forget"]): each for each in contexts(rows, "unused")}
     assert found.keys() == {(1,), (2,)}
     assert [found[label].is_best for label in ((1,), (2,))] == [False, True]
     assert found[(1,)].row["cell_id"] == made[2].cell_id
@@ -167,9 +161,8 @@ def test_one_problem_holds_the_sweep_s_best_cell(tmp_path: Path) -> None:
 
 
 def test_a_problem_whose_cells_all_failed_has_its_errors_alone(tmp_path: Path) -> None:
-    results = Results(str(tmp_path))
-    write(results, tmp_path, cells(), status="failed", error=EVIL)
-    page = sweep_part("s", results.read("s"), "unused")
+    rows = write(tmp_path, cells(), status="failed", error=EVIL)
+    page = sweep_part("s", rows, "unused")
     assert "3 cells, 3 failed; data set mnist5k." in page
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3
     assert "<script" not in page
@@ -177,18 +170,27 @@ def test_a_problem_whose_cells_all_failed_has_its_errors_alone(tmp_path: Path) -
 
 
 def test_a_choice_that_is_not_confirmed_says_so(tmp_path: Path) -> None:
-    results = Results(str(tmp_path))
     candidates = {"models": "cnn", "method": "fine-tune", "grid": {}, "eval": {"candidates": "val"}}
-    write(results, tmp_path, cells(**candidates))
-    [context] = contexts(results.read("s"), "unused")
+    [context] = contexts(write(tmp_path, cells(**candidates)), "unused")
     assert not context.confirmed
     assert "the choice is not confirmed yet" in problem_part(context)
 
 
+def test_confusion_is_shown_of_the_best_cell_alone(tmp_path: Path) -> None:
+    row = write(tmp_path, cells(grid={})).iloc[0]
+    for column in ("original_test_confusion", "test_confusion", "oracle_test_confusion"):
+        row[column] = [0.9, 0.1, 0.2, 0.8]
+    shown = []
+    for is_best in (True, False):
+        chosen, models = Choice(row, "why"), CellModels(row, "unused")
+        context = Context(pd.DataFrame(), "", chosen, is_best, models)
+        shown.append(confusion.section(context))
+    assert shown[0].count("<img") == 1
+    assert shown[1] == ""
+
+
 def evil_context(tmp_path: Path) -> Context:
-    results = Results(str(tmp_path))
-    write(results, tmp_path, cells())
-    rows = results.read("s").assign(model=EVIL, dataset=EVIL, cell_id=EVIL)
+    rows = write(tmp_path, cells()).assign(model=EVIL, dataset=EVIL, cell_id=EVIL)
     rows["lam"] = [EVIL + str(i) for i in range(3)]
     return resolve(rows, EVIL, "none", "unused")
 
