@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.spec.parse import TRAIN, shipped
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import ON, Evaluation, Resources, Train
-from unlearn.data import DATASETS, Source
+from unlearn.data import DATASETS
 from unlearn.errors import BadInput
 from unlearn.methods import METHODS, Method
 from unlearn.models import MODELS, task_of
@@ -360,16 +360,12 @@ def _plain(value: Any) -> Any:
 
 def datasets_table() -> str:
     """The data sets and their shapes."""
-    lines = ["| data set | channels x height x width | classes | val images a class |"]
+    lines = ["| data set | channels x height x width | classes | val images per class |"]
     lines.append("|---|---|---|---|")
     for name, source in DATASETS.items():
-        lines.append(_dataset_line(name, source))
+        shape = " x ".join(map(str, source.shape))
+        lines.append(f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |")
     return "\n".join(lines)
-
-
-def _dataset_line(name: str, source: Source) -> str:
-    shape = " x ".join(map(str, source.shape))
-    return f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |"
 
 
 def document() -> str:
