@@ -16,8 +16,9 @@ from cluster.ray_session import ray_session
 from serve.deployments import Settings
 from serve.launch import start
 from sweeps.choose.promote import Promotion, promote
+from sweeps.report.context import CellModels
 from sweeps.report.page import write_report
-from sweeps.report.pictures import grids
+from sweeps.report.sections.samples import sample_sheets
 from sweeps.rows.results import Results
 from sweeps.run.run import Ran
 from sweeps.spec.parse import read_spec
@@ -60,7 +61,8 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
         newest = results.read()["created_at"].max().timestamp()
         if not (report.exists() and picture.exists() and picture.stat().st_mtime > newest):
             write_report(results, None, str(report), data_root())
-            grids(promoted[0].row, data_root()).savefig(picture, dpi=80)
+            models = CellModels(promoted[0].row, data_root())
+            sample_sheets(models).savefig(picture, dpi=80)
     with stages.stage("serve"):
         served = fetch(gallery, promoted[0], out / "served.png", port)
     print(table(promoted).to_string(index=False, float_format=lambda value: f"{value:.4f}"))

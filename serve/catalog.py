@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from unlearn.artifacts import VARIANTS, Card, Gallery
-from unlearn.data import check_forget
 from unlearn.errors import BadInput, require
 from unlearn.models import check_builder, task_of
+from unlearn.splits import check_forget
 
 
 class UnknownModel(LookupError):

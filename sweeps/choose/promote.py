@@ -15,10 +15,10 @@ from sweeps.rows.results import Results
 from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
 from unlearn.artifacts import Gallery
-from unlearn.data import Dataset
 from unlearn.errors import BadInput, require
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder
+from unlearn.splits import Dataset
 
 
 @dataclass(frozen=True)

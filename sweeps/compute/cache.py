@@ -15,11 +15,12 @@ import torch
 from sweeps.spec.cells import Cell, Problem, Recipe, architecture
 from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
-from unlearn.data import Dataset, Splits, load
+from unlearn.data import load
 from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
 from unlearn.generators.judges import Judge, build_judge
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Splits
 
 TRIAL_IMAGES = 16  # on which the folding of batch norms is tried
 

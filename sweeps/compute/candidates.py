@@ -129,7 +129,7 @@ def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> An
     writer = cache.writer(problem.original, problem.expert)
     splits = cache.splits(problem.dataset, problem.forget)
     generator = stream(problem.seed, "unlearn", cell.method_name, device=cache.device)
-    return method.operate(writer, splits, generator)
+    return method.write_candidate(writer, splits, generator)
 
 
 @dataclass(frozen=True)

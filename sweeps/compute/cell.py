@@ -5,7 +5,7 @@ from typing import Any
 from sweeps.compute.attacks import attack
 from sweeps.compute.cache import WorkerCache
 from sweeps.compute.outcome import Outcome, Stopwatch
-from sweeps.compute.recorder import Film
+from sweeps.compute.recorder import Recorder
 from sweeps.spec.cells import Cell
 from unlearn.methods import Unlearned
 from unlearn.metrics import score
@@ -23,8 +23,8 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
     needs = cache.needs(cell)
     seconds = {"artifacts_s": watch.lap()}
 
-    film = film_of(cache, cell)
-    watched = needs if film is None else {**needs, "watch": film}
+    recorder = recorder_of(cache, cell)
+    watched = needs if recorder is None else {**needs, "watch": recorder}
     unlearned = unlearn(cache, cell, watched)
     seconds["unlearn_s"] = watch.lap()
 
@@ -35,8 +35,8 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
     found, pictures = attack(cache, cell, unlearned.weights)
     seconds["attack_s"] = watch.lap()
 
-    if film is not None:
-        pictures |= film.pictures()
+    if recorder is not None:
+        pictures |= recorder.pictures()
     if pictures:
         cache.store.save("pictures", cell.cell_id, pictures, {"cell": cell.describe()})
     error = found.pop("error", None)
@@ -57,14 +57,14 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
         return cell.method(original, splits, generator, **needs)
 
 
-def film_of(cache: WorkerCache, cell: Cell) -> Film | None:
+def recorder_of(cache: WorkerCache, cell: Cell) -> Recorder | None:
     """Return what records a generator while it forgets; None for classifiers and methods without
     steps."""
     problem, steps = cell.problem, getattr(cell.method, "steps", None)
     if problem.task != "generator" or steps is None:
         return None
     original = cache.model(problem.original)
-    return Film(original.z_dim, original.classes, steps, problem.seed, cache.device)
+    return Recorder(original.z_dim, original.classes, steps, problem.seed, cache.device)
 
 
 def save_weights(cache: WorkerCache, cell: Cell, weights: Weights) -> None:

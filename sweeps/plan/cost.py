@@ -10,9 +10,10 @@ from sweeps.compute.cache import threads
 from sweeps.plan.plan import Plan
 from sweeps.spec.cells import Cell, Recipe, architecture
 from sweeps.spec.sweep import Knobs, Sweep
-from unlearn.data import DATASETS, Images
+from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup
 from unlearn.models import build, task_of
+from unlearn.splits import Images
 from unlearn.streams import stream
 from unlearn.train import Training, fit
 

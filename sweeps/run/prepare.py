@@ -12,10 +12,10 @@ from sweeps.compute.cache import WorkerCache, configure_worker, pick_device
 from sweeps.spec.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
-from unlearn.data import Images
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
 from unlearn.models import Weights
+from unlearn.splits import Images
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit, snapshot
 

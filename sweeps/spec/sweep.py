@@ -9,11 +9,12 @@ from typing import Any
 from sweeps.spec.search import Search
 from unlearn.attacks.classifiers import ATTACKS, Attack, make_attack
 from unlearn.attacks.generators import PROBES
-from unlearn.data import DATASETS, check_forget
+from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
 from unlearn.methods import METHODS, Method, make_method
 from unlearn.models import task_of
+from unlearn.splits import check_forget
 from unlearn.train import SCHEDULES, Training
 
 ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}

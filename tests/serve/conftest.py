@@ -22,10 +22,10 @@ from serve.deployments import Settings
 from serve.launch import Server, start
 from serve.models import ModelCache
 from unlearn.artifacts import Gallery
-from unlearn.data import Dataset, Images
 from unlearn.fisher.generators import generator_fisher
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Images
 from unlearn.streams import stream
 from unlearn.train import Training, fit
 

@@ -11,7 +11,7 @@ import pytest
 
 from serve.middleware import MAX_BODY
 from tests.serve.conftest import READ, SHEET, bomb, png, told
-from unlearn.data import Dataset
+from unlearn.splits import Dataset
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import torch
 from serve.catalog import Catalog, UnknownModel, Unservable
 from serve.models import ModelCache
 from unlearn.artifacts import VARIANTS, Gallery
-from unlearn.data import Dataset
 from unlearn.evaluation import draw
 from unlearn.models import build
+from unlearn.splits import Dataset
 
 
 def test_generate_is_the_model_drawn_on_the_purpose_serve(made: Path) -> None:

@@ -16,7 +16,7 @@ from tests.sweeps import builders as make
 from unlearn.attacks.classifiers import ATTACKS
 from unlearn.attacks.classifiers.base import Attack
 from unlearn.attacks.generators import PROBES, Outcome
-from unlearn.early_stop import Race
+from unlearn.early_stop import ValAccuracies
 from unlearn.methods import METHODS, TaskArithmetic, Unlearned
 
 
@@ -102,8 +102,8 @@ def test_retraining_saves_nothing_over_retraining(
 ) -> None:
     """What a method is given counts, an oracle too; an oracle for comparison alone does not."""
     monkeypatch.setattr(METHODS[method], "__call__", lambda *_, **__: Unlearned({}))
-    monkeypatch.setattr(TaskArithmetic, "operate", lambda *_: None)
-    reader = SimpleNamespace(run=lambda *_: Race(0.0, 1.0, 500, False))
+    monkeypatch.setattr(TaskArithmetic, "write_candidate", lambda *_: None)
+    reader = SimpleNamespace(run=lambda *_: ValAccuracies(0.0, 1.0, 500, False))
     seconds = {"oracle": 100.0, "expert": 3.0}
     cache: Any = SimpleNamespace(
         device="cpu",

@@ -13,7 +13,7 @@ def test_the_critic_descends_and_what_comes_before_it_climbs():
     z = torch.randn(6, 3, generator=stream(0, "z"), requires_grad=True)
     c = torch.eye(4)[torch.arange(6) % 4]
     loss = critic(z, c).sum()
-    plain = torch.nn.functional.cross_entropy(critic.guess(z), c, reduction="sum")
+    plain = torch.nn.functional.cross_entropy(critic.classifier(z), c, reduction="sum")
     assert loss.item() == pytest.approx(plain.item())
     (turned,), (straight,) = torch.autograd.grad(loss, z), torch.autograd.grad(plain, z)
     torch.testing.assert_close(turned, -5 * straight)
@@ -21,7 +21,7 @@ def test_the_critic_descends_and_what_comes_before_it_climbs():
     for ours, theirs in zip(
         torch.autograd.grad(critic(z, c).sum(), weights),
         torch.autograd.grad(
-            torch.nn.functional.cross_entropy(critic.guess(z), c, reduction="sum"), weights
+            torch.nn.functional.cross_entropy(critic.classifier(z), c, reduction="sum"), weights
         ),
         strict=True,
     ):

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from unlearn.data import Images
 from unlearn.generators.latents import displacement, encodings, morph, plane, slerp, slerp_grid
 from unlearn.models import build
+from unlearn.splits import Images
 from unlearn.streams import seeded, stream
 
 

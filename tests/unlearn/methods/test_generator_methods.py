@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from unlearn.data import Dataset
 from unlearn.methods import METHODS, make_method
-from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.methods.task_vector import TaskVector
 from unlearn.models import Weights
 from unlearn.models.base import Generative
+from unlearn.splits import Dataset
 from unlearn.streams import stream
 from unlearn.train import Training, fit, snapshot
 

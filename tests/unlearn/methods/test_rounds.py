@@ -3,8 +3,9 @@ import torch
 
 from unlearn.errors import BadInput
 from unlearn.fisher.generators import generator_fisher
-from unlearn.generators.sequential import forget_in_turn, joined, round_splits
 from unlearn.methods import make_method
+from unlearn.methods.base import join_curves
+from unlearn.methods.rounds import forget_in_rounds, round_splits
 from unlearn.models import build
 from unlearn.streams import stream
 from unlearn.train import snapshot
@@ -27,7 +28,7 @@ class Counted:
 @pytest.mark.parametrize(("recompute", "times"), [(True, 3), (False, 1)])
 def test_the_fisher_is_recomputed_or_kept_as_declared(recompute, times, original, digits):
     fisher, before = Counted(), snapshot(original)
-    last, rounds = forget_in_turn(
+    last, rounds = forget_in_rounds(
         original, digits, TURNS, METHOD, stream(0, "t"), fisher, recompute=recompute
     )
     assert len(fisher.asked) == times
@@ -48,7 +49,7 @@ def test_the_fisher_is_recomputed_or_kept_as_declared(recompute, times, original
 def test_one_round_is_the_method_itself(original, digits, splits):
     fisher = generator_fisher(original, 40, stream(0, "fisher"))
     alone = METHOD(original, splits, stream(3, "t"), fisher=fisher)
-    turned, _ = forget_in_turn(
+    turned, _ = forget_in_rounds(
         original, digits, [[0]], METHOD, stream(3, "t"), lambda model: fisher
     )
     assert all(torch.equal(turned.weights[key], value) for key, value in alone.weights.items())
@@ -66,7 +67,7 @@ def test_earlier_classes_are_forgotten_again_or_left_out(digits):
 
 def test_again_holds_earlier_amnesia_on_real_digits(original, digits, grader, fisher):
     method = make_method("selective-amnesia", {"steps": 250, "batch": 48})
-    last, _ = forget_in_turn(
+    last, _ = forget_in_rounds(
         original, digits, [[0], [7]], method, stream(0, "two"), lambda model: fisher
     )
     model = build("cvae-mlp", original.shape, original.classes, last.weights)
@@ -80,7 +81,7 @@ def test_again_holds_earlier_amnesia_on_real_digits(original, digits, grader, fi
 
 def test_curves_are_joined_end_to_end():
     one, two = {"step": [1.0, 4.0], "a": [9.0, 8.0]}, {"step": [1.0, 5.0], "a": [7.0, 6.0]}
-    assert joined([one, two]) == {"step": [1.0, 4.0, 5.0, 9.0], "a": [9.0, 8.0, 7.0, 6.0]}
+    assert join_curves([one, two]) == {"step": [1.0, 4.0, 5.0, 9.0], "a": [9.0, 8.0, 7.0, 6.0]}
 
 
 @pytest.mark.parametrize(
@@ -95,9 +96,9 @@ def test_curves_are_joined_end_to_end():
 )
 def test_bad_rounds_are_refused(rounds, says, original, digits):
     with pytest.raises(BadInput, match=says):
-        forget_in_turn(original, digits, rounds, METHOD, stream(0, "t"), lambda model: {})
+        forget_in_rounds(original, digits, rounds, METHOD, stream(0, "t"), lambda model: {})
 
 
 def test_a_method_that_needs_a_fisher_says_so(original, digits):
     with pytest.raises(BadInput, match="needs a Fisher"):
-        forget_in_turn(original, digits, [[0]], METHOD, stream(0, "t"))
+        forget_in_rounds(original, digits, [[0]], METHOD, stream(0, "t"))
