@@ -250,7 +250,8 @@ def yaml_float(value: float) -> str:
     """A small or large number as YAML reads it, with a decimal point: 1.0e-4."""
     digits, _, power = f"{value:.6e}".partition("e")
     digits = digits.rstrip("0")
-    return f"{digits}0e{int(power)}" if digits.endswith(".") else f"{digits}e{int(power)}"
+    zero = "0" if digits.endswith(".") else ""
+    return f"{digits}{zero}e{int(power):+d}"  # YAML asks for the sign as well
 
 
 def table(keys: Iterable[Key]) -> str:
