@@ -78,9 +78,9 @@ def test_every_key_of_a_spec_has_a_meaning() -> None:
     untold: dict[str, set[str]] = {}
     for section in re.split(r"^##+ ", text_of("docs/spec.md"), flags=re.MULTILINE):
         title = section.splitlines()[0].strip("`")
-        silent = re.findall(rf"^\| `(\w+)` \|.*\| {of_specs.UNSAID} \|$", section, re.MULTILINE)
-        if silent:
-            untold[title] = set(silent)
+        found = re.findall(rf"^\| `(\w+)` \|.*\| {of_specs.UNSAID} \|$", section, re.MULTILINE)
+        if found:
+            untold[title] = set(found)
 
     for title, silent in untold.items():
         assert silent <= UNTOLD.get(title, set()), f"no meaning in the docstrings of {title}"
@@ -225,7 +225,7 @@ def test_every_route_is_described() -> None:
         (method, route.path)
         for route in router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
     served |= {("GET", "/openapi.json")}
     page = text_of("docs/serving.md")
