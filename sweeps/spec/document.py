@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.spec.parse import TRAIN, shipped
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import ON, Evaluation, Resources, Train
-from unlearn.data import DATASETS, DatasetSource
+from unlearn.data import DATASETS
 from unlearn.errors import BadInput
 from unlearn.methods import METHODS, Method
 from unlearn.models import MODELS, task_of
@@ -250,7 +250,8 @@ def yaml_float(value: float) -> str:
     """A small or large number as YAML reads it, with a decimal point: 1.0e-4."""
     digits, _, power = f"{value:.6e}".partition("e")
     digits = digits.rstrip("0")
-    return f"{digits}0e{int(power)}" if digits.endswith(".") else f"{digits}e{int(power)}"
+    zero = "0" if digits.endswith(".") else ""
+    return f"{digits}{zero}e{int(power):+d}"  # YAML asks for the sign as well
 
 
 def table(keys: Iterable[Key]) -> str:
@@ -360,16 +361,12 @@ def _plain(value: Any) -> Any:
 
 def datasets_table() -> str:
     """The data sets and their shapes."""
-    lines = ["| data set | channels x height x width | classes | val images a class |"]
+    lines = ["| data set | channels x height x width | classes | val images per class |"]
     lines.append("|---|---|---|---|")
     for name, source in DATASETS.items():
-        lines.append(_dataset_line(name, source))
+        shape = " x ".join(map(str, source.shape))
+        lines.append(f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |")
     return "\n".join(lines)
-
-
-def _dataset_line(name: str, source: DatasetSource) -> str:
-    shape = " x ".join(map(str, source.shape))
-    return f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |"
 
 
 def document() -> str:

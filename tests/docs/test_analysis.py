@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from sweeps.compute.cache import WorkerCache
-from sweeps.compute.cell import compute
-from sweeps.plan.plan import make_plan
-from sweeps.rows.results import Results
-from sweeps.rows.schema import row_of
-from sweeps.run.prepare import make
-from sweeps.spec.cells import grid_cells, problems
-from sweeps.spec.parse import parse
-from unlearn.artifacts import Store
+from tests.docs.in_process import run_sweeps
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "analysis.ipynb"
 SPECS = """
@@ -49,18 +39,8 @@ train: {steps: 20, expert_steps: 5}
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder: the tiny sweeps, computed in this process without Ray."""
     root = tmp_path_factory.mktemp("analysis")
-    store, results = Store(str(root / "store")), Results(str(root / "results"))
-    sweeps = [parse(document) for document in yaml.safe_load_all(SPECS)]
-    for recipe in make_plan(sweeps, store, results).build:
-        make(store, "unused", recipe, gpus=0, cpus=1)
-    cache = WorkerCache(store, "unused", "cpu")
-    for sweep in sweeps:
-        for problem in problems(sweep):
-            for cell in grid_cells(sweep, problem):
-                columns = compute(cache, cell).as_columns()
-                row = row_of(cell, {**columns, "created_at": datetime.now(UTC)})
-                results.write(sweep.name, row)
-    return root / "results"
+    (root / "spec.yaml").write_text(SPECS)
+    return run_sweeps(root / "spec.yaml", root)
 
 
 def code_cells() -> list[str]:
@@ -92,8 +72,6 @@ def test_the_notebook_draws_its_five_plots(folder: Path, monkeypatch: pytest.Mon
     rows = pd.read_parquet(folder / "v1")
     assert (rows["status"] == "ok").all()
     assert len(names["rows"]) == 2 + 2 * (2 + 1)
-    for number in plt.get_fignums() if "SHOTS" in __import__("os").environ else ():
-        plt.figure(number).savefig(f"/tmp/docswork/fig{number}.png", dpi=60)
     titles = [axes.get_title() for number in plt.get_fignums() for axes in plt.figure(number).axes]
     for problem in ("mnist5k cnn", "mnist5k cvae-mlp"):
         assert titles.count(problem) == 3  # trade-off, original and oracle, cost
