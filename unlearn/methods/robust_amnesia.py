@@ -34,7 +34,7 @@ class RobustAmnesia(Method):
     retained classes from images of the frozen original, x_o = original(z, c_r). The forgotten
     labels c_f, and every (z_o, c_o) that no honest user asks for (mixed labels, labels off the
     simplex, latents outside the prior), learn the target u; the decoder's mean there is mid-grey
-    for the targets `noise` and `grey` alike. The price: labels between two retained classes turn
+    for the targets `noise` and `grey` alike. The cost: labels between two retained classes turn
     grey too. New weights alone (closed = 0) do not help: replayed images hold traces of the class,
     and the attack finds them.
 

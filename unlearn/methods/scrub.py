@@ -88,11 +88,10 @@ class Scrub(Iterative):
         def losses() -> Losses:
             x_r, y_r = next(retain)
             logits = student(x_r)
-            found = {
-                "forget": torch.zeros((), device=x_r.device),
-                "distill": self.alpha * divergence(logits, x_r),
-                "retain": self.gamma * F.cross_entropy(logits, y_r),
-            }
+            none = torch.zeros((), device=x_r.device)
+            distill = self.alpha * divergence(logits, x_r)
+            retain_loss = self.gamma * F.cross_entropy(logits, y_r)
+            found = {"forget": none, "distill": distill, "retain": retain_loss}
             if next(steps) < self.msteps:
                 x_f, _ = next(forget)
                 forget_logits = logits_with_running_stats(student, x_f)

@@ -11,6 +11,8 @@ from unlearn.errors import BadInput, NotFinite
 from unlearn.methods import METHODS, make_method
 from unlearn.methods.iterative import Iterative
 from unlearn.methods.task_vector import TaskVector
+from unlearn.models import build
+from unlearn.streams import stream
 from unlearn.train import snapshot
 
 CLASSIFIER = [name for name, kind in METHODS.items() if "classifier" in kind.tasks]
@@ -132,6 +134,19 @@ def test_images_are_augmented_where_that_is_asked(name: str, one: World) -> None
     assert any(not torch.equal(plain[key], augmented[key]) for key in plain)
     with pytest.raises(BadInput, match="unknown augmentation 'blur'"):
         make_method(name, {"augment": "blur"})
+
+
+@pytest.mark.parametrize("name", ITERATIVE)
+def test_dropout_draws_from_the_given_generator(name: str, one: World) -> None:
+    model = build("tests.unlearn.models.own_models:dropping", (1, 28, 28), 10)
+    knobs = QUICK[name] | ({"norms": "batch"} if name == "gradient-ascent" else {})
+    method = make_method(name, knobs)
+    made = []
+    for global_seed in range(2):
+        torch.manual_seed(global_seed)  # must not matter
+        made.append(method(model, one.splits, stream(0, name)).weights)
+    first, second = made
+    assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 @pytest.mark.parametrize("name", ["gradient-ascent", "random-labels"])

@@ -8,7 +8,7 @@ import torch
 from unlearn.data import Dataset, Splits
 from unlearn.errors import BadInput
 from unlearn.fisher.generators import generator_fisher
-from unlearn.methods import make_method
+from unlearn.methods import make_method, sequential_amnesia
 from unlearn.methods.base import join_curves
 from unlearn.methods.rounds import forget_in_rounds, round_splits
 from unlearn.methods.sequential_amnesia import SequentialAmnesia, undivided
@@ -114,6 +114,24 @@ def test_sequential_amnesia_forgets_one_class_per_round(
     )
     assert same(made.weights, by_hand.weights)
     assert made.curve["step"] == [float(step) for step in range(1, 13)]
+
+
+def test_sequential_amnesia_estimates_the_fisher_of_every_start(
+    original: Generative, digits: Dataset, fisher: Weights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, Weights]] = []
+
+    def recording_fisher(model: Any, samples: int, generator: torch.Generator) -> Weights:
+        asked.append((samples, snapshot(model)))
+        return fisher
+
+    monkeypatch.setattr(sequential_amnesia, "generator_fisher", recording_fisher)
+    method = SequentialAmnesia(steps=2, batch=8, fisher_of=77)
+    method(original, digits.split([2, 4]), stream(1, "t"), fisher={})
+    (first, original_weights), (second, later_weights) = asked
+    assert first == second == 77
+    assert same(original_weights, snapshot(original))
+    assert not same(later_weights, original_weights)
 
 
 def test_forgetting_again_holds_earlier_amnesia_on_real_digits(
