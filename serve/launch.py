@@ -20,6 +20,10 @@ from unlearn.files import locate
 
 START_S = 180.0
 POLL_S = 0.2
+MORE_TIME = (
+    "let other work on the head node end, or raise RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S, and "
+    "start again"
+)
 
 
 @dataclass(frozen=True)
@@ -87,9 +91,8 @@ def try_twice(attempt: Callable[[], None]) -> None:
         except failures as error:
             reason = " ".join(str(error).split())[:200]
             raise BadInput(
-                f"Ray Serve must start within two attempts, but the second one failed with "
-                f"{type(error).__name__}: {reason}; let other work on the head node end, or raise "
-                "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S, and start again"
+                "Ray Serve must start within two attempts, but the second one failed with "
+                f"{type(error).__name__}: {reason}; {MORE_TIME}"
             ) from error
 
 
@@ -151,6 +154,7 @@ def _deploy(settings: ServiceSettings) -> None:
 def _wait(settings: ServiceSettings, timeout_s: float) -> None:
     """Wait until the application runs and its proxies are healthy. Raises `BadInput`."""
     deadline = time.monotonic() + timeout_s
+    state = None
     while time.monotonic() < deadline:
         status = ray.serve.status()
         app = status.applications.get(APPLICATION)  # None while the controller restarts
@@ -160,7 +164,9 @@ def _wait(settings: ServiceSettings, timeout_s: float) -> None:
         if state == ApplicationStatus.RUNNING and _proxies_are_healthy(status):
             return
         time.sleep(POLL_S)
-    raise BadInput(f"the service did not start within {timeout_s:.0f} s: {_shortage(settings)}")
+    proxy_is_late = state == ApplicationStatus.RUNNING
+    why = f"no HTTP proxy is ready; {MORE_TIME}" if proxy_is_late else _shortage(settings)
+    raise BadInput(f"the service did not start within {timeout_s:.0f} s: {why}")
 
 
 def _proxies_are_healthy(status: ServeStatus) -> bool:
