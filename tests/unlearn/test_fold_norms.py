@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unlearn.fold_norms import Folded
+from unlearn.fold_norms import FoldedNetwork
 from unlearn.models import build
 from unlearn.streams import globally, stream
 
@@ -27,7 +27,7 @@ def moved(model: nn.Module) -> None:
                 module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
 
 
-def agree(folded: Folded, x: Tensor = X) -> None:
+def agree(folded: FoldedNetwork, x: Tensor = X) -> None:
     with torch.no_grad():
         torch.testing.assert_close(folded.refresh()(x), folded.source(x), rtol=1e-6, atol=1e-9)
 
@@ -37,7 +37,7 @@ def test_every_norm_is_folded_and_the_answers_follow_the_weights(name: str) -> N
     with globally(stream(0, name)):
         options = {"head": "small"} if name == "vgg11_bn" else {}
         source: Any = build(name, (3, 32, 32), 10, options=options).double().eval()
-        folded = Folded(source, X)
+        folded = FoldedNetwork(source, X)
         assert len(folded.pairs) == NETWORKS[name]
         assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.model.modules())
         for _ in range(2):
@@ -95,7 +95,7 @@ class Odd(nn.Module):
 def test_what_is_not_one_is_left_alone(how: str, pairs: int) -> None:
     with globally(stream(0, how)):
         for model in (Odd(how), nn.Sequential(Odd(how), Odd("depends"), nn.Conv2d(3, 2, 1))):
-            folded = Folded(model.double().eval(), X)
+            folded = FoldedNetwork(model.double().eval(), X)
             moved(model)
             assert len(folded.pairs) == pairs
             agree(folded)
@@ -116,7 +116,7 @@ def test_nothing_is_folded_where_a_parent_reaches_into_its_child() -> None:
     with globally(stream(0, "reaching")):
         model = Reaching().double().eval()
         moved(model)
-        folded = Folded(model, X)
+        folded = FoldedNetwork(model, X)
     assert folded.pairs == []
     assert folded.refresh() is model
 
@@ -128,7 +128,7 @@ def test_a_folded_network_keeps_nothing_of_former_weights() -> None:
     with globally(stream(0, "levit")):
         source = timm.create_model("levit_128s", pretrained=False, num_classes=10).double().eval()
         x = torch.rand(2, 3, 224, 224, dtype=torch.double)
-        folded = Folded(source, x)
+        folded = FoldedNetwork(source, x)
         assert len(folded.pairs) == 4
         for _ in range(2):
             moved(source.train().eval())

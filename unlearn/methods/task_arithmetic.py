@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.errors import require
-from unlearn.fold_norms import Folded
+from unlearn.fold_norms import FoldedNetwork
 from unlearn.methods.base import Method, Unlearned, edited
 from unlearn.models import Weights
 from unlearn.norms import recalibrate
@@ -61,7 +61,7 @@ class CandidateWriter:
         self.theta = {name: p.detach().clone() for name, p in original.named_parameters()}
         self.buffers = {name: b.detach().clone() for name, b in original.named_buffers()}
         self.parameters = dict(self.model.named_parameters())
-        self.folded = Folded(self.model, x)
+        self.folded = FoldedNetwork(self.model, x)
         self.scratch = torch.empty_like(max(self.theta.values(), key=Tensor.numel)).flatten()
 
     @torch.no_grad()
