@@ -11,12 +11,12 @@ from typing import Any
 from torch import Tensor
 
 from unlearn.errors import BadInput, require
-from unlearn.models.adopted import adopt, builder_of
 from unlearn.models.cnn import CNN
 from unlearn.models.convnets import VGG11BN, MobileNetV2, ResNet18
 from unlearn.models.cvae import CVAE
 from unlearn.models.cvae_conv import ConvCVAE
-from unlearn.models.from_timm import Timm, knows
+from unlearn.models.timm_model import Timm, knows
+from unlearn.models.user_model import adopt, builder_of
 from unlearn.models.weights_file import load_weights
 
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-import unlearn.models.from_timm as from_timm
+import unlearn.models.timm_model as timm_model
 from unlearn.augment import AUGMENTS
 from unlearn.errors import BadInput
 from unlearn.fisher.classifiers import classifier_fisher, covered, per_image_fisher
@@ -255,7 +255,7 @@ def test_weights_that_cannot_be_downloaded_say_so(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         BadInput, match=r"could not be downloaded.*weights: PATH, or pretrained: false"
     ):
-        from_timm.create("vit_tiny_patch16_224", pretrained=True)
+        timm_model.create("vit_tiny_patch16_224", pretrained=True)
 
 
 def test_timm_weights_from_a_file_as_timm_saves_them(tmp_path: Path) -> None:
