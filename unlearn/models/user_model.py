@@ -1,4 +1,4 @@
-"""The user's own classifier, by `package.module:builder`, fitted with what the science asks of a model."""
+"""The user's own model, named as `package.module:builder`."""
 
 import importlib
 import inspect
@@ -16,20 +16,27 @@ from unlearn.models.weights_file import load_weights
 Shape = tuple[int, int, int]
 
 
-class Adopted(Classifying):
-    """A foreign network `net` whose last linear layer was moved out into `head`."""
+class UserClassifier(Classifying):
+    """A user's network, split into features and head.
+
+    net: the network without its last linear layer, pixels -> (n, d)
+    head: that layer, (n, d) -> logits (n, classes)
+    normalise: first step, before `net`
+    """
 
     def __init__(self, net: nn.Module, head: nn.Module, normalise: nn.Module) -> None:
         super().__init__()
-        self.net, self.head, self.normalise = net, head, normalise
+        self.net = net
+        self.head = head
+        self.normalise = normalise
 
     def features(self, x: Tensor) -> Tensor:
-        """What the foreign network hands its last linear layer, (n, d)."""
+        """Compute the input of the network's last linear layer, (n, d)."""
         return self.net(self.normalise(x))
 
 
-def builder_of(name: str) -> Callable[..., Any]:
-    """The callable that `package.module:builder` names. Raises `BadInput` that says what is missing."""
+def find_builder(name: str) -> Callable[..., Any]:
+    """Import the callable `package.module:builder`. Raises `BadInput` that says what is missing."""
     module, _, attribute = name.partition(":")
     try:
         found: Any = importlib.import_module(module)
@@ -38,13 +45,19 @@ def builder_of(name: str) -> Callable[..., Any]:
             f"model {name!r}: cannot import {module} ({error}); put its folder on PYTHONPATH"
         ) from error
     for part in attribute.split("."):
-        require(hasattr(found, part), f"model {name!r}: {module} has no {attribute}")
+        require(
+            hasattr(found, part),
+            f"model {name!r}: {module} has no {attribute}; name a function or class in it",
+        )
         found = getattr(found, part)
-    require(callable(found), f"model {name!r}: {attribute} is not callable")
+    require(
+        callable(found),
+        f"model {name!r}: {attribute} is not callable; name a function or class",
+    )
     return found
 
 
-def adopt(
+def build_user_model(
     name: str,
     shape: Shape,
     classes: int,
@@ -53,59 +66,77 @@ def adopt(
     std: Sequence[float] = (1.0,),
     **options: Any,
 ) -> Any:
-    """Build, load `weights` in the builder's own naming, and make a `Classifying` of it.
+    """Call a user's builder and make its module a `Classifying`, unless it is one or `Generative`.
 
-    The builder is called with `options`, and with `shape`, `classes` or `num_classes` where its signature has them. A
-    module that is `Classifying` or `Generative` is taken as it is. Otherwise pixels in [0, 1] are normalised by
-    `mean` and `std` first (default: left alone), and the last linear layer becomes the head.
+    A module that is `Classifying` or `Generative` is returned as it is. Of any other one the last
+    linear layer becomes the head, and pixels in [0, 1] are normalised before it.
+
+    name: `package.module:builder`
+    shape: (channels, height, width), passed to a builder that has a parameter `shape`
+    classes: passed to a builder that has a parameter `classes` or `num_classes`
+    weights: file of weights, in the naming of the builder's module; "" for none
+    mean: per channel, subtracted from the pixels (default: 0)
+    std: per channel, divides the pixels (default: 1)
+    options: further keyword arguments of the builder
+
+    Raises `BadInput` for a builder that is missing, returns no module, or returns one without a
+    last linear layer that gives the logits.
     """
-    builder = builder_of(name)
-    made = builder(**{**_offered(builder, shape, classes), **options})
+    builder = find_builder(name)
+    arguments = {**_standard_arguments(builder, shape, classes), **options}
+    model = builder(**arguments)
     require(
-        isinstance(made, nn.Module),
-        f"model {name!r} must return a torch module, not {type(made).__name__}",
+        isinstance(model, nn.Module),
+        f"model {name!r} must return a torch module, not {type(model).__name__}",
     )
     if weights:
-        load_weights(name, made, weights)
-    if isinstance(made, Classifying | Generative):
-        return made
-    return _headless(name, made, shape, classes, Normalise(shape[0], mean, std))
+        load_weights(name, model, weights)
+    if isinstance(model, Classifying | Generative):
+        return model
+    normalise = Normalise(shape[0], mean, std)
+    return _split_off_head(name, model, shape, classes, normalise)
 
 
-def _offered(builder: Callable[..., Any], shape: Shape, classes: int) -> dict[str, Any]:
-    wanted = inspect.signature(builder).parameters
+def _standard_arguments(builder: Callable[..., Any], shape: Shape, classes: int) -> dict[str, Any]:
+    """Return those of `shape`, `classes` and `num_classes` that the builder has parameters for."""
+    parameters = inspect.signature(builder).parameters
     offered = {"shape": shape, "classes": classes, "num_classes": classes}
-    return {key: value for key, value in offered.items() if key in wanted}
+    return {key: value for key, value in offered.items() if key in parameters}
 
 
 def _last_linear(name: str, model: nn.Module) -> tuple[str, nn.Linear]:
-    layers = [
-        (path, layer)
-        for path, layer in model.named_modules()
-        if isinstance(layer, nn.Linear) and path
-    ]
+    """Return the path of the last linear layer inside `model`, and the layer."""
+    linear = []
+    for path, layer in model.named_modules():
+        if isinstance(layer, nn.Linear) and path:
+            linear.append((path, layer))
     require(
-        len(layers) > 0, f"model {name!r} has no linear layer for a head; make it a Classifying"
+        len(linear) > 0,
+        f"model {name!r} has no linear layer for a head; make it a Classifying",
     )
-    return layers[-1]
+    return linear[-1]
 
 
 @torch.no_grad()
-def _headless(
+def _split_off_head(
     name: str, model: nn.Module, shape: Shape, classes: int, normalise: Normalise
-) -> Adopted:
-    """Move the last linear layer out of `model`; refuse a network whose logits are not that layer's answer."""
+) -> UserClassifier:
+    """Move the last linear layer out of `model` into a head.
+
+    Raises `BadInput` where the model's logits are not the output of that layer, or are not
+    (n, classes).
+    """
     path, head = _last_linear(name, model)
     x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    before = model.eval()(normalise(x))
-    answer = tuple(before.shape)
+    logits = model.eval()(normalise(x))
+    found = tuple(logits.shape)
     require(
-        answer == (2, classes),
-        f"model {name!r} answers {answer} for 2 images, not (2, {classes}); set its options",
+        found == (2, classes),
+        f"model {name!r} answers {found} for 2 images, not (2, {classes}); set its options",
     )
     parent, _, child = path.rpartition(".")
     setattr(model.get_submodule(parent), child, nn.Identity())
-    adopted = Adopted(model, head, normalise).eval()
-    same = torch.allclose(adopted(x), before, atol=1e-5)
+    classifier = UserClassifier(model, head, normalise).eval()
+    same = torch.allclose(classifier(x), logits, atol=1e-5)
     require(same, f"model {name!r}: {path!r} is not its last step; make it a Classifying")
-    return adopted
+    return classifier

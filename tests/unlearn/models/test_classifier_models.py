@@ -255,7 +255,7 @@ def test_weights_that_cannot_be_downloaded_say_so(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(
         BadInput, match=r"could not be downloaded.*weights: PATH, or pretrained: false"
     ):
-        timm_model.create("vit_tiny_patch16_224", pretrained=True)
+        timm_model.create_backbone("vit_tiny_patch16_224", pretrained=True)
 
 
 def test_timm_weights_from_a_file_as_timm_saves_them(tmp_path: Path) -> None:
