@@ -10,9 +10,9 @@ from unlearn.models.base import Generative
 class ConvCVAE(Generative):
     """Two convolutions of stride 2 each way, 32 and 64 channels; for images of any size.
 
-    Encoder: (channels + classes) - 32 - 64 - (mu, logvar); the label is one constant plane per class
-    of its input. Decoder: (z + classes) - 64 - 32 - channels; output padding restores odd sizes
-    exactly. The decoder returns logits; pixels are Bernoulli means in [0, 1].
+    Encoder: (channels + classes) - 32 - 64 - (mu, logvar); the input has one constant plane per
+    class, which holds the label. Decoder: (z + classes) - 64 - 32 - channels; output padding
+    restores odd sizes exactly. The decoder returns logits; pixels are Bernoulli means in [0, 1].
 
     shape: (channels, height, width) of one image, at least 4 x 4, else `BadInput`
     classes: number of labels

@@ -16,7 +16,7 @@ from torchvision.ops import StochasticDepth
 import unlearn.models.timm_model as timm_model
 from unlearn.augment import AUGMENTS
 from unlearn.errors import BadInput
-from unlearn.fisher.classifiers import classifier_fisher, covered, per_image_fisher
+from unlearn.fisher.classifiers import classifier_fisher, formulas_hold, per_image_fisher
 from unlearn.models import build, task_of
 from unlearn.models.fresh import fresh
 from unlearn.splits import Images
@@ -133,7 +133,7 @@ def test_the_fisher_covers_it(kind: str) -> None:
         torch.testing.assert_close(
             fisher[name], slow[name], rtol=1e-3, atol=1e-6 * slow[name].max().item() + 1e-12
         )
-    assert covered(model, images.take(torch.zeros(1, dtype=torch.int64))) == (kind != "vit")
+    assert formulas_hold(model, images.take(torch.zeros(1, dtype=torch.int64))) == (kind != "vit")
 
 
 class Odd(nn.Module):
@@ -175,7 +175,7 @@ def test_the_fisher_of_an_odd_network_is_right_as_well(how: str) -> None:
         torch.testing.assert_close(
             fisher[name], slow[name], rtol=1e-3, atol=1e-6 * slow[name].max().item() + 1e-12
         )
-    assert covered(model, images.take(torch.zeros(1, dtype=torch.int64))) == (how == "plain")
+    assert formulas_hold(model, images.take(torch.zeros(1, dtype=torch.int64))) == (how == "plain")
     assert slow["again.weight"].max() > 0
 
 
