@@ -63,7 +63,7 @@ class Odd(nn.Module):
         if how == "parametrized":
             nn.utils.parametrizations.weight_norm(self.conv)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         if self.how == "taken twice":
             y = self.conv(x)
             return self.norm(y) + y

@@ -17,7 +17,8 @@ from unlearn.attacks.classifiers import ATTACKS
 from unlearn.attacks.classifiers.base import Attack
 from unlearn.attacks.generators import PROBES, Outcome
 from unlearn.early_stop import Race
-from unlearn.methods import METHODS, TaskArithmetic, Unlearned
+from unlearn.methods import METHODS, Unlearned
+from unlearn.methods.task_arithmetic import TaskArithmetic
 
 
 def test_an_attacks_excess_is_counted_from_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
