@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearn.data import Dataset, load
+from unlearn.data import load
+from unlearn.splits import Dataset
 
 GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained", "context"}
 CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}

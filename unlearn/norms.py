@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlearn.data import Images
 from unlearn.errors import require
+from unlearn.splits import Images
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 

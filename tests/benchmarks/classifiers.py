@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeps.choose.choose import FORGET_WEIGHT
+from sweeps.compute.candidates import FORGET_WEIGHT
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
-from unlearn.data import Dataset, Splits, load
+from unlearn.data import load
 from unlearn.early_stop import ValReader
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
@@ -54,11 +55,11 @@ def weights_vs_rebuild(cache: Bench) -> Result:
     expert = nearby(original)
     surgeon = CandidateWriter(original, TaskVector(original, expert), torch.rand(1, 3, 32, 32))
     slow, fast = interleaved(
-        lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.operate(ALPHA, RHO)
+        lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.write(ALPHA, RHO)
     )
     theirs, ours = (
         rebuilt(original, expert, ALPHA, RHO).state_dict(),
-        surgeon.operate(ALPHA, RHO).state_dict(),
+        surgeon.write(ALPHA, RHO).state_dict(),
     )
     apart = max((theirs[name] - ours[name]).abs().max().item() for name in theirs)
     return {"ratio": slow / fast, "rebuild_s": slow, "ours_s": fast, "apart": apart}
@@ -77,7 +78,7 @@ def candidate_vs_evaluation(cache: Bench) -> Result:
     surgeon = CandidateWriter(original, TaskVector(original, nearby(original)), images[:16])
 
     def candidate() -> None:
-        surgeon.operate(ALPHA, RHO)
+        surgeon.write(ALPHA, RHO)
         correct(surgeon.folded.refresh(), images)
 
     whole, alone = interleaved(candidate, lambda: correct(surgeon.folded.model, images))
@@ -134,12 +135,12 @@ def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
             GRID[0],
         )
         for point in mixed:
-            surgeon.operate(*point)
+            surgeon.write(*point)
             read = reader.run(surgeon.folded.refresh(), FORGET_WEIGHT, bar if race else -math.inf)
             value = read.retain - FORGET_WEIGHT * read.forget
             if not read.stopped and value > bar:
                 bar, best = value, point
-        correct(surgeon.operate(*best), test)
+        correct(surgeon.write(*best), test)
         found.add(best)
 
     slow, fast = interleaved(theirs, ours)

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from sweeps.spec.parse import read_documents
 from tests.benchmarks.clock import Result, interleaved
-from unlearn.data import Dataset, load
+from unlearn.data import load
 from unlearn.evaluation import draw
-from unlearn.fisher.generators import diagonal_fisher, generator_fisher
+from unlearn.fisher.diagonal import diagonal_fisher
+from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import Judge, build_judge, read, train_judge
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Dataset
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
 

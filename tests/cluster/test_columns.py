@@ -1,4 +1,4 @@
-"""Original, unlearned and oracle stand in the columns that bear their names."""
+"""Tables show original, unlearned and oracle in the columns with their names."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,9 @@ import torch
 from cluster.demo import table
 from sweeps.choose.promote import Promotion
 from sweeps.compute.attacks import columns
-from sweeps.report.page import _shown, comparison, probes
+from sweeps.report.context import stored_pictures
+from sweeps.report.sections.attacks import attack_images, attack_table
+from sweeps.report.sections.scores import score_table
 from unlearn.artifacts import Store
 
 ROW = pd.Series(
@@ -29,7 +31,7 @@ ROW = pd.Series(
 
 
 def test_the_reports_comparison() -> None:
-    page = comparison(ROW)
+    page = score_table(ROW)
     assert re.findall(r"<th>(original|unlearned|oracle)</th>", page) == [
         "original",
         "unlearned",
@@ -52,11 +54,12 @@ def test_a_probe_that_broke_takes_no_other_off_the_page(tmp_path: Path) -> None:
             **known,
         }
     )
-    page = probes(row)
+    page = attack_table(row)
     assert re.findall(r"<th>(random-z|label-only)</th>", page) == ["label-only"]
     assert "0.50 [0.50, 0.50]" in page
     assert "nan" not in page
-    assert len(_shown(row)) == 1
+    images = attack_images(row["eval_attacks"], stored_pictures(row))
+    assert images.count("<img") == 1
 
 
 def test_the_demos_table() -> None:

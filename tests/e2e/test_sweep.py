@@ -14,7 +14,7 @@ from cluster.demo import free_port
 from cluster.main import entry
 from sweeps.choose.choose import choose
 from sweeps.choose.intervals import regret
-from sweeps.rows.results import ROWS
+from sweeps.rows.schema import ROWS
 from tests.e2e.conftest import CLASSIFIER, Amnesia
 from tests.e2e.terminal import Terminal
 from unlearn.artifacts import Gallery, Store

@@ -6,6 +6,7 @@ Tests construct none of these themselves, so that a changed signature changes th
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.plan.plan import Plan, make_plan
-from sweeps.plan.sources import Grid, Source
-from sweeps.rows.results import Results, Row, row_of
+from sweeps.plan.plan import Plan, make_plan, plan_chosen
+from sweeps.plan.sources import GridSource, Source, open_source
+from sweeps.plan.work import Grid
+from sweeps.rows.results import Results
+from sweeps.rows.schema import Row, row_of
 from sweeps.spec import cells as spec_cells
 from sweeps.spec.cells import Cell, Problem, Recipe
 from sweeps.spec.parse import parse
@@ -71,12 +74,12 @@ def cell_at(sweep: Sweep, problem: Problem, method: str, point: dict[str, Any]) 
 
 def knobs(cell: Cell) -> dict[str, Any]:
     """The cell's knobs by name."""
-    return dict(cell.knobs)
+    return asdict(cell.method)
 
 
 def method(cell: Cell) -> str:
     """The name of the cell's method."""
-    return cell.method
+    return cell.method_name
 
 
 def recipe(kind: str, *needs: Recipe, forget: tuple[int, ...] = ()) -> Recipe:
@@ -94,16 +97,19 @@ def results(folder: Path) -> Results:
     return Results(str(folder / "results"))
 
 
-def plan(
-    folder: Path, *sweeps: Sweep, retry_failed: bool = False, confirming: bool = False
-) -> Plan:
+def plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
     """The sweeps, resolved against the store and the rows of `folder`."""
-    return make_plan(list(sweeps), store(folder), results(folder), retry_failed, confirming)
+    return make_plan(list(sweeps), store(folder), results(folder), retry_failed)
+
+
+def chosen_plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
+    """What is planned of the sweeps once their candidates have been read."""
+    return plan_chosen(list(sweeps), store(folder), results(folder), retry_failed)
 
 
 def opened(plan: Plan) -> list[Any]:
     """The plan's sources: grids and studies, ready to hand out cells."""
-    return list(plan.sources)
+    return [open_source(work) for work in plan.work]
 
 
 def sources(folder: Path, *sweeps: Sweep) -> list[Any]:
@@ -113,7 +119,8 @@ def sources(folder: Path, *sweeps: Sweep) -> list[Any]:
 
 def grid(sweep: Sweep, cells: list[Cell]) -> Source:
     """A source of these cells."""
-    return Grid(sweep, cells)
+    ids = frozenset(cell.cell_id for cell in cells)
+    return GridSource(Grid(sweep, cells[0].problem, tuple(cells), ids))
 
 
 def row(cell: Cell, status: str = "ok", **outcome: Any) -> Row:

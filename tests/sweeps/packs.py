@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeps.compute.cell import Tuning
+from sweeps.compute.candidates import Tuning, val_scores
 from sweeps.plan.sources import Source
-from sweeps.run.run import places_for
+from sweeps.run.places import Places, places_for
 from sweeps.run.searcher import PackSearcher
-from sweeps.run.trial import Pack, PackTrial, Places
+from sweeps.run.trial import CellReport, Pack, PackTrial
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Resources
 
@@ -24,17 +24,17 @@ def pack(
     cells: Iterable[Cell],
     retry: bool = False,
     sweep: str = "s",
-    bars: Mapping[str, float] | None = None,
+    best: Mapping[str, float] | None = None,
     tuning: Mapping[str, Tuning] | None = None,
 ) -> Pack:
-    """These cells for one trial on one CPU; `bars` by method, `tuning` by cell_id."""
-    best, behind = tuple((bars or {}).items()), tuple((tuning or {}).items())
-    return Pack(sweep, tuple(cells), 1, 0, retry, best, behind)
+    """These cells for one trial on one CPU; `best` by method, `tuning` by cell_id."""
+    scores, behind = tuple((best or {}).items()), tuple((tuning or {}).items())
+    return Pack(sweep, tuple(cells), 1, 0, retry, scores, behind)
 
 
 def config(pack: Pack, places: Places = PLACES) -> dict[str, Any]:
     """What the searcher hands to a trial."""
-    return {"pack": pack, "site": places}
+    return {"pack": pack, "places": places}
 
 
 def trial(pack: Pack, places: Places) -> PackTrial:
@@ -49,11 +49,10 @@ def searcher(
     slots: int | Callable[[Resources], int] = 1,
     places: Places = PLACES,
     retry: bool = False,
-    later: Callable[[], list[Source]] = list,
 ) -> PackSearcher:
     """A searcher over the sources, with so many slots for every kind of resources."""
     count = slots if callable(slots) else lambda needs: slots
-    return PackSearcher(list(sources), places, count, retry, later)
+    return PackSearcher(list(sources), places, count, retry)
 
 
 def ask(searcher: PackSearcher, trial_id: str) -> Any:
@@ -69,8 +68,8 @@ def result(
     status: str = "ok",
 ) -> dict[str, Any]:
     """What a trial reports once it has computed the pack."""
-    rows = []
+    reports = []
     for each in pack.cells:
-        report = {"cell_id": each.cell_id, "status": status, "wall_s": wall_s}
-        rows.append({**report, **scores(each)})
-    return {"rows": rows}
+        val = val_scores({"status": status, **scores(each)})
+        reports.append(CellReport(each.cell_id, status == "failed", wall_s, val))
+    return {"reports": reports}

@@ -10,7 +10,6 @@ import pytest
 
 from tests.unlearn.world import World, mask, network, world, wreck
 from unlearn.attacks.generators import Context
-from unlearn.data import Dataset, Images, Splits
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import Judge, build_judge, train_judge
@@ -18,6 +17,7 @@ from unlearn.metrics import score
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.fresh import fresh
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
 

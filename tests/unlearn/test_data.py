@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn.data import Dataset, Images, _cifar_file, check_forget, cut, load
+from unlearn.data import load, read_cifar_file
 from unlearn.errors import BadInput
+from unlearn.splits import Dataset, Images, check_forget, stratified_split
 from unlearn.streams import seeded, stream
 
 
@@ -56,8 +57,8 @@ def test_a_bad_forget_set_is_refused(forget: tuple[int, ...], rule: str) -> None
 
 
 def test_cut_is_repeatable_and_disjoint(digits: Dataset) -> None:
-    once, rest = cut(digits.test, 7)
-    again, _ = cut(digits.test, 7)
+    once, rest = stratified_split(digits.test, 7)
+    again, _ = stratified_split(digits.test, 7)
     assert torch.equal(once.x, again.x)
     assert (len(once), len(rest)) == (70, 930)
 
@@ -133,13 +134,13 @@ def test_torchvisions_parts_are_not_mixed_up(
     assert data.test.x.max() == 0
 
 
-def test_a_binary_cifar_file_is_a_label_and_three_planes(tmp_path: Path) -> None:
+def test_a_binaryread_cifar_file_is_a_label_and_three_planes(tmp_path: Path) -> None:
     rows = np.zeros((10_000, 3073), np.uint8)
     rows[:, 0] = np.arange(10_000) % 10
     rows[:, 1:] = np.repeat([1, 2, 3], 1024)
     rows[:, 2] = 9  # the second pixel of the first row of red
     rows.tofile(tmp_path / "data_batch_1.bin")
-    images = _cifar_file(tmp_path / "data_batch_1.bin")
+    images = read_cifar_file(tmp_path / "data_batch_1.bin")
     assert images.x.shape == (10_000, 3, 32, 32)
     assert images.y[:12].tolist() == [*range(10), 0, 1]
     assert images.x[5, :, 1, 1].tolist() == [1, 2, 3]

@@ -17,7 +17,7 @@ X = torch.rand(
 
 
 def moved(model: nn.Module) -> None:
-    """Other weights and statistics, in place, as `CandidateWriter.operate` writes them."""
+    """Other weights and statistics, in place, as `CandidateWriter.write` writes them."""
     with torch.no_grad():
         for p in model.parameters():
             p.data.add_(0.05 * torch.randn(p.shape))

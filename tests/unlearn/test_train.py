@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unlearn.data import Dataset
 from unlearn.errors import BadInput
 from unlearn.models import build
 from unlearn.objectives import classifier_loss
+from unlearn.splits import Dataset
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, Watch, descend, fit
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearn.data import Dataset, Images, Splits
 from unlearn.evaluation import ClassifierEvaluator
 from unlearn.methods import METHODS, make_method
-from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.methods.task_vector import TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 

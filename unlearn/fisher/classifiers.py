@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from unlearn.data import Images
 from unlearn.errors import BadInput, NotFinite, require
-from unlearn.fisher.generators import diagonal_fisher
+from unlearn.fisher.diagonal import diagonal_fisher
 from unlearn.models import Weights
+from unlearn.splits import Images
 
 WIDE = 64  # images at once by the layers' formulas
 DEEP = 8  # images at once with one whole gradient each

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import require
-from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores, evenly
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores, evenly_spaced
 from unlearn.metrics.base import Metric
 
 LEARNED = 1000  # confidences a side: more only take longer
@@ -32,7 +32,9 @@ def called_members(members: Tensor, others: Tensor, asked: Tensor) -> Tensor:
 
     size = min(len(members), len(others), LEARNED)
     require(size > 0, "the attack needs members and non-members to learn from")
-    known = torch.cat([side[evenly(len(side), size).to(side.device)] for side in (members, others)])
+    known = torch.cat(
+        [side[evenly_spaced(len(side), size).to(side.device)] for side in (members, others)]
+    )
     machine = SVC(C=3, gamma="auto", kernel="rbf").fit(
         known[:, None].cpu().numpy(), [1] * size + [0] * size
     )

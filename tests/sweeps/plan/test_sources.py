@@ -10,8 +10,8 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
-from sweeps.plan.plan import describe, estimate
-from sweeps.plan.sources import Study, distribution
+from sweeps.plan.cost import describe, estimate
+from sweeps.plan.sources import StudySource, distribution
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Sweep
@@ -83,7 +83,7 @@ def test_every_method_has_a_study_of_its_own(tmp_path: Path) -> None:
     changes = {"method": list(methods), "search": {"trials": 4}, "eval": {"candidates": "val"}}
     sweep = make.sweep(**{**SEARCH, **changes})
     studies = make.sources(tmp_path, sweep)
-    assert [(study.method, set(study.space)) for study in studies] == list(methods.items()) * 2
+    assert [(study.next_method, set(study.space)) for study in studies] == list(methods.items()) * 2
     done = drive(studies, write=make.results(tmp_path))
     names = [make.method(cell) for cell in done]
     assert sorted(names) == ["fine-tune"] * 8 + ["ssd"] * 8
@@ -119,7 +119,9 @@ def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Pa
     plan = make.plan(tmp_path, sweep)
     assert (plan.done, plan.cells) == (len(first), 60 - len(first))
     studies = make.opened(plan)
-    told = sum(len(s.study.get_trials(deepcopy=False)) for s in studies if isinstance(s, Study))
+    told = sum(
+        len(s.study.get_trials(deepcopy=False)) for s in studies if isinstance(s, StudySource)
+    )
     assert told == len(first)
     drive(studies, write=results)
     assert len(results.read("ta")) == 60
@@ -158,8 +160,8 @@ def test_a_study_leaves_rows_alone_that_lie_outside_of_its_space(tmp_path: Path)
     inside = {cell.cell_id for cell in done if make.knobs(cell)["rho"] >= 0.5}
     assert 0 < len(inside) < 8
     plan = make.plan(tmp_path, narrow)
-    (study,) = make.opened(plan)
-    assert (plan.done, plan.cells, study.ids) == (len(inside), 8 - len(inside), inside)
+    (work,), (study,) = plan.work, make.opened(plan)
+    assert (plan.done, plan.cells, work.ids) == (len(inside), 8 - len(inside), inside)
     assert len(drive([study], write=results)) == 8 - len(inside)
     assert make.plan(tmp_path, narrow).cells == 0
 
@@ -278,14 +280,14 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
     results = make.results(tmp_path)
     sweep = make.sweep(**{**SEARCH, "eval": {"candidates": "val"}})
     plan = make.plan(tmp_path, sweep)
-    assert (plan.cells, plan.later) == (62, 2)
+    assert (plan.cells, plan.chosen_later) == (62, 2)
     studies = make.opened(plan)
     done = drive(studies, write=results)
     for study in studies:
-        tried = [score(cell) for cell in done if cell.cell_id in study.ids]
-        assert study.bars.of("task-arithmetic") == max(tried)
+        tried = [score(cell) for cell in done if cell.cell_id in study.asked]
+        assert study.best.of("task-arithmetic") == max(tried)
     plan = make.plan(tmp_path, sweep)
-    assert (plan.cells, plan.later, plan.done) == (2, 0, 60)
+    assert (plan.cells, plan.chosen_later, plan.done) == (2, 0, 60)
     confirmed = drive(make.opened(plan), write=results)
     assert [cell.problem.eval.candidates for cell in confirmed] == ["full", "full"]
     for cell in confirmed:
@@ -381,7 +383,7 @@ def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(
     results = make.results(tmp_path)
     sweep = make.sweep(**{**SEARCH, "eval": {"candidates": "val"}, **kind})
     first, other = make.sources(tmp_path, sweep)
-    assert first.bars.best == {}
+    assert first.best.scores == {}
     read = [("ok", False, 0.5), ("ok", True, 0.9), ("failed", None, None), ("ok", False, 0.95)]
     for cell, (status, stopped, retain) in zip([*first.take(3), *other.take(1)], read, strict=True):
         forget = None if status == "failed" else 0.2
@@ -389,7 +391,7 @@ def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(
         make.write(results, cell, status, sweep="ta", val_stopped=stopped, **accuracies)
     again = make.sources(tmp_path, sweep)[0]
     assert again.left == first.left
-    assert again.bars.best == {"task-arithmetic": pytest.approx(0.2)}
+    assert again.best.scores == {"task-arithmetic": pytest.approx(0.2)}
 
 
 def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> None:
@@ -402,16 +404,16 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
     drive([make.grid(sweep, other)], write=results)
     plan = make.plan(tmp_path, sweep)
     # the second forget set's choice; the first has nothing to choose from
-    assert (plan.cells, plan.later) == (1, 0)
+    assert (plan.cells, plan.chosen_later) == (1, 0)
     (chosen,) = make.opened(plan)[0].take(9)
     failed(results, [chosen])
     assert make.plan(tmp_path, sweep).cells == 0
     failed(results, other[:1])
     plan = make.plan(tmp_path, sweep, retry_failed=True)
-    assert (plan.cells, plan.later) == (6, 2)  # four candidates, then two choices
+    assert (plan.cells, plan.chosen_later) == (6, 2)  # four candidates, then two choices
     drive(make.opened(plan), write=results, retry=True)
     assert make.plan(tmp_path, sweep).cells == 1  # the second's choice has its failed row
-    plan = make.plan(tmp_path, sweep, retry_failed=True, confirming=True)
+    plan = make.chosen_plan(tmp_path, sweep, retry_failed=True)
     left = [cell.cell_id for source in make.opened(plan) for cell in source.take(9)]
     assert set(left) >= {chosen.cell_id}
 

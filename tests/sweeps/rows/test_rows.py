@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.choose.choose import tried
+from sweeps.choose.comparable import varied_knobs
 from sweeps.compute.restore import cell_from
 from sweeps.report.show import show
 from sweeps.rows.compact import compact, exchange, recover
@@ -95,8 +95,8 @@ def test_how_an_expert_was_made_is_tried_like_a_knob() -> None:
     """By the methods that need one; the others' rows do not differ in it."""
     rows = pd.DataFrame({"method": ["task-arithmetic", "ssd"] * 2, "alpha": -1.0})
     rows["train_expert_steps"] = [20, 20, 60, 60]
-    assert tried(rows) == ["train_expert_steps"]
-    assert tried(rows[rows["method"] == "ssd"]) == []
+    assert varied_knobs(rows) == ["train_expert_steps"]
+    assert varied_knobs(rows[rows["method"] == "ssd"]) == []
 
 
 def test_a_row_leads_back_to_its_cell(tmp_path: Path) -> None:

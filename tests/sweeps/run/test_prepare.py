@@ -15,7 +15,7 @@ from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from tests.sweeps.run.stand_ins import InPlace, Lost, Tuner
-from unlearn.data import Dataset
+from unlearn.splits import Dataset
 from unlearn.train import Training
 
 ORIGINAL = make.recipe("original")

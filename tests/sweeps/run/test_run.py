@@ -12,7 +12,9 @@ from ray.tune.search import Searcher
 
 from sweeps.plan.plan import Plan
 from sweeps.run import prepare as preparing
-from sweeps.run.run import Ran, ctrl_c, places_for, run
+from sweeps.run.places import places_for
+from sweeps.run.run import Ran, run
+from sweeps.run.tune import ctrl_c
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -150,14 +152,14 @@ def test_progress_counts_a_pack_once_however_often_it_is_heard_of(
 ) -> None:
     run_in(tmp_path)  # makes the artifacts, whose seconds count too
     one, two = make.cells(grid={"steps": [5, 6]})
-    rows = packs.result(packs.pack([one]), wall_s=2.0)["rows"]
-    rows += packs.result(packs.pack([two]), wall_s=1.5, status="failed")["rows"]
+    reports = packs.result(packs.pack([one]), wall_s=2.0)["reports"]
+    reports += packs.result(packs.pack([two]), wall_s=1.5, status="failed")["reports"]
     told: Told = []
-    trial: Any = SimpleNamespace(last_result={"rows": rows})
+    trial: Any = SimpleNamespace(last_result={"reports": reports})
 
     def fit(tune: Tuner) -> None:
         for step in range(3):
-            tune.report.on_trial_result(step, [], trial, {"rows": rows})
+            tune.report.on_trial_result(step, [], trial, {"reports": reports})
         assert told == []
         tune.report.on_trial_complete(3, [], trial)
 
@@ -190,3 +192,25 @@ def test_places_that_workers_cannot_reach_are_refused() -> None:
         places_for("store", "memory://rows", "data")
     with pytest.raises(BadInput, match="cannot reach 'no-such://rows'"):
         places_for("store", "no-such://rows", "data")
+
+
+def test_a_second_pass_scores_what_val_chose(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, passes = make.results(tmp_path), []
+    retain = {5: 0.7, 6: 0.8, 7: 0.6}
+
+    def fit(tune: Tuner) -> None:
+        cells = handed_out(tune)
+        passes.append([(each.method.steps, each.problem.eval.candidates) for each in cells])
+        for each in cells:
+            value = retain[each.method.steps]
+            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": value}
+            make.write(results, each, **scores)
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    ran = run_in(tmp_path, grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})
+    first, second = passes
+    assert sorted(first) == [(5, "val"), (6, "val"), (7, "val")]
+    assert second == [(6, "full")]
+    assert ran.cells == 4

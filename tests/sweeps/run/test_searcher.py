@@ -1,4 +1,4 @@
-"""Who works when: every slot from the start, and the chosen cells in the same run."""
+"""Which packs are handed out when, and when a trial ends."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import ray
 from ray.tune.schedulers import TrialScheduler
-from ray.tune.search import Searcher
 
-from sweeps.plan.sources import Source
-from sweeps.run import searcher as searching
-from sweeps.run.searcher import HoldWhileStarting, slots
+from sweeps.compute.candidates import ValScores
+from sweeps.run import tune as tuning
+from sweeps.run.resources import slots
+from sweeps.run.tune import HoldWhileStarting
 from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -47,29 +47,6 @@ def test_a_pack_leaves_cells_for_every_slot(cells: int, size: int, tmp_path: Pat
     assert len(packs.ask(searcher, "b").cells) == size
 
 
-def test_what_is_known_later_is_asked_for_when_all_the_rest_is_done(tmp_path: Path) -> None:
-    now, later = grid(tmp_path, 2), grid(tmp_path, 1, name="later")
-    asked_for: list[int] = []
-
-    def known() -> list[Source]:
-        asked_for.append(len(searcher.flying))
-        return [later]
-
-    searcher = packs.searcher([now], slots=3, later=known)
-    first, second = packs.ask(searcher, "a"), packs.ask(searcher, "b")
-    assert packs.ask(searcher, "c") is None
-    searcher.on_trial_complete("b", packs.result(second))
-    assert packs.ask(searcher, "c") is None
-    assert asked_for == []
-    searcher.on_trial_complete("a", packs.result(first))
-    last = packs.ask(searcher, "c")
-    assert last.sweep == "later"
-    assert packs.ask(searcher, "d") is None
-    searcher.on_trial_complete("c", packs.result(last))
-    assert packs.ask(searcher, "d") == Searcher.FINISHED
-    assert asked_for == [0]
-
-
 def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
     """One sweep that fills the GPU keeps nothing of another from the CPUs."""
     sources = [grid(tmp_path, 9, name="gpu", resources={"gpu": 1}), grid(tmp_path, 9, name="cpu")]
@@ -85,24 +62,25 @@ def test_a_study_hears_of_a_pack_that_is_held_once(
 ) -> None:
     """Whatever becomes of its worker then."""
     source = grid(tmp_path, 2)
-    heard: list[str] = []
-    monkeypatch.setattr(source, "tell", lambda cell, row: heard.append(row["status"]))
+    heard: list[Any] = []
+    monkeypatch.setattr(source, "tell", lambda cell, val: heard.append(val))
     searcher = packs.searcher([source])
     pack = packs.ask(searcher, "a")
-    result = packs.result(pack)
+    scores = {"val_forget_accuracy": 0.25, "val_retain_accuracy": 0.75}
+    result = packs.result(pack, lambda cell: scores)
     for _ in range(3):
         searcher.on_trial_result("a", result)
     if dies:
         searcher.on_trial_complete("a", error=True)
     else:
-        searcher.on_trial_complete("a", packs.result(pack, status="heard twice"))
-    assert heard == ["ok"]
-    assert (searcher.flying, searcher.again) == ({}, [])
+        searcher.on_trial_complete("a", packs.result(pack, status="failed"))
+    assert heard == [ValScores(0.25, 0.75)]
+    assert (searcher.running, searcher.again) == ({}, [])
 
 
 def test_a_pack_ends_when_no_actor_is_starting(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [100.0]
-    monkeypatch.setattr(searching, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(tuning, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     hold = HoldWhileStarting()
     running = live_trial(RUNNING, actor="up")
     reset, queued = live_trial(PENDING, "reused", actor="up"), live_trial(PENDING, "waits")
@@ -116,7 +94,7 @@ def test_a_pack_ends_when_no_actor_is_starting(monkeypatch: pytest.MonkeyPatch) 
     assert decides(running, live_trial(PENDING)) == end  # nobody has looked at it yet
     assert decides(running, reset, queued) == end
     assert decides(running, starting) == go_on
-    clock[0] += searching.START_SECONDS
+    clock[0] += tuning.START_SECONDS
     assert decides(running, starting) == end  # it takes too long
     assert decides(running) == end
     assert decides(running, starting) == go_on  # another one

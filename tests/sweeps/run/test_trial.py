@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweeps.compute.cell import Tuning
+from sweeps.compute.candidates import Tuning
+from sweeps.compute.outcome import Outcome
 from sweeps.run import trial
-from sweeps.run.trial import Places, run_cell
+from sweeps.run.places import Places
+from sweeps.run.trial import run_cell
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -35,9 +37,9 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """The cells that are computed, in this order; they score nothing."""
     done: list[Cell] = []
 
-    def compute(cache: Any, cell: Cell) -> dict[str, Any]:
+    def compute(cache: Any, cell: Cell) -> Outcome:
         done.append(cell)
-        return {}
+        return Outcome()
 
     monkeypatch.setattr(trial, "compute", compute)
     return done
@@ -53,14 +55,20 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
     plan, again = make.plan(tmp_path, SWEEP), make.plan(tmp_path, SWEEP, retry_failed=True)
     assert [row["cell_id"] for row in plan.errors] == [cells[0].cell_id]
     assert (plan.cells, again.cells) == (1, 2)
-    # the row is told as it stands: its worker may have died before anybody heard of it
+
+    def stored() -> Any:
+        row = make.results(tmp_path).find("s", cells[0].cell_id)
+        return None if row is None else (row["status"], row["error"])
+
+    # the row is reported as it stands: its worker may have died before it could report
     kept = run_cell(CACHE, places, once, cells[0])
-    told = (kept["cell_id"], kept["status"], kept["error"], kept["wall_s"])
-    assert told == (cells[0].cell_id, status, "by hand", 0)
+    assert (kept.cell_id, kept.failed, kept.wall_s) == (cells[0].cell_id, status == "failed", 0)
+    assert stored() == (status, "by hand")
     assert computed == []
-    assert run_cell(CACHE, places, retry, cells[0])["status"] == "ok"
+    assert not run_cell(CACHE, places, retry, cells[0]).failed
     for pack in (once, retry):
-        assert run_cell(CACHE, places, pack, cells[0])["error"] is None
+        run_cell(CACHE, places, pack, cells[0])
+        assert stored() == ("ok", None)
     assert computed == [cells[0]]
 
 
@@ -75,11 +83,11 @@ def test_a_pack_is_computed_once_however_often_it_is_stepped(
     monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     actor = packs.trial(packs.pack(cells[:1]), places)
     first = actor.step()
-    assert [row["cell_id"] for row in first["rows"]] == [cells[0].cell_id]
+    assert [report.cell_id for report in first["reports"]] == [cells[0].cell_id]
     assert [actor.step() for _ in range(7)] == [first] * 7
     assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
     assert actor.reset_config(packs.config(packs.pack(cells[1:]), places))
-    assert [row["cell_id"] for row in actor.step()["rows"]] == [cells[1].cell_id]
+    assert [report.cell_id for report in actor.step()["reports"]] == [cells[1].cell_id]
     assert computed == cells
 
 
@@ -92,31 +100,39 @@ def test_a_candidate_has_to_beat_the_best_before_it(
     accuracies = {cells[0]: (0.2, 0.9), cells[1]: (0.5, 0.9), cells[2]: (0.1, 0.9)}
     bars: list[float] = []
 
-    def read(cache: Any, cell: Cell, bar: float) -> dict[str, Any]:
-        bars.append(bar)
+    def read(cache: Any, cell: Cell, best: float) -> Outcome:
+        bars.append(best)
         forget, retain = accuracies[cell]
-        return {"val_forget_accuracy": forget, "val_retain_accuracy": retain, "val_stopped": False}
+        columns = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        return Outcome({**columns, "val_stopped": False})
 
     monkeypatch.setattr(trial, "compute_candidate", read)
     monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
     monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     known = {"fine-tune": before} if math.isfinite(before) else {}
-    packs.trial(packs.pack(cells, bars=known), places).step()
+    packs.trial(packs.pack(cells, best=known), places).step()
     first = 0.9 - 1.5 * 0.2  # 0.6; the second scores 0.15
     assert bars == pytest.approx([before, max(before, first), max(before, first)])
 
 
 def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
-    places: Places, cells: list[Cell], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    places: Places,
+    cells: list[Cell],
+    computed: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> dict[str, Any]:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(trial, "tuned", fail)
+    monkeypatch.setattr(trial, "tuning_columns", fail)
     tuning = Tuning(tuple(cells), 1.0)
     pack = packs.pack(cells, tuning={cells[0].cell_id: tuning})
-    row = run_cell(CACHE, places, pack, cells[0])
-    assert (row["status"], computed) == ("ok", [cells[0]])
+    report = run_cell(CACHE, places, pack, cells[0])
+    assert (report.failed, computed) == (False, [cells[0]])
+    row = make.results(tmp_path).find("s", cells[0].cell_id)
+    assert row is not None
+    assert row["status"] == "ok"
     assert row["error"].startswith("no selection_regret: RuntimeError: out of memory (")
 
 
@@ -131,7 +147,7 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
     for number in (2, 3):
         alone = {name: packs.ask(searcher, f"{name}{number}") for name in "bc"}
         assert {each.cells for each in alone.values()} == {(cell,) for cell in pack.cells}
-        assert {each.trial for each in alone.values()} == {number}
+        assert {each.attempt for each in alone.values()} == {number}
         for name in alone:
             searcher.on_trial_complete(f"{name}{number}", error=True)
     assert packs.ask(searcher, "d") == Searcher.FINISHED

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.errors import BadInput
-from unlearn.fisher.generators import diagonal_fisher
+from unlearn.fisher.diagonal import diagonal_fisher
 from unlearn.models import build
 from unlearn.objectives import negative_elbo
 from unlearn.streams import seeded, stream

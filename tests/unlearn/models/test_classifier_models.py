@@ -15,11 +15,11 @@ from torchvision.ops import StochasticDepth
 
 import unlearn.models.from_timm as from_timm
 from unlearn.augment import AUGMENTS
-from unlearn.data import Images
 from unlearn.errors import BadInput
 from unlearn.fisher.classifiers import classifier_fisher, covered, per_image_fisher
 from unlearn.models import build, task_of
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise, stream
 from unlearn.train import Training, fit
 

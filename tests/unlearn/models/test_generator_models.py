@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from unlearn.errors import BadInput
-from unlearn.fisher.generators import batch_mean_fisher, diagonal_fisher, generator_fisher
+from unlearn.fisher.diagonal import diagonal_fisher
+from unlearn.fisher.generators import batch_mean_fisher, generator_fisher
 from unlearn.models import MODELS, build, task_of
 from unlearn.objectives import negative_elbo
 from unlearn.streams import seeded, stream

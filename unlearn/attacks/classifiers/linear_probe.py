@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.attacks.classifiers.base import Attack, beside
-from unlearn.data import Images
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.models.base import Classifying
+from unlearn.splits import Images
 from unlearn.streams import stream
 
 

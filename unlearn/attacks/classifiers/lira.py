@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.classifiers.base import Attack, beside
-from unlearn.data import Images
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.attacks.classifiers.base import Attack, beside
-from unlearn.data import Images
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierEvaluator, Scores
-from unlearn.methods.iterative import steady
+from unlearn.methods.iterative import logits_with_running_stats
+from unlearn.splits import Images
 from unlearn.streams import layer_noise, stream
 
 POINTS, RELATIVE = 0.05, 0.05  # the two margins below the original's accuracy
@@ -145,7 +145,7 @@ def _learn(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]
 ) -> None:
     x, y = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
-    loss = F.cross_entropy(steady(model, x), y)
+    loss = F.cross_entropy(logits_with_running_stats(model, x), y)
     if not torch.isfinite(loss):
         raise NotFinite(f"the relearning loss is {loss.item()}; lower lr")
     optimizer.zero_grad()

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.generators.intervals import Interval, difference, wilson
-from unlearn.data import Images, Splits, check_forget
 from unlearn.errors import require
 from unlearn.generators.judges import read
 from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Images, Splits, check_forget
 
 ROWS = 8  # most rows, and columns of unordered images, of a probe's picture
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.generators.base import Context, Outcome, images_outcome
-from unlearn.data import Images
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
+from unlearn.splits import Images
 
 STEPS, EVERY, BATCH, LR, RECOVERED = 200, 5, 64, 1e-3, 0.5
 
