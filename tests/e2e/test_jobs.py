@@ -1,4 +1,4 @@
-"""submit, status, logs, stop: against a real Ray head with token authentication on, through its Jobs API."""
+"""submit, status, logs and stop, against the Jobs API of a real Ray head that asks for a token."""
 
 import os
 import socket
@@ -24,12 +24,16 @@ train: {steps: 40}
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """A head of our own on free ports, with a token; yields (the Jobs API's address, the environment that knows it)."""
+    """A Ray head on free ports, with a token.
+
+    Yields the address of its Jobs API, and the environment of a client that has the token.
+    """
     token = tmp_path_factory.mktemp("head") / "token"
     token.write_text("a-token-of-this-test-0123456789abcdef")
     here = str(Path(sys.executable).parent)  # a job's `python` is the first on its head's PATH
@@ -50,7 +54,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
         f"--port={port}",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}",
-        f"--dashboard-agent-listen-port={free_port()}",  # a local Ray of another test has the default one
+        f"--dashboard-agent-listen-port={free_port()}",  # another test's Ray has the default
         "--include-dashboard=true",
         "--num-cpus=2",
         "--disable-usage-stats",
@@ -73,6 +77,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[s
 
 
 def wait_until_up(port: int) -> None:
+    """Wait until something listens on the port."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         with socket.socket() as probe:
@@ -85,6 +90,7 @@ def wait_until_up(port: int) -> None:
 def command(
     environment: dict[str, str], *arguments: str, cwd: Path
 ) -> subprocess.CompletedProcess[str]:
+    """Run `amnesia ...` to its end."""
     root = str(Path(__file__).parents[2])
     return subprocess.run(
         [sys.executable, "-m", "cluster", *arguments],
@@ -98,6 +104,7 @@ def command(
 
 
 def wait_for(environment: dict[str, str], address: str, job: str, cwd: Path, *states: str) -> str:
+    """Wait until the job is in one of these states; return what `amnesia status` prints."""
     deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
         status = command(environment, "status", job, "--address", address, cwd=cwd).stdout.strip()
@@ -129,28 +136,27 @@ def test_a_job_can_be_stopped(head: tuple[str, dict[str, str]], tmp_path: Path) 
     address, environment = head
     (tmp_path / "spec.yaml").write_text(SPEC)
     long = ["--set", "grid.steps=[100000]"]
-    job = command(
-        environment, "submit", "spec.yaml", "--address", address, *long, cwd=tmp_path
-    ).stdout.strip()
+    submit = ("submit", "spec.yaml", "--address", address, *long)
+    job = command(environment, *submit, cwd=tmp_path).stdout.strip()
     wait_for(environment, address, job, tmp_path, "RUNNING")
-    assert (
-        command(environment, "stop", job, "--address", address, cwd=tmp_path).stdout.strip()
-        == "stopping"
-    )
-    assert wait_for(
-        environment, address, job, tmp_path, "STOPPED", "FAILED", "SUCCEEDED"
-    ).startswith("STOPPED")
+    stopped = command(environment, "stop", job, "--address", address, cwd=tmp_path)
+    assert stopped.stdout.strip() == "stopping"
+    status = wait_for(environment, address, job, tmp_path, "STOPPED", "FAILED", "SUCCEEDED")
+    assert status.startswith("STOPPED")
+
+
+REFUSED = (
+    ["status", "no-such-job"],
+    ["logs", "no-such-job"],
+    ["stop", "no-such-job"],
+    ["submit", "spec.yaml", "--set", "models=[vae]"],
+)
 
 
 def test_refusals_are_one_line(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     address, environment = head
     (tmp_path / "spec.yaml").write_text(SPEC)
-    for arguments in (
-        ["status", "no-such-job"],
-        ["logs", "no-such-job"],
-        ["stop", "no-such-job"],
-        ["submit", "spec.yaml", "--set", "models=[vae]"],
-    ):
+    for arguments in REFUSED:
         run = command(environment, *arguments, "--address", address, cwd=tmp_path)
         assert run.returncode == 2, run
         assert run.stderr.startswith("amnesia: ")
