@@ -1,4 +1,4 @@
-"""What every folder of tests shares: the real digits, and one thread, so that bits do not depend on the machine."""
+"""What all tests share: the real digits, and one thread, so that bits are the same anywhere."""
 
 from pathlib import Path
 
@@ -13,12 +13,14 @@ CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "e
 
 
 def shared(item: pytest.Item) -> str:
-    """The name of what the test shares with others: trained models, a server, else its file."""
+    """The name of what the test shares with others: trained models, a server, a Ray, its file."""
     needed = set(getattr(item, "fixturenames", ()))
     if "unlearn" in item.path.parts and needed & GENERATORS:
         return "generators"
     if "unlearn" in item.path.parts and needed & CLASSIFIERS:
         return "classifiers"
+    if "terminal" in needed:
+        return "terminal"
     return "serve" if item.path.parent.name == "serve" else item.path.stem
 
 

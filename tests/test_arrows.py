@@ -23,6 +23,10 @@ MAY = {
 PURE = {"torch", "torchvision", "timm", "numpy", "safetensors", "fsspec", "sklearn"}
 ONLY = {"ray": "run", "optuna": "plan", "matplotlib": "report"}  # in `sweeps`
 FOLDERS = ("spec", "plan", "run", "compute", "rows", "choose", "report")
+FOREIGN = (
+    *("ray", "optuna", "fastapi", "pyarrow", "matplotlib"),
+    *("pandas", "sklearn", "mlxtend", "scipy"),
+)
 
 
 def modules() -> dict[str, Path]:
@@ -121,14 +125,14 @@ def test_unlearn_imports_nothing_but_the_science() -> None:
 
 
 def test_unlearn_imports_where_the_rest_is_not_installed() -> None:
-    """Every module of `unlearn` in a process where Ray, Optuna, pyarrow and the others cannot be imported."""
+    """Every module of `unlearn`, in a process that cannot import Ray, Optuna, pyarrow and so on."""
     modules = [
         ".".join(f.relative_to(ROOT).with_suffix("").parts)
         for f in (ROOT / "unlearn").rglob("*.py")
     ]
     code = f"""
 import importlib, sys
-for name in ("ray", "optuna", "fastapi", "pyarrow", "matplotlib", "pandas", "sklearn", "mlxtend", "scipy"):
+for name in {FOREIGN}:
     sys.modules[name] = None
 for name in {sorted(modules)}:
     importlib.import_module(name.removesuffix(".__init__"))
@@ -149,7 +153,8 @@ def test_importing_changes_nothing(tmp_path: Path) -> None:
     code = """
 import os, logging, torch
 def state():
-    return torch.initial_seed(), torch.get_num_threads(), list(logging.getLogger().handlers), os.listdir(".")
+    handlers = list(logging.getLogger().handlers)
+    return torch.initial_seed(), torch.get_num_threads(), handlers, os.listdir(".")
 before = state()
 import cluster.main, cluster.demo, sweeps.run.run, sweeps.report.page, serve.launch
 assert before == state(), (before, state())
@@ -164,3 +169,13 @@ assert before == state(), (before, state())
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )
     assert run.returncode == 0, run.stderr
+
+
+OWN = {"run": "ray", "plan": "optuna", "report": "matplotlib"}  # in `sweeps`, by folder
+
+
+@pytest.mark.parametrize("folder", OWN)
+def test_in_sweeps_one_folder_knows_each_library(folder: str) -> None:
+    for file in (ROOT / "sweeps").rglob("*.py"):
+        knows = OWN[folder] in imported(file)
+        assert not knows or folder in file.relative_to(ROOT / "sweeps").parts, file

@@ -103,8 +103,9 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """
     lines = []
     for model, of_model in chosen.groupby("model"):
-        # A reference's score is the same in every method's cell; some cells may lack it.
-        references = of_model.groupby(PROBLEM, as_index=False).first()
+        # A reference's score is the same in every method's cell; some cells may lack it. The copy
+        # joins what `first` leaves in hundreds of pieces, of which pandas warns.
+        references = of_model.groupby(PROBLEM).first().copy().reset_index()
         tables = [("original", "original_", references)]
         tables += [(str(method), "", cells) for method, cells in of_model.groupby("method")]
         tables += [("oracle", "oracle_", references)]

@@ -64,8 +64,8 @@ PAIRED = {
 }
 EXPLANATION = (
     "For every method, model, forget set and seed: the cell that val chooses. Mean [95 % interval] "
-    "over seeds; each seed counts with the mean over its forget sets. Colour: distance to the "
-    "oracle, as a share of the original's distance."
+    "over seeds; a seed's value is the mean over its forget sets. Colour: distance to the oracle, "
+    "as a share of the original's distance."
 )
 REFERENCES = ("original", "oracle")
 
@@ -113,7 +113,7 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
         if lines.empty:
             continue
         title = f"{dataset}, {task}s: mean [95 % interval] over seeds; "
-        title += "each seed is the mean over its forget sets"
+        title += "a seed's value is the mean over its forget sets"
         parts.append(f"{title}\n\n{_markdown_table(lines, wanted)}")
     return "\n\n".join(parts)
 

@@ -1,25 +1,21 @@
 """Run a plan: make its artifacts, compute its cells, then those that val chose among them."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import ray
-
-from sweeps.plan.plan import Plan, needed_by, plan_chosen
+from sweeps.plan.plan import Plan, plan_chosen
 from sweeps.plan.sources import Source, open_source
 from sweeps.rows.results import Results
 from sweeps.run.places import Places
 from sweeps.run.prepare import prepare
+from sweeps.run.resources import check_resources, resources_by_artifact, slots
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, record_failure
-from sweeps.run.tune import run_packs, slots
+from sweeps.run.tune import run_packs
 from sweeps.spec.cells import Cell, Recipe
-from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
-from unlearn.errors import require
 
 Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, what)
 
@@ -93,7 +89,7 @@ def _run_pass(plan: Plan, places: Places, clock: Clock, retry_failed: bool) -> N
     store = Store(places.store)
     broken = {}
     if plan.build:
-        asked = _resources(plan)
+        asked = resources_by_artifact(plan)
         broken = prepare(store, places.data_root, plan.build, asked, clock.artifact_done)
     prepared = time.perf_counter()
     clock.prepare_s += prepared - started
@@ -103,15 +99,6 @@ def _run_pass(plan: Plan, places: Places, clock: Clock, retry_failed: bool) -> N
     if any(source.left for source in sources):
         run_packs(PackSearcher(sources, places, slots, retry_failed), clock.pack_done)
     clock.tune_s += time.perf_counter() - prepared
-
-
-def _resources(plan: Plan) -> dict[str, Resources]:
-    """Return by artifact key what the first sweep that needs it asks for."""
-    asked: dict[str, Resources] = {}
-    for work in plan.work:
-        for recipe in needed_by(work.sweep, work.problem):
-            asked.setdefault(recipe.key, work.sweep.resources)
-    return asked
 
 
 def _drop_broken(
@@ -127,32 +114,3 @@ def _drop_broken(
         for cell, reason in source.drop(why):
             record_failure(places, source.sweep, cell, reason)
             clock.cell_failed(cell)
-
-
-def check_resources(plan: Plan, growing: bool) -> None:
-    """Refuse what no node has, for which Ray would wait in silence; warn where nodes may join."""
-    for sweep in {work.sweep.name: work.sweep for work in plan.work}.values():
-        asks = sweep.resources
-        has = _closest_node(asks)
-        too_much = []
-        for name, amount in has.items():
-            if getattr(asks, name) > amount:
-                too_much.append(f"--set resources.{name}={amount:g}")
-        if not too_much:
-            continue
-        lack = (
-            f"sweep {sweep.name} asks {asks.cpu:g} CPU and {asks.gpu:g} GPU of one node, "
-            f"the largest has {has['cpu']:g} CPU and {has['gpu']:g} GPU"
-        )
-        require(growing, f"{lack}; {' '.join(too_much)}")
-        print(f"warning: {lack}; it waits until a larger one joins", file=sys.stderr)
-
-
-def _closest_node(asks: Resources) -> dict[str, float]:
-    """Return `cpu` and `gpu` of the node that comes closest to what is asked."""
-    found = []
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            found.append({"cpu": has.get("CPU", 0), "gpu": has.get("GPU", 0)})
-    return max(found, key=lambda node: (min(node["gpu"], asks.gpu), node["cpu"]))

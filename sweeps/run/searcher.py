@@ -1,7 +1,7 @@
 """Hands packs of cells to Ray Tune, from grids and studies alike."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -159,20 +159,3 @@ class PackSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a new run tells its studies from the rows."""
-
-
-def slots_on(nodes: list[Mapping[str, Any]], needs: Resources) -> int:
-    """Return how many trials with these resources the nodes could run at once; at least 1.
-
-    nodes: as `ray.nodes()` gives them
-    """
-    found = 0
-    for node in nodes:
-        if not node["Alive"]:
-            continue
-        has = node["Resources"]
-        fit = has.get("CPU", 0) / needs.cpu
-        if needs.gpu:
-            fit = min(fit, has.get("GPU", 0) / needs.gpu)
-        found += int(fit + 1e-9)  # ten times 0.1 GPU are one
-    return max(1, found)

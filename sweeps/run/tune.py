@@ -24,9 +24,8 @@ from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from sweeps.run.searcher import PackSearcher, slots_on
+from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, PackTrial
-from sweeps.spec.sweep import Resources
 
 TRIED = ("2.60",)  # versions of Ray with which the private names below were tried
 START_SECONDS = 60.0  # an actor that is not up by then is waited for no longer
@@ -55,11 +54,6 @@ def check_version() -> None:
             "if a run stalls, install one of these",
             file=sys.stderr,
         )
-
-
-def slots(needs: Resources) -> int:
-    """Return how many trials with these resources this Ray could run at once; at least 1."""
-    return slots_on(ray.nodes(), needs)
 
 
 def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any]) -> None:

@@ -1,4 +1,4 @@
-"""How much faster than the reference a task-arithmetic candidate is: weights of ResNet-18, real CIFAR-10 images."""
+"""Task-arithmetic candidates against the reference: ResNet-18, real CIFAR-10 images."""
 
 import copy
 import math
@@ -24,7 +24,7 @@ ALPHA, RHO = -1.0, 0.9
 
 
 def resnet() -> nn.Module:
-    """ResNet-18 for 32 x 32 images; what a candidate costs does not depend on what the weights know."""
+    """ResNet-18 for 32 x 32 images, untrained: a candidate costs the same at any weights."""
     with seeded(0, "bench"):
         return build("resnet18", (3, 32, 32), 10).eval()
 
@@ -38,7 +38,7 @@ def nearby(model: nn.Module) -> Weights:
 
 @torch.no_grad()
 def rebuilt(original: nn.Module, expert: Weights, alpha: float, rho: float) -> nn.Module:
-    """The reference's way: a new model, a new tau, a new quantile of every tensor for each candidate."""
+    """The reference: a new model, tau and quantile of every tensor for each candidate."""
     model, parameters = copy.deepcopy(original), dict(original.named_parameters())
     for name, p in model.named_parameters():
         tau = expert[name] - parameters[name]
@@ -49,7 +49,7 @@ def rebuilt(original: nn.Module, expert: Weights, alpha: float, rho: float) -> n
 
 
 def weights_vs_rebuild(cache: Bench) -> Result:
-    """One candidate's weights: clone, quantile and mask anew / ours; the largest difference of a weight beside."""
+    """One candidate's weights, reference / ours, and the largest difference of a weight."""
     original = resnet()
     expert = nearby(original)
     surgeon = CandidateWriter(original, TaskVector(original, expert), torch.rand(1, 3, 32, 32))
@@ -104,10 +104,13 @@ def trained(data: Dataset, splits: Splits, cache: Bench) -> tuple[Any, Weights]:
 
 
 def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
-    """120 cells of (alpha, rho) on CIFAR-10. The reference's way: a new model, tau and quantiles a cell, all of test,
-    torch's own layout (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, in mixed order as a
-    sweep takes them, test once. `same`: the point that is found is the one that reading all 5,000 val images of every
-    cell finds."""
+    """120 cells of (alpha, rho) on CIFAR-10, reference / ours.
+
+    The reference: a new model, tau and quantiles per cell, all of test, torch's own layout (timed
+    on 8 cells). Ours: one scratch model, val as long as a cell can win, in mixed order as a sweep
+    takes them, test once. `same`: ours finds the point that reading all 5,000 val images of each
+    cell finds.
+    """
     data = load("cifar10", cache.root)
     splits = data.split([forget])
     original, expert = trained(data, splits, cache)

@@ -1,4 +1,4 @@
-"""Original, unlearned and oracle stand in the columns that bear their names."""
+"""Tables show original, unlearned and oracle in the columns with their names."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The network of PyTorch's CIFAR-10 tutorial, in its own naming: what a user brings beside a checkpoint."""
+"""The network of PyTorch's CIFAR-10 tutorial: what a user brings beside a checkpoint."""
 
 from torch import Tensor, nn
 

@@ -24,10 +24,12 @@ def pack(
     cells: Iterable[Cell],
     retry: bool = False,
     sweep: str = "s",
-    tuning: tuple[tuple[str, Tuning], ...] = (),
+    best: Mapping[str, float] | None = None,
+    tuning: Mapping[str, Tuning] | None = None,
 ) -> Pack:
-    """These cells for one trial on one CPU."""
-    return Pack(sweep, tuple(cells), 1, 0, retry, tuning=tuning)
+    """These cells for one trial on one CPU; `best` by method, `tuning` by cell_id."""
+    scores, behind = tuple((best or {}).items()), tuple((tuning or {}).items())
+    return Pack(sweep, tuple(cells), 1, 0, retry, scores, behind)
 
 
 def config(pack: Pack, places: Places = PLACES) -> dict[str, Any]:

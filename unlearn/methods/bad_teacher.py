@@ -23,10 +23,10 @@ class BadTeacher(Iterative):
     forgotten images, which are not those of the retrained oracle: ZRF is high, and so is the gap
     to the oracle.
 
-    temperature: softens the answers of teachers and student; both losses are scaled by its
+    temperature: divides the logits of teachers and student, above 0; both losses are scaled by its
         square. 1 in the paper.
-    steps: number of optimiser steps.
-    lr: peak learning rate.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
     """
 
     space: ClassVar[SearchSpace] = {"temperature": [1.0, 4.0], "lr": [1e-4, 3e-3]}

@@ -20,10 +20,10 @@ class CFk(Iterative):
     The layers below keep their bits, so features of the forgotten class survive in them: a linear
     probe or relearning finds them again, whatever the accuracy says.
 
-    k: number of layers that are trained, counted from the head. A layer is a module with a weight
-        matrix, together with the norms that follow it.
-    steps: number of optimiser steps.
-    lr: peak learning rate.
+    k: number of layers that are trained, counted from the head; at least 1. A layer is a module
+        with a weight matrix, together with the norms that follow it.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
     """
 
     space: ClassVar[SearchSpace] = {"k": [1, 4], "lr": [1e-4, 1e-2]}

@@ -17,7 +17,7 @@ class FineTune(Iterative):
 
     A baseline of arXiv:1911.04933.
 
-    steps: number of optimiser steps.
+    steps: number of optimiser steps, at least 1.
     """
 
     tasks: ClassVar[tuple[str, ...]] = Method.tasks

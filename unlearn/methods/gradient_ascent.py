@@ -17,9 +17,9 @@ from unlearn.splits import Splits
 class GradientAscent(Iterative):
     """Minimise minus the model's objective on the forgotten training images (arXiv:2109.13398).
 
-    steps: number of optimiser steps.
-    lr: peak learning rate.
-    schedule: course of the learning rate.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle`, `cosine` or `constant`.
     norms: statistics of the norm layers. `running` keeps the running ones (eval mode), because a
         batch of one class would wreck them by itself; `batch` takes those of each batch and
         updates the running ones (training mode), as much public code does (reference 5's baseline).

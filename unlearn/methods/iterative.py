@@ -26,14 +26,15 @@ NORMS = {
 class Iterative(Method):
     """A method that trains a copy of the model; weight decay is 0.
 
-    steps: number of optimiser steps.
-    batch: images per step and part (forget, retain) that the method reads; a part with fewer
-        images gives all of them.
-    lr: peak learning rate.
-    schedule: course of the learning rate, see `unlearn.train.Schedule`.
-    optimizer: `adamw`, or `sgd` with momentum 0.9.
-    augment: augmentation of every batch. Use that of the original's training: without one, a
-        network memorises the images.
+    steps: number of optimiser steps, at least 1.
+    batch: images per step and part (forget, retain) that the method reads, at least 1; a part with
+        fewer images gives all of them.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle` (arXiv:1708.07120), `cosine`
+        (arXiv:1608.03983) or `constant`.
+    optimizer: `adamw` (arXiv:1711.05101), or `sgd` with momentum 0.9.
+    augment: augmentation of every batch, a name out of `unlearn.augment.AUGMENTS`. Use that of the
+        original's training: without one, a network memorises the images.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)

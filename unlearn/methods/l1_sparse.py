@@ -20,8 +20,8 @@ class L1Sparse(Iterative):
     The linear decay is the best schedule of the paper (section 4). The authors step with SGD;
     Adam rescales gradients, so that a given gamma acts more strongly here.
 
-    gamma: weight of the l1 norm of all weights in the first step.
-    steps: number of optimiser steps, over which gamma_t falls.
+    gamma: weight of the l1 norm of all weights in the first step, at least 0.
+    steps: number of optimiser steps, over which gamma_t falls; at least 1.
     """
 
     space: ClassVar[SearchSpace] = {"gamma": [1e-5, 1e-3], "lr": [3e-4, 1e-2]}

@@ -20,9 +20,9 @@ class NegGradPlus(Iterative):
     from retained images alone. The ascent is unbounded: a low beta wrecks the model, which the
     forget accuracy does not show. Read the retain accuracy beside it.
 
-    beta: weight of the retained images; 1 is fine-tuning, 0 gradient ascent.
-    steps: number of optimiser steps.
-    lr: peak learning rate.
+    beta: weight of the retained images, in [0, 1]; 1 is fine-tuning, 0 gradient ascent.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
     """
 
     space: ClassVar[SearchSpace] = {"beta": [0.9, 0.9999], "lr": [1e-4, 3e-3]}

@@ -19,11 +19,11 @@ class RandomLabels(Iterative):
 
     Reference 5's baseline is alpha = 0 with norms = `batch`.
 
-    alpha: weight of the retained images (arXiv:2310.12508); at 0 they are not read.
+    alpha: weight of the retained images (arXiv:2310.12508), at least 0; at 0 they are not read.
     labels: classes that y' is drawn from, uniformly. `kept` takes the retained classes
         (arXiv:2310.12508 writes y' != y), `all` takes every class, as much public code does.
-    steps: number of optimiser steps.
-    lr: peak learning rate.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
     norms: statistics that normalise the forgotten images. `running` takes the running ones and
         leaves them as they are, `batch` those of the batch itself, which then count too.
     """

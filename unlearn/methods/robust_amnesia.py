@@ -34,19 +34,21 @@ class RobustAmnesia(Method):
     retained classes from images of the frozen original, x_o = original(z, c_r). The forgotten
     labels c_f, and every (z_o, c_o) that no honest user asks for (mixed labels, labels off the
     simplex, latents outside the prior), learn the target u; the decoder's mean there is mid-grey
-    for the targets `noise` and `grey` alike. The price: labels between two retained classes turn
+    for the targets `noise` and `grey` alike. The cost: labels between two retained classes turn
     grey too. New weights alone (closed = 0) do not help: replayed images hold traces of the class,
     and the attack finds them.
 
-    gamma: weight of the negative ELBO on retained images.
-    distil: weight of the decoder's cross-entropy to the original's images x_o at the same (z, c_r).
-    closed: weight of the out-of-distribution inputs (z_o, c_o).
+    gamma: weight of the negative ELBO on retained images, at least 0.
+    distil: weight of the decoder's cross-entropy to the original's images x_o at the same
+        (z, c_r), at least 0.
+    closed: weight of the out-of-distribution inputs (z_o, c_o), at least 0.
     reset: weights that are drawn anew before training, `all`, those of the `decoder`, or `none`.
-    steps: number of optimiser steps.
-    batch: images per step of each kind; of forgotten labels a quarter as many, rounded up.
-    lr: peak learning rate.
-    schedule: course of the learning rate, see `unlearn.train.Schedule`.
-    target: what is drawn in place of a forgotten class, see `unlearn.generators.targets`.
+    steps: number of optimiser steps, at least 1.
+    batch: images per step of each kind, at least 1; a quarter as many, rounded up, of forgotten
+        labels.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle`, `cosine` or `constant`.
+    target: image u, `noise`, `grey` or `class` (see `unlearn.generators.targets`).
     replay: images x_r of the ELBO, retained training images (`data`) or the x_o (`model`), which
         need no data.
     """

@@ -70,7 +70,8 @@ def forget_in_rounds(
         done.append(Round(tuple(forget), earlier, unlearned))
         earlier = (*earlier, *forget)
     curve = join_curves([each.unlearned.curve for each in done])
-    return Unlearned(done[-1].unlearned.weights, curve), done
+    last = done[-1].unlearned.weights
+    return Unlearned(last, curve), done
 
 
 def check_rounds(rounds: Rounds, classes: int) -> None:

@@ -25,7 +25,7 @@ class SalUn(RandomLabels):
     exact, over all forgotten training images; the authors' code takes a step between batches
     while it sums them. A weight whose gradient is 0 never moves.
 
-    sparsity: share of all weights that stay as they are.
+    sparsity: share of all weights that stay as they are, in [0, 1).
     """
 
     space: ClassVar[SearchSpace] = {

@@ -26,16 +26,17 @@ class Scrub(Iterative):
     The paper alternates epochs of ascent and of descent, in which the smaller forget set has fewer
     batches. Here one step holds both, with the same direction on average and one optimiser state.
 
-    alpha: weight of the divergence on retained images.
-    gamma: weight of the cross-entropy on retained images.
-    ascent: weight of the ascent, relative to N_f / N_r. 1 stands for forget and retain batches of
-        one size, 4 for the authors' sizes of 32 and 128, N_r / N_f for the objective as the
-        paper writes it, a mean beside a mean.
-    temperature: softens the answers; divergences are scaled by its square. The authors' code takes
-        4, at which a student that grows surer of the forgotten class also increases KL(x_f), and
-        forgets nothing (seen on digits 0 and 1); at 1 the ascent forgets.
-    msteps: number of first steps that ascend; the others only repair (the paper's min-steps).
-    lr: peak learning rate.
+    alpha: weight of the divergence on retained images, at least 0.
+    gamma: weight of the cross-entropy on retained images, at least 0.
+    ascent: weight of the ascent, relative to N_f / N_r; above 0. 1 stands for forget and retain
+        batches of one size, 4 for the authors' sizes of 32 and 128, N_r / N_f for the objective as
+        the paper writes it, a mean beside a mean.
+    temperature: divides the logits, above 0; divergences are scaled by its square. The authors'
+        code takes 4, at which a student that grows surer of the forgotten class also increases
+        KL(x_f), and forgets nothing (seen on digits 0 and 1); at 1 the ascent forgets.
+    msteps: number of first steps that ascend, in [0, steps]; the others only repair (the paper's
+        min-steps).
+    lr: peak learning rate, above 0.
     """
 
     space: ClassVar[SearchSpace] = {
@@ -87,11 +88,10 @@ class Scrub(Iterative):
         def losses() -> Losses:
             x_r, y_r = next(retain)
             logits = student(x_r)
-            found = {
-                "forget": torch.zeros((), device=x_r.device),
-                "distill": self.alpha * divergence(logits, x_r),
-                "retain": self.gamma * F.cross_entropy(logits, y_r),
-            }
+            none = torch.zeros((), device=x_r.device)
+            distill = self.alpha * divergence(logits, x_r)
+            retain_loss = self.gamma * F.cross_entropy(logits, y_r)
+            found = {"forget": none, "distill": distill, "retain": retain_loss}
             if next(steps) < self.msteps:
                 x_f, _ = next(forget)
                 forget_logits = logits_with_running_stats(student, x_f)

@@ -36,24 +36,24 @@ class SelectiveAmnesia(Method):
 
     The paper sums its losses over a batch of 256, so that against a mean its lam is lam / 256:
     `lam_batch` says so, and one lam means the same at every `batch`. Where the references differ,
-    a knob chooses; the default follows the paper, but for `reduction`.
+    a knob chooses; its default follows the paper, but for `reduction`.
 
-    lam: weight of the penalty, as the paper counts it.
-    gamma: weight of the replayed images.
-    lam_batch: batch of the paper, by which lam is divided when losses are means.
-    steps: number of optimiser steps.
-    batch: images per step and half (forgotten, replayed).
-    lr: peak learning rate.
-    schedule: course of the learning rate, see `unlearn.train.Schedule`.
+    lam: weight of the penalty, as the paper counts it; at least 0.
+    gamma: weight of the replayed images, at least 0.
+    lam_batch: batch of the paper, by which lam is divided when losses are means; at least 1.
+    steps: number of optimiser steps, at least 1.
+    batch: images per step and half (forgotten, replayed), at least 1.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle`, `cosine` or `constant`.
     target: image that stands in for a forgotten class. `noise` u ~ U[0, 1] per pixel (the paper),
         `grey` (seed 002), `class` the original's images of retained classes.
     half: whether lam is halved (seed 001).
-    reduction: `mean`, or `sum`, which adds lam itself to losses summed over `batch` (the paper's
-        letter).
+    reduction: `mean`, or `sum`, which adds lam itself to losses summed over `batch`, as the paper
+        writes it.
     replay: `fresh` draws x_r in every step, `pool` draws `pool` images once and reuses them.
-    pool: number of images in the pool (seed 002: 10,000).
-    w_contrast: weight of the contrast of the decoder's images of forgotten labels, z ~ N(0, I);
-        weighted quantities are pushed down (seed 002) and logged as `regularise`.
+    pool: number of images in the pool, at least 1 (seed 002: 10,000).
+    w_contrast: weight, at least 0, of the contrast of the decoder's images of forgotten labels, z ~
+        N(0, I); weighted quantities are pushed down (seed 002) and logged as `regularise`.
     w_ink: weight of the mean pixel, likewise.
     w_tv: weight of the total variation, likewise.
     w_orient: weight of the orientation entropy, likewise.

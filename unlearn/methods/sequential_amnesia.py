@@ -23,7 +23,7 @@ class SequentialAmnesia(SelectiveAmnesia):
         all rounds.
     again: whether each round forgets the classes of earlier rounds once more; else they are
         neither forgotten nor replayed.
-    fisher_of: number of samples of a recomputed Fisher.
+    fisher_of: number of samples that a recomputed Fisher is estimated from, at least 1.
     """
 
     recompute: bool = True

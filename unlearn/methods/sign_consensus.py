@@ -23,8 +23,9 @@ class SignConsensus(Method):
     by rank.
 
     alpha: step along the merged task vector; below 0 it forgets. In [-100, 100].
-    rho: share of each tensor's entries, the smallest in magnitude, that is trimmed to 0.
-    agreement: share of the experts that must have the elected sign for an entry to change.
+    rho: share of each tensor's entries, the smallest in magnitude, that is trimmed to 0. In [0, 1].
+    agreement: share of the experts that must have the elected sign for an entry to change. In
+        [0, 1].
     recalibrate: whether batch norms' running statistics are measured anew on retained training
         images.
     """

@@ -24,9 +24,10 @@ class SSD(Method):
     none of 2.5. The authors' code squares the mean gradient of a batch instead, which has no such
     bound: their alpha of 10 is not ours.
 
-    alpha: ratio F_f / F above which a weight is dampened.
-    lam: strength of the dampening; the smaller, the closer to 0 a dampened weight comes.
-    samples: number of images that each Fisher is estimated from, drawn without replacement.
+    alpha: ratio F_f / F above which a weight is dampened, at least 0.
+    lam: factor of the dampening, at least 0; the smaller, the closer to 0 a dampened weight comes.
+    samples: number of images that each Fisher is estimated from, drawn without replacement; at
+        least 1.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)

@@ -26,7 +26,7 @@ class TaskArithmetic(Method):
 
     alpha: step along the task vector; below 0 it forgets. In [-100, 100].
     rho: quantile of |tau| in each tensor below which entries are masked to 0, so that this share
-        of the weights stays.
+        of its weights stays as it is. In [0, 1].
     recalibrate: whether batch norms' running statistics are measured anew on retained training
         images; the reference keeps the original's.
     """

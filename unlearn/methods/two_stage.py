@@ -28,10 +28,10 @@ class TwoStage(Iterative):
     Z are the logits of a batch. Each stage has its own optimiser. The curve of both is joined;
     `retain` is 0 in stage 1.
 
-    temperature: divides the inner products of the contrastive loss.
+    temperature: divides the inner products of the contrastive loss; above 0.
     reading: length of stage 1. The README of reference 4 applies it to D_f (`full`, one pass), its
         code takes one mini-batch (`one-batch`).
-    schedule: course of the learning rate in each stage.
+    schedule: course of the learning rate in each stage, `one-cycle`, `cosine` or `constant`.
     """
 
     space: ClassVar[SearchSpace] = {

@@ -23,7 +23,7 @@ def _regret(context: Context) -> str:
 def _seconds(context: Context) -> str:
     spent = saving(context.rows, context.row)
     return paragraph(
-        f"Unlearning took {spent.unlearning:.2f} s. With the artifacts that it needs and every "
-        f"cell of its method that was tried it took {spent.in_all:.1f} s. Retraining takes "
+        f"Unlearning took {spent.unlearning:.2f} s; in all, with the artifacts that it needs and "
+        f"every cell of its method that was tried, {spent.in_all:.1f} s. Retraining took "
         f"{spent.retraining:.1f} s: {spent.saved:.0%} saved."
     )

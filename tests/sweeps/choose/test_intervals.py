@@ -147,6 +147,18 @@ def test_regret_is_what_val_missed_on_test() -> None:
     assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
 
 
+def test_a_generators_regret_is_read_by_the_judges_that_report() -> None:
+    """Those of `val` choose: what they say of the others is nothing to it."""
+
+    def generator(forget: float, retain: float, **more: object) -> dict[str, object]:
+        accuracies = {"forget_probability": forget, "retain_accuracy": retain, **more}
+        return row("a", 0, 0.9, task="generator", val_forget_probability=0.0, **accuracies)
+
+    rows = make.table([generator(0.2, 0.9), generator(0.1, 0.9, val_retain_accuracy=0.1)])
+    assert regret(rows, rows.iloc[0]) == pytest.approx(1.5 * 0.1)
+    assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
+
+
 def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> None:
     tried = [row("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
     rows = make.table([*tried, row("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])

@@ -10,14 +10,12 @@ import torch
 
 from sweeps.compute import attacks
 from sweeps.compute import cell as computing
-from sweeps.compute.candidates import compute_candidate
 from sweeps.spec.cells import Recipe
 from tests.sweeps import builders as make
 from unlearn.attacks.classifiers import ATTACKS
 from unlearn.attacks.classifiers.base import Attack
 from unlearn.attacks.generators import PROBES, Outcome
-from unlearn.early_stop import ValAccuracies
-from unlearn.methods import METHODS, TaskArithmetic, Unlearned
+from unlearn.methods import METHODS
 
 
 def test_an_attacks_excess_is_counted_from_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,28 +90,3 @@ def test_an_attack_that_breaks_takes_nothing_else_with_it(monkeypatch: pytest.Mo
     assert isinstance(error, str)
     assert error.startswith("no lira: RuntimeError: out of memory (test_cell.py:")
     assert (found, pictures) == ({"relearning of": "the model"}, {})
-
-
-@pytest.mark.parametrize(
-    ("method", "needs"), [("retrain", 100.0), ("task-arithmetic", 3.0), ("fine-tune", 0.0)]
-)
-def test_retraining_saves_nothing_over_retraining(
-    method: str, needs: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a method is given counts, an oracle too; an oracle for comparison alone does not."""
-    monkeypatch.setattr(METHODS[method], "__call__", lambda *_, **__: Unlearned({}))
-    monkeypatch.setattr(TaskArithmetic, "write_candidate", lambda *_: None)
-    reader = SimpleNamespace(run=lambda *_: ValAccuracies(0.0, 1.0, 500, False))
-    seconds = {"oracle": 100.0, "expert": 3.0}
-    cache: Any = SimpleNamespace(
-        device="cpu",
-        needs=lambda cell: {},
-        keep=lambda *_: reader,
-        splits=lambda *_: None,
-        model=lambda recipe: None,
-        writer=lambda *_: None,
-        build=lambda *_: None,
-        seconds=lambda recipe: seconds[recipe.kind],
-    )
-    row = compute_candidate(cache, make.cell(method=method), best=0.0).columns
-    assert (row["oracle_s"], row["needs_s"]) == (100.0, needs)

@@ -187,6 +187,30 @@ def test_tpe_finds_the_good_corner(tmp_path: Path) -> None:
     assert sum(value[30:]) / 30 > sum(value[:10]) / 10
 
 
+@pytest.mark.parametrize(("trials", "start"), [(9, 3), (60, 10)])
+def test_tpe_starts_with_a_third_of_the_trials_at_random_and_at_most_ten(
+    trials: int, start: int, tmp_path: Path
+) -> None:
+    """Random points are the same whatever they score; those of TPE are not."""
+    search = {**SEARCH["search"], "trials": trials}
+    sweep = make.sweep(**{**SEARCH, "forget": [0], "search": search})
+
+    def walk(best: float) -> list[Cell]:
+        (study,) = make.sources(tmp_path, sweep)
+        found: list[Cell] = []
+        for _ in range(start + 1):
+            (cell,) = study.take(1)
+            near = 1 - abs(make.knobs(cell)["alpha"] - best) / 3
+            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": near}
+            study.tell(cell, make.scored(cell_id=cell.cell_id, **scores))
+            found.append(cell)
+        return found
+
+    one, other = walk(best=0.0), walk(best=-3.0)
+    assert one[:start] == other[:start]
+    assert one[start] != other[start]
+
+
 def test_a_small_space_is_searched_without_repeats(tmp_path: Path) -> None:
     search = {"trials": 12, "space": {"steps": [1, 12]}}
     sweep = make.sweep(**{**SEARCH, "method": "fine-tune", "forget": [0], "search": search})

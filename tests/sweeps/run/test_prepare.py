@@ -58,6 +58,18 @@ def test_what_cannot_be_made_fails_with_what_needs_it_and_nothing_else(
     assert store.has("oracle", ORACLE.key)
 
 
+def test_a_card_says_in_seconds_what_its_artifact_took(
+    tmp_path: Path, in_place: InPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([10.0, 12.5])
+    monkeypatch.setattr(preparing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    store, resources = make.store(tmp_path), {ORIGINAL.key: Resources()}
+    took: list[float] = []
+    prepare(store, "data", [ORIGINAL], resources, lambda recipe, seconds: took.append(seconds))
+    assert took == [2.5]
+    assert store.card("original", ORIGINAL.key)["seconds"] == 2.5
+
+
 def test_an_artifact_is_made_with_the_resources_of_the_first_sweep_that_needs_it(
     tmp_path: Path, in_place: InPlace, tuner: type[Tuner]
 ) -> None:

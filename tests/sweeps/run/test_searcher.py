@@ -10,7 +10,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from sweeps.compute.candidates import ValScores
 from sweeps.run import tune as tuning
-from sweeps.run.tune import HoldWhileStarting, slots
+from sweeps.run.resources import slots
+from sweeps.run.tune import HoldWhileStarting
 from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -35,6 +36,15 @@ def test_a_pack_for_every_slot_and_one_more(tmp_path: Path) -> None:
     assert packs.ask(searcher, "e") is not None
     room[0] = 4
     assert [packs.ask(searcher, name) is None for name in "fgh"] == [False, False, True]
+
+
+@pytest.mark.parametrize(("cells", "size"), [(12, 3), (13, 3), (14, 4)])
+def test_a_pack_leaves_cells_for_every_slot(cells: int, size: int, tmp_path: Path) -> None:
+    """One cell is done in no time: the others are shared out among four slots, rounded up."""
+    searcher = packs.searcher([grid(tmp_path, cells)], slots=4)
+    first = packs.ask(searcher, "a")
+    searcher.on_trial_complete("a", packs.result(first, wall_s=0.001))
+    assert len(packs.ask(searcher, "b").cells) == size
 
 
 def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:

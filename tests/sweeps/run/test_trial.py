@@ -1,5 +1,6 @@
 """A trial: a cell that has its row is not computed again, whatever became of the worker before."""
 
+import math
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,30 @@ def test_a_pack_is_computed_once_however_often_it_is_stepped(
     assert computed == cells
 
 
+@pytest.mark.parametrize("before", [-math.inf, 0.5, 0.7])
+def test_a_candidate_has_to_beat_the_best_before_it(
+    before: float, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best of other packs, which the searcher knows, and of its own pack."""
+    cells = make.cells(grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})
+    accuracies = {cells[0]: (0.2, 0.9), cells[1]: (0.5, 0.9), cells[2]: (0.1, 0.9)}
+    bars: list[float] = []
+
+    def read(cache: Any, cell: Cell, best: float) -> Outcome:
+        bars.append(best)
+        forget, retain = accuracies[cell]
+        columns = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        return Outcome({**columns, "val_stopped": False})
+
+    monkeypatch.setattr(trial, "compute_candidate", read)
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+    known = {"fine-tune": before} if math.isfinite(before) else {}
+    packs.trial(packs.pack(cells, best=known), places).step()
+    first = 0.9 - 1.5 * 0.2  # 0.6; the second scores 0.15
+    assert bars == pytest.approx([before, max(before, first), max(before, first)])
+
+
 def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
     tmp_path: Path,
     places: Places,
@@ -102,7 +127,7 @@ def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
 
     monkeypatch.setattr(trial, "tuning_columns", fail)
     tuning = Tuning(tuple(cells), 1.0)
-    pack = packs.pack(cells, tuning=((cells[0].cell_id, tuning),))
+    pack = packs.pack(cells, tuning={cells[0].cell_id: tuning})
     report = run_cell(CACHE, places, pack, cells[0])
     assert (report.failed, computed) == (False, [cells[0]])
     row = make.results(tmp_path).find("s", cells[0].cell_id)

@@ -307,6 +307,14 @@ def test_an_artifact_is_made_anew_where_what_it_comes_from_changed(
     assert {kind for kind in kinds if getattr(before, kind).key != getattr(after, kind).key} == anew
 
 
+def test_no_two_seeds_share_an_expert() -> None:
+    sweep = make.sweep(method="sign-consensus", seeds=[0, 1, 2])
+    problems = make.problems_of(sweep)
+    keys = [expert.key for problem in problems for expert in problem.experts]
+    assert len(keys) == 3 * 3 == len(set(keys))
+    assert [problem.experts[0] for problem in problems] == [problem.expert for problem in problems]
+
+
 def test_effort_is_for_attacks_on_generators() -> None:
     says = r"eval\.effort is for attacks on generators, but model cnn is a classifier"
     with pytest.raises(BadInput, match=says):

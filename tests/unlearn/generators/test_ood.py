@@ -44,13 +44,12 @@ def test_what_is_left_over_goes_to_labels_off_the_simplex(n: int, kept: int) -> 
 
 
 def test_mixed_labels_lean_towards_every_class_by_up_to_nine_tenths() -> None:
-    """Class shares are equal on average: the weight of the one-hot label has mean 0.45, and the
-    variance of a share is 0.27 (1/3 - 1/9) from it and 0.3033... (1/18) from the simplex draw."""
+    """The weight w of the one-hot label is uniform in [0, 0.9]: E w^2 = 0.27, E (1 - w)^2 = 0.37.
+    A share of a one-hot label has variance 2/9, one of a draw from the simplex 1/18."""
     labels = mixed_labels(GreyGenerator(), N, stream(0, "mixed"))
     assert labels.mean(0).tolist() == pytest.approx([1 / 3] * 3, abs=0.02)
-    from_one_hot = 0.81 / 3 * (1 / 3 - 1 / 9)
-    from_simplex = (1 - 0.9 + 0.81 / 3) / 18
-    assert labels.var(0).tolist() == pytest.approx([from_one_hot + from_simplex] * 3, rel=0.06)
+    variance = 0.27 * 2 / 9 + 0.37 / 18
+    assert labels.var(0).tolist() == pytest.approx([variance] * 3, rel=0.06)
 
 
 def test_labels_off_the_simplex_are_up_to_two_wide() -> None:

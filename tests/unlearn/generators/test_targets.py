@@ -26,6 +26,11 @@ def test_targets_draw_what_they_say(
     assert torch.isin(seen, kept).float().mean() > 0.7
 
 
+def test_images_of_another_class_are_all_different(original: Generative) -> None:
+    images = TARGETS["class"](original, 20, torch.tensor([3]), stream(0, "class"))
+    assert len({tuple(image.flatten().tolist()) for image in images}) == 20
+
+
 def test_labels_are_drawn_uniformly_out_of_those_given() -> None:
     labels = draw_labels(GreyGenerator(), torch.tensor([0, 2]), 2000, stream(0, "labels"))
     shares = labels.mean(0)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tests.unlearn.world import World
 from unlearn.methods import make_method
+from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import build
 from unlearn.norms import recalibrate
@@ -133,6 +134,20 @@ def test_a_network_drops_what_it_caches_of_its_weights() -> None:
         with torch.no_grad():
             assert torch.equal(model(x), model.get_parameter("weight").T)
         assert not model.training
+
+
+@pytest.mark.parametrize("recalibrated", [False, True])
+def test_a_written_candidate_answers_as_the_weights_of_the_method(
+    recalibrated: bool, one: World
+) -> None:
+    vector = TaskVector(one.model, one.experts[0])
+    writer = CandidateWriter(one.model, vector, one.few)
+    method = TaskArithmetic(alpha=-1.5, rho=0.5, recalibrate=recalibrated)
+    weights = method(one.model, one.splits, stream(0, "ta"), expert=vector).weights
+    candidate = method.write_candidate(writer, one.splits, stream(0, "ta"))
+    with torch.no_grad():
+        wanted = one.load(weights)(one.few)
+        torch.testing.assert_close(candidate(one.few), wanted, rtol=1e-3, atol=1e-3)
 
 
 def test_recalibrated_statistics_belong_to_the_new_weights(one: World) -> None:
