@@ -1,23 +1,26 @@
-"""What every folder of tests shares: the real digits, and one thread, so that bits do not depend on the machine."""
+"""What all tests share: the real digits, and one thread, so that bits are the same anywhere."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from unlearn.data import Dataset, load
+from unlearn.data import load
+from unlearn.splits import Dataset
 
 GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained", "context"}
 CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}
 
 
 def shared(item: pytest.Item) -> str:
-    """The name of what the test shares with others: trained models, a server, else its file."""
+    """The name of what the test shares with others: trained models, a server, a Ray, its file."""
     needed = set(getattr(item, "fixturenames", ()))
     if "unlearn" in item.path.parts and needed & GENERATORS:
         return "generators"
     if "unlearn" in item.path.parts and needed & CLASSIFIERS:
         return "classifiers"
+    if "terminal" in needed:
+        return "terminal"
     return "serve" if item.path.parent.name == "serve" else item.path.stem
 
 

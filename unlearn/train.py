@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn.augment import AUGMENTS
-from unlearn.data import Images
 from unlearn.errors import NotFinite, lookup, require
 from unlearn.generators.critic import LabelCritic
 from unlearn.models import Weights
 from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective
+from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise
 
 Curve = dict[str, list[float]]  # "step" and one list a loss term

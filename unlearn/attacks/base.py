@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.evaluation import Scores
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import require
-from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores, evenly
+from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores, evenly_spaced
 from unlearn.metrics.base import Metric
 
 LEARNED = 1000  # confidences per side; more only take longer
@@ -42,7 +42,7 @@ def called_members(members: Tensor, others: Tensor, asked: Tensor) -> Tensor:
         f"the attack needs members and non-members to learn from, not {len(members)} and "
         f"{len(others)}; give at least one image of each",
     )
-    chosen = [side[evenly(len(side), size).to(side.device)] for side in (members, others)]
+    chosen = [side[evenly_spaced(len(side), size).to(side.device)] for side in (members, others)]
     known = torch.cat(chosen)[:, None].cpu().numpy()
     machine = SVC(C=3, gamma="auto", kernel="rbf").fit(known, [1] * size + [0] * size)
     answers = machine.predict(asked[:, None].cpu().numpy())

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import Drawn, GeneratorEvaluator, GeneratorEvidence, Scores
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, JudgedSamples, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.entropy import entropy
 
@@ -20,7 +20,7 @@ def _hit(probabilities: Tensor) -> Tensor:
     return (probabilities.argmax(2) == asked[:, None]).float().mean(1)
 
 
-def _read_by(evaluator: GeneratorEvaluator, drawn: Drawn, judge: str) -> Scores:
+def _read_by(evaluator: GeneratorEvaluator, drawn: JudgedSamples, judge: str) -> Scores:
     """Compute the columns of `_BY_JUDGE`, as one reject-aware judge reads the images."""
     own, hit = _own(drawn.probabilities[judge]).mean(1), _hit(drawn.probabilities[judge])
     forget = list(evaluator.forget)

@@ -13,10 +13,10 @@ from unlearn.attacks import attacks_on
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
-from unlearn.data import Images, Part, Splits
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.models import build
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images, Split, Splits
 from unlearn.streams import stream
 from unlearn.train import Training, fit
 
@@ -158,8 +158,8 @@ def test_the_likelihood_ratio_by_hand() -> None:
 def test_lira_finds_members_of_an_overfitted_model(one: World) -> None:
     """Few images, many steps: a model that remembers them differs from one that never saw them."""
 
-    def few(part: Part) -> Part:
-        return Part(part.forget.take(torch.arange(80)), part.retain.take(torch.arange(0, 800, 4)))
+    def few(part: Split) -> Split:
+        return Split(part.forget.take(torch.arange(80)), part.retain.take(torch.arange(0, 800, 4)))
 
     splits = Splits(few(one.splits.train), one.splits.val, few(one.splits.test))
     train = splits.train

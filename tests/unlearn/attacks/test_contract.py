@@ -22,11 +22,14 @@ from unlearn.attacks import (
     attacks_on,
     make_attack,
 )
-from unlearn.data import Dataset, Splits
 from unlearn.errors import BadInput
 from unlearn.evaluation import GeneratorEvaluator
 from unlearn.metrics import columns as metric_columns
 from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Dataset, Splits
+
+
+WRONG: dict[Any, Any] = {int: -1, float: -1.0, str: "no such value"}  # for a knob of that type
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from unlearn.attacks.generators.optimise import minimise
 from unlearn.attacks.generators.prototype import Prototype, sharpness
 from unlearn.attacks.generators.relearn import shots
 from unlearn.attacks.generators.walks import leg
-from unlearn.data import Images
 from unlearn.errors import BadInput
+from unlearn.splits import Images
 from unlearn.streams import stream
 
 

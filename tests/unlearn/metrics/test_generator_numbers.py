@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import Drawn, GeneratorEvaluator, GeneratorEvidence
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, JudgedSamples
 from unlearn.generators.judges import panel
 from unlearn.metrics.entropy import entropy
 from unlearn.metrics.frechet import frechet_distance
@@ -38,7 +38,9 @@ def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
     dataset: Any = SimpleNamespace(classes=3)
     judges: Any = {"lead": None, "val": None, "plain-0": None}
     evidence = GeneratorEvidence(
-        Drawn(NONE, {"lead": lead, "plain-0": plain}, NONE), Drawn(NONE, {"val": val}, NONE), NONE
+        JudgedSamples(NONE, {"lead": lead, "plain-0": plain}, NONE),
+        JudgedSamples(NONE, {"val": val}, NONE),
+        NONE,
     )
     scores = compute(GeneratorEvaluator(dataset, (0,), judges, 2, 0), evidence, evidence)
     assert scores["forget_probability"] == pytest.approx(0.4)

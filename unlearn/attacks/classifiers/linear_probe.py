@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
-from unlearn.data import Images
 from unlearn.evaluation import Scores
 from unlearn.models.base import Classifying
+from unlearn.splits import Images
 from unlearn.streams import stream
 
 STEPS = 200  # of L-BFGS, at most

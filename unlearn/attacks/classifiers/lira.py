@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target, check_at_least
-from unlearn.data import Images, Splits
 from unlearn.evaluation import Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 

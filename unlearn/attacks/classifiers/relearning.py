@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
-from unlearn.data import Images, Part
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierEvaluator, Scores
-from unlearn.methods.iterative import steady
+from unlearn.methods.iterative import logits_with_running_stats
+from unlearn.splits import Images, Split
 from unlearn.streams import layer_noise, stream
 
 POINTS, RELATIVE = 0.05, 0.05  # the two margins below the original's accuracy
@@ -138,7 +138,7 @@ class Relearning(Attack):
                     learn(pupil, optimizer, [next(batch) for batch in batches])
         return course
 
-    def _evaluate(self, pupil: nn.Module, test: Part, step: int, course: Course) -> None:
+    def _evaluate(self, pupil: nn.Module, test: Split, step: int, course: Course) -> None:
         """Append the accuracies after `step` mini-batches to `course`."""
         course.steps.append(float(step))
         course.forget.append(accuracy(pupil, test.forget, self.images))
@@ -164,7 +164,7 @@ def learn(
     Raises `NotFinite` where the loss is infinite or NaN.
     """
     images, labels = zip(*batches, strict=True)
-    loss = F.cross_entropy(steady(model, torch.cat(images)), torch.cat(labels))
+    loss = F.cross_entropy(logits_with_running_stats(model, torch.cat(images)), torch.cat(labels))
     if not torch.isfinite(loss):
         raise NotFinite(f"the relearning loss is {loss.item()}; lower lr")
     optimizer.zero_grad()

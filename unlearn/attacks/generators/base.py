@@ -13,11 +13,11 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target
 from unlearn.attacks.generators.intervals import Interval, difference, wilson
-from unlearn.data import Images, Splits, check_forget
 from unlearn.errors import require
 from unlearn.evaluation import Scores
 from unlearn.generators.judges import read
 from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Images, Splits, check_forget
 from unlearn.streams import stream
 
 ROWS = 8  # of a picture at most; also its columns, where images have no order

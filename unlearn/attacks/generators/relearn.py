@@ -10,10 +10,10 @@ from torch import Tensor
 
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
-from unlearn.data import Images
 from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
+from unlearn.splits import Images
 
 
 @dataclass(frozen=True)
