@@ -97,8 +97,7 @@ class Scores:
     title: str
     about: str
     columns: Mapping[str, type]
-    text: str
-    beside: bool
+    told: Mapping[str, str]
     blind_spot: str
 
 
@@ -142,33 +141,33 @@ def settings_table(kind: type, prefix: str) -> str:
 
 
 def of_metric(name: str, metric: Metric) -> Scores:
+    """A metric, as its module and its `compute` describe it."""
     text = metric.compute.__doc__ or ""
     module = import_module(metric.compute.__module__)
-    about = first_sentence(module.__doc__)
-    return Scores(name, about, metric.columns, text, metric.of_the_model, metric.blind_spot)
+    about = f"{first_sentence(module.__doc__)}\n\n{prose_of(text, metric.columns)}".strip()
+    return Scores(name, about, metric.columns, lines_of(text, metric.columns), metric.blind_spot)
 
 
 def of_attack(name: str, attack: type[Attack]) -> Scores:
-    """A classifier's attack; its columns without those of original and oracle."""
-    beside = {column for column in attack.columns if f"oracle_{column}" in attack.columns}
-    own = {column: kind for column, kind in attack.columns.items() if not _of_a_reference(column)}
+    """A classifier's attack, with the columns that it has for the subject."""
+    columns = {column: kind for column, kind in attack.columns.items() if not _beside(column)}
     text = attack.__doc__ or ""
-    return Scores(name, "", own, text, own.keys() == beside, attack.blind_spot)
+    about = prose_of(text, [*columns, *(f.name for f in fields(attack))])
+    return Scores(name, about, columns, lines_of(text, columns), attack.blind_spot)
 
 
-def _of_a_reference(column: str) -> bool:
+def _beside(column: str) -> bool:
     return column.startswith(("original_", "oracle_"))
 
 
 def scores_section(scores: Scores) -> str:
     """One metric or attack: what it is, its columns, what fools it."""
-    told = lines_of(scores.text, scores.columns)
-    prose = prose_of(scores.text, scores.columns)
     lines = [line(SCORED), line(["---"] * len(SCORED))]
     for name in scores.columns:
         beside = "✓" if f"oracle_{name}" in ROWS.names else ""
-        lines.append(line([f"`{name}`", arrow_type(name), beside, told.get(name, "see above")]))
-    parts = [f"### {scores.title}", scores.about, prose, "\n".join(lines)]
+        meaning = scores.told.get(name, "see above")
+        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning]))
+    parts = [f"### {scores.title}", scores.about, "\n".join(lines)]
     if scores.blind_spot:
         parts.append(f"What fools it: {scores.blind_spot}")
     return "\n\n".join(part for part in parts if part)
@@ -182,7 +181,7 @@ def probes_section() -> str:
     for of in REFERENCES:
         for suffix in ("rate", "steps"):
             lines.append(
-                line([f"`{of}_probe_<attack>_{suffix}`", "double", f"the same, of the {of}"])
+                line([f"`{of}_probe_<attack>_{suffix}`", "double", f"the same, of the {of} model"])
             )
     names = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in PROBES)
     text = f"`<attack>` is one of {names}. `untrained` is a decoder with random weights."

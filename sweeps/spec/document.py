@@ -345,18 +345,31 @@ def _doc(attack: Any) -> str | None:
 
 
 def models_table() -> str:
-    """The models, their tasks, and the options of their builders."""
-    lines = ["| model | task | options |", "|---|---|---|"]
+    """The models, and a line for every option of their builders."""
+    lines = ["| model | task | option | default | meaning |", "|---|---|---|---|---|"]
     for name, builder in MODELS.items():
-        taken = inspect.signature(builder).parameters.values()
-        own = [p for p in taken if p.name not in ("shape", "classes")]
-        options = ", ".join(f"`{p.name}: {as_yaml(_plain(p.default))}`" for p in own)
-        lines.append(f"| `{name}` | {task_of(name)} | {options} |")
+        options = builder_options(builder)
+        told = lines_of(_builder_doc(builder), options)
+        for option, default in options.items():
+            cells = [f"`{name}`", task_of(name), f"`{option}`", f"`{as_yaml(default)}`"]
+            lines.append(_line([*cells, told.get(option, UNSAID)]))
     return "\n".join(lines)
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def builder_options(builder: Callable[..., Any]) -> dict[str, Any]:
+    """What a spec's `options` may hold for a builder, with the defaults."""
+    parameters = inspect.signature(builder).parameters.values()
+    own = [parameter for parameter in parameters if parameter.name not in ("shape", "classes")]
+    found = {}
+    for parameter in own:
+        default = parameter.default
+        found[parameter.name] = list(default) if isinstance(default, tuple) else default
+    return found
+
+
+def _builder_doc(builder: Callable[..., Any]) -> str:
+    plain = builder.func if isinstance(builder, partial) else builder
+    return plain.__doc__ or ""
 
 
 def datasets_table() -> str:
@@ -390,6 +403,10 @@ def document() -> str:
         datasets_table(),
         "## Models",
         models_table(),
+        "`mean` and `std` of null are CIFAR-10's for images of three channels, else 0.5. "
+        "Any name of timm is a classifier (`vit_tiny_patch16_224`, or `timm:resnet18` where this "
+        "table has the same name); `options: {pretrained: true}` downloads its weights. For your "
+        "own `package.module:builder` see [extending.md](extending.md).",
         "## Methods",
         *(method_section(name, kind) for name, kind in METHODS.items()),
     ]

@@ -86,6 +86,10 @@ def test_every_key_of_a_spec_has_a_meaning() -> None:
         assert silent <= UNTOLD.get(title, set()), f"no meaning in the docstrings of {title}"
 
 
+def test_every_option_of_a_model_has_a_meaning() -> None:
+    assert of_specs.UNSAID not in of_specs.models_table()
+
+
 def test_the_top_level_table_has_every_key() -> None:
     assert [key.name for key in of_specs.TOP] == list(KEYS)
 

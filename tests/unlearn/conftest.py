@@ -1,4 +1,4 @@
-"""Real digits, and what is trained on them once per session.
+"""Models trained on real digits once per session.
 
 A small generator, its oracle and two judges; a small classifier, its oracle and its experts.
 """
@@ -34,9 +34,8 @@ def splits(digits: Dataset) -> Splits:
 def train_generator(digits: Dataset, images: Images, purpose: str) -> Generative:
     with seeded(0, purpose):
         model = build("cvae-mlp", digits.shape, digits.classes)
-    weights, _ = fit(
-        model, images, Training(700, 64, 3e-3, kl_weight=1.5, label_critic=50.0), stream(0, purpose)
-    )
+    plan = Training(700, 64, 3e-3, kl_weight=1.5, label_critic=50.0)
+    weights, _ = fit(model, images, plan, stream(0, purpose))
     model.load_state_dict(weights)
     trained: Generative = model.eval()
     return trained
@@ -57,7 +56,7 @@ def untrained(original: Generative) -> Generative:
     return fresh(original, stream(0, "untrained"))
 
 
-def judged(digits: Dataset, net: str) -> Classifying:
+def train_judge_network(digits: Dataset, net: str) -> Classifying:
     with seeded(0, net):
         judge = build_judge(Judge(net, 0, True), digits.shape, digits.classes)
     train_judge(judge, digits.train, Schedule(350, 64, 4e-3), stream(0, net), True)
@@ -66,12 +65,12 @@ def judged(digits: Dataset, net: str) -> Classifying:
 
 @pytest.fixture(scope="session")
 def attacker(digits: Dataset) -> Classifying:
-    return judged(digits, "official")
+    return train_judge_network(digits, "official")
 
 
 @pytest.fixture(scope="session")
 def grader(digits: Dataset) -> Classifying:
-    return judged(digits, "patch")
+    return train_judge_network(digits, "patch")
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +88,8 @@ def context(
 @pytest.fixture(scope="session")
 def train_classifier(digits: Dataset) -> Callable[[Images], Any]:
     def train(images: Images) -> Any:
-        return network(fit(network(), images, PLAN, stream(0, "tests"))[0])
+        weights, _ = fit(network(), images, PLAN, stream(0, "tests"))
+        return network(weights)
 
     return train
 

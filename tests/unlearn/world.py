@@ -1,4 +1,4 @@
-"""A forget set, and everything that methods and metrics need for it."""
+"""A classifier's forget set, with the models and the evaluator that tests of methods share."""
 
 import copy
 from collections.abc import Callable
@@ -20,7 +20,12 @@ from unlearn.train import Training, fit
 
 @dataclass(frozen=True, repr=False)
 class World:
-    """A forget set, and everything that methods and metrics need for it."""
+    """A forget set, with everything that methods and metrics need for it.
+
+    model: the original
+    oracle: trained without the forget set
+    experts: two fine-tunings of the original on the forget set
+    """
 
     splits: Splits
     evaluator: ClassifierEvaluator
@@ -33,7 +38,7 @@ class World:
 
     @cached_property
     def few(self) -> Tensor:
-        """Images to try a network on."""
+        """Eight images, pixels in [0, 1], to compare two networks on."""
         return self.splits.val.retain.take(torch.arange(8)).pixels()
 
     @cached_property

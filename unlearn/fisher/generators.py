@@ -1,6 +1,6 @@
 """The diagonal Fisher information of a generator, from its own samples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,40 +15,57 @@ from unlearn.objectives import negative_elbo
 def generator_fisher(
     model: Generative, samples: int, generator: torch.Generator, batch: int = 500
 ) -> Weights:
-    """Selective Amnesia's Fisher (arXiv:2305.10120, section 4): z ~ N(0, I), c uniform over all labels, x = decoder
-    mean; squared gradient of the one-sample negative ELBO, averaged over `samples`. Independent of what is forgotten.
+    """Compute Selective Amnesia's Fisher diagonal (arXiv:2305.10120, section 4), by parameter name.
+
+    The squared gradient of the one-sample negative ELBO (nats per image), averaged over samples
+    x = decoder mean of (z, c), z ~ N(0, I), c uniform over all labels. It does not depend on what
+    is forgotten.
+
+    samples: images drawn from the model, at least 1
+    generator: draws z, c and the noise of the ELBO
+    batch: images per pass; affects speed and memory, and which noise a sample gets
     """
-    device = next(model.parameters()).device
 
     def losses(n: int) -> Callable[[], Tensor]:
-        z = torch.randn(n, model.z_dim, generator=generator, device=device)
-        c = model.one_hot(torch.randint(model.classes, (n,), generator=generator, device=device))
-        with torch.no_grad():
-            x = model(z, c)
+        x, c = _own_samples(model, n, generator)
         return lambda: negative_elbo(model, x, c, generator)
 
-    sizes = [min(batch, samples - start) for start in range(0, samples, batch)]
-    return diagonal_fisher(model, (losses(n) for n in sizes))
+    return diagonal_fisher(model, (losses(n) for n in _batch_sizes(samples, batch)))
 
 
 def batch_mean_fisher(
     model: Generative, samples: int, generator: torch.Generator, batch: int = 500
 ) -> Weights:
-    """For parity only: squares of gradients averaged over `batch` samples first, as seed 001 takes them. Too small, and
-    by another factor in every layer; equal to `generator_fisher` at batch = 1."""
+    """Compute the Fisher diagonal as seed 001 does, for parity only: it is too small.
+
+    It squares gradients that are already averaged over `batch` samples, which makes it too small by
+    another factor in every layer. At batch = 1 it equals `generator_fisher`, whose arguments it
+    takes.
+    """
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
-    device, sizes = (
-        next(model.parameters()).device,
-        [min(batch, samples - start) for start in range(0, samples, batch)],
-    )
+    sizes = list(_batch_sizes(samples, batch))
     require(len(sizes) > 0, "Fisher of no samples; give at least one")
+    parameters = list(model.parameters())
     for n in sizes:
-        z = torch.randn(n, model.z_dim, generator=generator, device=device)
-        c = model.one_hot(torch.randint(model.classes, (n,), generator=generator, device=device))
-        x = model(z, c).detach()
-        gradients = torch.autograd.grad(
-            negative_elbo(model, x, c, generator).mean(), list(model.parameters())
-        )
+        x, c = _own_samples(model, n, generator)
+        loss = negative_elbo(model, x, c, generator).mean()
+        gradients = torch.autograd.grad(loss, parameters)
         for square, gradient in zip(total.values(), gradients, strict=True):
             square += gradient.square() / len(sizes)
     return total
+
+
+def _batch_sizes(samples: int, batch: int) -> Iterator[int]:
+    """Yield `batch` again and again, then what is left of `samples`."""
+    for start in range(0, samples, batch):
+        yield min(batch, samples - start)
+
+
+def _own_samples(model: Generative, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw n images (n, *shape) from the model under uniform labels c (n, classes)."""
+    device = next(model.parameters()).device
+    z = torch.randn(n, model.z_dim, generator=generator, device=device)
+    labels = torch.randint(model.classes, (n,), generator=generator, device=device)
+    c = model.one_hot(labels)
+    with torch.no_grad():
+        return model(z, c), c

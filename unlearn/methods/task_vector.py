@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from unlearn.fold_norms import Folded
+from unlearn.fold_norms import FoldedNetwork
 from unlearn.models import Weights
 
 
@@ -67,7 +67,7 @@ class CandidateWriter:
         self.vector = vector
         self.model = copy.deepcopy(original).eval()
         self.parameters = dict(self.model.named_parameters())
-        self.folded = Folded(self.model, x)
+        self.folded = FoldedNetwork(self.model, x)
         self.theta = {name: p.detach().clone() for name, p in original.named_parameters()}
         self.buffers = {name: b.detach().clone() for name, b in original.named_buffers()}
         largest = max(self.theta.values(), key=Tensor.numel)

@@ -15,7 +15,7 @@ from unlearn.streams import seeded, stream
 
 
 def loop(model: nn.Module, loss: Callable[[int], Tensor], n: int) -> dict[str, Tensor]:
-    """One backward pass a sample."""
+    """The slow route: one backward pass per sample."""
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for i in range(n):
         model.zero_grad()
@@ -59,7 +59,7 @@ NETS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize("kind", NETS)
-def test_equals_the_per_sample_loop(kind: str) -> None:
+def test_the_diagonal_equals_the_per_sample_loop(kind: str) -> None:
     model = net(NETS[kind][0])
     x = torch.randn(7, *NETS[kind][1], generator=stream(1, kind), dtype=torch.float64)
     y = torch.randint(3, (7,), generator=stream(2, kind))
@@ -69,7 +69,7 @@ def test_equals_the_per_sample_loop(kind: str) -> None:
         torch.testing.assert_close(batched[name], expected, rtol=1e-10, atol=1e-14)
 
 
-def test_equals_the_loop_for_a_cvae_under_the_same_latent_noise() -> None:
+def test_the_diagonal_of_a_cvae_equals_the_loop_under_the_same_noise() -> None:
     model = build("cvae-mlp", (1, 6, 6), 3).double()
     x = torch.rand(5, 1, 6, 6, generator=stream(0, "x"), dtype=torch.float64)
     c = F.one_hot(torch.tensor([0, 1, 2, 0, 1]), 3).double()
@@ -83,20 +83,19 @@ def test_equals_the_loop_for_a_cvae_under_the_same_latent_noise() -> None:
 
 
 def test_closed_form_of_logistic_regression() -> None:
-    """Labels from the model itself: F_jj = E[p (1 - p) x_j^2]; here exactly, by weighting both labels."""
+    """Under the model's own labels F_jj = E[p (1 - p) x_j^2]; both labels weighted, so exact."""
     model = net(lambda: nn.Linear(4, 1))
     x = torch.randn(50, 4, generator=stream(0, "x"), dtype=torch.float64)
     p = model(x).sigmoid().detach()
 
     def fisher(label: float) -> dict[str, Tensor]:
-        """Per-sample gradient scaled by sqrt(P(label)), so that squares average to the expectation over labels."""
+        """Losses times sqrt(P(label)): their squared gradients sum to the mean over labels."""
         weight = (p if label else 1 - p).sqrt()
         target = torch.full_like(p, label)
 
         def per_sample() -> Tensor:
-            return (
-                weight * F.binary_cross_entropy_with_logits(model(x), target, reduction="none")
-            ).squeeze(1)
+            losses = F.binary_cross_entropy_with_logits(model(x), target, reduction="none")
+            return (weight * losses).squeeze(1)
 
         return diagonal_fisher(model, [per_sample])
 
@@ -105,7 +104,7 @@ def test_closed_form_of_logistic_regression() -> None:
     torch.testing.assert_close(total["bias"], (p * (1 - p)).mean(0))
 
 
-def test_batches_only_cut_the_sum() -> None:
+def test_batches_do_not_change_the_mean() -> None:
     model = net(NETS["linear"][0])
     x = torch.randn(9, 6, generator=stream(4, "x"), dtype=torch.float64)
     whole = diagonal_fisher(model, [lambda: model(x).square().sum(1)])
