@@ -123,7 +123,8 @@ def free_port() -> int:
     """Return a port on the loopback that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def table(promoted: list[Promotion]) -> pd.DataFrame:

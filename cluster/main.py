@@ -44,7 +44,8 @@ def handler(args: argparse.Namespace) -> Command:
     It is imported only now, because torch takes seconds, and help or a job's status need no torch.
     """
     module, _, name = args.handler.partition(".")
-    return getattr(import_module(f"cluster.{module}"), name)
+    command: Command = getattr(import_module(f"cluster.{module}"), name)
+    return command
 
 
 def parser() -> argparse.ArgumentParser:

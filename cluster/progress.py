@@ -2,6 +2,7 @@
 
 import sys
 from types import TracebackType
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,7 +21,7 @@ class ProgressBars:
     def __init__(self, plan: Plan) -> None:
         terminal = sys.stderr.isatty()
         totals = {"prepare": len(plan.build), "cells": plan.cells}
-        self.bars: dict[str, tqdm] = {}
+        self.bars: dict[str, tqdm[Any]] = {}
         for position, (stage, total) in enumerate(totals.items()):
             if total == 0:
                 continue

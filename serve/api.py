@@ -68,7 +68,8 @@ class AppState:
 
 
 def _state(request: Request) -> AppState:
-    return request.app.state.amnesia
+    state: AppState = request.app.state.amnesia
+    return state
 
 
 async def _entry(request: Request, name: str) -> Entry:

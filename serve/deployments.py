@@ -104,14 +104,16 @@ class RayBackend:
     replicas: number of replicas that should answer, of either kind.
     """
 
-    models: DeploymentHandle
+    models: DeploymentHandle[Any]
     replicas: int
 
     async def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        return await self._call("generate", key, label, n, seed)
+        images: NDArray[np.uint8] = await self._call("generate", key, label, n, seed)
+        return images
 
     async def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        return await self._call("classify", key, images)
+        probabilities: NDArray[np.float64] = await self._call("classify", key, images)
+        return probabilities
 
     async def _call(self, method: str, key: ModelKey, *args: Any) -> Any:
         """Call a method of some replica; turn Ray's errors into `Busy` and `Unservable`."""
@@ -138,7 +140,7 @@ class RayBackend:
         return None
 
 
-async def _count_answering(handle: DeploymentHandle) -> int:
+async def _count_answering(handle: DeploymentHandle[Any]) -> int:
     """Count the replicas that answer a ping."""
     pings = handle.broadcast("ping")
     try:
@@ -158,7 +160,7 @@ class Front:
     """
 
     def __init__(
-        self, models: DeploymentHandle, settings: ServiceSettings, expected: str | None
+        self, models: DeploymentHandle[Any], settings: ServiceSettings, expected: str | None
     ) -> None:
         self._catalog = Catalog(Gallery(settings.gallery), settings.builders)
         self._backend = RayBackend(models, settings.replicas)

@@ -109,7 +109,8 @@ def check(settings: ServiceSettings) -> None:
 
 def _head_node() -> dict[str, Any]:
     """Return Ray's description of the head node, where the proxy listens."""
-    for node in ray.nodes():
+    nodes: list[dict[str, Any]] = ray.nodes()
+    for node in nodes:
         if "node:__internal_head__" in node["Resources"]:
             return node
     raise BadInput("the cluster has no head node that is alive; start one")

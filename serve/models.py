@@ -51,7 +51,8 @@ class ModelCache:
         with self._lock:
             logits = self._model(key)(torch.from_numpy(images).to(self._device))
         self._check_finite(key, logits)
-        return logits.double().softmax(1).cpu().numpy()
+        probabilities: NDArray[np.float64] = logits.double().softmax(1).cpu().numpy()
+        return probabilities
 
     def _load(self, key: ModelKey) -> Any:
         try:

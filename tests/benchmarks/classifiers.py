@@ -26,7 +26,8 @@ ALPHA, RHO = -1.0, 0.9
 def resnet() -> nn.Module:
     """ResNet-18 for 32 x 32 images, untrained: a candidate costs the same at any weights."""
     with seeded(0, "bench"):
-        return build("resnet18", (3, 32, 32), 10).eval()
+        model: nn.Module = build("resnet18", (3, 32, 32), 10).eval()
+    return model
 
 
 def nearby(model: nn.Module) -> Weights:

@@ -3,8 +3,9 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,8 @@ class Bench:
 
     def model(self) -> Generative:
         with seeded(0, "bench"):
-            return build("cvae-mlp", self.dataset.shape, self.dataset.classes)
+            model: Generative = build("cvae-mlp", self.dataset.shape, self.dataset.classes)
+        return model
 
     def original(self, steps: int = 4000) -> Generative:
         """A trained CVAE to forget from, one that heeds its label."""
@@ -109,7 +111,8 @@ def apart(model: Generative, x: Tensor, c: Tensor) -> float:
     )
     noise = torch.cat([torch.randn(1, model.z_dim, generator=generator) for _ in range(len(x))])
     fast = diagonal_fisher(model, [lambda: given_noise(model, x, c, noise)])
-    return max(((fast[name] - slow[name]).norm() / slow[name].norm()).item() for name in slow)
+    apart = [float((fast[name] - slow[name]).norm() / slow[name].norm()) for name in slow]
+    return max(apart)
 
 
 def given_noise(model: Generative, x: Tensor, c: Tensor, noise: Tensor) -> Tensor:
@@ -156,9 +159,8 @@ def fisher_vs_pass(cache: Bench) -> Result:
 
     def ours() -> None:
         generator = stream(0, "pass")
-        diagonal_fisher(
-            model, (lambda a=a, b=b: negative_elbo(model, a, b, generator) for a, b in parts)
-        )
+        losses = [partial(negative_elbo, model, a, b, generator) for a, b in parts]
+        diagonal_fisher(model, losses)
 
     fisher, floor = interleaved(ours, plain)
     return {"ratio": fisher / floor, "fisher_s": fisher, "pass_s": floor}
@@ -184,7 +186,12 @@ def forget_vs_official(cache: Bench, forget: int = 0) -> Result:
     """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100) / `sa-fast`."""
     original, judge, splits = cache.original(), cache.judge(), cache.dataset.split([forget])
     fisher = generator_fisher(original, cache.count(50_000), stream(0, "fisher"))
-    official = {"batch": 256, "lr": 1e-4, "schedule": "constant", "reduction": "sum"}
+    official: dict[str, Any] = {
+        "batch": 256,
+        "lr": 1e-4,
+        "schedule": "constant",
+        "reduction": "sum",
+    }
     steps, part = cache.count(10_000), cache.count(100)
 
     def run(method: SelectiveAmnesia) -> Generative:

@@ -68,6 +68,9 @@ def amnesia() -> Iterator[Amnesia]:
     for run in started:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        if run.stdout is not None:
+            run.stdout.close()
 
 
 @pytest.fixture(scope="session")

@@ -116,7 +116,8 @@ def shared_ray() -> Iterator[int]:
 
     with ray_session.ray_session(None):
         ray_session.ray_session = joined
-        yield int(ray.cluster_resources()["CPU"])
+        has: dict[str, float] = ray.cluster_resources()
+        yield int(has["CPU"])
 
 
 def run(command: Command) -> int:

@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -53,8 +54,9 @@ def test_one_row_a_cell_with_every_column(swept: Path) -> None:
         ],
     }.items():
         assert rows.loc[rows["task"] == task, names].notna().all(axis=None), task
-    shares = rows.filter(regex="(accuracy|probability)$").select_dtypes("number").stack().dropna()
-    assert shares.between(0, 1).all()
+    shares = rows.filter(regex="(accuracy|probability)$").select_dtypes("number").to_numpy()
+    known = shares[~np.isnan(shares)]
+    assert ((known >= 0) & (known <= 1)).all()
     assert (rows["oracle_js_to_oracle"].dropna().abs() < 1e-9).all()
 
 

@@ -42,7 +42,8 @@ def rows_of(folder: Path) -> pd.DataFrame:
     """The rows by sweep and cell, without the columns that may differ."""
     rows = pd.read_parquet(folder / "results" / "v1")
     rows["sweep"] = rows["sweep"].astype(str)
-    seconds = [name for name in rows if name.endswith("_s") or name.startswith("version_")]
+    names = [str(name) for name in rows]
+    seconds = [name for name in names if name.endswith("_s") or name.startswith("version_")]
     return rows.drop(columns=[*seconds, *MAY_DIFFER]).set_index(["sweep", "cell_id"]).sort_index()
 
 

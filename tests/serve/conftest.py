@@ -154,7 +154,8 @@ def bomb(width: int, height: int) -> bytes:
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @pytest.fixture(scope="session")
@@ -186,5 +187,6 @@ def error_line(answer: httpx.Response, status: int) -> str:
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert list(body) == ["error"]
-    assert "\n" not in body["error"]
-    return body["error"]
+    line: str = body["error"]
+    assert "\n" not in line
+    return line

@@ -14,12 +14,9 @@ from unlearn.artifacts import VARIANTS
 
 
 def test_a_sheet_is_the_same_bytes_each_time_and_by_get_and_post(client: httpx.Client) -> None:
-    ask = {"label": 3, "n": 16, "seed": 5, "variant": "oracle"}
-    first, again, posted = (
-        client.get(SHEET, params=ask),
-        client.get(SHEET, params=ask),
-        client.post(SHEET, json=ask),
-    )
+    ask: dict[str, str | int] = {"label": 3, "n": 16, "seed": 5, "variant": "oracle"}
+    first, again = client.get(SHEET, params=ask), client.get(SHEET, params=ask)
+    posted = client.post(SHEET, json=ask)
     assert first.headers["content-type"] == "image/png"
     assert first.content == again.content == posted.content
     assert Image.open(io.BytesIO(first.content)).size == ((4 * 29 - 1) * 3,) * 2
@@ -54,7 +51,7 @@ def test_etag_spares_a_client_what_it_has(client: httpx.Client) -> None:
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         answer = client.get(SHEET, params={"label": 4}, headers={"If-None-Match": known})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
-    asks = [
+    asks: list[dict[str, str | int]] = [
         {"label": 5},
         {"label": 4, "n": 4},
         {"label": 4, "seed": 1},

@@ -4,6 +4,7 @@ import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -51,11 +52,11 @@ def page(server: Server, tmp_path: Path) -> Iterator[Chrome]:
 def find(page: Chrome, css: str) -> WebElement:
     """Wait for a visible element that matches; return the first."""
 
-    def visible(page: Chrome) -> WebElement | None:
-        return next(
-            (found for found in page.find_elements(By.CSS_SELECTOR, css) if found.is_displayed()),
-            None,
-        )
+    def visible(page: Chrome) -> WebElement | Literal[False]:
+        for element in page.find_elements(By.CSS_SELECTOR, css):
+            if element.is_displayed():
+                return element
+        return False
 
     return WebDriverWait(page, 20).until(visible)
 
@@ -112,7 +113,7 @@ def test_a_person_reads_the_card_and_asks_for_another_seed(page: Chrome) -> None
     pixels(page, 1, 7)
     find(page, "#again").click()
     WebDriverWait(page, 20).until(lambda page: seed.get_property("value") != "7")
-    pixels(page, 1, int(seed.get_property("value")))
+    pixels(page, 1, int(str(seed.get_property("value"))))
 
 
 def test_a_wrong_token_is_refused_and_asked_for_again(page: Chrome) -> None:

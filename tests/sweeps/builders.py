@@ -129,7 +129,7 @@ def row(cell: Cell, status: str = "ok", **outcome: Any) -> Row:
 
 
 def write(
-    results: Results, cell: Cell, status: str = "ok", sweep: str = "s", **outcome: Any
+    results: Results, cell: Cell, status: str = "ok", *, sweep: str = "s", **outcome: Any
 ) -> None:
     """Write the cell's row."""
     results.write(sweep, row(cell, status, **outcome))

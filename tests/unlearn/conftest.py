@@ -37,7 +37,8 @@ def train_generator(digits: Dataset, images: Images, purpose: str) -> Generative
     plan = Training(700, 64, 3e-3, kl_weight=1.5, label_critic=50.0)
     weights, _ = fit(model, images, plan, stream(0, purpose))
     model.load_state_dict(weights)
-    return model.eval()
+    trained: Generative = model.eval()
+    return trained
 
 
 @pytest.fixture(scope="session")

@@ -76,7 +76,8 @@ def apply(name: str, knobs: dict[str, Any], world: World, seed: int = 0) -> Any:
 
 def accuracy(world: World, weights: dict[str, Tensor], images: Images) -> float:
     with torch.no_grad():
-        return (world.load(weights)(images.pixels()).argmax(1) == images.y).double().mean().item()
+        right = world.load(weights)(images.pixels()).argmax(1) == images.y
+    return float(right.double().mean())
 
 
 def mask(model: Any, label: int) -> Any:

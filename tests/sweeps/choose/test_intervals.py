@@ -21,9 +21,7 @@ from sweeps.choose.intervals import (
 from tests.sweeps import builders as make
 
 
-def row(
-    method: str, seed: int, retain: float, forget: float = 0.0, **more: object
-) -> dict[str, object]:
+def row(method: str, seed: int, retain: float, forget: float = 0.0, **more: Any) -> dict[str, Any]:
     """A row whose accuracies on val and on test are alike."""
     accuracies = {
         "val_forget_accuracy": forget,
@@ -150,8 +148,12 @@ def test_regret_is_what_val_missed_on_test() -> None:
 def test_a_generators_regret_is_read_by_the_judges_that_report() -> None:
     """Those of `val` choose: what they say of the others is nothing to it."""
 
-    def generator(forget: float, retain: float, **more: object) -> dict[str, object]:
-        accuracies = {"forget_probability": forget, "retain_accuracy": retain, **more}
+    def generator(forget: float, retain: float, **more: Any) -> dict[str, Any]:
+        accuracies: dict[str, Any] = {
+            "forget_probability": forget,
+            "retain_accuracy": retain,
+            **more,
+        }
         return row("a", 0, 0.9, task="generator", val_forget_probability=0.0, **accuracies)
 
     rows = make.table([generator(0.2, 0.9), generator(0.1, 0.9, val_retain_accuracy=0.1)])
@@ -171,11 +173,13 @@ def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> N
 
 def test_seconds_count_every_cell_that_was_tried() -> None:
     """Failed cells count too, and every expert that was made."""
-    cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0, "wall_s": 9.0}
+    cost: dict[str, Any] = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0}
+    cost |= {"oracle_s": 100.0, "wall_s": 9.0}
     tried = [row("ssd", 0, 0.9, **cost), row("ssd", 0, 0.8, **cost)]
     rows = make.table([*tried, row("scrub", 0, 0.7, **cost)])
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 5.0 + 2 * 3.0, 100.0)
-    broken = {"status": "failed", "unlearn_s": np.nan, "evaluate_s": np.nan, "needs_s": np.nan}
+    broken: dict[str, Any] = {"status": "failed", "unlearn_s": np.nan}
+    broken |= {"evaluate_s": np.nan, "needs_s": np.nan}
     rows = pd.concat([rows, make.table([row("ssd", 0, np.nan, **{**cost, **broken})])])
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
     made: dict[str, Any] = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant"}

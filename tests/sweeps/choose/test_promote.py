@@ -16,7 +16,7 @@ OWN = "tests.unlearn.models.own_models:plain"
 
 
 def write(results: Results, sweep: str = "s", **spec: Any) -> None:
-    scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
+    scores: dict[str, Any] = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
     for cell in make.cells(**spec):
         make.write(results, cell, sweep=sweep, **scores)
 

@@ -4,6 +4,7 @@ import io
 
 import torch
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from sweeps.compute.recorder import FRAMES, Recorder, gif
 from unlearn.methods import make_method
@@ -35,6 +36,7 @@ def test_a_film_changes_no_bit_and_ends_with_the_result(digits: Dataset) -> None
 def test_a_gif_holds_every_frame() -> None:
     frames = torch.randint(256, (5, 3, 2, 1, 8, 8), generator=stream(0, "gif")).to(torch.uint8)
     picture = Image.open(io.BytesIO(gif(frames)))
+    assert isinstance(picture, GifImageFile)
     assert (picture.n_frames, picture.size) == (5, (3 * 8, 2 * 8))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeps.plan.plan import StepTimer
+from sweeps.plan.cost import StepTimer
 from tests.sweeps import builders as make
 
 

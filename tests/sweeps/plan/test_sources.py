@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
@@ -26,7 +27,7 @@ SEARCH: dict[str, Any] = {
 }
 
 
-def truth(cell: Cell) -> dict[str, float]:
+def truth(cell: Cell) -> dict[str, Any]:
     """Made-up accuracies on val: |alpha| forgets, its square does damage, rho saves some."""
     knobs = make.knobs(cell)
     strength = -knobs.get("alpha", -1.0) * (1 - knobs.get("rho", 0.5))
@@ -100,12 +101,16 @@ def test_every_method_has_a_study_of_its_own(tmp_path: Path) -> None:
 
 
 def test_rates_are_searched_by_their_logarithm() -> None:
-    assert distribution("lr", (1e-4, 1e-2)).log
-    assert distribution("steps", (100, 2000)).log
-    assert not any(
-        distribution(*axis).log
-        for axis in (("rho", (0.0, 0.99)), ("alpha", (-8.0, 0.0)), ("k", (1, 4)))
-    )
+    def by_logarithm(knob: str, low: float, high: float) -> bool:
+        axis = distribution(knob, (low, high))
+        assert isinstance(axis, FloatDistribution | IntDistribution)
+        return axis.log
+
+    assert by_logarithm("lr", 1e-4, 1e-2)
+    assert by_logarithm("steps", 100, 2000)
+    assert not by_logarithm("rho", 0.0, 0.99)
+    assert not by_logarithm("alpha", -8.0, 0.0)
+    assert not by_logarithm("k", 1, 4)
 
 
 def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Path) -> None:
@@ -316,8 +321,8 @@ def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_
     alphas = [make.knobs(cell)["alpha"] for cell in (strong, middle, weak)]
 
     def read(cell: Cell, forget: float, retain: float, bar: float | None) -> None:
-        accuracies = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
-        stopped = {"val_stopped": bar is not None, "val_bar": bar}
+        accuracies: dict[str, Any] = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        stopped: dict[str, Any] = {"val_stopped": bar is not None, "val_bar": bar}
         make.write(results, cell, sweep="ta", **accuracies, **stopped)
 
     read(strong, 0.0, 0.9, None)
@@ -382,7 +387,7 @@ def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(
     read = [("ok", False, 0.5), ("ok", True, 0.9), ("failed", None, None), ("ok", False, 0.95)]
     for cell, (status, stopped, retain) in zip([*first.take(3), *other.take(1)], read, strict=True):
         forget = None if status == "failed" else 0.2
-        accuracies = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        accuracies: dict[str, Any] = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
         make.write(results, cell, status, sweep="ta", val_stopped=stopped, **accuracies)
     again = make.sources(tmp_path, sweep)[0]
     assert again.left == first.left

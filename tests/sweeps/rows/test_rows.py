@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -30,7 +31,7 @@ def cells(n: int) -> list[Cell]:
     return make.cells(models="cvae-mlp", method="selective-amnesia", forget=[0], grid=grid)
 
 
-def write(results: Results, cell: Cell, status: str = "ok", **more: object) -> None:
+def write(results: Results, cell: Cell, status: str = "ok", **more: Any) -> None:
     make.write(results, cell, status, class_accuracy=[0.1] * 10, **more)
 
 
@@ -60,10 +61,14 @@ def test_a_failed_row_never_replaces_scores(tmp_path: Path) -> None:
     for why in ("out of memory", "out of disk"):
         for cell in (one, whole, lacking, failed):
             make.write(results, cell, "failed", error=why)
-    after = results.read("s").set_index("cell_id", verify_integrity=True)
+    after = results.read("s").set_index("cell_id")
+    assert after.index.is_unique
     before.loc[lacking.cell_id, "error"] = "attack mia: by hand; tried again: out of disk"
     for cell in (one, other, whole, lacking):
-        pd.testing.assert_series_equal(after.loc[cell.cell_id], before.loc[cell.cell_id])
+        row, kept = after.loc[cell.cell_id], before.loc[cell.cell_id]
+        assert isinstance(row, pd.Series)
+        assert isinstance(kept, pd.Series)
+        pd.testing.assert_series_equal(row, kept)
     assert tuple(after.loc[failed.cell_id, ["status", "error"]]) == ("failed", "out of disk")
 
 

@@ -307,11 +307,11 @@ def test_an_artifact_is_made_anew_where_what_it_comes_from_changed(
     assert {kind for kind in kinds if getattr(before, kind).key != getattr(after, kind).key} == anew
 
 
-def test_no_two_seeds_share_an_expert() -> None:
+def test_no_two_experts_of_any_seed_draw_alike() -> None:
     sweep = make.sweep(method="sign-consensus", seeds=[0, 1, 2])
     problems = make.problems_of(sweep)
-    keys = [expert.key for problem in problems for expert in problem.experts]
-    assert len(keys) == 3 * 3 == len(set(keys))
+    seeds = [expert.seed for problem in problems for expert in problem.experts]
+    assert len(seeds) == 3 * 3 == len(set(seeds))
     assert [problem.experts[0] for problem in problems] == [problem.expert for problem in problems]
 
 
@@ -337,7 +337,8 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert given.eval.attack("lira") == Lira()
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
-    for default in ({}, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+    no_knobs: dict[str, Any] = {}
+    for default in (no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
         assert problem(attack_knobs=default) == problem()
 
 

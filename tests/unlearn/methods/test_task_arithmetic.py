@@ -162,6 +162,9 @@ def test_recalibrated_statistics_belong_to_the_new_weights(one: World) -> None:
     assert torch.equal(made[False]["norm1.running_mean"], one.model.norm1.running_mean)
     seen = one.load(made[True]).conv1(one.splits.train.retain.pixels()).mean((0, 2, 3))
     torch.testing.assert_close(made[True]["norm1.running_mean"], seen, rtol=0.1, atol=0.02)
+    by_hand = one.load(made[False])
+    recalibrate(by_hand, one.splits.train.retain, stream(0, "ta"))
+    assert all(torch.equal(made[True][key], by_hand.state_dict()[key]) for key in made[True])
 
 
 def test_recalibrated_statistics_are_those_of_the_images(one: World) -> None:
