@@ -28,7 +28,6 @@ from unlearn.metrics import columns as metric_columns
 from unlearn.models.base import Classifying, Generative
 from unlearn.splits import Dataset, Splits
 
-
 WRONG: dict[Any, Any] = {int: -1, float: -1.0, str: "no such value"}  # for a knob of that type
 
 
