@@ -200,12 +200,14 @@ def test_a_second_pass_scores_what_val_chose(
     results, passes = make.results(tmp_path), []
     retain = {5: 0.7, 6: 0.8, 7: 0.6}
 
+    def steps(cell: Cell) -> int:
+        return int(make.knobs(cell)["steps"])
+
     def fit(tune: Tuner) -> None:
         cells = handed_out(tune)
-        passes.append([(each.method.steps, each.problem.eval.candidates) for each in cells])
+        passes.append([(steps(each), each.problem.eval.candidates) for each in cells])
         for each in cells:
-            value = retain[each.method.steps]
-            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": value}
+            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": retain[steps(each)]}
             make.write(results, each, **scores)
 
     monkeypatch.setattr(tuner, "fitting", fit)

@@ -337,8 +337,9 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert given.eval.attack("lira") == Lira()
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
-    no_knobs: dict[str, Any] = {}
-    for default in (no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+    defaults: list[dict[str, Any]] = [{}, {"relearning": {}}]
+    defaults.append({"relearning": {"steps": 60.0}, "lira": {}})
+    for default in defaults:
         assert problem(attack_knobs=default) == problem()
 
 
