@@ -13,7 +13,7 @@ import yaml
 from sweeps.spec.cells import frozen
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
-from unlearn.attacks.classifiers import make_attack
+from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.knobs import typed

@@ -1,4 +1,4 @@
-"""Second routes for the numbers of a generator's metrics: tables small enough to be read by hand."""
+"""Second routes for the numbers of a generator's metrics: tables small enough to check by hand."""
 
 from math import log
 from types import SimpleNamespace
@@ -19,7 +19,10 @@ NONE = torch.empty(0)
 
 
 def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
-    """Three labels, two images each, label 0 forgotten; the last output of a reject-aware judge is "none of these"."""
+    """Three labels, two images each, label 0 forgotten.
+
+    The last output of a reject-aware judge is "none of these".
+    """
     lead = torch.tensor(
         [
             [[0.7, 0.2, 0.1, 0.0], [0.1, 0.8, 0.1, 0.0]],
