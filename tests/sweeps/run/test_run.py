@@ -207,8 +207,8 @@ def test_a_second_pass_scores_what_val_chose(
         cells = handed_out(tune)
         passes.append([(steps(each), each.problem.eval.candidates) for each in cells])
         for each in cells:
-            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": retain[steps(each)]}
-            make.write(results, each, **scores)
+            retained = retain[steps(each)]
+            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=retained)
 
     monkeypatch.setattr(tuner, "fitting", fit)
     ran = run_in(tmp_path, grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})
