@@ -76,7 +76,8 @@ def exists(url: str | Path) -> bool:
     """Tell whether a file or folder exists now; fsspec's cached listings are dropped first."""
     fs, path = locate(url)
     fs.invalidate_cache()
-    return bool(fs.exists(path))
+    there: bool = fs.exists(path)
+    return there
 
 
 def folders(url: str | Path) -> list[str]:

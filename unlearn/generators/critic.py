@@ -33,8 +33,7 @@ class LabelCritic(nn.Module):
         )
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        reversed_z = _GradientReversal.apply(z, self.weight)  # type: ignore[no-untyped-call]
-        logits = self.classifier(reversed_z)
+        logits = self.classifier(_GradientReversal.apply(z, self.weight))  # type: ignore[no-untyped-call]
         return F.cross_entropy(logits, c, reduction="none")
 
 

@@ -52,8 +52,9 @@ def morph(
     t = torch.linspace(0, 1, steps, device=device)[None, :, None]
     first, last = model.one_hot(torch.tensor([start, end], device=device))
     c = torch.lerp(first.expand(rows, steps, -1), last.expand(rows, steps, -1), t)
-    images: Tensor = model(slerp(a, b, t).flatten(0, 1), c.flatten(0, 1))
-    return images.unflatten(0, (rows, steps))
+    images = model(slerp(a, b, t).flatten(0, 1), c.flatten(0, 1))
+    output: Tensor = images.unflatten(0, (rows, steps))
+    return output
 
 
 @torch.no_grad()
@@ -95,8 +96,9 @@ def _decoded(model: Generative, z: Tensor, label: int) -> Tensor:
     """Return the images (side, side, *shape) of a grid of latents (side, side, z_dim)."""
     flat = z.flatten(0, 1)
     labels = torch.full((len(flat),), label, device=flat.device)
-    images: Tensor = model(flat, model.one_hot(labels))
-    return images.unflatten(0, z.shape[:2])
+    images = model(flat, model.one_hot(labels))
+    output: Tensor = images.unflatten(0, z.shape[:2])
+    return output
 
 
 def displacement(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
     means = (a.mean(0) - b.mean(0)).square().sum()
     distance = means + cov_a.trace() + cov_b.trace() - 2 * cross
-    return distance.clamp(min=0).item()
+    value: float = distance.clamp(min=0).item()
+    return value
 
 
 def compute(

@@ -18,7 +18,8 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     last = counts.cumsum(0).double()
     mean_rank = (last - (counts - 1) / 2)[inverse]
     n, m = len(positive), len(negative)
-    return ((mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
+    value: float = ((mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
+    return value
 
 
 def compute(

@@ -40,8 +40,8 @@ class TorchvisionClassifier(Classifying):
         x = self.normalise(x)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=self.layout)
-        logits: Tensor = self.net(x)
-        return logits
+        output: Tensor = self.net(x)
+        return output
 
 
 class ResNet18(TorchvisionClassifier):

@@ -32,8 +32,8 @@ class UserClassifier(Classifying):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute the input of the network's last linear layer, (n, d)."""
-        inputs: Tensor = self.net(self.normalise(x))
-        return inputs
+        output: Tensor = self.net(self.normalise(x))
+        return output
 
 
 def find_builder(name: str) -> Callable[..., Any]:

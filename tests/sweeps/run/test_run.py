@@ -197,7 +197,8 @@ def test_places_that_workers_cannot_reach_are_refused() -> None:
 def test_a_second_pass_scores_what_val_chose(
     tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, passes = make.results(tmp_path), []
+    results = make.results(tmp_path)
+    passes: list[list[tuple[int, str]]] = []
     retain = {5: 0.7, 6: 0.8, 7: 0.6}
 
     def steps(cell: Cell) -> int:
@@ -207,8 +208,8 @@ def test_a_second_pass_scores_what_val_chose(
         cells = handed_out(tune)
         passes.append([(steps(each), each.problem.eval.candidates) for each in cells])
         for each in cells:
-            retained = retain[steps(each)]
-            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=retained)
+            value = retain[steps(each)]
+            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=value)
 
     monkeypatch.setattr(tuner, "fitting", fit)
     ran = run_in(tmp_path, grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})

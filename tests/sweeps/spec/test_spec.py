@@ -339,8 +339,9 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert given.eval.attack("lira") == Lira()
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
-    defaults: list[dict[str, Any]] = [{}, {"relearning": {}}]
-    defaults.append({"relearning": {"steps": 60.0}, "lira": {}})
+    no_knobs: dict[str, Any] = {}
+    defaults: list[dict[str, Any]]
+    defaults = [no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}]
     for default in defaults:
         assert problem(attack_knobs=default) == problem()
 

@@ -63,7 +63,8 @@ class LinearProbe(Attack):
 
         def accuracy(images: Images) -> float:
             answers = head((features(model, images) - mean) / std).argmax(1)
-            return (answers == images.y.to(answers.device)).double().mean().item()
+            share: float = (answers == images.y.to(answers.device)).double().mean().item()
+            return share
 
         return {
             "probe_forget_accuracy": accuracy(test.forget),
@@ -105,7 +106,9 @@ def fit_head(x: Tensor, y: Tensor, classes: int, ridge: float) -> torch.nn.Linea
         optimizer.zero_grad()
         loss = F.cross_entropy(head(x), y) + 0.5 * ridge * head.weight.square().sum()
         loss.backward()
-        return loss
+        output: Tensor = loss
+        return output
 
     optimizer.step(closure)
-    return head.requires_grad_(False)
+    frozen: torch.nn.Linear = head.requires_grad_(False)
+    return frozen

@@ -182,7 +182,8 @@ def accuracy(model: nn.Module, images: Images, most: int) -> float:
     places = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
     chosen = images.take(places.to(images.y.device)).to(next(model.parameters()).device)
     answers = model(chosen.pixels()).argmax(1)
-    return (answers == chosen.y).double().mean().item()
+    accuracy: float = (answers == chosen.y).double().mean().item()
+    return accuracy
 
 
 def targets(known: float) -> dict[str, float]:

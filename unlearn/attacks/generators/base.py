@@ -104,7 +104,8 @@ class Context:
         device = generator.device
         labels = self.splits.test.retain.y.unique().to(device)
         chosen = torch.randint(len(labels), (n,), generator=generator, device=device)
-        return labels[chosen]
+        targets: Tensor = labels[chosen]
+        return targets
 
     def encoded(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Encode random real test images of `labels` (n,) by the original: means (n, z_dim)."""
@@ -133,7 +134,8 @@ class Context:
         """
         flat, _ = read(self.attacker, images.flatten(0, 1))
         probabilities = flat.unflatten(0, images.shape[:2])
-        return probabilities[torch.arange(len(wanted)), :, wanted].argmax(1)
+        best: Tensor = probabilities[torch.arange(len(wanted)), :, wanted].argmax(1)
+        return best
 
 
 def stem(name: str) -> str:

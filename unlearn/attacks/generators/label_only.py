@@ -48,7 +48,8 @@ class LabelOnly(GeneratorAttack):
         c = 1 / subject.classes + 0.1 * noise
 
         def images() -> Tensor:
-            return subject(z, c.repeat_interleave(shared, 0))
+            output: Tensor = subject(z, c.repeat_interleave(shared, 0))
+            return output
 
         def loss() -> Tensor:
             each = F.cross_entropy(context.attacker(images()), wanted, reduction="none")

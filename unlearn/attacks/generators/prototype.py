@@ -67,7 +67,8 @@ class Prototype(GeneratorAttack):
             x = subject(z, logits.softmax(1))
             distances = (x.flatten(1).unsqueeze(1) - aims).square().mean(2)
             smooth = self.tv_weight * total_variation(x)
-            return distances.amin(1) + smooth + self.z_weight * z.square().mean(1)
+            energy: Tensor = distances.amin(1) + smooth + self.z_weight * z.square().mean(1)
+            return energy
 
         minimise({z: self.lr_z, logits: self.lr_label}, loss, context.steps(self.steps))
         with torch.no_grad():
@@ -80,7 +81,8 @@ class Prototype(GeneratorAttack):
         z = torch.randn(self.samples, original.z_dim, generator=generator, device=device)
         labels = torch.full((self.samples,), label, device=device)
         images = original(z, original.one_hot(labels))
-        return images[sharpness(images).topk(self.prototypes).indices]
+        sharpest: Tensor = images[sharpness(images).topk(self.prototypes).indices]
+        return sharpest
 
 
 def sharpness(x: Tensor) -> Tensor:
