@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.unlearn.methods.tiny import GreyGenerator, grey_splits
+from tests.unlearn.methods.tiny import (
+    BRIGHT_LOSSES,
+    GreyGenerator,
+    bright_generator,
+    grey_splits,
+)
 from unlearn.data import Splits
 from unlearn.errors import BadInput
 from unlearn.generators.targets import TARGETS
@@ -47,6 +52,13 @@ def test_the_losses_of_the_first_step_by_hand(reduction: str, images: int) -> No
     wanted = {"forget": PER_IMAGE, "replay": 3 * PER_IMAGE, "regularise": 8 * 0.5}
     by_hand = {name: images * value for name, value in wanted.items()}
     assert first == pytest.approx({**by_hand, "ewc": 0.0})
+
+
+@pytest.mark.parametrize("target", BRIGHT_LOSSES)
+def test_the_loss_of_the_chosen_target_by_hand(target: str) -> None:
+    method = SelectiveAmnesia(steps=1, batch=6, target=target)
+    curve = method(bright_generator(), grey_splits(), stream(0, "sa"), fisher=ONE).curve
+    assert curve["forget"][0] == pytest.approx(BRIGHT_LOSSES[target], rel=1e-5)
 
 
 def test_the_penalty_of_the_second_step_by_hand() -> None:
