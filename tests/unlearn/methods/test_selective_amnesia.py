@@ -45,8 +45,9 @@ def amnesiac(
 @pytest.mark.parametrize(("reduction", "images"), [("mean", 1), ("sum", 6)])
 def test_the_losses_of_the_first_step_by_hand(reduction: str, images: int) -> None:
     """Grey images have an ink of 1/2, and neither contrast nor variation."""
-    weights = {"w_ink": 8.0, "w_contrast": 1.0, "w_tv": 1.0}
-    method = SelectiveAmnesia(steps=1, batch=6, gamma=3.0, reduction=reduction, **weights)  # type: ignore[arg-type]
+    method = SelectiveAmnesia(
+        steps=1, batch=6, gamma=3.0, reduction=reduction, w_ink=8.0, w_contrast=1.0, w_tv=1.0
+    )
     curve = method(GreyGenerator(), grey_splits(), stream(0, "sa"), fisher=ONE).curve
     first = {name: values[0] for name, values in curve.items() if name != "step"}
     wanted = {"forget": PER_IMAGE, "replay": 3 * PER_IMAGE, "regularise": 8 * 0.5}
