@@ -15,7 +15,6 @@ from tests.unlearn.methods.tiny import (
     grey_splits,
 )
 from unlearn.attacks.generators import PROBES, Context
-from unlearn.splits import Dataset, Splits
 from unlearn.errors import BadInput
 from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
@@ -30,6 +29,7 @@ from unlearn.methods.robust_amnesia import (
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
 from unlearn.models import Weights, build
 from unlearn.models.base import Generative
+from unlearn.splits import Dataset, Splits
 from unlearn.streams import stream
 
 PER_IMAGE = 4 * log(2)  # cross-entropy of four pixels at 1/2, whatever the target

@@ -12,13 +12,13 @@ from tests.unlearn.methods.tiny import (
     bright_generator,
     grey_splits,
 )
-from unlearn.splits import Splits
 from unlearn.errors import BadInput
 from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
 from unlearn.methods.selective_amnesia import SelectiveAmnesia, ewc_penalty
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Splits
 from unlearn.streams import stream
 from unlearn.train import Curve, snapshot
 
