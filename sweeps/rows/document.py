@@ -5,6 +5,7 @@ Names and types come from the schema, meanings of scores from the docstrings of 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from importlib import import_module
 
 import pyarrow as pa
@@ -160,13 +161,25 @@ def _beside(column: str) -> bool:
     return column.startswith(("original_", "oracle_"))
 
 
+def meaning_of(name: str, told: Mapping[str, str]) -> str:
+    """What a docstring tells of a score by its name, of its `val_` twin or of a pattern."""
+    if name in told:
+        return told[name]
+    twin = name.removeprefix("val_")
+    if twin in told:
+        return f"`{twin}` on validation data"
+    for pattern, meaning in told.items():
+        if fnmatchcase(name, pattern):
+            return meaning
+    return "see above"
+
+
 def scores_section(scores: Scores) -> str:
     """One metric or attack: what it is, its columns, what fools it."""
     lines = [line(SCORED), line(["---"] * len(SCORED))]
     for name in scores.columns:
         beside = "✓" if f"oracle_{name}" in ROWS.names else ""
-        meaning = scores.told.get(name, "see above")
-        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning]))
+        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning_of(name, scores.told)]))
     parts = [f"### {scores.title}", scores.about, "\n".join(lines)]
     if scores.blind_spot:
         parts.append(f"What fools it: {scores.blind_spot}")

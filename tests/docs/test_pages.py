@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from cluster.main import parser
 from serve.api import router
 from sweeps.rows import document as of_rows
-from sweeps.rows.schema import ROWS
+from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
 from sweeps.spec import document as of_specs
 from sweeps.spec.parse import KEYS, parse, read_spec, shipped
 
@@ -107,9 +107,18 @@ def test_columns_md_names_every_column_of_a_row() -> None:
 
 
 def test_columns_md_says_what_every_column_of_the_cell_and_its_provenance_means() -> None:
-    columns = {*of_rows.CELL, *of_rows.OUTCOME, *of_rows.PROVENANCE}
+    columns = {*CELL, *OUTCOME, *PROVENANCE}
 
     assert columns == of_rows.KNOWN.keys()
+
+
+def test_a_score_means_what_its_twin_or_its_pattern_means() -> None:
+    told = {"forget_accuracy": "share of images", "judge_*": "one entry per judge"}
+
+    assert of_rows.meaning_of("forget_accuracy", told) == "share of images"
+    assert of_rows.meaning_of("val_forget_accuracy", told) == "`forget_accuracy` on validation data"
+    assert of_rows.meaning_of("judge_entropy", told) == "one entry per judge"
+    assert of_rows.meaning_of("retain_accuracy", told) == "see above"
 
 
 def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
@@ -118,7 +127,7 @@ def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
     lr: peak learning rate, above 0
     norms: `running`, or `batch`:
         then each batch's own
-    one, `two`: together; three: apart.
+    one, `two`: together; three: apart. judge_*: each.
 
     Not a meaning: the rest.
     """
@@ -130,6 +139,7 @@ def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
         "one": "together",
         "two": "together",
         "three": "apart",
+        "judge_*": "each",
     }
     assert of_specs.prose_of(text, names) == "Do it.\n\nNot a meaning: the rest."
 
