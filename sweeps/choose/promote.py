@@ -9,12 +9,12 @@ import pandas as pd
 
 from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings
-from sweeps.compute.attacks import columns as attack_columns
 from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
 from unlearn.artifacts import Gallery
+from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder

@@ -7,12 +7,10 @@ from typing import Any
 import pandas as pd
 
 from sweeps.choose.intervals import chosen_cells, paired, summary
-from sweeps.compute.attacks import stem
 from sweeps.report.elements import escape, heading, paragraph, scrollable, table
-from unlearn.attacks.classifiers import ATTACKS, Attack
-from unlearn.attacks.generators import PROBES
+from unlearn.attacks import ATTACKS, attacks_on
+from unlearn.attacks.generators.base import stem
 from unlearn.metrics import METRICS
-from unlearn.metrics.base import Metric
 
 Line = dict[Any, Any]  # one line of `intervals.summary`, by column
 
@@ -149,18 +147,19 @@ def with_values(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 def blind_spots(columns: list[str]) -> str:
     """Say what fools the metrics and attacks that the columns come from, as HTML."""
-    owners: dict[str, Metric | type[Attack]] = {**METRICS, **ATTACKS}
+    owners = [(name, metric.columns, metric.blind_spot) for name, metric in METRICS.items()]
+    owners += [(name, attack.columns(name), attack.blind_spot) for name, attack in ATTACKS.items()]
     items = []
-    for name, owner in owners.items():
-        if owner.blind_spot and set(columns) & set(owner.columns):
-            items.append(f"<li><b>{escape(name)}</b>: {escape(owner.blind_spot)}</li>")
+    for name, own, blind_spot in owners:
+        if blind_spot and set(columns) & set(own):
+            items.append(f"<li><b>{escape(name)}</b>: {escape(blind_spot)}</li>")
     return f"<p>What fools these metrics:</p><ul>{''.join(items)}</ul>" if items else ""
 
 
 def attack_rates(rows: pd.DataFrame) -> list[str]:
     """The success rates of the attacks on generators that any of the rows asked for."""
     asked = {name for names in rows["eval_attacks"] for name in names}
-    return [f"{stem(name)}_rate" for name in PROBES if name in asked]
+    return [f"{stem(name)}_rate" for name in attacks_on("generator") if name in asked]
 
 
 def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:

@@ -10,12 +10,11 @@ from importlib import import_module
 
 import pyarrow as pa
 
-from sweeps.compute.attacks import REFERENCES, stem
 from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
 from sweeps.spec.document import UNSAID, first_sentence, lines_of, meanings, prose_of
 from sweeps.spec.sweep import Evaluation, Train
-from unlearn.attacks.classifiers import ATTACKS, Attack
-from unlearn.attacks.generators import PROBES
+from unlearn.attacks import Attack, attacks_on
+from unlearn.attacks.generators.base import GeneratorAttack, stem
 from unlearn.methods import KNOBS, METHODS
 from unlearn.metrics import METRICS
 from unlearn.metrics.base import Metric
@@ -80,7 +79,7 @@ KNOWN = {
     "git_revision": "revision of the code, where it ran in a checkout",
     "created_at": "when the row was written",
 }
-RATES = {
+RECOVERY = {
     "rate": "share of tries that brought the class back, read by a judge the attacker never saw",
     "rate_low": "lower end of the rate's 95 % Wilson interval",
     "rate_high": "its upper end",
@@ -149,16 +148,12 @@ def of_metric(name: str, metric: Metric) -> Scores:
     return Scores(name, about, metric.columns, lines_of(text, metric.columns), metric.blind_spot)
 
 
-def of_attack(name: str, attack: type[Attack]) -> Scores:
+def of_attack(name: str, attack: Attack) -> Scores:
     """A classifier's attack, with the columns that it has for the subject."""
-    columns = {column: kind for column, kind in attack.columns.items() if not _beside(column)}
+    columns = {**attack.model_columns, **attack.subject_columns}
     text = attack.__doc__ or ""
     about = prose_of(text, [*columns, *(f.name for f in fields(attack))])
     return Scores(name, about, columns, lines_of(text, columns), attack.blind_spot)
-
-
-def _beside(column: str) -> bool:
-    return column.startswith(("original_", "oracle_"))
 
 
 def meaning_of(name: str, told: Mapping[str, str]) -> str:
@@ -186,17 +181,17 @@ def scores_section(scores: Scores) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def probes_section() -> str:
+def generator_attacks_section() -> str:
     """The attacks on generators: the same columns for each."""
     lines = [line(("column", "type", "meaning")), line(["---"] * 3)]
-    for suffix, meaning in RATES.items():
+    for suffix, meaning in RECOVERY.items():
         lines.append(line([f"`probe_<attack>_{suffix}`", "double", meaning]))
-    for of in REFERENCES:
-        for suffix in ("rate", "steps"):
+    for of in GeneratorAttack.reference_models:
+        for suffix in GeneratorAttack.model_columns:
             lines.append(
                 line([f"`{of}_probe_<attack>_{suffix}`", "double", f"the same, of the {of} model"])
             )
-    names = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in PROBES)
+    names = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in attacks_on("generator"))
     text = f"`<attack>` is one of {names}. `untrained` is a decoder with random weights."
     return "\n\n".join(["\n".join(lines), text])
 
@@ -221,8 +216,13 @@ def document() -> str:
     for task in ("generator", "classifier"):
         sections.append(f"## Scores of a {task}")
         sections += [scores_section(of) for of in metrics if METRICS[of.title].task == task]
-    sections += ["## Attacks on a generator", probes_section(), "## Attacks on a classifier"]
-    sections += [scores_section(of_attack(name, attack)) for name, attack in ATTACKS.items()]
+    sections += [
+        "## Attacks on a generator",
+        generator_attacks_section(),
+        "## Attacks on a classifier",
+    ]
+    on_classifiers = attacks_on("classifier")
+    sections += [scores_section(of_attack(name, attack)) for name, attack in on_classifiers.items()]
     sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from sweeps.compute.attacks import columns as attack_columns
 from sweeps.spec.cells import SCHEMA, Cell
 from sweeps.spec.sweep import Evaluation, Train
+from unlearn.attacks import attack_columns
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 from unlearn.metrics import columns as metric_columns

@@ -14,7 +14,8 @@ from typing import Any
 
 from sweeps.spec.parse import TRAIN, shipped
 from sweeps.spec.search import Search
-from sweeps.spec.sweep import ON, Evaluation, Resources, Train
+from sweeps.spec.sweep import Evaluation, Resources, Train
+from unlearn.attacks import Attack, attacks_on
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput
 from unlearn.methods import METHODS, Method
@@ -330,18 +331,14 @@ def _axis(choices: list[Any]) -> str:
     return f"[{', '.join(as_yaml(choice) for choice in choices)}]"
 
 
-def attack_section(name: str, attack: Any) -> str:
-    """One attack: what it does, its knobs."""
-    knobs = keys_of(attack) if isinstance(attack, type) else []
-    parts = [f"### `{name}`", first_sentence(_doc(attack))]
-    if knobs:
-        parts.append(table(knobs))
-    return "\n\n".join(parts)
-
-
-def _doc(attack: Any) -> str | None:
-    plain = attack.func if isinstance(attack, partial) else attack
-    return str(inspect.getmodule(plain).__doc__)
+def attack_section(name: str, attack: Attack) -> str:
+    """One attack: what it does, its knobs as it is registered."""
+    kind = type(attack)
+    knobs = []
+    for key in keys_of(kind):
+        knobs.append(replace(key, default=f"`{as_yaml(getattr(attack, key.name))}`"))
+    about = first_sentence(str(inspect.getmodule(kind).__doc__))
+    return "\n\n".join([f"### `{name}`", about, table(knobs)])
 
 
 def models_table() -> str:
@@ -410,9 +407,9 @@ def document() -> str:
         "## Methods",
         *(method_section(name, kind) for name, kind in METHODS.items()),
     ]
-    for task, attacks in ON.items():
+    for task in ("generator", "classifier"):
         sections.append(f"## Attacks on a {task}")
-        sections += [attack_section(name, attack) for name, attack in attacks.items()]
+        sections += [attack_section(name, attack) for name, attack in attacks_on(task).items()]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 

@@ -13,7 +13,7 @@ import yaml
 from sweeps.spec.cells import frozen
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
-from unlearn.attacks.classifiers import make_attack
+from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.knobs import typed
@@ -329,7 +329,8 @@ def _evaluation(document: Mapping[str, Any]) -> Evaluation:
         own = _changed_knobs(name, _section(asked, name))
         if own:
             changed[name] = own
-    return replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
+    complete: Evaluation = replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
+    return complete
 
 
 def _changed_knobs(attack: str, knobs: Mapping[str, Any]) -> dict[str, Any]:

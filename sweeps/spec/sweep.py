@@ -7,8 +7,7 @@ from itertools import product
 from typing import Any
 
 from sweeps.spec.search import Search
-from unlearn.attacks.classifiers import ATTACKS, Attack, make_attack
-from unlearn.attacks.generators import PROBES
+from unlearn.attacks import Attack, attacks_on, make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
@@ -17,7 +16,6 @@ from unlearn.models import task_of
 from unlearn.splits import check_forget
 from unlearn.train import SCHEDULES, Training
 
-ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}
 EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each batch's own"}
 
 
@@ -89,7 +87,7 @@ class Evaluation:
         panel(self.judges)
 
     def attack(self, name: str) -> Attack:
-        """An attack on classifiers, with its knobs."""
+        """Make an attack with the knobs that this evaluation sets."""
         return make_attack(name, json.loads(self.attack_knobs).get(name, {}))
 
 
@@ -190,7 +188,7 @@ class Sweep:
             "leave it out",
         )
         for attack in self.eval.attacks:
-            lookup(f"attack on a {task}", attack, ON[task])
+            lookup(f"attack on a {task}", attack, attacks_on(task))
         for name in self.methods:
             fit = METHODS[name].tasks
             require(

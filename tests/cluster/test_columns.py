@@ -10,11 +10,11 @@ import torch
 
 from cluster.demo import table
 from sweeps.choose.promote import Promotion
-from sweeps.compute.attacks import columns
 from sweeps.report.context import stored_pictures
 from sweeps.report.sections.attacks import attack_images, attack_table
 from sweeps.report.sections.scores import score_table
 from unlearn.artifacts import Store
+from unlearn.attacks import attack_columns
 
 ROW = pd.Series(
     {
@@ -45,7 +45,7 @@ def test_a_probe_that_broke_takes_no_other_off_the_page(tmp_path: Path) -> None:
     Store(str(tmp_path)).save(
         "pictures", "c", {"label-only": torch.zeros(1, 8, 1, 28, 28, dtype=torch.uint8)}, {}
     )
-    known = {name: 0.5 if "_label_only_" in name else np.nan for name in columns()}
+    known = {name: 0.5 if "_label_only_" in name else np.nan for name in attack_columns()}
     row = pd.Series(
         {
             "cell_id": "c",

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unlearn.world import World, mask, network, world, wreck
-from unlearn.attacks.generators import Context
+from unlearn.attacks.generators.base import Context
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import Judge, build_judge, train_judge
@@ -82,7 +82,7 @@ def fisher(original: Generative) -> Weights:
 def context(
     original: Generative, attacker: Classifying, grader: Classifying, splits: Splits
 ) -> Context:
-    return Context(original, attacker, grader, splits, FORGET, trials=60, restarts=12, effort=0.04)
+    return Context(original, attacker, grader, splits, FORGET, effort=0.04)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from torch import Tensor
 
-from sweeps.compute.attacks import REFERENCES, stem
 from sweeps.report import figures
 from sweeps.report.context import Context
 from sweeps.report.elements import paragraph, picture, table
+from unlearn.attacks.generators.base import GeneratorAttack, stem
 
 SHOWN = 8  # images per attack
 
@@ -43,7 +43,7 @@ def _line(row: pd.Series, name: str) -> dict[str, object]:
     rate, low, high = row[f"{own}_rate"], row[f"{own}_rate_low"], row[f"{own}_rate_high"]
     least, most = row[f"{own}_excess_low"], row[f"{own}_excess_high"]
     line: dict[str, object] = {"unlearned": f"{rate:.2f} [{low:.2f}, {high:.2f}]"}
-    for reference in REFERENCES:
+    for reference in GeneratorAttack.reference_models:
         line[reference] = row[f"{reference}_{own}_rate"]
     line["above the oracle"] = f"[{least:+.2f}, {most:+.2f}]"
     return line

@@ -1,6 +1,5 @@
 """Computing a cell: which numbers a method draws, how attacks are counted, what made it cost."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -12,19 +11,23 @@ from sweeps.compute import attacks
 from sweeps.compute import cell as computing
 from sweeps.spec.cells import Recipe
 from tests.sweeps import builders as make
-from unlearn.attacks.classifiers import ATTACKS
-from unlearn.attacks.classifiers.base import Attack
-from unlearn.attacks.generators import PROBES, Outcome
+from unlearn.attacks import ATTACKS, Attack, Findings
+from unlearn.attacks.generators.base import GeneratorAttack, Recovery
 from unlearn.methods import METHODS
 
 
 def test_an_attacks_excess_is_counted_from_the_oracle(monkeypatch: pytest.MonkeyPatch) -> None:
     hits = {"subject": 60, "original": 90, "oracle": 20, "untrained": 1}
 
-    def probe(model: Any, context: Any, generator: Any) -> Outcome:
-        return Outcome(hits[model], 100, torch.empty(0))
+    @dataclass(frozen=True)
+    class Counted(GeneratorAttack):
+        def prepare(self, target: Any, original: Any) -> Any:
+            return None
 
-    monkeypatch.setitem(PROBES, "random-z", probe)
+        def run(self, target: Any, model: Any, prepared: Any) -> Recovery:
+            return Recovery(hits[model], 100, torch.empty(0))
+
+    monkeypatch.setitem(ATTACKS, "random-z", Counted())
     cell = make.cell(models="cvae-mlp", method="selective-amnesia", eval={"attacks": ["random-z"]})
 
     class Cache(SimpleNamespace):
@@ -36,12 +39,17 @@ def test_an_attacks_excess_is_counted_from_the_oracle(monkeypatch: pytest.Monkey
         def model(self, recipe: Recipe) -> str:
             return recipe.kind
 
+        def evaluator(self, problem: Any) -> None: ...
+
+        def splits(self, dataset: str, forget: Any) -> None: ...
+
         def keep(self, make: Any, *arguments: Any) -> Any:
-            return None if make is attacks.make_context else make(self, *arguments)
+            return make(self, *arguments)
 
     cache: Any = Cache()
     record, pictures = attacks.attack(cache, cell, {})
-    rates = {name: record[f"{name}_probe_random_z_rate"] for name in attacks.REFERENCES}
+    references = GeneratorAttack.reference_models
+    rates = {name: record[f"{name}_probe_random_z_rate"] for name in references}
     assert rates == {"original": 0.9, "oracle": 0.2, "untrained": 0.01}
     assert record["probe_random_z_rate"] == 0.6
     assert record["probe_random_z_excess"] == pytest.approx(0.4)
@@ -69,22 +77,20 @@ def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.Mo
 def test_an_attack_that_breaks_takes_nothing_else_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class Works(Attack):
-        columns: ClassVar[Mapping[str, type]] = {"made": str}
+        task: ClassVar[str] = "classifier"
 
-        def __call__(self, evaluator: Any, subject: Any, references: Any, seed: int) -> Any:
-            return {"relearning of": subject}
+        def __call__(self, subject: Any, references: Any) -> Findings:
+            return Findings({"relearning of": subject})
 
     @dataclass(frozen=True)
     class Breaks(Works):
-        def __call__(self, evaluator: Any, subject: Any, references: Any, seed: int) -> Any:
+        def __call__(self, subject: Any, references: Any) -> Findings:
             raise RuntimeError("out of memory")
 
-    monkeypatch.setitem(ATTACKS, "lira", Breaks)
-    monkeypatch.setitem(ATTACKS, "relearning", Works)
+    monkeypatch.setitem(ATTACKS, "lira", Breaks())
+    monkeypatch.setitem(ATTACKS, "relearning", Works())
     cell = make.cell(eval={"attacks": ["lira", "relearning"]})
-    cache: Any = SimpleNamespace(
-        build=lambda *_: "the model", evaluator=lambda _: None, keep=lambda *_: None
-    )
+    cache: Any = SimpleNamespace(build=lambda *_: "the model", keep=lambda *_: None)
     found, pictures = attacks.attack(cache, cell, {})
     error = found.pop("error")
     assert isinstance(error, str)

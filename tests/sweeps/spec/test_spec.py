@@ -15,6 +15,8 @@ from sweeps.spec.parse import parse, read_spec, shipped
 from tests.sweeps import builders as make
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
+from unlearn.attacks.generators.latent_label import LatentLabel
+from unlearn.attacks.generators.relearn import Relearn
 from unlearn.errors import BadInput
 from unlearn.models import build
 
@@ -338,8 +340,43 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
     no_knobs: dict[str, Any] = {}
-    for default in (no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+    defaults: list[dict[str, Any]]
+    defaults = [no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}]
+    for default in defaults:
         assert problem(attack_knobs=default) == problem()
+
+
+def test_knobs_of_an_attack_on_generators_reach_it_too() -> None:
+    def problem(**settings: Any) -> Problem:
+        evaluation = {"attacks": ["latent-label", "relearn-kept"], **settings}
+        return make.problem(models="cvae-mlp", method="selective-amnesia", eval=evaluation)
+
+    given = problem(attack_knobs={"latent-label": {"steps": 7, "lr": 1}}, effort=0.5)
+    assert given.eval.attack("latent-label") == LatentLabel(steps=7, lr=1.0)
+    assert given.eval.attack("relearn-kept") == Relearn(per_class=0)
+    assert given.eval.effort == 0.5
+    assert given.eval.attack_knobs == '{"latent-label": {"lr": 1.0, "steps": 7}}'
+    default = {"relearn-kept": {"per_class": 0}, "latent-label": {"steps": 1000}}
+    assert problem(attack_knobs=default) == problem()
+    assert problem(attack_knobs={"relearn-kept": {"per_class": 5}}) != problem()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (
+            {"latent-label": {"strength": 7}},
+            "eval.attack_knobs: unknown key 'strength' in the knobs of latent-label; allowed: "
+            "restarts, steps, lr",
+        ),
+        ({"latent-label": {"lr": 0}}, "eval.attack_knobs: lr must be above 0, not 0.0"),
+        ({"ink": {"steps": 7}}, "eval.attack_knobs names 'ink', which is not among eval.attacks"),
+    ],
+)
+def test_wrong_knobs_of_an_attack_on_generators_are_refused(knobs: Any, message: str) -> None:
+    evaluation = {"attacks": ["latent-label"], "attack_knobs": knobs}
+    with pytest.raises(BadInput, match=re.escape(message)):
+        make.sweep(models="cvae-mlp", method="selective-amnesia", eval=evaluation)
 
 
 @pytest.mark.parametrize(

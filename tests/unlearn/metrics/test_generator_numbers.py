@@ -1,4 +1,4 @@
-"""Second routes for the numbers of a generator's metrics: tables small enough to be read by hand."""
+"""Second routes for the numbers of a generator's metrics: tables small enough to check by hand."""
 
 from math import log
 from types import SimpleNamespace
@@ -13,13 +13,18 @@ from unlearn.generators.judges import panel
 from unlearn.metrics.entropy import entropy
 from unlearn.metrics.frechet import frechet_distance
 from unlearn.metrics.judged import compute
+from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Dataset
 from unlearn.streams import stream
 
 NONE = torch.empty(0)
 
 
 def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
-    """Three labels, two images each, label 0 forgotten; the last output of a reject-aware judge is "none of these"."""
+    """Three labels, two images each, label 0 forgotten.
+
+    The last output of a reject-aware judge is "none of these".
+    """
     lead = torch.tensor(
         [
             [[0.7, 0.2, 0.1, 0.0], [0.1, 0.8, 0.1, 0.0]],
@@ -52,8 +57,8 @@ def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
 
 
 def test_choosing_and_reporting_share_neither_judge_nor_images(
-    digits, original, attacker, grader
-) -> None:  # type: ignore[no-untyped-def]
+    digits: Dataset, original: Generative, attacker: Classifying, grader: Classifying
+) -> None:
     lead, val = panel(1)["lead"], panel(1)["val"]
     assert lead.net != val.net
     assert lead.seed != val.seed
