@@ -26,11 +26,15 @@ LOG_POINTS = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """How weights move: `steps` steps of `batch` images, peak learning rate `lr`.
+    """How weights move.
 
-    schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or `constant`. optimizer: `adamw`
-    (arXiv:1711.05101; Adam at `weight_decay` 0) or `sgd`, with momentum .9 (which one-cycle
-    moves from .95 to .85 and back).
+    steps: optimiser steps, at least 1
+    batch: images per step, at least 1
+    lr: peak learning rate, above 0
+    schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or `constant`
+    weight_decay: at least 0; with `adamw` it is decoupled from the gradient
+    optimizer: `adamw` (arXiv:1711.05101; Adam at `weight_decay` 0), or `sgd` with momentum .9,
+        which one-cycle moves from .95 to .85 and back
     """
 
     steps: int = 1000
@@ -51,13 +55,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training(Schedule):
-    """How an original, oracle or expert is made: a schedule, an augmentation, and what its task's objective takes.
+    """How an original, oracle or expert is trained: a schedule, and options of its objective.
 
-    Generators: what makes the decoder heed its label (see `negative_elbo`; `label_critic` is the critic's weight, 0 for
-    none). Classifiers: `label_smoothing`. `ema`: decay of an exponential moving average of all weights and statistics,
-    which is what training then returns; 0 for none. In early steps t it is (1 + t) / (10 + t), if that is less, so that
-    a short training does not return where it started. `precision`: `fp32`, or `bf16` autocast with float32 weights.
-    `channels_last`: that memory format, for networks of convolutions.
+    augment: augmentation of every batch, a key of `AUGMENTS`
+    kl_weight: generators: weight of the KL divergence, at least 0; above 1 (beta-VAE) the decoder
+        heeds its label more
+    z_dropout: generators: share of images whose z is drawn from the prior, in [0, 1); the decoder
+        heeds its label more, and blurs
+    label_critic: generators: weight of the critic that keeps the label out of z (`LabelCritic`), at
+        least 0; 0 for none
+    label_smoothing: classifiers: in [0, 1)
+    ema: decay of an exponential moving average of all weights and statistics, which is what
+        training then returns, in [0, 1); 0 for none. In early steps t it is (1 + t) / (10 + t), if
+        that is less, so that a short training does not return where it started
+    precision: `fp32`, or `bf16` autocast with float32 weights
+    channels_last: whether tensors have that memory format, for networks of convolutions
     """
 
     augment: str = "none"
