@@ -97,7 +97,8 @@ def test_closed_form_of_logistic_regression() -> None:
 
         def per_sample() -> Tensor:
             losses = F.binary_cross_entropy_with_logits(model(x), target, reduction="none")
-            return (weight * losses).squeeze(1)
+            output: Tensor = (weight * losses).squeeze(1)
+            return output
 
         return diagonal_fisher(model, [per_sample])
 
