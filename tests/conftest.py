@@ -10,6 +10,8 @@ from unlearn.splits import Dataset
 
 GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained", "context"}
 CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}
+# The groups that take minutes, which begin first, so that no worker is idle while another has one.
+LONG = ("terminal", "test_kill", "test_jobs", "serve", "generators", "classifiers")
 
 
 def shared(item: pytest.Item) -> str:
@@ -26,9 +28,13 @@ def shared(item: pytest.Item) -> str:
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share costly fixtures run in one process (`-n 2 --dist loadgroup`)."""
+    """Tests that share costly fixtures run in one process, the longest groups first.
+
+    As far as xdist is asked to: `-n 2 --dist loadgroup --no-loadscope-reorder`.
+    """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(shared(item)))
+    items.sort(key=lambda item: LONG.index(shared(item)) if shared(item) in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -183,7 +183,8 @@ class Gallery:
         """
         pointer = self._pointer(name)
         try:
-            return json.loads(read_whole(pointer))["history"]
+            history: list[str] = json.loads(read_whole(pointer))["history"]
+            return history
         except FileNotFoundError as error:
             known = ", ".join(self.names()) or "none"
             raise BadInput(

@@ -68,14 +68,16 @@ def _write_and_sync(path: Path, data: bytes) -> None:
 def read_whole(url: str | Path) -> bytes:
     """Return the file's bytes. Raises `FileNotFoundError` where there is no such file."""
     fs, path = locate(url)
-    return fs.cat_file(path)
+    content: bytes = fs.cat_file(path)
+    return content
 
 
 def exists(url: str | Path) -> bool:
     """Tell whether a file or folder exists now; fsspec's cached listings are dropped first."""
     fs, path = locate(url)
     fs.invalidate_cache()
-    return fs.exists(path)
+    there: bool = fs.exists(path)
+    return there
 
 
 def folders(url: str | Path) -> list[str]:

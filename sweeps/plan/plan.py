@@ -157,7 +157,8 @@ class _Draft:
 def _rows_of(results: Results, sweep: Sweep) -> pd.DataFrame:
     if sweep.name in results.sweeps():
         return results.read(sweep.name)
-    return ROWS.empty_table().to_pandas()
+    no_rows: pd.DataFrame = ROWS.empty_table().to_pandas()
+    return no_rows
 
 
 def _with_error(rows: pd.DataFrame) -> pd.DataFrame:

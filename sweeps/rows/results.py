@@ -110,7 +110,8 @@ class Results:
             raise BadInput(f"no rows in {self.root}; run a sweep with --results {self.root} first")
         rows = pa.concat_tables(tables, promote_options="default").to_pandas()
         rows = rows.sort_values("created_at", ignore_index=True)
-        return rows if self.store is None else rows.assign(store=self.store)
+        moved: pd.DataFrame = rows if self.store is None else rows.assign(store=self.store)
+        return moved
 
     def _read_files(self, sweep: str, prefix: str = "") -> list[pa.Table]:
         """Read the sweep's files with that prefix, all as they were at one moment."""

@@ -114,8 +114,8 @@ def prepare(
     made at that moment.
     """
     remote = ray.remote(max_retries=3)(_make_after)
-    tasks: dict[str, ray.ObjectRef] = {}
-    recipes: dict[ray.ObjectRef, Recipe] = {}
+    tasks: dict[str, ray.ObjectRef[Any]] = {}
+    recipes: dict[ray.ObjectRef[Any], Recipe] = {}
     for recipe in missing:
         upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
         needs = resources[recipe.key]
@@ -148,10 +148,11 @@ def _make_after(
         return f"{type(error).__name__}: {error}", 0.0
 
 
-def _result(task: ray.ObjectRef) -> tuple[str, float]:
+def _result(task: ray.ObjectRef[Any]) -> tuple[str, float]:
     """Return what `_make_after` returned; where a worker was killed, Ray's words as the error."""
     try:
-        return ray.get(task)
+        result: tuple[str, float] = ray.get(task)
+        return result
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         return f"{type(cause).__name__}: {cause}", 0.0

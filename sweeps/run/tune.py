@@ -131,7 +131,7 @@ class HoldWhileStarting(FIFOScheduler):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.held_since: float | None = None
 
     def on_trial_result(

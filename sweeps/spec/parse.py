@@ -329,7 +329,8 @@ def _evaluation(document: Mapping[str, Any]) -> Evaluation:
         own = _changed_knobs(name, _section(asked, name))
         if own:
             changed[name] = own
-    return replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
+    complete: Evaluation = replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
+    return complete
 
 
 def _changed_knobs(attack: str, knobs: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from cluster.main import parser
 from serve.api import router
 from sweeps.rows import document as of_rows
-from sweeps.rows.schema import ROWS
+from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
 from sweeps.spec import document as of_specs
 from sweeps.spec.parse import KEYS, parse, read_spec, shipped
 
@@ -107,7 +107,7 @@ def test_columns_md_names_every_column_of_a_row() -> None:
 
 
 def test_columns_md_says_what_every_column_of_the_cell_and_its_provenance_means() -> None:
-    columns = {*of_rows.CELL, *of_rows.OUTCOME, *of_rows.PROVENANCE}
+    columns = {*CELL, *OUTCOME, *PROVENANCE}
 
     assert columns == of_rows.KNOWN.keys()
 

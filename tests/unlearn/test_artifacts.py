@@ -75,6 +75,21 @@ def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
         gallery.rollback("digits")
 
 
+def test_a_version_is_named_by_its_content_and_the_models_name(tmp_path: Path) -> None:
+    gallery = Gallery(str(tmp_path))
+    changed = {**VARIANTS, "amnesiac": {"a": torch.zeros(1)}}
+    versions = {
+        gallery.publish("digits", VARIANTS, {"knob": 1}),
+        gallery.publish("other", VARIANTS, {"knob": 1}),
+        gallery.publish("digits", changed, {"knob": 1}),
+    }
+    assert len(versions) == 3
+    assert gallery.names() == ["digits", "other"]
+    assert len(gallery.versions("digits")) == 2
+    with pytest.raises(BadInput, match="needs amnesiac, original, oracle, not original"):
+        gallery.publish("digits", {"original": WEIGHTS}, {})
+
+
 @pytest.mark.parametrize("name", ["card.json", "amnesiac.safetensors", "oracle.safetensors"])
 def test_promoting_again_repairs_a_damaged_version(name: str, tmp_path: Path) -> None:
     gallery = Gallery(str(tmp_path))

@@ -1,6 +1,7 @@
 """Evidence, worked out by hand on networks of a few numbers."""
 
 import math
+from typing import cast
 
 import pytest
 import torch
@@ -101,9 +102,9 @@ def test_test_and_val_have_their_own_latents_and_judges() -> None:
     assert list(evidence.test.probabilities) == ["lead", "plain-0"]
     assert list(evidence.val.probabilities) == ["val"]
     for name, judge in (("lead", LEAD), ("plain-0", PLAIN)):
-        logits = test.flatten(2) @ judge.head.weight.T
+        logits = test.flatten(2) @ cast(nn.Linear, judge.head).weight.T
         torch.testing.assert_close(evidence.test.probabilities[name], logits.softmax(2))
-    val_logits = val.flatten(2) @ VAL.head.weight.T
+    val_logits = val.flatten(2) @ cast(nn.Linear, VAL.head).weight.T
     torch.testing.assert_close(evidence.val.probabilities["val"], val_logits.softmax(2))
     torch.testing.assert_close(evidence.test.features, test.flatten(2))
     torch.testing.assert_close(evidence.val.features, val.flatten(2))

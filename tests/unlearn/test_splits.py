@@ -127,5 +127,7 @@ def test_a_stratified_split_chooses_per_class_and_keeps_the_order() -> None:
     assert sorted(chosen.y.tolist()) == [0, 1, 2]
     assert indices(chosen) == sorted(indices(chosen))
     assert indices(rest) == sorted(set(range(12)) - set(indices(chosen)))
+    first_of_class_2 = torch.randperm(4, generator=stream(0, "cut", 2))[0].item()
+    assert 2 + 3 * first_of_class_2 in indices(chosen)  # class 2 is images 2, 5, 8, 11
     other_seed, _ = stratified_split(numbered(120, 3), 10, seed=1)
     assert indices(other_seed) != indices(stratified_split(numbered(120, 3), 10)[0])

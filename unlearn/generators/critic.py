@@ -33,7 +33,7 @@ class LabelCritic(nn.Module):
         )
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        logits = self.classifier(_GradientReversal.apply(z, self.weight))
+        logits = self.classifier(_GradientReversal.apply(z, self.weight))  # type: ignore[no-untyped-call]
         return F.cross_entropy(logits, c, reduction="none")
 
 

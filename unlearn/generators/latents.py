@@ -53,7 +53,8 @@ def morph(
     first, last = model.one_hot(torch.tensor([start, end], device=device))
     c = torch.lerp(first.expand(rows, steps, -1), last.expand(rows, steps, -1), t)
     images = model(slerp(a, b, t).flatten(0, 1), c.flatten(0, 1))
-    return images.unflatten(0, (rows, steps))
+    output: Tensor = images.unflatten(0, (rows, steps))
+    return output
 
 
 @torch.no_grad()
@@ -96,7 +97,8 @@ def _decoded(model: Generative, z: Tensor, label: int) -> Tensor:
     flat = z.flatten(0, 1)
     labels = torch.full((len(flat),), label, device=flat.device)
     images = model(flat, model.one_hot(labels))
-    return images.unflatten(0, z.shape[:2])
+    output: Tensor = images.unflatten(0, z.shape[:2])
+    return output
 
 
 def displacement(before: Tensor, after: Tensor, labels: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def other_class(frozen: Generative, n: int, retain: Tensor, generator: torch.Gen
     """
     c = draw_labels(frozen, retain, n, generator)
     z = torch.randn(n, frozen.z_dim, generator=generator, device=generator.device)
-    return frozen(z, c)
+    output: Tensor = frozen(z, c)
+    return output
 
 
 TARGETS: dict[str, Target] = {"noise": noise, "grey": grey, "class": other_class}

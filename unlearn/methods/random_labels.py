@@ -76,6 +76,7 @@ class RandomLabels(Iterative):
         """Return the labels that y' is drawn from, in ascending order."""
         kept = splits.train.retain.y.unique()
         if self.labels == "kept":
-            return kept
+            output: Tensor = kept
+            return output
         forgotten = splits.train.forget.y.unique()
         return torch.cat([kept, forgotten]).sort().values

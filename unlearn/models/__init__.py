@@ -67,7 +67,8 @@ def task_of(name: str) -> str:
         return getattr(find_builder(name), "task", "classifier")
     builder = _builder_of(name)
     kind: Any = getattr(builder, "func", builder)  # the class inside a partial
-    return kind.task
+    task: str = kind.task
+    return task
 
 
 def build(

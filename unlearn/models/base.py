@@ -55,4 +55,5 @@ class Classifying(nn.Module):
         raise TypeError(f"{type(self).__name__} must define features")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+        output: Tensor = self.head(self.features(x))
+        return output

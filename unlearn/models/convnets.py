@@ -40,7 +40,8 @@ class TorchvisionClassifier(Classifying):
         x = self.normalise(x)
         if x.device.type == "cpu":
             x = x.contiguous(memory_format=self.layout)
-        return self.net(x)
+        output: Tensor = self.net(x)
+        return output
 
 
 class ResNet18(TorchvisionClassifier):

@@ -53,4 +53,5 @@ class CVAE(Generative):
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         h = self.decoder(torch.cat([z, c], 1))
-        return self.pixels(h).unflatten(1, self.shape)
+        output: Tensor = self.pixels(h).unflatten(1, self.shape)
+        return output

@@ -49,4 +49,5 @@ class ConvCVAE(Generative):
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         h = self.spread(torch.cat([z, c], 1)).relu()
         h = self.deconv1(h.unflatten(1, self.small)).relu()
-        return self.deconv2(h)
+        output: Tensor = self.deconv2(h)
+        return output

@@ -67,7 +67,8 @@ class DeepJudge(Classifying):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute the last map's mean over positions, (n, 64)."""
-        return self.body(x).mean((2, 3))
+        output: Tensor = self.body(x).mean((2, 3))
+        return output
 
 
 class PatchJudge(Classifying):

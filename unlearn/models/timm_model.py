@@ -66,7 +66,8 @@ class TimmClassifier(Classifying):
         if self.size is not None and x.shape[2:] != self.size:
             size = tuple(self.size)
             x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
-        return self.net(self.normalise(x))
+        output: Tensor = self.net(self.normalise(x))
+        return output
 
 
 def _is_state_dict_of_ours(weights: dict[str, Tensor]) -> bool:

@@ -32,7 +32,8 @@ class UserClassifier(Classifying):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute the input of the network's last linear layer, (n, d)."""
-        return self.net(self.normalise(x))
+        output: Tensor = self.net(self.normalise(x))
+        return output
 
 
 def find_builder(name: str) -> Callable[..., Any]:
@@ -54,7 +55,8 @@ def find_builder(name: str) -> Callable[..., Any]:
         callable(found),
         f"model {name!r}: {attribute} is not callable; name a function or class",
     )
-    return found
+    builder: Callable[..., Any] = found
+    return builder
 
 
 def build_user_model(

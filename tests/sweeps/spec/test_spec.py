@@ -340,7 +340,9 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
     no_knobs: dict[str, Any] = {}
-    for default in (no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+    defaults: list[dict[str, Any]]
+    defaults = [no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}]
+    for default in defaults:
         assert problem(attack_knobs=default) == problem()
 
 

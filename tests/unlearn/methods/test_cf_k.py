@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 from tests.unlearn.world import World, apply, network
 from unlearn.errors import BadInput
 from unlearn.methods.cf_k import freeze_all_but, layer_groups
 from unlearn.models import build
+from unlearn.models.base import Classifying
 from unlearn.train import snapshot
 
 
@@ -30,6 +32,20 @@ def test_norms_belong_to_the_layer_before_them() -> None:
         [model.hidden],
         [model.head],
     ]
+
+
+class HeadFirst(Classifying):
+    """Defines its head before its body."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+        self.body = nn.Linear(4, 3)
+
+
+def test_the_head_is_the_last_layer_even_where_it_is_defined_first() -> None:
+    model = HeadFirst()
+    assert layer_groups(model) == [[model.body], [model.head]]
 
 
 def test_frozen_norms_keep_their_statistics_and_trained_ones_do_not() -> None:

@@ -140,7 +140,8 @@ class Coder(GreyGenerator):
         return mean, torch.zeros_like(mean)
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
-        return self.decoder(z).view(-1, 1, 2, 2)
+        output: Tensor = self.decoder(z).view(-1, 1, 2, 2)
+        return output
 
 
 def test_a_new_decoder_leaves_the_encoder_and_its_statistics() -> None:

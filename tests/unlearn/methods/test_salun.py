@@ -29,6 +29,14 @@ def test_saliency_by_hand(sparsity: float, salient: int) -> None:
     assert int(masks["head.weight"].sum()) == salient
 
 
+def test_the_one_salient_weight_moves_by_hand() -> None:
+    """At sparsity 0.84 that is the one whose gradient is -0.5."""
+    model = two_pixels(forgotten=(0.5, 0.3, 0.2))
+    method = make_method("salun", {"sparsity": 0.84, "steps": 1})
+    after = method(model, two_pixel_splits(), stream(0, "salun")).weights["head.weight"]
+    assert (after != model.head.weight).nonzero().tolist() == [[0, 0]]
+
+
 def test_only_salient_weights_move(one: World) -> None:
     masks = saliency_masks(one.model, one.splits.train.forget, 0.9)
     marked = sum(int(mask.sum()) for mask in masks.values())

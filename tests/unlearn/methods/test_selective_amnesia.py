@@ -26,7 +26,8 @@ def accuracy(model: Any, judge: Classifying, label: int, n: int = 200) -> float:
     with torch.no_grad():
         z = torch.randn(n, model.z_dim, generator=stream(0, "z", label))
         x = model(z, model.one_hot(torch.full((n,), label)))
-        return (judge(x).argmax(1) == label).float().mean().item()
+        result: float = (judge(x).argmax(1) == label).float().mean().item()
+        return result
 
 
 def amnesiac(
@@ -104,7 +105,8 @@ def test_half_and_reduction_change_lambda_as_the_papers_differ() -> None:
 
 def distance(model: Any, other: Any) -> float:
     pairs = zip(model.parameters(), other.parameters(), strict=True)
-    return torch.cat([(a - b).flatten() for a, b in pairs]).norm().item()
+    result: float = torch.cat([(a - b).flatten() for a, b in pairs]).norm().item()
+    return result
 
 
 def test_the_papers_sum_and_our_mean_are_the_same_descent_at_its_batch(

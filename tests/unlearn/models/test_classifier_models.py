@@ -120,6 +120,52 @@ def test_pixels_are_normalised_first() -> None:
         build("resnet18", (3, 32, 32), 10, options={"mean": [1, 0]})
 
 
+def test_normalisation_defaults_to_cifar10_in_colour_and_to_half_in_grey() -> None:
+    x = torch.tensor([0.5, 0.75]).view(2, 1, 1, 1)
+    grey = build("resnet18", (1, 8, 8), 10).normalise
+    assert grey(x).flatten().tolist() == pytest.approx([0.0, 0.5])
+    colour = build("resnet18", (3, 8, 8), 10).normalise
+    red_green_blue = [0.4914 + 0.2470, 0.4822 + 0.2435, 0.4465 + 0.2616]  # one deviation up
+    pixel = torch.tensor(red_green_blue).view(1, 3, 1, 1)
+    assert colour(pixel).flatten().tolist() == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_timms_networks_are_normalised_as_timm_trained_them() -> None:
+    """ImageNet's statistics, or their mean where the channels are not three."""
+    colour = build("timm:resnet10t", (3, 32, 32), 10).normalise
+    assert colour.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert colour.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    grey = build("timm:resnet10t", (1, 32, 32), 10).normalise
+    assert grey.mean.flatten().tolist() == pytest.approx([0.449])
+    assert grey.std.flatten().tolist() == pytest.approx([0.226])
+
+
+def test_the_users_network_is_normalised_as_its_options_say() -> None:
+    x = random_images((1, 28, 28)).pixels()
+    with globally(stream(0, "user")):
+        plain = build(f"{OWN}:plain", (1, 28, 28), 10)
+    with globally(stream(0, "user")):
+        normed = build(f"{OWN}:plain", (1, 28, 28), 10, options={"mean": [0.5], "std": [0.25]})
+    torch.testing.assert_close(normed(x), plain((x - 0.5) / 0.25))
+
+
+def test_the_cnn_by_hand() -> None:
+    """28 x 28 is pooled twice to 7 x 7; 20 x 9 to 5 x 2."""
+    convs = (16 * 9 + 16) + (32 * 16 * 9 + 32)
+    norms = 2 * 16 + 2 * 32
+    linear = (32 * 7 * 7 * 64 + 64) + (64 * 10 + 10)
+    model = build("cnn", (1, 28, 28), 10)
+    assert sum(p.numel() for p in model.parameters()) == convs + norms + linear
+    odd = build("cnn", (2, 20, 9), 3, options={"width": 4})
+    assert odd.hidden.in_features == 8 * 5 * 2
+    assert odd(torch.rand(5, 2, 20, 9)).shape == (5, 3)
+
+
+def test_the_dropout_of_vgg_is_an_option() -> None:
+    model = build("vgg11_bn", (3, 32, 32), 10, options={"head": "small", "dropout": 0.25})
+    assert [layer.p for layer in model.net.modules() if isinstance(layer, nn.Dropout)] == [0.25]
+
+
 @pytest.mark.parametrize("kind", ["mobilenet_v2 stock", "vit", "the user's"])
 def test_the_fisher_covers_it(kind: str) -> None:
     model, shape = build_kind(kind)
@@ -191,6 +237,12 @@ def test_fresh_weights_follow_from_the_stream_alone(kind: str) -> None:
     ):
         assert torch.equal(p, q)
         assert p.dim() == 1 or not torch.equal(p, r), name
+
+
+def test_fresh_parameters_without_a_layers_reset_have_a_deviation_of_2_percent() -> None:
+    model, _ = build_kind("vit")
+    token = fresh(model, stream(0, "fresh")).net.cls_token  # 192 numbers
+    assert 0.016 < token.std().item() < 0.024
 
 
 def test_dropout_follows_the_generator_and_nothing_else_does() -> None:

@@ -85,6 +85,46 @@ def test_the_papers_fisher_covers_every_generator(name: str) -> None:
     assert sum(value.sum() for value in fisher.values()) > 0
 
 
+def own_losses(model: Generative, n: int, generator: torch.Generator) -> Tensor:
+    """Losses (n,) of n images that the model draws itself, in the order of the paper's Fisher."""
+    z = torch.randn(n, model.z_dim, generator=generator)
+    c = model.one_hot(torch.randint(model.classes, (n,), generator=generator))
+    return negative_elbo(model, model(z, c).detach(), c, generator)
+
+
+def test_the_papers_fisher_equals_the_slow_loop() -> None:
+    """8 samples in batches of 5 and 3: the mean over samples of squared gradients."""
+    with seeded(0, "slow"):
+        model = build("cvae-2d", (1, 4, 4), 3)
+    parameters = dict(model.named_parameters())
+    slow = {key: torch.zeros_like(p) for key, p in parameters.items()}
+    draws = stream(0, "fisher")
+    for n in (5, 3):
+        for loss in own_losses(model, n, draws):
+            gradients = torch.autograd.grad(loss, list(parameters.values()), retain_graph=True)
+            for key, gradient in zip(slow, gradients, strict=True):
+                slow[key] += gradient.square() / 8
+    fast = generator_fisher(model, 8, stream(0, "fisher"), batch=5)
+    for key in slow:
+        torch.testing.assert_close(fast[key], slow[key], rtol=1e-4, atol=1e-7)
+
+
+def test_batch_mean_fisher_squares_the_mean_gradient_of_each_batch() -> None:
+    with seeded(0, "slow"):
+        model = build("cvae-2d", (1, 4, 4), 3)
+    parameters = dict(model.named_parameters())
+    slow = {key: torch.zeros_like(p) for key, p in parameters.items()}
+    draws = stream(0, "fisher")
+    for n in (5, 3):
+        mean = own_losses(model, n, draws).mean()
+        gradients = torch.autograd.grad(mean, list(parameters.values()))
+        for key, gradient in zip(slow, gradients, strict=True):
+            slow[key] += gradient.square() / 2
+    fast = batch_mean_fisher(model, 8, stream(0, "fisher"), batch=5)
+    for key in slow:
+        torch.testing.assert_close(fast[key], slow[key], rtol=1e-5, atol=1e-8)
+
+
 def test_batch_mean_fisher_is_too_small_and_right_at_batch_one(original: Generative) -> None:
     exact = generator_fisher(original, 60, stream(0, "f"), batch=1)
     ones = batch_mean_fisher(original, 60, stream(0, "f"), batch=1)
