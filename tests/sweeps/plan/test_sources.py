@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from sweeps.compute.candidates import val_scores
 from sweeps.plan.cost import describe, estimate
 from sweeps.plan.sources import StudySource, distribution
 from sweeps.rows.results import Results
@@ -208,7 +209,7 @@ def test_tpe_starts_with_a_third_of_the_trials_at_random_and_at_most_ten(
             (cell,) = study.take(1)
             near = 1 - abs(make.knobs(cell)["alpha"] - best) / 3
             scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": near}
-            study.tell(cell, make.scored(cell_id=cell.cell_id, **scores))
+            study.tell(cell, val_scores(make.scored(**scores)))
             found.append(cell)
         return found
 
