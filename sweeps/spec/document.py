@@ -12,7 +12,8 @@ from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-from sweeps.spec.parse import TRAIN, shipped
+from sweeps.spec.files import shipped
+from sweeps.spec.parse import TRAIN
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import Evaluation, Resources, Train
 from unlearn.attacks import Attack, attacks_on

@@ -14,7 +14,8 @@ from serve.api import router
 from sweeps.rows import document as of_rows
 from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
 from sweeps.spec import document as of_specs
-from sweeps.spec.parse import KEYS, parse, read_spec, shipped
+from sweeps.spec.files import read_spec, shipped
+from sweeps.spec.parse import KEYS, parse
 from unlearn.attacks import attacks_on
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import pytest
 from sweeps.compute.restore import cell_from
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Problem, architecture
-from sweeps.spec.parse import parse, read_spec, shipped
+from sweeps.spec.files import read_spec, shipped
+from sweeps.spec.parse import parse
 from tests.sweeps import builders as make
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
