@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import BadInput, lookup, require
+from unlearn.feeds import Batches
 from unlearn.streams import stream
 
 PIECE = {
@@ -53,17 +54,9 @@ class Images:
         for x, y in zip(self.x.split(size), self.y.split(size), strict=True):
             yield Images(x, y)
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int, generator: torch.Generator) -> Batches:
         """Endless shuffled batches of (pixels in [0, 1], labels); each image once an epoch, the last short one cut."""
-        require(len(self) > 0, "no images to train on; check the forget set against the data set")
-        size = min(size, len(self))
-        while True:
-            order = torch.randperm(len(self), generator=generator, device=generator.device).to(
-                self.y.device
-            )
-            for start in range(0, len(self) - size + 1, size):
-                index = order[start : start + size]
-                yield self.x[index].float() / 255, self.y[index]
+        return Batches(self.x, self.y, size, generator)
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,12 @@ class Iterative(Method):
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
         """Endless shuffled batches of `images`, augmented, on the model's device."""
-        for x, y in images.to(next(model.parameters()).device).batches(self.batch, generator):
-            yield AUGMENTS[self.augment](x, generator), y
+        drawn = images.to(next(model.parameters()).device).batches(self.batch, generator)
+
+        def augmented(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            return AUGMENTS[self.augment](batch[0], generator), batch[1]
+
+        return map(augmented, drawn)  # a map outlives an error in a step, a generator does not
 
     def pair(
         self, model: nn.Module, splits: Splits, generator: torch.Generator

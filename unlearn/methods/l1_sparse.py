@@ -10,20 +10,24 @@ from torch import Tensor, nn
 
 from unlearn.data import Splits
 from unlearn.errors import require
+from unlearn.feeds import Numbers
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Iterative, copy_of
 
 
 def fading_l1(model: nn.Module, gamma: float, steps: int) -> Callable[[], dict[str, Tensor]]:
     """For `descend`: the gradient of gamma_t |theta|_1, gamma_t falling from gamma to 0 over `steps` calls."""
-    theta, calls = list(model.parameters()), iter(range(steps))
+    theta = list(model.parameters())
+    fading = Numbers(((gamma * (1 - step / steps),) for step in range(steps)), theta[0].device)
 
     @torch.no_grad()
     def add_gradients() -> dict[str, Tensor]:
-        gamma_t = gamma * (1 - next(calls) / steps)
+        (gamma_t,) = next(fading)
         moving: list[Tensor] = [p for p in theta if p.grad is not None]
         gradients = [p.grad for p in moving if p.grad is not None]
-        torch._foreach_add_(gradients, torch._foreach_sign(moving), alpha=gamma_t)
+        pull = torch._foreach_sign(moving)
+        torch._foreach_mul_(pull, gamma_t)
+        torch._foreach_add_(gradients, pull)
         return {"l1": gamma_t * torch.stack(torch._foreach_norm(moving, 1)).sum()}
 
     return add_gradients

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from unlearn.data import Splits
 from unlearn.errors import require
+from unlearn.feeds import Phases
 from unlearn.methods.base import Unlearned
 from unlearn.methods.iterative import Iterative, copy_of, steady
 
@@ -71,7 +72,7 @@ class Scrub(Iterative):
         """The three losses; `forget` is 0 after `msteps` steps."""
         forget, retain = self.pair(teacher, splits, generator)
         weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)
-        step = count()
+        climbs = Phases(step < self.msteps for step in count())
 
         def terms() -> dict[str, Tensor]:
             x_r, y_r = next(retain)
@@ -81,7 +82,7 @@ class Scrub(Iterative):
                 "distill": self.alpha * distillation(answers, _ask(teacher, x_r), self.temperature),
                 "retain": self.gamma * F.cross_entropy(answers, y_r),
             }
-            if next(step) < self.msteps:
+            if next(climbs):
                 x_f, _ = next(forget)
                 climb = distillation(steady(pupil, x_f), _ask(teacher, x_f), self.temperature)
                 losses["forget"] = -weight * climb
