@@ -1,0 +1,75 @@
+"""How much faster a captured step is than the same step launched from Python; needs a CUDA
+device."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tests.benchmarks.clock import Result, interleaved
+from tests.benchmarks.generators import Bench
+from unlearn.capture import eager_steps
+from unlearn.data import Images
+from unlearn.models import build
+from unlearn.streams import seeded, stream
+from unlearn.train import Training, fit
+
+CVAE = {"batch": 128, "lr": 3e-3, "kl_weight": 1.5, "label_critic": 50.0}
+RESNET = {
+    "batch": 128,
+    "lr": 0.1,
+    "optimizer": "sgd",
+    "weight_decay": 5e-4,
+    "augment": "crop-flip",
+    "ema": 0.998,
+    "precision": "bf16",
+    "channels_last": True,
+}
+
+
+def on_device(model: nn.Module, images: Images, plan: Training) -> Result:
+    """Seconds of one training captured and eager, side by side; steps a second of both."""
+    model, images = model.cuda(), images.to("cuda")
+
+    def train() -> None:
+        fit(model, images, plan, stream(0, "train", device="cuda"))
+        torch.cuda.synchronize()
+
+    def eager() -> None:
+        with eager_steps():
+            train()
+
+    train()
+    slow, fast = interleaved(eager, train)
+    return {
+        "ratio": slow / fast,
+        "eager_steps_per_s": plan.steps / slow,
+        "captured_steps_per_s": plan.steps / fast,
+        "steps": plan.steps,
+        "device": torch.cuda.get_device_name(),
+    }
+
+
+def captured_vs_eager_cvae(cache: Bench) -> Result:
+    """A CVAE's training on MNIST, launched from Python / as a CUDA graph."""
+    plan = Training(cache.count(1000), **CVAE)  # type: ignore[arg-type]
+    return on_device(cache.model(), cache.dataset.train, plan)
+
+
+def captured_vs_eager_resnet18(cache: Bench) -> Result:
+    """ResNet-18's training on images of CIFAR-10's shape, launched from Python / as a CUDA
+    graph."""
+    pixels = torch.randint(256, (20_000, 3, 32, 32), generator=stream(0, "pixels"))
+    images = Images(pixels.to(torch.uint8), torch.arange(20_000) % 10)
+    with seeded(0, "bench"):
+        model = build("resnet18", (3, 32, 32), 10)
+    plan = Training(cache.count(200), **RESNET)  # type: ignore[arg-type]
+    return on_device(model, images, plan)
+
+
+BENCHES: dict[str, Callable[[Bench], Result]] = {}
+if torch.cuda.is_available():
+    BENCHES = {
+        "captured_vs_eager_cvae": captured_vs_eager_cvae,
+        "captured_vs_eager_resnet18": captured_vs_eager_resnet18,
+    }
