@@ -19,20 +19,24 @@ BETA1, BETA2 = 0.9, 0.999
 
 
 def adamw_numbers(rates: Rates, weight_decay: float) -> Iterator[tuple[float, float, float]]:
-    """Of every step t: the kernel's learning rate, the share by which the first moment leans
-    towards the gradient beforehand, and the factor of the weights' decay. See `DeviceAdamW`."""
+    """Per step: the kernel's learning rate, the factor on its first moment beforehand, the factor
+    on the weights. See `DeviceAdamW`."""
+    before = 1.0
     for t, (lr, beta1) in enumerate(rates, start=1):
-        corrected = lr * (1 - BETA1**t) / (1 - beta1**t)
-        yield corrected, 1 - beta1 / BETA1, 1 - lr * weight_decay
+        scale = (1 - beta1) / (1 - BETA1)
+        corrected = lr * scale * (1 - BETA1**t) / (1 - beta1**t)
+        yield corrected, beta1 * before / (BETA1 * scale), 1 - lr * weight_decay
+        before = scale
 
 
 class DeviceAdamW:
     """AdamW (arXiv:1711.05101) with beta 1 = b_t changing every step, by a fused kernel whose beta
     1 is B = 0.9.
 
-    The kernel computes m' = B m + (1 - B) g and moves by lr' m' / (1 - B^t). Handed m + (1 - b_t /
-    B) (g - m) instead of m, and lr' = lr (1 - B^t) / (1 - b_t^t), it computes m' = b_t m + (1 -
-    b_t) g and AdamW's move.
+    The kernel computes M' = B M + (1 - B) g and moves by lr' M' / (1 - B^t). It keeps the first
+    moment m as M = m / s_t, s_t = (1 - b_t) / (1 - B): handed M b_t s_(t-1) / (B s_t) and lr' = lr
+    s_t (1 - B^t) / (1 - b_t^t), it computes m' = b_t m + (1 - b_t) g and AdamW's move. At a
+    constant b_t = B nothing is changed. Weights decay beforehand, as torch's do.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class DeviceAdamW:
     @torch.no_grad()
     def __call__(self) -> None:
         """Move the parameters that have a gradient."""
-        lr, lean, keep = next(self.numbers)
+        lr, factor, keep = next(self.numbers)
         moving, gradients = _with_gradients(self.parameters)
         first = [self.first[p] for p in moving]
         second = [self.second[p] for p in moving]
@@ -61,9 +65,7 @@ class DeviceAdamW:
         if self.decays:
             torch._foreach_mul_(moving, keep)
         if self.cycles:
-            way = torch._foreach_sub(gradients, first)
-            torch._foreach_mul_(way, lean)
-            torch._foreach_add_(first, way)
+            torch._foreach_mul_(first, factor)
         torch._foreach_add_(steps, 1)
         torch._fused_adamw_(
             moving,

@@ -140,8 +140,10 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
             self.index.copy_(chosen)
 
     def _nothing_drawn(self) -> bool:
+        """Whether this step has drawn nothing from the generator yet; a generator that it is not
+        known to draw from has no state noted."""
         began = _now.states.get(id(self.generator))
-        return began is not None and torch.equal(began, self.generator.get_state())
+        return began is None or torch.equal(began, self.generator.get_state())
 
     def item(self) -> tuple[Tensor, Tensor]:
         return self.x[self.index].float() / 255, self.y[self.index]

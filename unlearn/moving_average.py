@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 from itertools import chain, count
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +38,18 @@ class MovingAverage:
             torch._foreach_add_(means, way)
         else:
             torch._foreach_lerp_(means, weights, taken)
-        for mean, number in pairs:
-            if not mean.is_floating_point():
-                mean.copy_(mean * kept + number * taken)
+        whole = [pair for pair in pairs if not pair[0].is_floating_point()]
+        if whole:
+            _average_whole_numbers(whole, kept, taken)
+
+
+def _average_whole_numbers(pairs: list[tuple[Tensor, Tensor]], kept: Any, taken: Any) -> None:
+    """mean <- kept mean + taken number, cut, for all pairs in a few operations."""
+    means, numbers = [mean for mean, _ in pairs], [number for _, number in pairs]
+    together = torch.cat([mean.flatten() for mean in means]) * kept
+    together = together + torch.cat([number.flatten() for number in numbers]) * taken
+    parts = together.split([mean.numel() for mean in means])
+    torch._foreach_copy_(means, [part.view_as(m) for part, m in zip(parts, means, strict=True)])
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

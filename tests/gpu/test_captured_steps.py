@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.data import Images, Splits
-from unlearn.generators.judges import Judge, build_judge, train_judge
+from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying
@@ -191,17 +192,32 @@ def test_forgetting_with_a_classifier(
     check(run, cnn, 1e-3, replayed)
 
 
-def test_training_a_plain_judge(grey: Images) -> None:
+@pytest.mark.parametrize("reject", [False, True])
+def test_training_a_judge(grey: Images, reject: bool) -> None:
     with seeded(0, "judge"):
-        start = build_judge(Judge("deep", 0, False), (1, 28, 28), 10).cuda()
+        start = build_judge(Judge("deep", 0, reject), (1, 28, 28), 10).cuda()
     weights = {name: tensor.clone() for name, tensor in start.state_dict().items()}
 
     def run(generator: torch.Generator) -> tuple[Weights, Curve]:
-        model = build_judge(Judge("deep", 0, False), (1, 28, 28), 10).cuda()
-        model.load_state_dict(weights)
-        return train_judge(model, grey, Schedule(60, 64, 3e-3), generator, False)
+        model = build_judge(Judge("deep", 0, reject), (1, 28, 28), 10, weights).cuda()
+        return train_judge(model, grey, Schedule(60, 64, 3e-3), generator, reject)
 
     check(run, start, 1e-3, replayed=57)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_blurred_noise_is_the_enlarged_corner(shape: tuple[int, int, int]) -> None:
+    channels, height, width = shape
+    for seed in range(12):
+        x = torch.zeros(4, *shape, device="cuda")
+        found = NON_IMAGES["blurred-noise"](x, stream(seed, "blurred", device="cuda"))
+        generator = stream(seed, "blurred", device="cuda")
+        factor = int(torch.randint(2, 8, (1,), generator=generator, device="cuda"))
+        largest = (4, channels, height // 2 + 1, width // 2 + 1)
+        noise = torch.rand(largest, generator=generator, device="cuda")
+        corner = noise[:, :, : height // factor + 1, : width // factor + 1]
+        wanted = F.interpolate(corner, size=shape[1:], mode="bilinear", align_corners=False)
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 
 
 class Reading(Classifying):

@@ -99,7 +99,10 @@ def _grey(x: Tensor, generator: torch.Generator) -> Tensor:
 
 def _blurred_noise(x: Tensor, generator: torch.Generator) -> Tensor:
     """Noise at half to an eighth of the resolution, enlarged, full contrast."""
-    factor = int(torch.randint(2, 8, (1,), generator=generator, device=generator.device))
+    drawn = torch.randint(2, 8, (1,), generator=generator, device=generator.device)
+    if drawn.is_cuda:
+        return _blurred_on_device(x, drawn, generator)
+    factor = int(drawn)
     small = torch.rand(
         len(x),
         x.shape[1],
@@ -109,6 +112,25 @@ def _blurred_noise(x: Tensor, generator: torch.Generator) -> Tensor:
         device=generator.device,
     )
     return F.interpolate(small, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+def _blurred_on_device(x: Tensor, factor: Tensor, generator: torch.Generator) -> Tensor:
+    """As `_blurred_noise`, for a `factor` (1,) that the host never reads: the noise is drawn at the
+    largest size, and its corner of the drawn size enlarged."""
+    height, width = x.shape[2:]
+    size = (len(x), x.shape[1], height // 2 + 1, width // 2 + 1)
+    noise = torch.rand(size, generator=generator, device=generator.device)
+    down, across = (_places(n, factor) / (n // 2 + 1) * 2 - 1 for n in (height, width))
+    grid = torch.stack([across.expand(height, -1), down.unsqueeze(1).expand(-1, width)], 2)
+    return F.grid_sample(noise, grid.expand(len(x), -1, -1, -1), align_corners=False)
+
+
+def _places(n: int, factor: Tensor) -> Tensor:
+    """Where the centres of `n` pixels (n,) lie among n // factor + 1 larger ones, each 1 wide; those
+    beyond the first and last centre are moved onto it, as bilinear enlargement does."""
+    few = n // factor + 1
+    centres = (torch.arange(n, device=factor.device) + 0.5) * few / n
+    return centres.clamp(min=0.5).minimum(few - 0.5)
 
 
 def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:
