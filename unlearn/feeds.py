@@ -122,7 +122,8 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
     def upcoming(self) -> Turn:
         return Turn.ODD if self._epoch_ends() and not self.first else Turn.SAME
 
-    def advance(self) -> None:
+    def next_index(self) -> Tensor:
+        """Where the next batch's images stand, (size,); draws the order of an epoch that begins."""
         require(len(self.y) > 0, "no images to train on; check the forget set against the data set")
         if _now.read is not None:
             self.first = self._nothing_drawn()
@@ -130,8 +131,11 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
             device = self.generator.device
             drawn = torch.randperm(len(self.y), generator=self.generator, device=device)
             self.order, self.start = drawn.to(self.y.device), 0
-        chosen = self.order[self.start : self.start + self.size]
         self.start += self.size
+        return self.order[self.start - self.size : self.start]
+
+    def advance(self) -> None:
+        chosen = self.next_index()
         if not chosen.is_cuda:
             self.index = chosen
         elif self.index is None:

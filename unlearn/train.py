@@ -23,6 +23,7 @@ from unlearn.objectives import OBJECTIVES, Objective
 from unlearn.streams import globally, layer_noise
 
 Curve = dict[str, list[float]]  # "step" and one list a loss term
+Log = list[tuple[int, dict[str, Tensor]]]  # steps taken, and the terms of the last one
 Watch = Callable[[int, nn.Module], Any]
 LOG_POINTS = 100
 
@@ -171,6 +172,18 @@ def descend(
     (`terms`, `add_gradients`, `after`) must take what changes on the host from step to step through
     `unlearn.feeds`.
     """
+    return finite_curve(logged_steps(model, terms, plan, add_gradients, watch, after), model)
+
+
+def logged_steps(
+    model: nn.Module,
+    terms: Callable[[], dict[str, Tensor]],
+    plan: Schedule,
+    add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+    watch: Watch | None = None,
+    after: Callable[[], None] | None = None,
+) -> Log:
+    """Move `model` as `descend` does; return the terms on the device, finite or not."""
     device = next(model.parameters()).device
     move = _mover(model, plan)
 
@@ -188,16 +201,15 @@ def descend(
 
     with own_stream(device):
         take = captured(step, plan.steps, model, device)
-        logged = _run(take, model, plan.steps, watch)
-    return _finite_curve(logged, model)
+        return _run(take, model, plan.steps, watch)
 
 
 def _run(
     step: Callable[[], dict[str, Tensor]], model: nn.Module, steps: int, watch: Watch | None
-) -> list[tuple[int, dict[str, Tensor]]]:
+) -> Log:
     """Take `steps` steps; the terms at up to 100 of them, with the number of steps taken."""
     every = max(1, steps // LOG_POINTS)
-    logged: list[tuple[int, dict[str, Tensor]]] = []
+    logged: Log = []
     if watch is not None:
         watch(0, model)
     for number in range(steps):
@@ -209,7 +221,7 @@ def _run(
     return logged
 
 
-def _finite_curve(logged: list[tuple[int, dict[str, Tensor]]], model: nn.Module) -> Curve:
+def finite_curve(logged: Log, model: nn.Module) -> Curve:
     """Bring the logged terms to the host (one copy a term); refuse a run that went infinite or
     NaN."""
     curve: Curve = {"step": [float(step) for step, _ in logged]}

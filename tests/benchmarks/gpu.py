@@ -11,6 +11,7 @@ from tests.benchmarks.generators import Bench
 from unlearn.capture import eager_steps
 from unlearn.data import Images
 from unlearn.models import build
+from unlearn.stacked import fit_together
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
@@ -63,8 +64,41 @@ def captured_vs_eager_resnet18(cache: Bench) -> Result:
     images = Images(pixels.to(torch.uint8), torch.arange(20_000) % 10)
     with seeded(0, "bench"):
         model = build("resnet18", (3, 32, 32), 10)
-    plan = Training(cache.count(200), **RESNET)  # type: ignore[arg-type]
+    plan = Training(cache.count(600), **RESNET)  # type: ignore[arg-type]
     return on_device(model, images, plan)
+
+
+def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
+    """CVAEs trained on MNIST one by one / as one program of `members`, in steps of a model a
+    second.
+
+    `ratio` against steps launched from Python, `ratio_captured` against captured ones.
+    """
+    images, plan = cache.dataset.train.to("cuda"), Training(cache.count(300), **CVAE)  # type: ignore[arg-type]
+    models = [cache.model().cuda() for _ in range(members)]
+
+    def single() -> None:
+        fit(models[0], images, plan, stream(0, "train", device="cuda"))
+        torch.cuda.synchronize()
+
+    def eager() -> None:
+        with eager_steps():
+            single()
+
+    def together() -> None:
+        generators = [stream(seed, "train", device="cuda") for seed in range(members)]
+        fit_together(models, [images] * members, plan, generators)
+        torch.cuda.synchronize()
+
+    together()
+    slow, captured, stacked = interleaved(eager, single, together)
+    return {
+        "ratio": slow * members / stacked,
+        "ratio_captured": captured * members / stacked,
+        "stacked_model_steps_per_s": plan.steps * members / stacked,
+        "members": members,
+        "device": torch.cuda.get_device_name(),
+    }
 
 
 BENCHES: dict[str, Callable[[Bench], Result]] = {}
@@ -72,4 +106,5 @@ if torch.cuda.is_available():
     BENCHES = {
         "captured_vs_eager_cvae": captured_vs_eager_cvae,
         "captured_vs_eager_resnet18": captured_vs_eager_resnet18,
+        "stacked_vs_single_cvae": stacked_vs_single_cvae,
     }

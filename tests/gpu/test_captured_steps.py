@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.data import Images, Splits
+from unlearn.errors import NotFinite
 from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying
+from unlearn.stacked import fit_together
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit
 
@@ -299,3 +301,26 @@ def test_a_watcher_sees_the_weights_of_every_step(cvae: Any, splits: Splits) -> 
     assert len({value.item() for value in seen}) == 31
     for name, tensor in plain.weights.items():
         assert torch.equal(watched.weights[name], tensor)
+
+
+@pytest.mark.parametrize("critic", [0.0, 50.0])
+def test_stacked_members_give_what_they_give_alone(grey: Images, critic: float) -> None:
+    """As one captured program; rounding differs, since a stack multiplies matrices in batches."""
+    plan = Training(40, 64, 1e-3, label_critic=critic, z_dropout=0.1)
+    with seeded(0, "stacked"):
+        models = [build("cvae-mlp", (1, 28, 28), 10).cuda() for _ in range(3)]
+    images = [grey, grey, grey.take(grey.y != 3)]
+    generators = [stream(seed, "stacked", device="cuda") for seed in range(3)]
+    with step_reports() as reports:
+        found = fit_together(models, images, plan, generators)
+    assert reports[0].captured, reports[0].obstacle
+    assert reports[0].replayed == 37
+    for seed, (model, some, made) in enumerate(zip(models, images, found, strict=True)):
+        generator = stream(seed, "stacked", device="cuda")
+        weights, curve = fit(model, some, plan, generator)
+        assert not isinstance(made, NotFinite)
+        distance = apart(made[0], weights, model)
+        print(f"\nstacked member {seed}: apart {distance:.2e}")
+        assert distance < 0.02
+        assert torch.equal(generators[seed].get_state(), generator.get_state())
+        assert made[1]["loss"] == pytest.approx(curve["loss"], rel=1e-3)

@@ -77,6 +77,17 @@ def test_a_repeated_step_draws_and_reads_what_python_does(draws_first: bool) -> 
     assert report.captured
 
 
+def test_an_epoch_of_a_step_that_draws_nothing_else_is_repeated_as_well() -> None:
+    generator, report = stream(0, "order"), StepReport("cpu", 30)
+    batches, alone = images(22).batches(4, generator), images(22).batches(4, stream(0, "order"))
+    step = lambda: {"first": next(batches)[1][0].clone()}  # noqa: E731
+    take = CapturedStep(step, report, nn.Linear(1, 1), lambda: Again(generator), cuda=False)
+    assert [take()["first"].item() for _ in range(30)] == [
+        next(alone)[1][0].item() for _ in range(30)
+    ]
+    assert report.replayed == 27
+
+
 def test_a_phase_that_ends_asks_for_a_new_capture() -> None:
     wanted, _ = trace(40, 30, False, captured=False, change=12)
     found, report = trace(40, 30, False, captured=True, change=12)
