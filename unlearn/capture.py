@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,7 +60,7 @@ def step_reports() -> Iterator[list[StepReport]]:
     try:
         yield reports
     finally:
-        _reports.remove(reports)
+        _reports.pop()
 
 
 @contextmanager
@@ -169,11 +170,11 @@ class _Seen:
 
 
 def _inspect(
-    step: Callable[[], Losses], known: list[torch.Generator], cuda: bool
+    step: Callable[[], Losses], model: nn.Module, known: list[torch.Generator], cuda: bool
 ) -> tuple[Losses, _Seen]:
     """Run `step` from Python and look at what it does. known: the generators it is known to draw
     from."""
-    inspection, host = _Inspection(), _host_randomness()
+    inspection, host, attributes = _Inspection(), _host_randomness(), _attributes(model)
     with _noticing_syncs(cuda) as syncs, inspection:
         losses, feeds = reading(step, known)
     obstacle = ""
@@ -183,6 +184,8 @@ def _inspect(
         obstacle = f"the step computes on the host ({inspection.on_host})"
     elif host != _host_randomness():
         obstacle = "the step draws random numbers on the host"
+    elif attributes != _attributes(model):
+        obstacle = "the network changes an attribute on the host"
     elif len({id(feed) for feed in feeds}) < len(feeds):
         obstacle = "the step takes two batches from one source"
     return losses, _Seen(feeds, inspection.generators, obstacle)
@@ -191,6 +194,15 @@ def _inspect(
 def _host_randomness() -> tuple[Any, ...]:
     state: Any = np.random.get_state(legacy=True)
     return random.getstate(), state[1].tobytes(), state[2]
+
+
+def _attributes(model: nn.Module) -> list[dict[str, Any]]:
+    """The numbers, flags and strings that the parts of `model` hold as plain attributes."""
+    plain = (bool, int, float, str)
+    return [
+        {name: value for name, value in vars(part).items() if isinstance(value, plain)}
+        for part in model.modules()
+    ]
 
 
 @contextmanager
@@ -259,7 +271,7 @@ class CapturedStep:
         """Run the step from Python and look at it; a `usual` step does what later ones do, and is
         judged by that."""
         known = [] if self.seen is None else self.seen.generators
-        losses, self.seen = _inspect(self.step, known, self.cuda)
+        losses, self.seen = _inspect(self.step, self.model, known, self.cuda)
         self.warm += 1
         if usual:
             self.report.obstacle = self.seen.obstacle
@@ -294,16 +306,42 @@ class CapturedStep:
         self.report.replayed += 1
         return self.losses
 
+    def release(self) -> None:
+        """Give the memory of the graph back to the device, where other processes may want it."""
+        if self.graph is None:
+            return
+        torch.cuda.synchronize()
+        self.graph, self.losses = None, {}
+        for p in self.model.parameters():
+            p.grad = None
+        torch.cuda.empty_cache()
+
 
 @contextmanager
-def own_stream(device: torch.device) -> Iterator[None]:
-    """On a CUDA device, a stream of our own (a capture must not be on the default one); elsewhere
-    nothing."""
+def captured(
+    step: Callable[[], Losses], steps: int, model: nn.Module, device: torch.device
+) -> Iterator[Callable[[], Losses]]:
+    """`step`, which moves `model`, as a graph where it can be one: on a CUDA device.
+
+    There everything inside runs on a stream of our own, since the default one cannot be captured.
+    Reports to every `step_reports` around.
+    """
+    report = StepReport(_name(device), steps)
+    for reports in _reports:
+        reports.append(report)
     if device.type != "cuda":
-        yield
+        yield step
         return
+    taken = CapturedStep(step, report, model)
+    with _own_stream(device):
+        yield taken
+        taken.release()
+
+
+@contextmanager
+def _own_stream(device: torch.device) -> Iterator[None]:
     with torch.cuda.device(device):
-        outer, inner = torch.cuda.current_stream(), torch.cuda.Stream()
+        outer, inner = torch.cuda.current_stream(), _stream(torch.cuda.current_device())
         inner.wait_stream(outer)
         try:
             with torch.cuda.stream(inner):
@@ -312,17 +350,10 @@ def own_stream(device: torch.device) -> Iterator[None]:
             outer.wait_stream(inner)
 
 
-def captured(
-    step: Callable[[], Losses], steps: int, model: nn.Module, device: torch.device
-) -> Callable[[], Losses]:
-    """`step`, which moves `model`, as a graph where it can be one: on a CUDA device.
-
-    Reports to every `step_reports` around.
-    """
-    report = StepReport(_name(device), steps)
-    for reports in _reports:
-        reports.append(report)
-    return CapturedStep(step, report, model) if device.type == "cuda" else step
+@cache
+def _stream(device: int) -> torch.cuda.Stream:
+    """One stream a device: the allocator keeps freed memory by stream."""
+    return torch.cuda.Stream(device)
 
 
 def _name(device: torch.device) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.augment import AUGMENTS
-from unlearn.capture import captured, own_stream
+from unlearn.capture import captured
 from unlearn.data import Images
 from unlearn.device_optimizers import DEVICE_OPTIMIZERS
 from unlearn.errors import NotFinite, lookup, require
@@ -199,8 +199,7 @@ def logged_steps(
             after()
         return losses
 
-    with own_stream(device):
-        take = captured(step, plan.steps, model, device)
+    with captured(step, plan.steps, model, device) as take:
         return _run(take, model, plan.steps, watch)
 
 

@@ -150,6 +150,23 @@ def test_a_step_with_an_obstacle_is_never_captured(
     assert why in report.obstacle
 
 
+def test_a_network_that_counts_on_the_host_is_never_captured() -> None:
+    class Counting(nn.Module):
+        seen = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += 1
+            return x * self.seen
+
+    report, model = StepReport("cpu", 30), nn.Sequential(Counting())
+    batches = images(22).batches(4, stream(0, "counting"))
+    step = lambda: {"sum": model(next(batches)[1]).sum()}  # noqa: E731
+    take = CapturedStep(step, report, model, lambda: pytest.fail("captured"), cuda=False)
+    for _ in range(30):
+        take()
+    assert report.obstacle == "the network changes an attribute on the host"
+
+
 def test_a_short_run_and_a_run_that_is_told_so_are_not_captured() -> None:
     short = StepReport("cpu", 10)
     CapturedStep(dict, short, nn.Linear(1, 1))
