@@ -1,4 +1,4 @@
-"""`python -m cluster` is the `amnesia` command."""
+"""Run the `amnesia` command by `python -m cluster`."""
 
 import sys
 

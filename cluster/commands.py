@@ -1,4 +1,4 @@
-"""What each sub-command does, once its arguments are read."""
+"""Carry out the sub-commands, once their arguments are read. Each returns the exit code."""
 
 import argparse
 import contextlib
@@ -9,18 +9,21 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 from pandas.api.types import is_numeric_dtype
 
 from cluster import jobs
-from cluster.progress import Bar
+from cluster.progress import ProgressBars
 from cluster.ray_session import check_reachable, ray_session
 from sweeps.choose import promote as promoting
-from sweeps.plan.plan import Plan, describe, estimate, make_plan
+from sweeps.plan.cost import describe, estimate
+from sweeps.plan.plan import Plan, make_plan
 from sweeps.report import show as showing
 from sweeps.rows import compact as compacting
 from sweeps.rows.results import Results
-from sweeps.run.run import Ran, places_for
+from sweeps.run.places import places_for
+from sweeps.run.run import Ran
 from sweeps.run.run import run as run_plan
 from sweeps.spec.parse import read_documents, read_spec, shipped
 from sweeps.spec.sweep import Sweep
@@ -30,22 +33,23 @@ from unlearn.errors import require
 
 
 def data_root() -> str:
-    """Where data sets lie: $AMNESIA_DATA, else ~/.cache/amnesia/data."""
+    """Return the folder of data sets: $AMNESIA_DATA, else ~/.cache/amnesia/data."""
     return os.environ.get("AMNESIA_DATA") or str(Path.home() / ".cache" / "amnesia" / "data")
 
 
 def absolute(place: str) -> str:
-    """A local path made absolute; a URL as it is."""
+    """Make a local path absolute; leave a URL as it is."""
     return place if "://" in place else str(Path(place).absolute())
 
 
 def documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
-    """The checked spec with its changes applied, as plain documents again."""
+    """Check a spec, its changes applied, and return it as plain documents."""
     read_spec(spec, changes)
     return read_documents(spec, changes)
 
 
 def plan(args: argparse.Namespace) -> int:
+    """Print what a run would do; starts no Ray."""
     if args.list or args.spec is None:
         require(args.list, "plan needs a SPEC; `amnesia plan --list` names the shipped ones")
         print("\n".join(shipped()))
@@ -57,19 +61,20 @@ def plan(args: argparse.Namespace) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run a sweep; name every cell that has an error."""
     sweeps = read_spec(args.spec, args.set)
     ran = run_sweeps(sweeps, args.results, args.store, args.address, args.retry_failed)
     if ran is None:
         print("nothing to do: every cell has its row", file=sys.stderr)
-    errors = name_errors(sweeps, args.results, args.store)
+    errors = print_errors(sweeps, args.results, args.store)
     if ran is not None and not errors:
         seconds, table = ran.prepare_s + ran.tune_s, Results(absolute(args.results)).table
         print(f"done: {ran.cells} cells in {seconds:.1f} s; rows in {table}", file=sys.stderr)
     return 1 if errors else 0
 
 
-def name_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
-    """Whether rows of these sweeps hold an error, each of them named."""
+def print_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
+    """Print the error of every planned cell that has one; tell whether there is any."""
     errors = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).errors
     for row in errors:
         how = "failed" if row["status"] == "failed" else "incomplete"
@@ -80,7 +85,10 @@ def name_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
 def run_sweeps(
     sweeps: list[Sweep], results: str, store: str, address: str | None, retry_failed: bool = False
 ) -> Ran | None:
-    """Check everything that can be checked early, then run what has no row; None where there is nothing to do."""
+    """Check all that can be checked early, then run the cells that have no row.
+
+    Returns None if there is nothing to do. Raises `BadInput`.
+    """
     places = places_for(absolute(store), absolute(results), data_root())
     rows = Results(places.results)
     for sweep in sweeps:
@@ -91,13 +99,14 @@ def run_sweeps(
     check_reachable(address)
     check(made, places.store, places.results)
     print(describe(made, estimate(made)), file=sys.stderr)
-    with ray_session(address) as joined, Bar(made) as bar:
-        print(f"running on {f'Ray at {joined}' if joined else 'a local Ray'}", file=sys.stderr)
-        return run_plan(made, places, bar, retry_failed, growing=joined is not None)
+    with ray_session(address) as joined, ProgressBars(made) as progress:
+        where = f"Ray at {joined}" if joined else "a local Ray"
+        print(f"running on {where}", file=sys.stderr)
+        return run_plan(made, places, progress, retry_failed, growing=joined is not None)
 
 
 def check(made: Plan, store: str, results: str) -> None:
-    """Refuse what would fail later: missing data, damaged artifacts, a results folder that cannot be written."""
+    """Refuse what would fail later: missing data, damaged artifacts, read-only results."""
     for dataset in {sweep.dataset for sweep in made.sweeps}:
         load(dataset, Path(data_root()))
     for recipe in made.reuse:
@@ -106,91 +115,101 @@ def check(made: Plan, store: str, results: str) -> None:
 
 
 def submit(args: argparse.Namespace) -> int:
-    """Check the spec here, where a mistake costs nothing, then hand it to the cluster."""
-    places = {"--results": args.results, "--store": args.store}
-    arguments = [part for key, value in places.items() for part in (key, absolute(value))]
-    arguments += ["--retry-failed"] if args.retry_failed else []
-    job = jobs.submit(args.address, yaml.safe_dump_all(documents(args.spec, args.set)), arguments)
+    """Check the spec here, where a mistake costs nothing, then submit it as a job."""
+    text = yaml.safe_dump_all(documents(args.spec, args.set))
+    arguments = ["--results", absolute(args.results), "--store", absolute(args.store)]
+    if args.retry_failed:
+        arguments.append("--retry-failed")
+    job = jobs.submit(args.address, text, arguments)
     print(job)
-    there = f" --address {args.address}" if args.address else ""
-    print(
-        "\n".join(f"amnesia {what} {job}{there}" for what in ("status", "logs", "stop")),
-        file=sys.stderr,
-    )
+    head = f" --address {args.address}" if args.address else ""
+    for command in ("status", "logs", "stop"):
+        print(f"amnesia {command} {job}{head}", file=sys.stderr)
     return 0
 
 
 def show(args: argparse.Namespace) -> int:
+    """Print rows, or with --claims a table of methods."""
     rows = showing.select(
         Results(absolute(args.results)), args.sweep, args.where, args.sort, args.descending
     )
     if args.claims is None:
         print(showing.show(rows, args.by, args.format))
         return 0
-    from sweeps.report.claims import markdown  # scipy's statistics take a second to import
-
     require(
         not args.by and args.format == "table",
         "--claims prints a table of its own; leave --by and --format out",
     )
-    for column in args.claims:
+    print(_claims(rows, args.claims))
+    return 0
+
+
+def _claims(rows: pd.DataFrame, columns: list[str]) -> str:
+    """Return the table of methods beside original and oracle, as Markdown. Raises `BadInput`."""
+    from sweeps.report.claims import markdown  # scipy's statistics take a second to import
+
+    for column in columns:
         showing.check_column(rows, column)
         require(
             is_numeric_dtype(rows[column]),
             f"--claims {column}: only columns of numbers have a mean",
         )
-    table = markdown(rows, args.claims)
+    table = markdown(rows, columns)
     require(
         bool(table),
-        "no finished cell to speak of; run the sweep, or look at `amnesia show` for what failed",
+        "no finished cell to compare; run the sweep, or look at `amnesia show` for what failed",
     )
-    print(table)
-    return 0
+    return table
 
 
 def report(args: argparse.Namespace) -> int:
+    """Write the HTML page and print its path."""
     from sweeps.report.page import write_report  # matplotlib takes a second to import
 
-    print(write_report(_moved(args), args.sweep, args.out, data_root(), tuple(args.builder)))
+    print(write_report(_rows(args), args.sweep, args.out, data_root(), tuple(args.builder)))
     return 0
 
 
-def _moved(args: argparse.Namespace) -> Results:
-    """The rows, and where their artifacts lie now."""
+def _rows(args: argparse.Namespace) -> Results:
+    """Open the rows; --store says where their artifacts lie if they have moved."""
     return Results(absolute(args.results), absolute(args.store) if args.store else None)
 
 
 def compact(args: argparse.Namespace) -> int:
+    """Fold the Parquet files of every sweep; print how many rows each has."""
     for sweep, rows in compacting.compact(Results(absolute(args.results))).items():
         print(f"{sweep}: {rows} rows")
     return 0
 
 
 def promote(args: argparse.Namespace) -> int:
+    """Put a cell's model into the gallery; print its version, and why this cell."""
     gallery = Gallery(absolute(args.gallery))
     made = promoting.promote(
-        _moved(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder)
+        _rows(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder)
     )
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
     return 0
 
 
 def rollback(args: argparse.Namespace) -> int:
-    print(f"{args.name} {Gallery(absolute(args.gallery)).rollback(args.name)}")
+    """Make a model's previous version current again; print it."""
+    version = Gallery(absolute(args.gallery)).rollback(args.name)
+    print(f"{args.name} {version}")
     return 0
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Until Ctrl-C or SIGTERM."""
+    """Serve a gallery until Ctrl-C or SIGTERM."""
     from serve.exposure import prefer_haproxy
 
-    prefer_haproxy(args.host)
+    prefer_haproxy(args.host)  # before `ray.serve` is imported, which reads the environment
     check_reachable(args.address)
     import serve.launch
-    from serve.deployments import Settings
+    from serve.deployments import ServiceSettings
 
     token = os.environ.get("AMNESIA_TOKEN") or None
-    settings = Settings(
+    settings = ServiceSettings(
         absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder)
     )
     serve.launch.check(settings)
@@ -199,16 +218,9 @@ def serve(args: argparse.Namespace) -> int:
         serve.launch.start(settings) as server,
         contextlib.suppress(KeyboardInterrupt),
     ):
-        signal.signal(
-            signal.SIGTERM, signal.default_int_handler
-        )  # only now: Ray's start takes it for its own
+        # Ray installs its own handler of SIGTERM when it starts, so ours comes after that.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
         while True:
             time.sleep(3600)
     return 0
-
-
-def demo(args: argparse.Namespace) -> int:
-    from cluster.demo import run_demo  # imports everything
-
-    return run_demo(Path(args.out), args.port, args.set)

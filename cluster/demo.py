@@ -1,5 +1,6 @@
-"""`amnesia demo`: sweep, Parquet, report, promotion, a served generation; on real digits, in minutes."""
+"""`amnesia demo`: sweep, report, promotion and a served generation on real digits, in minutes."""
 
+import argparse
 import os
 import socket
 import sys
@@ -7,47 +8,64 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pandas as pd
 
-from cluster.commands import data_root, name_errors, run_sweeps
+from cluster.commands import data_root, print_errors, run_sweeps
 from cluster.ray_session import ray_session
-from serve.deployments import Settings
+from serve.deployments import ServiceSettings
 from serve.launch import start
 from sweeps.choose.promote import Promotion, promote
+from sweeps.report.context import CellModels
 from sweeps.report.page import write_report
-from sweeps.report.pictures import grids
+from sweeps.report.sections.samples import sample_sheets
 from sweeps.rows.results import Results
 from sweeps.run.run import Ran
 from sweeps.spec.parse import read_spec
 from unlearn.artifacts import Gallery
 
-PROMOTED = {"digits": "demo-generator", "digits-classifier": "demo-classifier"}
+PROMOTED = {"digits": "demo-generator", "digits-classifier": "demo-classifier"}  # name -> sweep
+SCORES = {  # task -> the columns that the demo shows
+    "generator": ("forget_probability", "forget_accuracy", "retain_accuracy"),
+    "classifier": ("test_forget_accuracy", "test_retain_accuracy"),
+}
+PREFIXES = {"original": "original_", "amnesiac": "", "oracle": "oracle_"}  # of their columns
 
 
 class Stages:
-    """Seconds by stage, in order."""
+    """The seconds that each stage took, in order."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Announce a stage and time it."""
         print(f"-- {name}", file=sys.stderr, flush=True)
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
 
 
+def demo(args: argparse.Namespace) -> int:
+    """Carry out `amnesia demo`."""
+    return run_demo(Path(args.out), args.port, args.set)
+
+
 def run_demo(out: Path, port: int, changes: list[str]) -> int:
-    """Everything under `out`: results, store, gallery, report.html, grids.png, served.png. Again, it is seconds."""
+    """Run every stage; a second time it takes seconds. Returns the exit code.
+
+    out: folder for everything: results, store, gallery, report.html, grids.png, served.png.
+    port: port of the server; 0 for any free one.
+    changes: `key=value` changes of the demo's spec.
+    """
     stages = Stages()
-    results, gallery = (
-        Results(str((out / "results").absolute())),
-        Gallery(str((out / "gallery").absolute())),
-    )
-    sweeps, store = read_spec("demo", changes), str(out / "store")
+    results = Results(str((out / "results").absolute()))
+    gallery = Gallery(str((out / "gallery").absolute()))
+    store = str(out / "store")
+    sweeps = read_spec("demo", changes)
     with stages.stage("sweep"):
         ran = run_sweeps(sweeps, results.root, store, None)
     with stages.stage("promote"):
@@ -56,81 +74,79 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
             for name, sweep in PROMOTED.items()
         ]
     with stages.stage("report"):
-        report, picture = (out / "report.html").absolute(), out / "grids.png"
-        newest = results.read()["created_at"].max().timestamp()
-        if not (report.exists() and picture.exists() and picture.stat().st_mtime > newest):
-            write_report(results, None, str(report), data_root())
-            grids(promoted[0].row, data_root()).savefig(picture, dpi=80)
+        report = write_pages(out, results, promoted[0])
     with stages.stage("serve"):
         served = fetch(gallery, promoted[0], out / "served.png", port)
     print(table(promoted).to_string(index=False, float_format=lambda value: f"{value:.4f}"))
     for made in promoted:
         print(f"\n{made.name}: cell {made.row['cell_id']} {made.why}")
-    print(
-        f"\nrows    {results.table}\nreport  {report}\nserved  {out / 'served.png'} from {served}"
-    )
+    print(f"\nrows    {results.table}")
+    print(f"report  {report}")
+    print(f"served  {out / 'served.png'} from {served}")
     print(timing(stages.seconds, ran))
-    return 1 if name_errors(sweeps, results.root, store) else 0
+    return 1 if print_errors(sweeps, results.root, store) else 0
+
+
+def write_pages(out: Path, results: Results, made: Promotion) -> Path:
+    """Write report.html and grids.png if rows are newer than they; return the report's path."""
+    report = (out / "report.html").absolute()
+    picture = out / "grids.png"
+    newest_row = results.read()["created_at"].max().timestamp()
+    written = report.exists() and picture.exists()
+    if not written or picture.stat().st_mtime <= newest_row:
+        write_report(results, None, str(report), data_root())
+        sample_sheets(CellModels(made.row, data_root())).savefig(picture, dpi=80)
+    return report
 
 
 def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:
-    """Start the server, fetch the forgotten label over HTTP from each of the three models, stop it."""
-    label, token = int(made.row["forget"][0]), os.environ.get("AMNESIA_TOKEN") or None
-    with (
-        ray_session(None),
-        start(Settings(gallery.root, port=port or free_port(), token=token)) as server,
-    ):
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+    """Serve the gallery and fetch a sheet of the forgotten label from each of the three models.
+
+    Writes the amnesiac's sheet to `picture` and the others beside it. Returns its address.
+    """
+    label = int(made.row["forget"][0])
+    token = os.environ.get("AMNESIA_TOKEN") or None
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    settings = ServiceSettings(gallery.root, port=port or free_port(), token=token)
+    with ray_session(None), start(settings) as server:
         address = f"{server.url}/v1/models/{made.name}/generate"
-        for variant in ("original", "amnesiac", "oracle"):
-            query = {"label": label, "n": 16, "seed": 0, "variant": variant}
-            answer = httpx.get(
-                address, params=query, headers=headers, timeout=60
-            ).raise_for_status()
+        for variant in PREFIXES:
+            sheet = f"{address}?label={label}&n=16&seed=0&variant={variant}"
+            answer = httpx.get(sheet, headers=headers, timeout=60)
+            answer.raise_for_status()
             path = picture if variant == "amnesiac" else picture.with_name(f"served-{variant}.png")
             path.write_bytes(answer.content)
-        return f"{address}?label={label}&n=16&seed=0"
+    return f"{address}?label={label}&n=16&seed=0"
 
 
 def free_port() -> int:
-    """A port on the loopback that nothing listens on just now."""
+    """Return a port on the loopback that nothing listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-SCORES = {
-    "generator": ("forget_probability", "forget_accuracy", "retain_accuracy"),
-    "classifier": ("test_forget_accuracy", "test_retain_accuracy"),
-}
-KINDS = {"original": "original_", "amnesiac": "", "oracle": "oracle_"}
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def table(promoted: list[Promotion]) -> pd.DataFrame:
-    """One line a promoted model and score: original | amnesiac | oracle."""
-    lines = []
+    """Return one line per promoted model and score, with columns original, amnesiac, oracle."""
+    lines: list[dict[str, Any]] = []
     for made in promoted:
-        for column in SCORES[made.row["task"]]:
-            values = {kind: made.row[prefix + column] for kind, prefix in KINDS.items()}
-            lines.append(
-                {
-                    "model": made.name,
-                    "forget": list(map(int, made.row["forget"])),
-                    "score": column,
-                    **values,
-                }
-            )
+        forget = [int(label) for label in made.row["forget"]]
+        for score in SCORES[made.row["task"]]:
+            values = {variant: made.row[prefix + score] for variant, prefix in PREFIXES.items()}
+            lines.append({"model": made.name, "forget": forget, "score": score, **values})
     return pd.DataFrame(lines)
 
 
 def timing(seconds: dict[str, float], ran: Ran | None) -> str:
-    """Seconds per stage, and the share of the sweep's core seconds that went to Ray instead of computing."""
+    """Say how long each stage took, and which share of the sweep's core seconds went to Ray."""
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
-    lines = f"stages: {parts}; in all {sum(seconds.values()):.1f} s"
+    stages = f"stages: {parts}; in all {sum(seconds.values()):.1f} s"
     if ran is None:
-        return lines + "\nthe sweep was cached: nothing was computed"
-    share = 1 - ran.computed_s / (ran.slots * seconds["sweep"])
-    return lines + (
-        f"\nof {ran.slots} x {seconds['sweep']:.1f} s of sweep, {ran.computed_s:.1f} s were spent computing: "
+        return f"{stages}\nthe sweep was cached: nothing was computed"
+    sweep_s = seconds["sweep"]
+    share = 1 - ran.computed_s / (ran.slots * sweep_s)
+    return (
+        f"{stages}\n{ran.computed_s:.1f} of {ran.slots} x {sweep_s:.1f} s of sweep were computing; "
         f"{share:.0%} waiting on Ray (its start, workers importing, slots idle at the end)"
     )

@@ -1,4 +1,4 @@
-"""Sweeps as jobs of a Ray cluster: submit, status, logs, stop, through its Jobs API."""
+"""Sweeps as jobs of a Ray cluster, through its Jobs API: submit, status, logs, stop."""
 
 import argparse
 import os
@@ -14,49 +14,63 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from cluster.ray_session import code
+from cluster.ray_session import package_folders
 from unlearn.errors import BadInput
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+AGENT_S = 30.0  # a head that has just started has no agent yet that takes jobs
 
 
 @contextmanager
 def client(address: str | None) -> Iterator[JobSubmissionClient]:
-    """The Jobs API at `address`, else $RAY_API_SERVER_ADDRESS, else this machine's; every failure is one clear line."""
+    """Connect to the Jobs API at `address`, else $RAY_API_SERVER_ADDRESS, else this machine's.
+
+    Raises `BadInput` for every failure inside the block.
+    """
     where = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
     try:
         yield JobSubmissionClient(where)
     except (ConnectionError, requests.RequestException) as error:
         raise BadInput(
-            f"no Jobs API answers at {where} ({type(error).__name__}); is the head up, the address right?"
+            f"no Jobs API answers at {where} ({type(error).__name__}); check that the head runs "
+            "and that the address is right"
         ) from error
     except AuthenticationError as error:
+        reason = error.message.splitlines()[0]
         raise BadInput(
-            f"the cluster at {where} refused the token: {error.message.splitlines()[0]}; give the head's token in "
-            "$RAY_AUTH_TOKEN or the file $RAY_AUTH_TOKEN_PATH, and RAY_AUTH_MODE=token"
+            f"the cluster at {where} refused the token: {reason}; give the head's token in "
+            "$RAY_AUTH_TOKEN or the file $RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token"
         ) from error
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
-        raise BadInput(
-            f"the cluster at {where} refused: {lines[-1] if lines else error}"
-        ) from error
+        reason = lines[-1] if lines else str(error)
+        raise BadInput(f"the cluster at {where} refused: {reason}") from error
 
 
 def submit(address: str | None, documents: str, arguments: list[str]) -> str:
-    """Run `documents` (the text of a spec, changes applied) as a job with our own code; returns the job's id."""
+    """Run a sweep as a job that carries our own code; return the job's id.
+
+    address: of the Jobs API.
+    documents: text of the spec, its changes applied.
+    arguments: further arguments of `amnesia run`.
+    """
     with client(address) as jobs, tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "spec.yaml").write_text(documents, encoding="utf-8")
         command = shlex.join(["python", "-m", "cluster", "run", "spec.yaml", *arguments])
-        environment = {"py_modules": code(), "working_dir": folder, "excludes": ["__pycache__"]}
-        return _submitted(jobs, command, environment)
+        runtime_env = {
+            "py_modules": package_folders(),
+            "working_dir": folder,
+            "excludes": ["__pycache__"],
+        }
+        return _submit(jobs, command, runtime_env)
 
 
-def _submitted(jobs: JobSubmissionClient, command: str, environment: dict[str, Any]) -> str:
-    """A head that has just started has no agent yet to take a job: try again for half a minute."""
-    deadline = time.monotonic() + 30
+def _submit(jobs: JobSubmissionClient, command: str, runtime_env: dict[str, Any]) -> str:
+    """Submit the job; repeat that for `AGENT_S` seconds while the head has no agent."""
+    deadline = time.monotonic() + AGENT_S
     while True:
         try:
-            return jobs.submit_job(entrypoint=command, runtime_env=environment)
+            return jobs.submit_job(entrypoint=command, runtime_env=runtime_env)
         except RuntimeError as error:
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise
@@ -64,20 +78,23 @@ def _submitted(jobs: JobSubmissionClient, command: str, environment: dict[str, A
 
 
 def status(args: argparse.Namespace) -> int:
-    """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, and the job's last message."""
+    """Print PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, and the job's last message."""
     with client(args.address) as jobs:
         info = jobs.get_job_info(args.job)
-    print(f"{info.status}{': ' + ' '.join(info.message.split()) if info.message else ''}")
+    message = " ".join((info.message or "").split())
+    print(f"{info.status}: {message}" if message else info.status)
     return 0
 
 
 def logs(args: argparse.Namespace) -> int:
+    """Print what the job has printed so far."""
     with client(args.address) as jobs:
         print(jobs.get_job_logs(args.job))
     return 0
 
 
 def stop(args: argparse.Namespace) -> int:
+    """Stop the job, if it runs."""
     with client(args.address) as jobs:
         print("stopping" if jobs.stop_job(args.job) else "was not running")
     return 0

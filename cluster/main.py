@@ -1,4 +1,4 @@
-"""The `amnesia` command."""
+"""The `amnesia` command: its arguments, and its exit codes."""
 
 import argparse
 import os
@@ -9,10 +9,18 @@ from importlib import import_module
 from unlearn.errors import BadInput
 
 JOBS_API = "the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else this machine's)"
+RAY = "a Ray to join (default: $RAY_ADDRESS, else a local one)"
+SET = "change a key of the spec, as in train.steps=300"
+
+Command = Callable[[argparse.Namespace], int]
+AddCommand = Callable[[str, str, str], argparse.ArgumentParser]  # name, handler, help text
 
 
 def entry(arguments: list[str] | None = None) -> int:
-    """Exit code 0 = done, 1 = some cells failed, 2 = wrong input (one line on stderr), 130 = interrupted."""
+    """Run one command and return its exit code.
+
+    0: done. 1: some cells failed. 2: wrong input, told in one line on stderr. 130: interrupted.
+    """
     args = parser().parse_args(arguments)
     try:
         return handler(args)(args)
@@ -21,31 +29,35 @@ def entry(arguments: list[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         print(
-            "\namnesia: interrupted; finished cells are kept, the same command goes on from there",
+            "\namnesia: interrupted; finished cells are kept, and the same command continues there",
             file=sys.stderr,
         )
         return 130
-    except BrokenPipeError:  # `amnesia show ... | head`
+    except BrokenPipeError:  # the reader closed the pipe, as in `amnesia show ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def handler(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
-    """What the command does, imported only now: torch takes seconds, and help or a job's status has no use for it."""
+def handler(args: argparse.Namespace) -> Command:
+    """Import the function that carries out the command.
+
+    It is imported only now, because torch takes seconds, and help or a job's status need no torch.
+    """
     module, _, name = args.handler.partition(".")
-    return getattr(import_module(f"cluster.{module}"), name)
+    command: Command = getattr(import_module(f"cluster.{module}"), name)
+    return command
 
 
 def parser() -> argparse.ArgumentParser:
-    """All sub-commands and their options."""
+    """Build the parser of all sub-commands and their options."""
     top = argparse.ArgumentParser(
         prog="amnesia",
         description="Sweeps for machine unlearning: plan, run, look, promote, serve.",
     )
-    commands_of = top.add_subparsers(required=True, metavar="COMMAND")
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, handler: str, text: str) -> argparse.ArgumentParser:
-        made = commands_of.add_parser(name, help=text, description=text)
+        made = subparsers.add_parser(name, help=text, description=text)
         made.set_defaults(handler=handler)
         return made
 
@@ -56,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
+def _add_spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
     made.add_argument(
         "spec", nargs="?" if optional else None, help="a YAML file, or the name of a shipped spec"
     )
@@ -66,60 +78,65 @@ def _spec(made: argparse.ArgumentParser, optional: bool = False) -> None:
     made.add_argument(
         "--store", default="store", help="folder or URL of shared artifacts (default: store)"
     )
-    made.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="change a key, as in train.steps=300",
-    )
+    _add_set(made, SET)
     made.add_argument(
         "--retry-failed", action="store_true", help="run cells again whose row holds an error"
     )
 
 
-def _sweep_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_set(made: argparse.ArgumentParser, text: str) -> None:
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+
+
+def _sweep_commands(command: AddCommand) -> None:
     made = command("plan", "commands.plan", "what would run, what is cached, what it costs")
-    _spec(made, optional=True)
+    _add_spec(made, optional=True)
     made.add_argument("--list", action="store_true", help="list the shipped specs")
     made = command("run", "commands.run", "run a sweep; finished cells are never run again")
-    _spec(made)
-    made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
+    _add_spec(made)
+    made.add_argument("--address", help=RAY)
     made = command(
-        "demo", "commands.demo", "the whole story on real digits that come with the installation"
+        "demo", "demo.demo", "sweep, report, promote and serve, on real digits that are installed"
+    )
+    _add_set(made, SET)
+    made.add_argument(
+        "--out", default="demo", help="folder for everything that it makes (default: demo)"
     )
     made.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of its spec"
-    )
-    made.add_argument(
-        "--out", default="demo", help="folder for everything it makes (default: demo)"
-    )
-    made.add_argument(
-        "--port", type=int, default=0, help="port for its server (default: any free one)"
+        "--port", type=int, default=0, help="port of its server (default: any free one)"
     )
 
 
-def _job_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _job_commands(command: AddCommand) -> None:
     made = command("submit", "commands.submit", "run a sweep as a job of a Ray cluster")
-    _spec(made)
+    _add_spec(made)
     made.add_argument("--address", help=JOBS_API)
-    for name, text in (
-        ("status", "how a job is"),
-        ("logs", "what a job printed"),
-        ("stop", "stop a job"),
-    ):
+    texts = {"status": "a job's status", "logs": "what a job printed", "stop": "stop a job"}
+    for name, text in texts.items():
         made = command(name, f"jobs.{name}", text)
-        made.add_argument("job")
+        made.add_argument("job", help="the job's id, which `amnesia submit` printed")
         made.add_argument("--address", help=JOBS_API)
 
 
-def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _row_commands(command: AddCommand) -> None:
+    _add_show(command)
+    made = command(
+        "report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables"
+    )
+    _add_rows(made)
+    made.add_argument("-o", "--out", default="report.html", help="file (default: report.html)")
+    _add_store(made)
+    _add_builders(made)
+    made = command("compact", "commands.compact", "fold many small Parquet files into few")
+    made.add_argument("results", help="folder of the rows")
+
+
+def _add_show(command: AddCommand) -> None:
     made = command("show", "commands.show", "rows as a table, CSV or JSON")
-    made.add_argument("results")
-    made.add_argument("--sweep", help="one sweep's rows")
-    made.add_argument("--by", metavar="COL", help="means over groups of this column")
-    made.add_argument("--sort", metavar="COL", help="sort by a column, upwards")
-    made.add_argument("--descending", action="store_true", help="sort downwards")
+    _add_rows(made)
+    made.add_argument("--by", metavar="COL", help="means over groups with the same value of COL")
+    made.add_argument("--sort", metavar="COL", help="sort by a column, smallest first")
+    made.add_argument("--descending", action="store_true", help="sort largest first")
     made.add_argument(
         "--where", metavar="EXPR", help="a pandas query, as in 'lam > 10 and seed == 0'"
     )
@@ -128,58 +145,57 @@ def _row_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--claims",
         nargs="*",
         metavar="COL",
-        help="methods beside original and oracle: mean [95 %% interval] of the cells that val chooses, as Markdown",
+        help="methods beside original and oracle, as a Markdown table: mean [95 %% interval] of "
+        "the cells that val chooses",
     )
-    made = command(
-        "report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables"
-    )
-    made.add_argument("results")
-    made.add_argument("-o", "--out", default="report.html")
-    made.add_argument("--sweep", help="one sweep's rows")
-    _store(made)
-    _builders(made)
-    made = command("compact", "commands.compact", "fold many small Parquet files into few")
-    made.add_argument("results")
 
 
-def _gallery_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+def _gallery_commands(command: AddCommand) -> None:
     made = command(
         "promote",
         "commands.promote",
-        "put the best cell's model, or a given cell's, into the gallery",
+        "put the model of the best cell, or of a given one, into the gallery",
     )
-    made.add_argument("results")
+    made.add_argument("results", help="folder or URL of the rows")
     made.add_argument("name", help="the model's name in the gallery")
-    made.add_argument("--cell", help="a cell_id (default: the best by val, and it says why)")
+    made.add_argument("--cell", help="a cell_id (default: the best by val, with the reason)")
     made.add_argument("--sweep", help="choose among this sweep's cells")
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
-    _store(made)
-    _builders(made)
-    made = command("rollback", "commands.rollback", "serve the version before again")
-    made.add_argument("name")
-    made.add_argument("--gallery", required=True)
+    _add_store(made)
+    _add_builders(made)
+    made = command("rollback", "commands.rollback", "serve the previous version again")
+    made.add_argument("name", help="the model's name in the gallery")
+    made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     made = command(
         "serve", "commands.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN"
     )
-    made.add_argument("--gallery", required=True)
-    made.add_argument("--host", default="127.0.0.1")
-    made.add_argument("--port", type=int, default=8000)
-    _builders(made)
-    made.add_argument("--address", help="a Ray to join (default: $RAY_ADDRESS, else a local one)")
-
-
-def _store(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     made.add_argument(
-        "--store", help="folder or URL of the artifacts, if no longer where the rows say"
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    made.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+    _add_builders(made)
+    made.add_argument("--address", help=RAY)
+
+
+def _add_rows(made: argparse.ArgumentParser) -> None:
+    made.add_argument("results", help="folder or URL of the rows")
+    made.add_argument("--sweep", help="only this sweep's rows")
+
+
+def _add_store(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--store",
+        help="folder or URL of the artifacts, if not where the rows say",
     )
 
 
-def _builders(made: argparse.ArgumentParser) -> None:
-    """Rows and cards come from elsewhere: whose code may run is said by who runs it."""
+def _add_builders(made: argparse.ArgumentParser) -> None:
+    """Add --builder: rows and cards can come from others, so the user allows code by name."""
     made.add_argument(
         "--builder",
         action="append",
         default=[],
         metavar="MODULE:NAME",
-        help="a builder of your own that may be called",
+        help="a model builder of your own that may be called",
     )

@@ -1,4 +1,4 @@
-"""One progress bar with ETA for artifacts and cells; plain lines where nobody watches a terminal."""
+"""Show the progress of a run with an ETA: bars on a terminal, plain lines elsewhere."""
 
 import sys
 from types import TracebackType
@@ -8,33 +8,41 @@ from tqdm import tqdm
 
 from sweeps.plan.plan import Plan
 
+UNITS = {"prepare": "artifact", "cells": "cell"}  # stage -> what it counts
+REFRESH_S, LOG_S = 0.1, 10.0  # seconds between updates: on a terminal, elsewhere
 
-class Bar:
-    """A callable for `sweeps.run.run.run`: advances by finished artifacts and cells."""
+
+class ProgressBars:
+    """The progress callback of `sweeps.run.run.run`: a bar for artifacts and one for cells.
+
+    plan: says how many of either there are; a stage with nothing to do gets no bar.
+    """
 
     def __init__(self, plan: Plan) -> None:
         terminal = sys.stderr.isatty()
-        total = {"prepare": len(plan.build), "cells": plan.cells}
-        options: dict[str, Any] = {
-            "mininterval": 0.1 if terminal else 10.0,
-            "dynamic_ncols": terminal,
-            "smoothing": 0.1,
-        }
-        self.bars = {
-            stage: tqdm(total=n, desc=f"{stage:8}", unit=unit, position=i, **options)
-            for i, ((stage, n), unit) in enumerate(
-                zip(total.items(), ("artifact", "cell"), strict=True)
+        totals = {"prepare": len(plan.build), "cells": plan.cells}
+        self.bars: dict[str, tqdm[Any]] = {}
+        for position, (stage, total) in enumerate(totals.items()):
+            if total == 0:
+                continue
+            self.bars[stage] = tqdm(
+                total=total,
+                desc=f"{stage:8}",
+                unit=UNITS[stage],
+                position=position,
+                mininterval=REFRESH_S if terminal else LOG_S,
+                dynamic_ncols=terminal,
+                smoothing=0.1,
             )
-            if n
-        }
 
     def __call__(self, stage: str, more: int, what: str) -> None:
+        """Advance a stage by `more` items; `what` names the last one."""
         bar = self.bars.get(stage)
         if bar is not None:
             bar.set_postfix_str(what, refresh=False)
             bar.update(more)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBars":
         return self
 
     def __exit__(

@@ -1,4 +1,4 @@
-"""A Ray to work on: the one at the given address, or a local one of our own, stopped when we are done."""
+"""Connect to Ray: join a cluster, or start a local Ray and stop it afterwards."""
 
 import logging
 import os
@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -14,58 +15,92 @@ import sweeps
 import unlearn
 from unlearn.errors import BadInput
 
-PACKAGES = ("cluster", "serve", "sweeps", "unlearn")
+# The environment of a Ray that we start ourselves; its processes inherit it. A variable that the
+# user has set wins.
+LOCAL_RAY = {
+    # Added to the driver's own priority by every worker. Ray's default, 15, starves them beside any
+    # busy process: sweeps make no progress, and Ray Serve's proxy does not come up in time.
+    "RAY_worker_niceness": "0",
+    # Ray Serve's controller kills a proxy that is not ready after three such waits (default: 5 s).
+    # `ray.serve.start` itself waits 60 s for the proxy.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    # A local head that is gone does not come back; by default Ray would wait a minute for it.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
 
 
-def code() -> list[str]:
-    """Folders of our four packages, for workers that do not have them installed, or not this version."""
-    here = Path(__file__).parent
-    return [
-        str(here),
-        *(str(Path(str(module.__file__)).parent) for module in (serve, sweeps, unlearn)),
-    ]
+def package_folders() -> list[str]:
+    """Return the folders of our packages, for workers that lack them or have another version."""
+    modules = (serve, sweeps, unlearn)
+    others = [str(Path(str(module.__file__)).parent) for module in modules]
+    return [str(Path(__file__).parent), *others]
 
 
 def check_reachable(address: str | None) -> None:
-    """Ray itself tries a dead address for minutes; a TCP connection tells at once."""
+    """Refuse an address at which nothing listens. Ray itself would try for minutes."""
     address = address or os.environ.get("RAY_ADDRESS")
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         try:
             socket.create_connection((host, int(port)), timeout=5).close()
         except OSError as error:
-            raise BadInput(
-                f"no Ray at {address} ({error}); start one, or leave --address away"
-            ) from error
+            raise _no_ray(address, error) from error
 
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[str | None]:
-    """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; yields the address that was joined."""
+    """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; disconnect at the end.
+
+    Yields the address that was joined, None for a local Ray. Raises `BadInput` if no Ray answers,
+    or if the local one fails to start twice.
+    """
     address = address or os.environ.get("RAY_ADDRESS") or None
-    inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    runtime_env = (
-        {"py_modules": code(), "excludes": ["__pycache__"]} if address and not inside_job else None
-    )
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if (
-        not address
-    ):  # our own head on this machine: if it is gone it does not come back; Ray would wait a minute
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "10")
-    try:
-        ray.init(
-            address=address or "local",
-            runtime_env=runtime_env,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            include_dashboard=None if address else False,
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(
-            f"no Ray at {address or 'this machine'}: {first}; start one, or leave --address away"
-        ) from error
+    if address in (None, "local"):
+        for name, value in LOCAL_RAY.items():
+            os.environ.setdefault(name, value)
+    if address is None:
+        _start_local()
+    else:
+        _join(address)
     try:
         yield address
     finally:
         ray.shutdown()
+
+
+def _join(address: str) -> None:
+    """Connect to a running Ray, and send it our packages unless this is one of its own jobs."""
+    inside_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    code = {"py_modules": package_folders(), "excludes": ["__pycache__"]}
+    try:
+        _init(address=address, runtime_env=None if inside_job else code)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _no_ray(address, error) from error
+
+
+def _start_local() -> None:
+    """Start a Ray of our own. On a busy machine its node can be late; then try once more."""
+    try:
+        _init(address="local", include_dashboard=False)
+    except Exception:  # Ray raises a plain `Exception` for a node that is late
+        ray.shutdown()
+        try:
+            _init(address="local", include_dashboard=False)
+        except Exception as error:
+            raise _no_ray(None, error) from error
+
+
+def _init(**options: Any) -> None:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+
+
+def _no_ray(address: str | None, error: Exception) -> BadInput:
+    """Say in one line that no Ray runs at `address`, or that a local one does not start."""
+    lines = str(error).strip().splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    if address is None:
+        return BadInput(
+            f"no Ray starts on this machine: {reason}; let other work end, or join one by --address"
+        )
+    return BadInput(f"no Ray at {address} ({reason}); start one, or leave --address out")

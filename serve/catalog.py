@@ -1,26 +1,39 @@
-"""What the gallery offers at this moment, read anew for every request: a promotion or rollback is served at once."""
+"""Read the models of the gallery, anew for every request: a promotion is served at once."""
 
 import json
 from dataclasses import dataclass
 from typing import Any
 
 from unlearn.artifacts import VARIANTS, Card, Gallery
-from unlearn.data import check_forget
 from unlearn.errors import BadInput, require
 from unlearn.models import check_builder, task_of
+from unlearn.splits import check_forget
+
+# What reading a damaged or foreign entry can raise.
+DAMAGE = (BadInput, OSError, LookupError, TypeError, ValueError, RecursionError)
 
 
 class UnknownModel(LookupError):
-    """No model of that name; the message names the known ones."""
+    """No model has that name. The message lists the known names."""
 
 
 class Unservable(RuntimeError):
-    """A gallery entry that is there but damaged or foreign; the message is one line and names the model."""
+    """A gallery entry exists but is damaged or foreign. The message is one line and names it."""
 
 
 @dataclass(frozen=True)
-class Pick:
-    """One variant of one version: all that is needed to load it, and a key under which it may be kept."""
+class ModelKey:
+    """One variant of one version of a model: all that loading needs, hashable for a cache.
+
+    name: the model's name in the gallery.
+    version: the promoted version.
+    variant: `amnesiac`, `original` or `oracle`.
+    sha256: checksum of the weights file.
+    model: the architecture, a registered name or `package.module:builder`.
+    shape: (channels, height, width) of an image.
+    classes: number of classes.
+    options: the builder's options, as JSON.
+    """
 
     name: str
     version: str
@@ -29,42 +42,36 @@ class Pick:
     model: str
     shape: tuple[int, int, int]
     classes: int
-    options: str = "{}"  # of the model's builder, as JSON
+    options: str = "{}"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model as promoted: its current version, the versions it was before, and its card. Raises `BadInput`."""
+    """A promoted model with its card, checked. Raises `BadInput`.
+
+    name: the model's name in the gallery.
+    history: promoted versions, oldest first; the last one is current.
+    card: what the current version's `card.json` holds.
+    builders: the user's own builders (`package.module:builder`) that may be called.
+    """
 
     name: str
     history: tuple[str, ...]
     card: Card
-    builders: tuple[str, ...] = ()  # `package.module:builder`s that may be called
+    builders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         card = self.card
-        check_builder(str(card.get("model")), self.builders, "serve")
-        require(
-            isinstance(card.get("options", {}), dict), "its card's options are no keys and values"
-        )
-        task = task_of(str(card.get("model")))
+        model = str(card.get("model"))
+        check_builder(model, self.builders, "serve")
+        _check_types(card)
+        task = task_of(model)
         require(
             card.get("task") == task,
-            f"its card calls {card['model']!r}, a {task}, a {card.get('task')}",
+            f"its card says task {card.get('task')!r}, but {model!r} is a {task}",
         )
-        require(
-            _positive(card.get("shape"), 3), "its card names no shape [channels, height, width]"
-        )
-        require(_positive([card.get("classes")], 1), "its card names no number of classes")
-        require(_whole(card.get("forget")), "its card names no forget set")
         check_forget(card["forget"], card["classes"])
-        sums = card.get("sha256")
-        require(
-            isinstance(sums, dict) and set(sums) >= set(VARIANTS), "its card vouches for no weights"
-        )
-        json.dumps(
-            card, allow_nan=False, ensure_ascii=False
-        ).encode()  # what cannot be answered as JSON is foreign
+        _check_json(card)
 
     @property
     def version(self) -> str:
@@ -75,58 +82,89 @@ class Entry:
         channels, height, width = self.card["shape"]
         return channels, height, width
 
-    def pick(self, variant: str) -> Pick:
-        """The key of one variant of the current version."""
+    def key(self, variant: str) -> ModelKey:
+        """Return the key of one variant of the current version."""
         card = self.card
-        digest, model, options = (
-            card["sha256"][variant],
-            card["model"],
-            json.dumps(card.get("options", {})),
-        )
-        return Pick(
-            self.name, self.version, variant, digest, model, self.shape, card["classes"], options
+        return ModelKey(
+            name=self.name,
+            version=self.version,
+            variant=variant,
+            sha256=card["sha256"][variant],
+            model=card["model"],
+            shape=self.shape,
+            classes=card["classes"],
+            options=json.dumps(card.get("options", {})),
         )
 
     def public(self) -> Card:
-        """The card as it is shown, with the promoted versions, oldest first."""
-        return {
-            **self.card,
-            "name": self.name,
-            "version": self.version,
-            "versions": list(self.history),
-        }
+        """Return the card as clients see it, with the promoted versions, oldest first."""
+        versions = list(self.history)
+        return {**self.card, "name": self.name, "version": self.version, "versions": versions}
 
 
-def _whole(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(v, int) and not isinstance(v, bool) for v in values
+def _check_types(card: Card) -> None:
+    """Refuse a card whose keys have other types than requests rely on."""
+    options, shape, classes = card.get("options", {}), card.get("shape"), card.get("classes")
+    forget, checksums = card.get("forget"), card.get("sha256")
+    require(isinstance(options, dict), f"its card's options must be a mapping, not {options!r}")
+    require(
+        _are_positive(shape, 3),
+        f"its card's shape must be [channels, height, width], not {shape!r}",
+    )
+    require(
+        _are_positive([classes], 1),
+        f"its card's classes must be a whole number of at least 1, not {classes!r}",
+    )
+    require(_are_whole(forget), f"its card's forget must be a list of classes, not {forget!r}")
+    require(
+        isinstance(checksums, dict) and set(checksums) >= set(VARIANTS),
+        f"its card's sha256 must hold a checksum of {', '.join(VARIANTS)}",
     )
 
 
-def _positive(values: Any, length: int) -> bool:
-    return _whole(values) and len(values) == length and all(v > 0 for v in values)
+def _check_json(card: Card) -> None:
+    """Raise `ValueError` for a card that JSON cannot hold: NaN, or half a surrogate pair."""
+    text = json.dumps(card, allow_nan=False, ensure_ascii=False)
+    text.encode()
+
+
+def _are_whole(values: Any) -> bool:
+    """Tell whether `values` is a list of whole numbers; `True` is none."""
+    if not isinstance(values, list):
+        return False
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+def _are_positive(values: Any, length: int) -> bool:
+    """Tell whether `values` is a list of `length` whole numbers above 0."""
+    return _are_whole(values) and len(values) == length and min(values) > 0
 
 
 @dataclass(frozen=True)
 class Catalog:
-    """The entries of one gallery. `builders`: the user's own that may be called, since that runs their code."""
+    """The models of one gallery.
+
+    gallery: where they lie.
+    builders: the user's own builders that may be called. A card names code to run, so whoever
+        starts the service says which code that may be.
+    """
 
     gallery: Gallery
     builders: tuple[str, ...] = ()
 
     def entry(self, name: str) -> Entry:
-        """The model `name` at its current version. Raises `UnknownModel` or `Unservable`."""
+        """Return the model `name` at its current version. Raises `UnknownModel`, `Unservable`."""
         if not _is_name(name):
             raise UnknownModel(self._unknown(name))
         try:
             return self._read(name)
-        except (BadInput, OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        except DAMAGE as error:
             if name not in self._names():
                 raise UnknownModel(self._unknown(name)) from error
             raise Unservable(refusal(self.gallery, name, error)) from error
 
     def cards(self) -> list[Card]:
-        """The card of every model; a damaged one is listed by name with its `error`, and hides no other."""
+        """Return every model's card; a damaged model has its `name` and an `error` instead."""
         return [self._card(name) for name in self._names()]
 
     def _card(self, name: str) -> Card:
@@ -137,30 +175,32 @@ class Catalog:
 
     def _read(self, name: str) -> Entry:
         history = self.gallery.history(name)
-        require(
-            bool(history) and all(_is_name(version) for version in history),
-            "its `current` names no version",
-        )
-        return Entry(name, tuple(history), self.gallery.card(name, history[-1]), self.builders)
+        named = bool(history) and all(_is_name(version) for version in history)
+        require(named, "its `current` file must name a version")
+        card = self.gallery.card(name, history[-1])
+        return Entry(name, tuple(history), card, self.builders)
 
     def _names(self) -> list[str]:
         try:
             return self.gallery.names()
         except OSError as error:
-            raise Unservable(
-                f"the gallery cannot be read ({error.strerror or type(error).__name__})"
-            ) from error
+            reason = error.strerror or type(error).__name__
+            raise Unservable(f"the gallery cannot be read ({reason})") from error
 
     def _unknown(self, name: str) -> str:
-        return f"no model {name[:80]!r}; known: {', '.join(self._names()) or 'none, the gallery is empty'}"
+        known = ", ".join(self._names()) or "none, the gallery is empty"
+        return f"no model {name[:80]!r}; known: {known}"
 
 
 def _is_name(name: object) -> bool:
-    """Whether `name` could have been published: nothing that leads out of the gallery."""
-    return isinstance(name, str) and name != "" and all(ch.isalnum() or ch in "-_" for ch in name)
+    """Tell whether a model or version can have this name: no path that leads out of the gallery."""
+    if not isinstance(name, str) or name == "":
+        return False
+    return all(character.isalnum() or character in "-_" for character in name)
 
 
 def refusal(gallery: Gallery, name: str, error: Exception) -> str:
-    """Why `name` cannot be served, in one line that tells nothing of where the gallery lies."""
-    reason = " ".join(str(error).split()).replace(gallery.root.rstrip("/") + "/", "")
+    """Say in one line why `name` cannot be served, without saying where the gallery lies."""
+    folder = gallery.root.rstrip("/") + "/"
+    reason = " ".join(str(error).split()).replace(folder, "")
     return f"model {name!r} cannot be served: {reason[:400]}; promote it again or roll it back"

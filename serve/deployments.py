@@ -1,4 +1,4 @@
-"""The service on Ray Serve: replicas that hold the models, and replicas that speak HTTP in front of them."""
+"""The service on Ray Serve: replicas that run the models, and HTTP replicas in front of them."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,23 +13,34 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
 from serve.api import Busy, build_app
-from serve.catalog import Catalog, Pick, Unservable
+from serve.catalog import Catalog, ModelKey, Unservable
 from serve.middleware import fingerprint
 from serve.models import ModelCache
 from unlearn.artifacts import Gallery
 from unlearn.errors import require
 
 APPLICATION = "amnesia"
-PING_S = 5.0  # a replica that takes longer does not answer
+PING_S = 5.0  # a replica that takes longer counts as one that does not answer
+HEALTH_PERIOD_S = 2  # how often Ray Serve checks a replica
+FRONT_ONGOING, FRONT_QUEUED = 64, 1024  # requests per HTTP replica: in progress, waiting
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is served, where, and on how much of the cluster.
+class ServiceSettings:
+    """What is served, where, and on how much of the cluster. Raises `BadInput`.
 
-    cpus, gpus: of each model replica, fractions allowed; each HTTP replica takes `front_cpus`. ongoing: requests that
-    one model replica holds at a time; queued: those that one HTTP replica keeps waiting before it answers 429.
-    builders: the user's own `package.module:builder`s that a card may name; no other code of theirs is run.
+    gallery: folder or URL of the gallery.
+    host: address to listen on.
+    port: port to listen on, 1 to 65535.
+    token: bearer token that clients must send, visible ASCII without spaces; None for none.
+    replicas: number of model replicas, and of HTTP replicas, at least 1.
+    cpus: CPUs per model replica, above 0, fractions allowed.
+    gpus: GPUs per model replica, at least 0, fractions allowed.
+    front_cpus: CPUs per HTTP replica, above 0, fractions allowed.
+    ongoing: requests that one model replica holds at a time, at least 1.
+    queued: requests that one HTTP replica keeps waiting before it answers 429, at least 1.
+    builders: the user's own `package.module:builder`s that a card may name; no other code of theirs
+        is run.
     """
 
     gallery: str
@@ -52,26 +63,34 @@ class Settings:
         require(self.gpus >= 0, f"gpus must be at least 0, not {self.gpus}")
         require(self.ongoing >= 1, f"ongoing must be at least 1, not {self.ongoing}")
         require(self.queued >= 1, f"queued must be at least 1, not {self.queued}")
-        fits = self.token is None or (
-            self.token.isascii() and self.token.isprintable() and " " not in self.token
-        )
         require(
-            fits and self.token != "", "the token must be visible ASCII characters without spaces"
+            self.token is None or _is_sendable(self.token),
+            "the token must be visible ASCII characters without spaces; set AMNESIA_TOKEN to such",
         )
+
+
+def _is_sendable(token: str) -> bool:
+    """Tell whether a token can stand in an HTTP header."""
+    return token != "" and token.isascii() and token.isprintable() and " " not in token
 
 
 class Models:
-    """A replica that holds models; torch uses as many threads as the replica has CPUs."""
+    """A replica that runs models.
+
+    gallery: folder or URL of the gallery.
+    cpus: CPUs of this replica; torch uses as many threads, at least 1.
+    gpus: GPUs of this replica; 0 runs the models on the CPU.
+    """
 
     def __init__(self, gallery: str, cpus: float, gpus: float) -> None:
         torch.set_num_threads(max(1, int(cpus)))
-        self._shelf = ModelCache(Gallery(gallery), "cuda" if gpus else "cpu")
+        self._cache = ModelCache(Gallery(gallery), "cuda" if gpus else "cpu")
 
-    def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        return self._shelf.generate(pick, label, n, seed)
+    def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
+        return self._cache.generate(key, label, n, seed)
 
-    def classify(self, pick: Pick, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self._shelf.classify(pick, images)
+    def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self._cache.classify(key, images)
 
     async def ping(self) -> bool:
         return True
@@ -79,48 +98,53 @@ class Models:
 
 @dataclass(frozen=True)
 class RayBackend:
-    """The model replicas, as the HTTP application sees them."""
+    """The model replicas, as the HTTP application sees them.
 
-    models: DeploymentHandle
+    models: handle of the model replicas.
+    replicas: number of replicas that should answer, of either kind.
+    """
+
+    models: DeploymentHandle[Any]
     replicas: int
 
-    async def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        return await self._ask("generate", pick, label, n, seed)
+    async def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
+        images: NDArray[np.uint8] = await self._call("generate", key, label, n, seed)
+        return images
 
-    async def classify(self, pick: Pick, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        return await self._ask("classify", pick, images)
+    async def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        probabilities: NDArray[np.float64] = await self._call("classify", key, images)
+        return probabilities
 
-    async def _ask(self, method: str, pick: Pick, *args: Any) -> Any:
-        """One call to some replica; Ray's ways to fail become ours."""
+    async def _call(self, method: str, key: ModelKey, *args: Any) -> Any:
+        """Call a method of some replica; turn Ray's errors into `Busy` and `Unservable`."""
+        remote = self.models.options(method_name=method)
         try:
-            return await self.models.options(method_name=method).remote(pick, *args)
+            return await remote.remote(key, *args)
         except BackPressureError as error:
             raise Busy("too many requests at once; try again in a second") from error
         except (ActorDiedError, ActorUnavailableError, DeploymentUnavailableError) as error:
-            raise Unservable(
-                f"model {pick.name!r} lost the replica that served it; try again"
-            ) from error
+            lost = f"model {key.name!r} lost the replica that served it; try again"
+            raise Unservable(lost) from error
         except RayTaskError as error:
             if isinstance(error.cause, Unservable):
                 raise Unservable(str(error.cause)) from None
             raise
 
     async def missing(self) -> str | None:
-        """Ask every replica of both kinds; name the kind of which fewer than `replicas` answer within 5 s."""
+        """Ping every replica; name a kind of which fewer than `replicas` answer in `PING_S`."""
         front = ray.serve.get_deployment_handle("Front", APPLICATION)
         for kind, handle in {"model": self.models, "HTTP": front}.items():
-            answering = await _answering(handle)
+            answering = await _count_answering(handle)
             if answering < self.replicas:
                 return f"{answering} of {self.replicas} {kind} replicas answer"
         return None
 
 
-async def _answering(handle: DeploymentHandle) -> int:
-    """How many replicas answer a ping."""
+async def _count_answering(handle: DeploymentHandle[Any]) -> int:
+    """Count the replicas that answer a ping."""
+    pings = handle.broadcast("ping")
     try:
-        answers = await handle.broadcast("ping").results_async(
-            timeout_s=PING_S, return_exceptions=True
-        )
+        answers = await pings.results_async(timeout_s=PING_S, return_exceptions=True)
     except (DeploymentUnavailableError, TimeoutError):
         return 0
     return sum(answer is True for answer in answers)
@@ -128,11 +152,19 @@ async def _answering(handle: DeploymentHandle) -> int:
 
 @ray.serve.ingress()
 class Front:
-    """A replica that speaks HTTP: it checks what is asked, and leaves torch to the model replicas."""
+    """An HTTP replica: it checks requests, and leaves torch to the model replicas.
 
-    def __init__(self, models: DeploymentHandle, settings: Settings, expected: str | None) -> None:
+    models: handle of the model replicas.
+    settings: what is served; its token is not needed here.
+    expected: fingerprint of the token; None if none is needed.
+    """
+
+    def __init__(
+        self, models: DeploymentHandle[Any], settings: ServiceSettings, expected: str | None
+    ) -> None:
         self._catalog = Catalog(Gallery(settings.gallery), settings.builders)
-        self._backend, self._expected = RayBackend(models, settings.replicas), expected
+        self._backend = RayBackend(models, settings.replicas)
+        self._expected = expected
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return build_app(self._catalog, self._backend, self._expected)
@@ -141,23 +173,23 @@ class Front:
         return True
 
 
-def application(settings: Settings) -> ray.serve.Application:
-    """The two deployments, bound. The replicas are given the token's fingerprint, never the token."""
+def application(settings: ServiceSettings) -> ray.serve.Application:
+    """Bind the two deployments. Replicas receive the token's fingerprint, never the token."""
     models = ray.serve.deployment(
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
         max_ongoing_requests=settings.ongoing,
         max_queued_requests=settings.queued,
-        health_check_period_s=2,
+        health_check_period_s=HEALTH_PERIOD_S,
     )(Models)
     front = ray.serve.deployment(
         num_replicas=settings.replicas,
         ray_actor_options={"num_cpus": settings.front_cpus},
-        max_ongoing_requests=64,
-        max_queued_requests=1024,
+        max_ongoing_requests=FRONT_ONGOING,
+        max_queued_requests=FRONT_QUEUED,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
-        health_check_period_s=2,
+        health_check_period_s=HEALTH_PERIOD_S,
     )(Front)
     expected = None if settings.token is None else fingerprint(settings.token)
-    held = models.bind(settings.gallery, settings.cpus, settings.gpus)
-    return front.bind(held, replace(settings, token=None), expected)
+    model_replicas = models.bind(settings.gallery, settings.cpus, settings.gpus)
+    return front.bind(model_replicas, replace(settings, token=None), expected)

@@ -1,4 +1,7 @@
-"""Pictures in and out: sheets as PNG, arrays as .npy, uploads as pixels. A wrong upload is refused before decoding."""
+"""Encode images as PNG sheets and .npy arrays, and decode uploads.
+
+An upload that breaks a rule is refused before it is decoded.
+"""
 
 import base64
 import binascii
@@ -16,8 +19,9 @@ from unlearn.errors import BadInput, require
 
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's mode
 FORMATS = ("PNG", "JPEG")
-MAX_PIXELS = 1 << 20  # of one upload, as its header declares them
-BROKEN = (
+MAX_PIXELS = 1 << 20  # per uploaded image, as its header declares them
+GAP_GREY = 48  # grey level between the images of a sheet
+BROKEN = (  # what Pillow raises for a damaged file
     OSError,
     SyntaxError,
     ValueError,
@@ -30,45 +34,51 @@ BROKEN = (
 
 
 class TooLarge(ValueError):
-    """An upload above a limit; the message names the limit."""
+    """An upload is above a limit. The message names the limit."""
 
 
 def sheet(images: NDArray[np.uint8], scale: int = 3, gap: int = 1) -> bytes:
-    """A near-square grid of images (n, channels, height, width) as PNG, every pixel `scale` pixels wide, `gap` image
-    pixels apart. The same images give the same bytes."""
+    """Arrange images (n, channels, height, width) in a near-square grid; return it as PNG.
+
+    The same images give the same bytes.
+
+    scale: width and height of an image pixel, in pixels of the PNG.
+    gap: distance between images, in image pixels.
+    """
     n, channels, height, width = images.shape
     columns = math.ceil(math.sqrt(n))
     rows = math.ceil(n / columns)
-    cells = np.full((rows * columns, height + gap, width + gap, channels), 48, np.uint8)
+    padded = (rows * columns, height + gap, width + gap, channels)
+    cells = np.full(padded, GAP_GREY, np.uint8)
     cells[:n, :height, :width] = images.transpose(0, 2, 3, 1)
-    grid = (
-        cells.reshape(rows, columns, *cells.shape[1:])
-        .swapaxes(1, 2)
-        .reshape(rows * (height + gap), -1, channels)
-    )
+    by_row = cells.reshape(rows, columns, *padded[1:]).swapaxes(1, 2)
+    grid = by_row.reshape(rows * (height + gap), columns * (width + gap), channels)
     trimmed = grid[: grid.shape[0] - gap, : grid.shape[1] - gap]
     return _png(trimmed.repeat(scale, 0).repeat(scale, 1))
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
-    """PNG of pixels (height, width, channels)."""
+    """Encode pixels (height, width, channels) as PNG."""
+    grey = pixels.shape[2] == 1
+    image = Image.fromarray(pixels[..., 0] if grey else pixels)
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
-        file, "PNG", compress_level=6
-    )
+    image.save(file, "PNG", compress_level=6)
     return file.getvalue()
 
 
 def npy(images: NDArray[np.uint8]) -> bytes:
-    """The array in NumPy's .npy format."""
+    """Encode an array in NumPy's .npy format."""
     file = io.BytesIO()
     np.save(file, images, allow_pickle=False)
     return file.getvalue()
 
 
 def decode(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """The pixels (channels, height, width) in [0, 1] of a PNG or JPEG file; colours are converted to the channels of
-    `shape`. Raises `BadInput` for a broken file or another size, `TooLarge` above 2**20 declared pixels."""
+    """Decode a PNG or JPEG file to pixels (channels, height, width) in [0, 1].
+
+    Colours are converted to the channels of `shape`. Raises `BadInput` for a broken file or another
+    size, `TooLarge` if the file declares more than `MAX_PIXELS` pixels.
+    """
     channels, height, width = shape
     require(
         channels in MODES,
@@ -77,9 +87,8 @@ def decode(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image.size, (width, height))
-            pixels = np.asarray(
-                _eight_bits(image).convert(MODES[channels]), np.float32
-            ) / np.float32(255)
+            converted = _eight_bits(image).convert(MODES[channels])
+            pixels = np.asarray(converted, np.float32) / np.float32(255)
     except Image.DecompressionBombError as error:
         raise TooLarge(f"image of too many pixels; at most {MAX_PIXELS}") from error
     except (BadInput, TooLarge):
@@ -90,56 +99,63 @@ def decode(data: bytes, shape: tuple[int, int, int]) -> NDArray[np.float32]:
 
 
 def _check_size(size: tuple[int, int], needed: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise TooLarge(f"image of {size[0]} x {size[1]} pixels; at most {MAX_PIXELS} pixels")
+    """Refuse an image whose declared size (width, height) is too large or not the needed one."""
+    width, height = size
+    given = f"image of {width} x {height} pixels"
+    if width * height > MAX_PIXELS:
+        raise TooLarge(f"{given}; at most {MAX_PIXELS} pixels")
     wanted = f"{needed[0]} x {needed[1]} (width x height)"
-    require(
-        size == needed,
-        f"image of {size[0]} x {size[1]} pixels; this model needs {wanted}; resize it",
-    )
+    require(size == needed, f"{given}; this model needs {wanted}; resize it")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Sixteen-bit grey (0 .. 65535) brought to eight bits, which Pillow's own conversion would clip."""
+    """Scale 16-bit grey (0 to 65535) to 8 bits; Pillow's own conversion would clip it."""
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray((np.asarray(image, np.int64).clip(0, 65535) // 257).astype(np.uint8))
+    levels = np.asarray(image, np.int64).clip(0, 65535)
+    return Image.fromarray((levels // 257).astype(np.uint8))
 
 
 def parse(images: list[Any], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Images from JSON (n, channels, height, width): each nested lists of pixel values in [0, 1], or a base64 PNG.
+    """Read images from JSON values to pixels (n, channels, height, width) in [0, 1].
 
-    One-channel images may leave the channel out. Raises `BadInput` that names the image, or `TooLarge`.
+    Each image is a nested list of pixel values in [0, 1], or a PNG or JPEG file in base64. The
+    channel axis may be left out if there is one channel. Raises `BadInput`, which names the image,
+    or `TooLarge`.
     """
-    return np.stack([_one(f"images[{i}]", image, shape) for i, image in enumerate(images)])
+    parsed = [_parse_one(i, image, shape) for i, image in enumerate(images)]
+    return np.stack(parsed)
 
 
-def _one(where: str, image: Any, shape: tuple[int, int, int]) -> NDArray[np.float32]:
+def _parse_one(index: int, image: Any, shape: tuple[int, int, int]) -> NDArray[np.float32]:
     try:
-        return decode(_unpack(image), shape) if isinstance(image, str) else _nested(image, shape)
+        if isinstance(image, str):
+            return decode(_unpack(image), shape)
+        return _nested(image, shape)
     except BadInput as error:
-        raise BadInput(f"{where}: {error}") from error
+        raise BadInput(f"images[{index}]: {error}") from error
 
 
 def _unpack(text: str) -> bytes:
+    """Decode base64. Raises `BadInput`."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadInput(
-            "not base64; send a PNG file in base64, or nested lists of pixel values"
-        ) from error
+        rule = "not base64; send a PNG file in base64, or nested lists of pixel values"
+        raise BadInput(rule) from error
 
 
 def _nested(image: Any, shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    """Nested lists as pixels; anything but numbers in [0, 1] in the model's shape is refused."""
-    rule = f"must be nested lists of shape {list(shape)}" + (
-        f" or {list(shape[1:])}" if shape[0] == 1 else ""
-    )
+    """Read nested lists as pixels in the model's shape. Raises `BadInput` for anything else."""
+    shapes = [shape, shape[1:]] if shape[0] == 1 else [shape]
+    allowed = " or ".join(str(list(each)) for each in shapes)
+    rule = f"must be nested lists of shape {allowed}"
     try:
         pixels = np.array(image)
     except (ValueError, OverflowError) as error:
         raise BadInput(rule) from error
-    fits = pixels.shape == shape or (shape[0] == 1 and pixels.shape == shape[1:])
-    require(fits and pixels.dtype.kind in "iuf", f"{rule}, holding numbers")
-    require(bool(((pixels >= 0) & (pixels <= 1)).all()), "pixel values must be numbers in [0, 1]")
+    numbers = pixels.dtype.kind in "iuf"
+    require(pixels.shape in shapes and numbers, f"{rule}, holding numbers")
+    in_range = (pixels >= 0) & (pixels <= 1)
+    require(bool(in_range.all()), "pixel values must be numbers in [0, 1]")
     return pixels.reshape(shape).astype(np.float32)

@@ -1,33 +1,45 @@
-"""Starting and stopping the service on a Ray cluster, new or running."""
+"""Start and stop the service on the Ray cluster that this process is connected to."""
 
 import logging
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import ray.serve
-from ray.serve.schema import ApplicationStatus, ProxyStatus
+from ray.exceptions import RayError
+from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
-from serve.deployments import APPLICATION, Settings, application
+from serve.deployments import APPLICATION, ServiceSettings, application
 from serve.exposure import is_loopback
 from unlearn.errors import BadInput, require
 from unlearn.files import locate
 
 START_S = 180.0
+POLL_S = 0.2
+MORE_TIME = (
+    "let other work on the head node end, or raise RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S, and "
+    "start again"
+)
 
 
 @dataclass(frozen=True)
 class Server:
-    """The running service. `stop()`, or leaving its `with` block, ends it, and Ray too where `start` started Ray."""
+    """The running service, a context manager that stops it.
+
+    url: where clients find it.
+    cleanup: what stopping it does.
+    """
 
     url: str
-    ending: ExitStack
+    cleanup: ExitStack
 
     def stop(self) -> None:
-        """Ends what `start` started; a second call does nothing."""
-        self.ending.close()
+        """Stop the service; a second call does nothing."""
+        self.cleanup.close()
 
     def __enter__(self) -> "Server":
         return self
@@ -36,116 +48,148 @@ class Server:
         self.stop()
 
 
-def start(settings: Settings, timeout_s: float = START_S) -> Server:
-    """Serve a gallery and return once every replica runs: on the Ray that this process is connected to, else on a
-    local one of its own. One cluster runs one service.
+def start(settings: ServiceSettings, timeout_s: float = START_S) -> Server:
+    """Serve a gallery, and return once every replica runs. One cluster runs one service.
 
-    Raises `BadInput` for an open door beyond loopback, a gallery that is not there, a port in use, a cluster that
-    already serves, and replicas that do not start within `timeout_s`.
+    Ray must be connected: `cluster.ray_session` does that. An attempt that Ray Serve breaks off is
+    repeated once.
+
+    timeout_s: seconds that replicas have to start.
+
+    Raises `BadInput` for an address beyond loopback without a token, a gallery that does not exist,
+    no Ray, a port in use, a cluster that already serves, replicas that do not start within
+    `timeout_s`, and a second attempt that Ray Serve breaks off.
     """
     check(settings)
-    with ExitStack() as ending:
-        if not ray.is_initialized():
-            ray.init(
-                "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
-            )
-            ending.callback(ray.shutdown)
-        _check_cluster(settings)
-        ending.callback(ray.serve.shutdown)
+    require(ray.is_initialized(), "the service runs on Ray; connect to one by ray.init first")
+    _check_cluster(settings)
+
+    def attempt() -> None:
         _deploy(settings)
         _wait(settings, timeout_s)
-        return Server(_url(settings), ending.pop_all())
+
+    with ExitStack() as cleanup:
+        cleanup.callback(ray.serve.shutdown)
+        try_twice(attempt)
+        return Server(_url(settings), cleanup.pop_all())
 
 
-def check(settings: Settings) -> None:
-    """Refuse, before any Ray starts, an open door beyond loopback and a gallery that is not there."""
+def try_twice(attempt: Callable[[], None]) -> None:
+    """Call `attempt`; call it once more if Ray loses an actor or gives up waiting for one.
+
+    On a busy machine Ray Serve kills its own HTTP proxy if that starts too slowly. The controller
+    survives, starts a new proxy and gives it more time; the second call goes on from there.
+
+    Raises `BadInput` if the second call fails in the same way.
+    """
+    failures = (RayError, TimeoutError)
+    try:
+        attempt()
+    except failures:
+        try:
+            attempt()
+        except failures as error:
+            reason = " ".join(str(error).split())[:200]
+            raise BadInput(
+                "Ray Serve must start within two attempts, but the second one failed with "
+                f"{type(error).__name__}: {reason}; {MORE_TIME}"
+            ) from error
+
+
+def check(settings: ServiceSettings) -> None:
+    """Refuse, before any Ray starts, an address beyond loopback without a token, and no gallery."""
     require(
         settings.token is not None or is_loopback(settings.host),
-        f"host {settings.host} can be reached by others and no token is set; set AMNESIA_TOKEN or use 127.0.0.1",
+        f"host {settings.host} can be reached by others and no token is set; set AMNESIA_TOKEN or "
+        "use 127.0.0.1",
     )
     fs, path = locate(settings.gallery)
     require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
 
 
-def _on_head() -> bool:
-    """Whether this process runs on the head node, where the proxy will listen."""
-    mine = ray.get_runtime_context().get_node_id()
-    return any(
-        "node:__internal_head__" in node["Resources"] and node["NodeID"] == mine
-        for node in ray.nodes()
-    )
+def _head_node() -> dict[str, Any]:
+    """Return Ray's description of the head node, where the proxy listens."""
+    nodes: list[dict[str, Any]] = ray.nodes()
+    for node in nodes:
+        if "node:__internal_head__" in node["Resources"]:
+            return node
+    raise BadInput("the cluster has no head node that is alive; start one")
 
 
-def _check_port(settings: Settings) -> None:
-    """Ray's proxy shares its port silently (SO_REUSEPORT), so the port is tried beforehand."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); choose another port or host"
-            raise BadInput(reason) from error
-
-
-def _check_cluster(settings: Settings) -> None:
-    if _on_head():
-        _check_port(settings)
+def _check_cluster(settings: ServiceSettings) -> None:
+    """Refuse a port in use and a cluster that already serves."""
+    here = ray.get_runtime_context().get_node_id()
+    if here == _head_node()["NodeID"]:
+        _check_port(settings.host, settings.port)
     require(
         not ray.serve.status().proxies,
         "Ray Serve already runs on this cluster; stop it (`serve shutdown`) first",
     )
 
 
-def _deploy(settings: Settings) -> None:
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port in use.
+
+    Ray's proxy would share the port without a word (SO_REUSEPORT), so it is tried beforehand.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another port or host"
+            ) from error
+
+
+def _deploy(settings: ServiceSettings) -> None:
+    """Start Ray Serve, unless a former attempt did, and hand it the application."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    ray.serve.start(
-        proxy_location="HeadOnly", http_options={"host": settings.host, "port": settings.port}
-    )
+    http_options = {"host": settings.host, "port": settings.port}
+    ray.serve.start(proxy_location="HeadOnly", http_options=http_options)
     target = ray.serve.RunTarget(application(settings), name=APPLICATION, route_prefix="/")
     ray.serve.run_many([target], wait_for_applications_running=False)
 
 
-def _wait(settings: Settings, timeout_s: float) -> None:
-    """Until the application runs and its proxies are healthy."""
+def _wait(settings: ServiceSettings, timeout_s: float) -> None:
+    """Wait until the application runs and its proxies are healthy. Raises `BadInput`."""
     deadline = time.monotonic() + timeout_s
+    state = None
     while time.monotonic() < deadline:
         status = ray.serve.status()
-        ours = status.applications[APPLICATION]
-        if ours.status == ApplicationStatus.DEPLOY_FAILED:
-            raise BadInput(f"the service did not start: {' '.join(ours.message.split())[-400:]}")
-        healthy = bool(status.proxies) and all(
-            proxy == ProxyStatus.HEALTHY for proxy in status.proxies.values()
-        )
-        if ours.status == ApplicationStatus.RUNNING and healthy:
+        app = status.applications.get(APPLICATION)  # None while the controller restarts
+        state = None if app is None else app.status
+        if app is not None and state == ApplicationStatus.DEPLOY_FAILED:
+            raise BadInput(f"the service did not start: {' '.join(app.message.split())[-400:]}")
+        if state == ApplicationStatus.RUNNING and _proxies_are_healthy(status):
             return
-        time.sleep(0.2)
-    raise BadInput(f"the service did not start within {timeout_s:.0f} s: {_shortage(settings)}")
+        time.sleep(POLL_S)
+    proxy_is_late = state == ApplicationStatus.RUNNING
+    why = f"no HTTP proxy is ready; {MORE_TIME}" if proxy_is_late else _shortage(settings)
+    raise BadInput(f"the service did not start within {timeout_s:.0f} s: {why}")
 
 
-def _shortage(settings: Settings) -> str:
-    """What the replicas ask for beside what the cluster has."""
-    has = ray.cluster_resources()
-    cpus, gpus = (
-        settings.replicas * (settings.cpus + settings.front_cpus),
-        settings.replicas * settings.gpus,
-    )
-    asked, there = (
-        f"{cpus:g} CPUs and {gpus:g} GPUs",
-        f"{has.get('CPU', 0):g} and {has.get('GPU', 0):g}",
-    )
+def _proxies_are_healthy(status: ServeStatus) -> bool:
+    states = status.proxies.values()
+    return bool(states) and all(state == ProxyStatus.HEALTHY for state in states)
+
+
+def _shortage(settings: ServiceSettings) -> str:
+    """Compare what the replicas ask for with what the cluster has."""
+    total = ray.cluster_resources()
+    cpus = settings.replicas * (settings.cpus + settings.front_cpus)
+    gpus = settings.replicas * settings.gpus
+    asked = f"{cpus:g} CPUs and {gpus:g} GPUs"
+    there = f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}"
     return (
         f"it asks for {asked} of the cluster's {there}; ask for less, or wait for other work to end"
     )
 
 
-def _url(settings: Settings) -> str:
-    """Where a client finds the service: the head node's address where every interface is listened on."""
+def _url(settings: ServiceSettings) -> str:
+    """Return the address for clients; the head node's if the service listens on all interfaces."""
     host = settings.host
     if host in ("0.0.0.0", "::"):
-        host = next(
-            node["NodeManagerAddress"]
-            for node in ray.nodes()
-            if "node:__internal_head__" in node["Resources"]
-        )
+        host = _head_node()["NodeManagerAddress"]
     return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

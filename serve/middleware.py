@@ -1,4 +1,4 @@
-"""What stands before every route: the bearer token and the limit on a request's size."""
+"""The checks before every route: the bearer token and the limit on a request's size."""
 
 import hashlib
 import hmac
@@ -8,67 +8,76 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-OPEN = ("/", "/healthz", "/docs", "/openapi.json")
+OPEN = ("/", "/healthz", "/docs", "/openapi.json")  # paths that need no token
 MAX_BODY = 8 << 20  # bytes
+TOO_LARGE = f"the request is too large; at most {MAX_BODY} bytes"
+NO_TOKEN = "this service asks for its token: send the header `Authorization: Bearer <token>`"
 
 
 def fingerprint(token: str) -> str:
-    """SHA-256 of a token: enough to recognise it, and all that leaves the launching process."""
+    """Return the SHA-256 of a token, as hexadecimal digits.
+
+    It is enough to recognise the token, and it is all that leaves the launching process.
+    """
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 class Guard:
-    """Answers 401 to a request without the token (`expected` is its fingerprint; None = none is asked) everywhere but
-    on `OPEN` paths, and 413 to a body above `MAX_BODY` bytes, declared or not."""
+    """ASGI middleware that refuses requests without the token and requests that are too large.
+
+    Answers 401 on every path outside `OPEN` if the token is missing or wrong, and 413 if the body
+    has more than `MAX_BODY` bytes, whether the request declares its size or not.
+
+    app: the application behind it.
+    expected: fingerprint of the token; None if the service needs no token.
+    """
 
     def __init__(self, app: ASGIApp, expected: str | None) -> None:
-        self.app, self.expected = app, expected
+        self.app = app
+        self.expected = expected
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        refused = None if scope["path"] in OPEN else self._unauthorised(headers)
-        refused = refused or _oversized(headers)
-        if refused is not None:
-            await refused(scope, receive, send)
-        else:
-            await self.app(scope, _counted(receive), send)
+        refusal = self._refuse(scope["path"], Headers(scope=scope))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        await self.app(scope, _limit_body(receive), send)
 
-    def _unauthorised(self, headers: Headers) -> JSONResponse | None:
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        if self.expected is None:
-            return None
-        if scheme.lower() == "bearer" and hmac.compare_digest(
-            fingerprint(token.strip()), self.expected
-        ):
-            return None
-        message = "this service asks for its token: send the header `Authorization: Bearer <token>`"
-        return JSONResponse({"error": message}, 401, {"WWW-Authenticate": "Bearer"})
-
-
-def _oversized(headers: Headers) -> JSONResponse | None:
-    declared = headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) <= MAX_BODY:
+    def _refuse(self, path: str, headers: Headers) -> JSONResponse | None:
+        """Return the answer to a request that may not pass; None for one that may."""
+        if path not in OPEN and not self._authorised(headers):
+            return JSONResponse({"error": NO_TOKEN}, 401, {"WWW-Authenticate": "Bearer"})
+        if _declares_too_much(headers):
+            return JSONResponse({"error": TOO_LARGE}, 413)
         return None
-    return JSONResponse({"error": _too_large()}, 413)
+
+    def _authorised(self, headers: Headers) -> bool:
+        if self.expected is None:
+            return True
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = fingerprint(token.strip())
+        return scheme.lower() == "bearer" and hmac.compare_digest(given, self.expected)
 
 
-def _too_large() -> str:
-    return f"the request is too large; at most {MAX_BODY} bytes"
+def _declares_too_much(headers: Headers) -> bool:
+    """Tell whether the declared size is above the limit, or is no number."""
+    declared = headers.get("content-length", "0")
+    return not declared.isdecimal() or int(declared) > MAX_BODY
 
 
-def _counted(receive: Receive) -> Receive:
-    """`receive`, raising 413 once more than `MAX_BODY` bytes of body have come in."""
-    seen = 0
+def _limit_body(receive: Receive) -> Receive:
+    """Wrap `receive` so that it raises 413 once more than `MAX_BODY` bytes have arrived."""
+    received = 0
 
     async def counting() -> Message:
-        nonlocal seen
+        nonlocal received
         message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > MAX_BODY:
-            raise HTTPException(413, _too_large())
+        received += len(message.get("body", b""))
+        if received > MAX_BODY:
+            raise HTTPException(413, TOO_LARGE)
         return message
 
     return counting

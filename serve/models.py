@@ -1,4 +1,4 @@
-"""The promoted models in memory: asked for images or probabilities, loaded on first use. Torch only, no Ray."""
+"""Load promoted models on first use, and run them. Uses torch only, no Ray."""
 
 import json
 import threading
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from serve.catalog import Pick, Unservable, refusal
+from serve.catalog import ModelKey, Unservable, refusal
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
 from unlearn.evaluation import draw
@@ -18,38 +18,52 @@ from unlearn.models import build
 
 
 class ModelCache:
-    """Keeps the `capacity` most recently used variants of a gallery on `device`; answers one request at a time."""
+    """The most recently used models of a gallery, in memory. Answers one request at a time.
+
+    gallery: where the weights are read from.
+    device: where the models run, as torch names it.
+    capacity: number of models (one variant of one version each) that stay loaded.
+    """
 
     def __init__(self, gallery: Gallery, device: str = "cpu", capacity: int = 24) -> None:
-        self._gallery, self._device = gallery, device
+        self._gallery = gallery
+        self._device = device
         self._model = lru_cache(capacity)(self._load)
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
-    def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        """`n` images of `label`, uint8 (n, channels, height, width), the same for the same pick and arguments on one
-        kind of device. Every variant is drawn from the same latents. Raises `Unservable`."""
-        with self._turn:
-            images = draw(self._model(pick), [label], n, seed, "serve")[0]
-        return self._finite(pick, images).mul(255).round().to(torch.uint8).cpu().numpy()
+    def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
+        """Draw `n` images of `label`: uint8 (n, channels, height, width).
+
+        The same arguments give the same images on one kind of device. All variants are drawn from
+        the same latents. Raises `Unservable`.
+        """
+        with self._lock:
+            images = draw(self._model(key), [label], n, seed, "serve")[0]
+        self._check_finite(key, images)
+        return images.mul(255).round().to(torch.uint8).cpu().numpy()
 
     @torch.no_grad()
-    def classify(self, pick: Pick, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Class probabilities (n, classes) of images (n, channels, height, width) in [0, 1]. Raises `Unservable`."""
-        with self._turn:
-            logits = self._model(pick)(torch.from_numpy(images).to(self._device))
-        return self._finite(pick, logits).double().softmax(1).cpu().numpy()
+    def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return class probabilities (n, classes) of images (n, channels, height, width).
 
-    def _load(self, pick: Pick) -> Any:
+        Pixel values lie in [0, 1]. Raises `Unservable`.
+        """
+        with self._lock:
+            logits = self._model(key)(torch.from_numpy(images).to(self._device))
+        self._check_finite(key, logits)
+        probabilities: NDArray[np.float64] = logits.double().softmax(1).cpu().numpy()
+        return probabilities
+
+    def _load(self, key: ModelKey) -> Any:
         try:
-            weights = self._gallery.load(pick.name, pick.version, pick.variant)
-            return build(
-                pick.model, pick.shape, pick.classes, weights, json.loads(pick.options)
-            ).to(self._device)
+            weights = self._gallery.load(key.name, key.version, key.variant)
+            options = json.loads(key.options)
+            model = build(key.model, key.shape, key.classes, weights, options)
+            return model.to(self._device)
         except (BadInput, OSError, LookupError, TypeError, RuntimeError) as error:
-            raise Unservable(refusal(self._gallery, pick.name, error)) from error
+            raise Unservable(refusal(self._gallery, key.name, error)) from error
 
-    def _finite(self, pick: Pick, answer: Tensor) -> Tensor:
-        if not bool(torch.isfinite(answer).all()):
-            error = BadInput(f"its {pick.variant} weights give values that are not finite")
-            raise Unservable(refusal(self._gallery, pick.name, error))
-        return answer
+    def _check_finite(self, key: ModelKey, output: Tensor) -> None:
+        if not bool(torch.isfinite(output).all()):
+            error = BadInput(f"its {key.variant} weights give values that are not finite")
+            raise Unservable(refusal(self._gallery, key.name, error))

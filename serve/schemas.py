@@ -1,4 +1,4 @@
-"""What a client may ask, and the one line that it is told when it asks for something else."""
+"""Define what a client may ask, and explain in one line what is wrong with another request."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
@@ -14,31 +14,36 @@ from serve.images import decode, parse
 from unlearn.artifacts import VARIANTS
 from unlearn.errors import BadInput, require
 
-MAX_IMAGES = 256  # a request
+MAX_IMAGES = 256  # per request
 MAX_SEED = 2**32 - 1
+VARIANT_RULE = f"one of {', '.join(VARIANTS)}"
 Variant = Literal["amnesiac", "original", "oracle"]
 Format = Literal["png", "json", "npy"]
 
 
-def _strict(value: Any) -> Any:
-    """Neither true nor 3.5 is a whole number."""
+def _refuse_non_integers(value: Any) -> Any:
+    """Refuse `true` and 3.0, which pydantic would read as whole numbers."""
     if isinstance(value, bool | float):
         raise ValueError("not a whole number")
     return value
 
 
-Whole = Annotated[int, BeforeValidator(_strict)]
+WholeNumber = Annotated[int, BeforeValidator(_refuse_non_integers)]
 
 
-class Sheet(BaseModel):
-    """A sheet of generated images. Each description completes the sentence `<key> must be ...`."""
+class SheetRequest(BaseModel):
+    """The query of GET generate. Each description completes the sentence `<key> must be ...`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    label: Whole = Field(description="a whole number, a class of the model")
-    n: Whole = Field(16, ge=1, le=MAX_IMAGES, description=f"a whole number from 1 to {MAX_IMAGES}")
-    seed: Whole = Field(0, ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}")
-    variant: Variant = Field("amnesiac", description=f"one of {', '.join(VARIANTS)}")
+    label: WholeNumber = Field(description="a whole number, a class of the model")
+    n: WholeNumber = Field(
+        16, ge=1, le=MAX_IMAGES, description=f"a whole number from 1 to {MAX_IMAGES}"
+    )
+    seed: WholeNumber = Field(
+        0, ge=0, le=MAX_SEED, description=f"a whole number from 0 to {MAX_SEED}"
+    )
+    variant: Variant = Field("amnesiac", description=VARIANT_RULE)
 
     def check(self, classes: int) -> None:
         """Refuse a label that the model does not have."""
@@ -48,86 +53,111 @@ class Sheet(BaseModel):
         )
 
 
-class Batch(Sheet):
-    """A sheet, or the images themselves."""
+class GenerateRequest(SheetRequest):
+    """The body of POST generate."""
 
     format: Format = Field("png", description=f"one of {', '.join(get_args(Format))}")
 
 
-class Images(BaseModel):
-    """Images to classify."""
+class ClassifyRequest(BaseModel):
+    """The JSON body of POST classify."""
 
     model_config = ConfigDict(extra="forbid")
 
     images: list[Any] = Field(
         min_length=1,
         max_length=MAX_IMAGES,
-        description=f"a list of 1 to {MAX_IMAGES} images: nested lists of pixel values in [0, 1], or base64 PNG files",
+        description=f"a list of 1 to {MAX_IMAGES} images: nested lists of pixel values in [0, 1], "
+        "or base64 PNG files",
     )
-    variant: Variant = Field("amnesiac", description=f"one of {', '.join(VARIANTS)}")
+    variant: Variant = Field("amnesiac", description=VARIANT_RULE)
 
 
-def sentence(errors: Sequence[Any], model: type[BaseModel]) -> str:
-    """The first of pydantic's errors in one line: the key, what it must be, what it was. Unknown keys come first, since
-    a misspelt key also shows as a missing one."""
-    error = min(errors, key=lambda error: error["type"] != "extra_forbidden")
+def explain(errors: Sequence[Any], model: type[BaseModel]) -> str:
+    """Explain the first of pydantic's errors in one line: key, rule, value.
+
+    Unknown keys come first, because a misspelt key also shows up as a missing one.
+    """
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    error = unknown[0] if unknown else errors[0]
     fields = model.model_fields
+    keys = ", ".join(fields)
+    if unknown:
+        return f"unknown key {str(error['loc'][-1])[:60]!r}; allowed: {keys}"
     key = next((str(part) for part in error["loc"] if part in fields), None)
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {str(error['loc'][-1])[:60]!r}; allowed: {', '.join(fields)}"
     if key is None:
-        return f"the body must be a JSON object with the keys {', '.join(fields)}, sent as application/json"
+        return f"the body must be a JSON object with the keys {keys}, sent as application/json"
+    rule = fields[key].description
     if error["type"] == "missing":
-        return f"{key} is missing; it must be {fields[key].description}"
-    return f"{key} must be {fields[key].description}, not {_short(error['input'])}"
+        return f"{key} is missing; it must be {rule}"
+    return f"{key} must be {rule}, not {_shorten(error['input'])}"
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
+    """Write a client's value in at most 63 characters."""
     if isinstance(value, list):
         return f"a list of {len(value)}"
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-async def uploaded(
+async def read_images(
     request: Request, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.float32], str]:
-    """The images (n, *shape) in [0, 1] and the variant of a classify request: a form with files, or JSON."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return await _form(request, shape)
-    if kind == "application/json":
-        return await _json(request, shape)
+    """Read the body of a classify request, a form with image files or JSON.
+
+    Returns the images (n, *shape) with pixel values in [0, 1], and the variant. Raises `BadInput`,
+    `TooLarge`, and an `HTTPException` 415 for another content type.
+    """
+    header = request.headers.get("content-type", "")
+    content_type = header.partition(";")[0].strip().lower()
+    if content_type == "multipart/form-data":
+        return await _read_form(request, shape)
+    if content_type == "application/json":
+        return await _read_json(request, shape)
     raise HTTPException(
         415, "send image files as multipart/form-data, or {'images': [...]} as application/json"
     )
 
 
-async def _json(request: Request, shape: tuple[int, int, int]) -> tuple[NDArray[np.float32], str]:
+async def _read_json(
+    request: Request, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], str]:
     body = await request.body()
     try:
-        asked = await run_in_threadpool(Images.model_validate_json, body)
+        asked = await run_in_threadpool(ClassifyRequest.model_validate_json, body)
     except ValidationError as error:
-        raise BadInput(sentence(error.errors(), Images)) from error
-    return await run_in_threadpool(parse, asked.images, shape), asked.variant
+        raise BadInput(explain(error.errors(), ClassifyRequest)) from error
+    images = await run_in_threadpool(parse, asked.images, shape)
+    return images, asked.variant
 
 
-async def _form(request: Request, shape: tuple[int, int, int]) -> tuple[NDArray[np.float32], str]:
+async def _read_form(
+    request: Request, shape: tuple[int, int, int]
+) -> tuple[NDArray[np.float32], str]:
+    fields: dict[str, str] = {}
+    files: list[bytes] = []
     async with request.form(max_files=MAX_IMAGES + 1, max_fields=8) as form:
-        fields = [
-            (name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)
-        ]
-        files = [
-            await value.read() for _, value in form.multi_items() if isinstance(value, UploadFile)
-        ]
-    for name, value in fields:
-        require(
-            name == "variant",
-            f"unknown form field {name[:60]!r}; allowed: variant, and image files",
-        )
-        require(
-            value in VARIANTS, f"variant must be one of {', '.join(VARIANTS)}, not {_short(value)}"
-        )
-    require(1 <= len(files) <= MAX_IMAGES, f"send 1 to {MAX_IMAGES} image files, not {len(files)}")
-    pixels = await run_in_threadpool(lambda: np.stack([decode(data, shape) for data in files]))
-    return pixels, str(dict(fields).get("variant", "amnesiac"))
+        for name, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                files.append(await value.read())
+            else:
+                _check_field(name, value)
+                fields[name] = value
+    count = len(files)
+    require(1 <= count <= MAX_IMAGES, f"send 1 to {MAX_IMAGES} image files, not {count}")
+    images = await run_in_threadpool(_decode_all, files, shape)
+    return images, fields.get("variant", "amnesiac")
+
+
+def _check_field(name: str, value: str) -> None:
+    """Refuse a form field other than `variant`, and an unknown variant."""
+    require(
+        name == "variant", f"unknown form field {name[:60]!r}; allowed: variant, and image files"
+    )
+    require(value in VARIANTS, f"variant must be {VARIANT_RULE}, not {_shorten(value)}")
+
+
+def _decode_all(files: list[bytes], shape: tuple[int, int, int]) -> NDArray[np.float32]:
+    decoded = [decode(data, shape) for data in files]
+    return np.stack(decoded)

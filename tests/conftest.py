@@ -1,31 +1,40 @@
-"""What every folder of tests shares: the real digits, and one thread, so that bits do not depend on the machine."""
+"""What all tests share: the real digits, and one thread, so that bits are the same anywhere."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
-from unlearn.data import Dataset, load
+from unlearn.data import load
+from unlearn.splits import Dataset
 
 GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained", "context"}
 CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}
+# The groups that take minutes, which begin first, so that no worker is idle while another has one.
+LONG = ("terminal", "test_kill", "test_jobs", "serve", "generators", "classifiers")
 
 
 def shared(item: pytest.Item) -> str:
-    """The name of what the test shares with others: trained models, a server, else its file."""
+    """The name of what the test shares with others: trained models, a server, a Ray, its file."""
     needed = set(getattr(item, "fixturenames", ()))
     if "unlearn" in item.path.parts and needed & GENERATORS:
         return "generators"
     if "unlearn" in item.path.parts and needed & CLASSIFIERS:
         return "classifiers"
+    if "terminal" in needed:
+        return "terminal"
     return "serve" if item.path.parent.name == "serve" else item.path.stem
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share costly fixtures run in one process (`-n 2 --dist loadgroup`)."""
+    """Tests that share costly fixtures run in one process, the longest groups first.
+
+    As far as xdist is asked to: `-n 2 --dist loadgroup --no-loadscope-reorder`.
+    """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(shared(item)))
+    items.sort(key=lambda item: LONG.index(shared(item)) if shared(item) in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session", autouse=True)

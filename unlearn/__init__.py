@@ -1,1 +1,4 @@
-"""The science of amnesia: tensors in, tensors out. No Ray, no Parquet, no files it was not handed."""
+"""The science of amnesia: tensors in, tensors out.
+
+It imports no Ray and no Parquet, and it reads no file that it is not given.
+"""

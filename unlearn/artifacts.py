@@ -1,9 +1,11 @@
-"""Weights on disk: the content-addressed store that cells share, and the gallery that is served.
+"""Store weights on disk: artifacts that cells share by content key, and the gallery that is served.
 
     <store>/<kind>/<key>/{weights.safetensors, card.json}
-    <gallery>/<name>/<version>/{amnesiac,original,oracle}.safetensors + card.json,  <gallery>/<name>/current
+    <gallery>/<name>/<version>/{amnesiac,original,oracle}.safetensors + card.json
+    <gallery>/<name>/current
 
-`card.json` is written last: it is the commit mark, and holds the SHA-256 of every weights file beside it.
+`card.json` is written last: it marks the folder as complete and holds the SHA-256 of every weights
+file beside it.
 """
 
 import hashlib
@@ -24,60 +26,76 @@ Card = dict[str, Any]
 
 
 def digest(content: object) -> str:
-    """A short stable name (16 hex digits) of JSON-like content: equal content, equal name, on any machine."""
+    """Hash JSON-like content into 16 hex digits, the same on any machine."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return _sha256(canonical.encode())[:16]
 
 
-def _bytes(weights: Weights) -> bytes:
-    return safetensors.torch.save(
-        {key: t.detach().cpu().contiguous() for key, t in weights.items()}
-    )
+def _sha256(data: bytes) -> str:
+    """SHA-256 of the bytes, 64 hex digits."""
+    return hashlib.sha256(data).hexdigest()
 
 
-def _sums(files: dict[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+def _serialise(weights: Weights) -> bytes:
+    """Return the bytes of a safetensors file that holds the weights."""
+    tensors = {}
+    for name, tensor in weights.items():
+        tensors[name] = tensor.detach().cpu().contiguous()
+    return safetensors.torch.save(tensors)
 
 
-def _vouched(files: dict[str, bytes], card: Card) -> dict[str, bytes]:
-    """Every weights file, then the card that vouches for them."""
-    full = {**card, "format": FORMAT, "sha256": _sums(files)}
-    named = {f"{name}.safetensors": data for name, data in files.items()}
-    return {**named, "card.json": json.dumps(full, indent=1, sort_keys=True).encode()}
+def _checksums(weights_files: dict[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each weights file, by the file's name without its suffix."""
+    return {name: _sha256(data) for name, data in weights_files.items()}
 
 
-def _commit(folder: str, files: dict[str, bytes]) -> None:
-    """Write the files in their order."""
+def _with_card(weights_files: dict[str, bytes], card: Card) -> dict[str, bytes]:
+    """Map file names to bytes: every weights file, then the card that holds their checksums."""
+    files = {f"{name}.safetensors": data for name, data in weights_files.items()}
+    full = {**card, "format": FORMAT, "sha256": _checksums(weights_files)}
+    files["card.json"] = json.dumps(full, indent=1, sort_keys=True).encode()
+    return files
+
+
+def _write_files(folder: str, files: dict[str, bytes]) -> None:
+    """Write the files in their order: the card, which is the last one, commits the folder."""
     for name, data in files.items():
         write_whole(join(folder, name), data)
 
 
-def _holds(folder: str, files: dict[str, bytes]) -> bool:
-    """Whether the folder has each of the files with these very bytes."""
-    paths = {join(folder, name): data for name, data in files.items()}
-    return all(exists(path) and read_whole(path) == data for path, data in paths.items())
+def _has_files(folder: str, files: dict[str, bytes]) -> bool:
+    """Tell whether the folder holds each of the files with exactly these bytes."""
+    for name, data in files.items():
+        path = join(folder, name)
+        if not exists(path) or read_whole(path) != data:
+            return False
+    return True
 
 
-def _card(folder: str) -> Card:
+def _read_card(folder: str) -> Card:
+    """Return the card of a folder. Raises `BadInput` where it is missing, damaged or foreign."""
+    path = join(folder, "card.json")
     try:
-        card = json.loads(read_whole(join(folder, "card.json")))
+        card = json.loads(read_whole(path))
     except FileNotFoundError as error:
         raise BadInput(
-            f"{folder} has no card.json, so nothing vouches for its weights; build or promote it again"
+            f"{folder} has no card.json, so its weights cannot be verified; "
+            "build or promote it again"
         ) from error
     except ValueError as error:
         raise BadInput(
-            f"{folder}/card.json is damaged ({error}); delete {folder} and build it again"
+            f"{path} is damaged ({error}); delete {folder} and build it again"
         ) from error
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise BadInput(
-            f"{folder}/card.json is not of format {FORMAT}; it was not written by amnesia, or by another version"
+            f"{path} is not of format {FORMAT}: another program or another version of amnesia "
+            f"wrote it; delete {folder} and build it again"
         )
     return card
 
 
-def _weights(folder: str, name: str, card: Card) -> Weights:
-    """Read one weights file; refuse it by name where its bytes are not those the card vouches for."""
+def _read_weights(folder: str, name: str, card: Card) -> Weights:
+    """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
     path = join(folder, f"{name}.safetensors")
     try:
         data = read_whole(path)
@@ -85,9 +103,10 @@ def _weights(folder: str, name: str, card: Card) -> Weights:
         raise BadInput(
             f"{path} is missing though its card names it; delete {folder} and build it again"
         ) from error
-    if hashlib.sha256(data).hexdigest() != card["sha256"].get(name):
+    if _sha256(data) != card["sha256"].get(name):
         raise BadInput(
-            f"{path} is damaged or foreign (SHA-256 differs from its card); delete {folder} and build it again"
+            f"{path} is damaged or foreign (SHA-256 differs from its card); "
+            f"delete {folder} and build it again"
         )
     try:
         return safetensors.torch.load(data)
@@ -99,110 +118,143 @@ def _weights(folder: str, name: str, card: Card) -> Weights:
 
 @dataclass(frozen=True)
 class Store:
-    """Artifacts by kind and key; the key hashes everything that determines the weights, so nothing is ever replaced."""
+    """Artifacts by kind and key.
+
+    The key hashes everything that determines the weights, so an artifact is never replaced.
+
+    root: local path or fsspec URL
+    """
 
     root: str
 
     def folder(self, kind: str, key: str) -> str:
+        """Return the path of the artifact's folder."""
         return join(self.root, kind, key)
 
     def has(self, kind: str, key: str) -> bool:
+        """Tell whether the artifact is complete, that is, whether its card is written."""
         return exists(join(self.folder(kind, key), "card.json"))
 
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
-        _commit(
-            self.folder(kind, key),
-            _vouched({"weights": _bytes(weights)}, {**card, "kind": kind, "key": key}),
-        )
+        """Write the weights, then the card."""
+        full = {**card, "kind": kind, "key": key}
+        files = _with_card({"weights": _serialise(weights)}, full)
+        _write_files(self.folder(kind, key), files)
 
     def card(self, kind: str, key: str) -> Card:
-        return _card(self.folder(kind, key))
+        """Return the artifact's card. Raises `BadInput` where it is missing, damaged or foreign."""
+        return _read_card(self.folder(kind, key))
 
     def load(self, kind: str, key: str) -> Weights:
-        """The verified weights. Raises `BadInput` that names a missing, damaged or foreign file."""
+        """Return the verified weights. Raises `BadInput` for a missing, damaged or foreign file."""
         folder = self.folder(kind, key)
-        card = _card(folder)
+        card = _read_card(folder)
+        named = (card.get("kind"), card.get("key"))
         require(
-            (card.get("kind"), card.get("key")) == (kind, key),
-            f"{folder} holds another artifact; delete it",
+            named == (kind, key),
+            f"{folder} holds another artifact ({named[0]}/{named[1]}); delete it",
         )
-        return _weights(folder, "weights", card)
+        return _read_weights(folder, "weights", card)
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """Promoted models. `current` names the version that is served and the versions it was before."""
+    """Promoted models.
+
+    The file `current` of a model lists its promoted versions, oldest first; the last is served.
+
+    root: local path or fsspec URL
+    """
 
     root: str
 
     def names(self) -> list[str]:
-        """The models that have a current version."""
-        return [name for name in folders(self.root) if exists(join(self.root, name, "current"))]
+        """Return the models that have a current version, sorted."""
+        return [name for name in folders(self.root) if exists(self._pointer(name))]
 
     def versions(self, name: str) -> list[str]:
+        """Return every version on disk, sorted by name; promoted or rolled back."""
         return folders(join(self.root, name))
 
     def history(self, name: str) -> list[str]:
-        """Promoted versions, oldest first; the last is served."""
+        """Return the promoted versions, oldest first; the last is served.
+
+        Raises `BadInput` for an unknown model or a damaged `current`.
+        """
+        pointer = self._pointer(name)
         try:
-            return json.loads(read_whole(join(self.root, name, "current")))["history"]
+            history: list[str] = json.loads(read_whole(pointer))["history"]
+            return history
         except FileNotFoundError as error:
             known = ", ".join(self.names()) or "none"
             raise BadInput(
                 f"no model {name!r} in the gallery {self.root}; known: {known}"
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(
-                f"{join(self.root, name, 'current')} is damaged; promote {name!r} again"
-            ) from error
+            raise BadInput(f"{pointer} is damaged; promote {name!r} again") from error
 
     def current(self, name: str) -> str:
+        """Return the version that is served. Raises `BadInput` as `history` does."""
         return self.history(name)[-1]
 
     def publish(self, name: str, variants: dict[str, Weights], card: Card) -> str:
-        """Write a version (named by its content) unless it is there undamaged, then move `current` to it. Returns the
-        version.
+        """Write a version, named by a hash of its content, and serve it; return the version.
+
+        A version that is already on disk undamaged is not written again. Raises `BadInput` for a
+        name with other characters than letters, digits, - and _, or for other variants than
+        `VARIANTS`.
         """
+        allowed = all(ch.isalnum() or ch in "-_" for ch in name)
         require(
-            name != "" and all(ch.isalnum() or ch in "-_" for ch in name),
-            f"gallery name {name!r} may hold letters, digits, - and _ only",
+            name != "" and allowed,
+            f"gallery name {name!r} may hold letters, digits, - and _ only; choose another",
         )
-        require(set(variants) == set(VARIANTS), f"a gallery version holds {', '.join(VARIANTS)}")
-        files = {variant: _bytes(weights) for variant, weights in variants.items()}
-        version = digest({**card, "of": name, "sha256": _sums(files)})
-        folder, whole = (
-            join(self.root, name, version),
-            _vouched(files, {**card, "name": name, "version": version}),
+        require(
+            set(variants) == set(VARIANTS),
+            f"a gallery version needs {', '.join(VARIANTS)}, not {', '.join(variants)}; give these",
         )
-        if not _holds(folder, whole):
-            _commit(folder, whole)
-        try:
-            history = self.history(name)
-        except (
-            BadInput
-        ):  # the first of its name, or `current` is damaged and promoting again is what mends it
-            history = []
-        if not history or history[-1] != version:
-            self._point(name, [*history, version])
+        weights_files = {variant: _serialise(weights) for variant, weights in variants.items()}
+        version = digest({**card, "of": name, "sha256": _checksums(weights_files)})
+        folder = join(self.root, name, version)
+        files = _with_card(weights_files, {**card, "name": name, "version": version})
+        if not _has_files(folder, files):
+            _write_files(folder, files)
+        self._serve(name, version)
         return version
 
+    def _serve(self, name: str, version: str) -> None:
+        """Append the version to the history, unless it is the last one already."""
+        try:
+            history = self.history(name)
+        except BadInput:
+            history = []  # the first version, or a damaged `current`, which a promotion repairs
+        if not history or history[-1] != version:
+            self._write_history(name, [*history, version])
+
     def rollback(self, name: str) -> str:
-        """Move `current` back to the version before; returns it. Raises `BadInput` where there is none."""
+        """Serve the version before the current one; return it. Raises `BadInput` where none is."""
         history = self.history(name)
         require(
             len(history) > 1, f"{name!r} has no version before {history[-1]}; promote another first"
         )
-        self._point(name, history[:-1])
+        self._write_history(name, history[:-1])
         return history[-2]
 
-    def _point(self, name: str, history: list[str]) -> None:
-        write_whole(join(self.root, name, "current"), json.dumps({"history": history}).encode())
+    def _pointer(self, name: str) -> str:
+        return join(self.root, name, "current")
+
+    def _write_history(self, name: str, history: list[str]) -> None:
+        write_whole(self._pointer(name), json.dumps({"history": history}).encode())
 
     def card(self, name: str, version: str | None = None) -> Card:
-        return _card(join(self.root, name, version or self.current(name)))
+        """Return the card of a version, of the current one by default. Raises `BadInput`."""
+        return _read_card(join(self.root, name, version or self.current(name)))
 
     def load(self, name: str, version: str, variant: str) -> Weights:
-        """The verified weights of one variant."""
+        """Return the verified weights of one variant.
+
+        Raises `BadInput` for an unknown variant and for a missing, damaged or foreign file.
+        """
         require(variant in VARIANTS, f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
         folder = join(self.root, name, version)
-        return _weights(folder, variant, _card(folder))
+        return _read_weights(folder, variant, _read_card(folder))

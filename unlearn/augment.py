@@ -1,4 +1,7 @@
-"""Random changes of a training batch, on its device, from the given generator."""
+"""Random augmentations of a training batch, on its device, drawn from a given generator.
+
+An augmentation takes and returns images (n, channels, height, width).
+"""
 
 from collections.abc import Callable
 
@@ -8,45 +11,59 @@ from torch import Tensor
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
+MAX_ANGLE = 0.2  # radians, about 12 degrees
+MAX_ZOOM = 0.12  # scale in 0.88 .. 1.12
+MAX_SHIFT = 0.14  # of half the width or height: 2 pixels of 28
+
 
 def none(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Return the images as they are; draw nothing."""
     return x
 
 
 def _uniform(n: int, low: float, high: float, x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(n, generator=generator, device=generator.device).to(x) * (high - low) + low
+    """Draw n numbers from [low, high), on the device and of the dtype of `x`."""
+    drawn = torch.rand(n, generator=generator, device=generator.device).to(x)
+    return drawn * (high - low) + low
 
 
 def affine(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotate by up to 12 degrees, scale by up to 12 %, shift by up to 2 pixels of 28. (n, c, h, w) in and out."""
+    """Rotate each image by up to 12 degrees, scale by up to 12 %, shift by up to 2 pixels of 28.
+
+    Bilinear; zeros outside the image.
+    """
     n = len(x)
-    angle = _uniform(n, -0.2, 0.2, x, generator)
-    scale = _uniform(n, 0.88, 1.12, x, generator)
-    dx, dy = _uniform(n, -0.14, 0.14, x, generator), _uniform(n, -0.14, 0.14, x, generator)
+    angle = _uniform(n, -MAX_ANGLE, MAX_ANGLE, x, generator)
+    scale = _uniform(n, 1 - MAX_ZOOM, 1 + MAX_ZOOM, x, generator)
+    dx = _uniform(n, -MAX_SHIFT, MAX_SHIFT, x, generator)
+    dy = _uniform(n, -MAX_SHIFT, MAX_SHIFT, x, generator)
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    theta = torch.stack([torch.stack([cos, -sin, dx], 1), torch.stack([sin, cos, dy], 1)], 1)
+    first_row = torch.stack([cos, -sin, dx], 1)
+    second_row = torch.stack([sin, cos, dy], 1)
+    theta = torch.stack([first_row, second_row], 1)  # (n, 2, 3)
     grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     return F.grid_sample(x, grid, align_corners=False)
 
 
 def crop_flip(x: Tensor, generator: torch.Generator, pad: int = 4) -> Tensor:
-    """Shift by up to `pad` whole pixels each way, zeros outside, and mirror half of the images left to right, each
-    image on its own: torchvision's RandomCrop(padding=4) and RandomHorizontalFlip. (n, c, h, w) in and out."""
+    """Shift each image by up to `pad` whole pixels each way, and mirror half of them left to right.
+
+    Zeros outside the image. The same as torchvision's RandomCrop(padding=4) and
+    RandomHorizontalFlip, drawn for each image by itself.
+
+    pad: largest shift, pixels
+    """
     n, channels, height, width = x.shape
     device = generator.device
-    drawn = torch.randint(2 * pad + 1, (2, n, 1), generator=generator, device=device).to(x.device)
+    shifts = torch.randint(2 * pad + 1, (2, n, 1), generator=generator, device=device).to(x.device)
     flip = (torch.rand(n, 1, generator=generator, device=device) < 0.5).to(x.device)
-    rows = drawn[0] + torch.arange(height, device=x.device)
-    columns = torch.arange(width, device=x.device).expand(n, -1)
-    columns = drawn[1] + torch.where(flip, columns.flip(1), columns)
-    image, colour = (
-        torch.arange(n, device=x.device)[:, None, None, None],
-        torch.arange(channels, device=x.device),
-    )
+    column = torch.arange(width, device=x.device).expand(n, -1)
+    rows = shifts[0] + torch.arange(height, device=x.device)  # (n, height)
+    columns = shifts[1] + torch.where(flip, column.flip(1), column)  # (n, width)
+    image = torch.arange(n, device=x.device)[:, None, None, None]
+    channel = torch.arange(channels, device=x.device)[None, :, None, None]
     padded = F.pad(x, (pad, pad, pad, pad))
-    return padded[
-        image, colour[None, :, None, None], rows[:, None, :, None], columns[:, None, None, :]
-    ]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]
 
 
 AUGMENTS: dict[str, Augment] = {"none": none, "affine": affine, "crop-flip": crop_flip}

@@ -1,21 +1,44 @@
-"""Reading a candidate only as long as it can still be chosen."""
+"""Stop reading val for a candidate as soon as it can no longer be chosen.
+
+Candidates are compared by their score on val: retain accuracy - weight x forget accuracy. Reading
+all of val for every candidate costs more than making the candidates does. So the images of val are
+put in random order once, and read in batches. After each batch the correct answers so far bound
+both accuracies on all of val, and with them the score. When even the upper bound of the score lies
+below the best score of another candidate (the bar), the rest is not read.
+
+This is sequential testing with sampling without replacement: among `read` images drawn from `total`
+images of which `c` are answered correctly, the number of correct answers follows the hypergeometric
+distribution (total, c, read). A count `c` is ruled out when a result as far from what it predicts
+as the one seen has a probability of at most 1e-9 under it. The bounds are the largest and the
+smallest count that is not ruled out.
+"""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from unlearn.data import Images, Part
 from unlearn.errors import require
+from unlearn.splits import Images, Split
 from unlearn.streams import stream
 
-DOUBT = math.log(1e9)  # a bound is wrong with a probability of at most 10^-9
+MAX_ERROR = 1e-9  # probability that one bound, at one look, is wrong
+LOG_MAX_ERROR = math.log(MAX_ERROR)
+MIN_BATCH = 100
+LOOKS = 25  # batches in a split; so few that computing the bounds costs little beside reading
 
 
 @dataclass(frozen=True)
-class Race:
-    """Shares of right answers over the `images` that were read; `stopped`: the rest would not have helped."""
+class ValAccuracies:
+    """Accuracies of one candidate over the images that were read.
+
+    forget: accuracy on the forget images that were read, in [0, 1]
+    retain: accuracy on the retain images that were read, in [0, 1]
+    images: how many images were read, of both parts
+    stopped: reading stopped early, because the candidate could no longer reach the bar
+    """
 
     forget: float
     retain: float
@@ -23,100 +46,154 @@ class Race:
     stopped: bool
 
     def score(self, weight: float) -> float:
-        """retain - weight * forget."""
+        """Return retain - weight * forget."""
         return self.retain - weight * self.forget
 
 
 @dataclass
-class Tally:
-    """Right answers to the first `read` of `total` images in random order.
+class RunningAccuracy:
+    """Accuracy over the first `read` of `total` images in random order, and its bounds over all.
 
-    `most` and `least`: what the share of all may turn out to be. The right ones among the images read are
-    hypergeometric; a share is left out where so few (so many) of them, or fewer (more), would have a probability of at
-    most 10^-9. With all images read both are the share itself.
+    total: images in this part of the split
+    correct: correct answers among the images read
+    read: images read
+
+    Each bound is wrong with a probability of at most 1e-9 over the random order. When all images
+    are read, both bounds are the accuracy itself.
     """
 
     total: int
-    right: int = 0
+    correct: int = 0
     read: int = 0
 
-    @property
-    def share(self) -> float:
-        return self.right / self.read
+    def add(self, correct: int, read: int) -> None:
+        """Count the correct answers to one more batch of `read` images."""
+        self.correct += correct
+        self.read += read
 
     @property
-    def most(self) -> float:
-        return _most_right(self.total, self.read, self.right) / self.total
+    def accuracy(self) -> float:
+        """Accuracy over the images read, in [0, 1]."""
+        return self.correct / self.read
 
     @property
-    def least(self) -> float:
-        return (
-            self.total - _most_right(self.total, self.read, self.read - self.right)
-        ) / self.total
+    def upper_bound(self) -> float:
+        """The largest accuracy over all images that the images read do not rule out."""
+        return max_correct(self.total, self.read, self.correct) / self.total
+
+    @property
+    def lower_bound(self) -> float:
+        """The smallest accuracy over all images that the images read do not rule out."""
+        wrong = self.read - self.correct
+        max_wrong = max_correct(self.total, self.read, wrong)  # the same bound, for wrong answers
+        return (self.total - max_wrong) / self.total
 
 
-def _most_right(total: int, read: int, right: int) -> int:
-    """The largest number of right ones among `total` with which `right` or fewer of `read` are likelier than 10^-9."""
-    low, high = right, total - read + right  # all that were not read may be wrong, or right
+def max_correct(total: int, read: int, correct: int) -> int:
+    """Bound the correct answers among all `total` images from above, given `correct` of `read`.
+
+    Returns the largest count under which the probability of `correct` or fewer correct answers
+    among `read` images, as `log_tail_bound` bounds it, is above 1e-9. The search bisects, because
+    that probability falls as the count rises.
+    """
+    low = correct  # every image that was not read is answered wrongly
+    high = total - (read - correct)  # every image that was not read is answered correctly
     while low < high:
         middle = (low + high + 1) // 2
-        low, high = (
-            (middle, high) if _log_tail(total, middle, read, right) > -DOUBT else (low, middle - 1)
-        )
+        if log_tail_bound(total, middle, read, correct) > LOG_MAX_ERROR:
+            low = middle
+        else:
+            high = middle - 1
     return low
 
 
-def _log_tail(total: int, of_all: int, read: int, right: int) -> float:
-    """At least the logarithm of the probability of `right` or fewer right ones among `read` drawn from `total`, of
-    which `of_all` are right; 0 where that many are not few. Further down each number is less likely than the one above
-    by a factor that only falls, so all of them weigh less than a geometric series."""
-    falls = right * (total - of_all - read + right) / ((of_all - right + 1) * (read - right + 1))
-    if falls >= 1:
+def log_tail_bound(total: int, all_correct: int, read: int, correct: int) -> float:
+    """Bound log P(X <= correct) from above, for X hypergeometric (total, all_correct, read).
+
+    With p(k) = P(X = k), the ratio p(k - 1) / p(k) only falls as k falls. So the terms below
+    p(correct) sum to less than a geometric series with the first ratio r:
+    P(X <= correct) <= p(correct) / (1 - r). Returns 0 (probability 1) where r >= 1: `correct` then
+    lies above the mode, and the series does not converge.
+    """
+    wrong = read - correct
+    all_wrong = total - all_correct
+    ratio = correct * (all_wrong - wrong) / ((all_correct - correct + 1) * (wrong + 1))
+    if ratio >= 1:
         return 0.0
-    return (
-        _log_choose(of_all, right)
-        + _log_choose(total - of_all, read - right)
-        - _log_choose(total, read)
-        - math.log1p(-falls)
-    )
+    log_ways = _log_choose(all_correct, correct) + _log_choose(all_wrong, wrong)
+    log_probability = log_ways - _log_choose(total, read)
+    return log_probability - math.log1p(-ratio)
 
 
 def _log_choose(n: int, k: int) -> float:
+    """Logarithm of the binomial coefficient."""
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 class ValReader:
-    """The images of a split in a fixed random order: some kept ones, the forgotten, the rest of the kept; `batch` at a
-    time, else a 25th of all and at least 100, so that looking costs little beside reading."""
+    """Reads a split in one fixed random order, a batch at a time, for any number of candidates.
 
-    def __init__(self, split: Part, batch: int | None = None) -> None:
-        batch = batch or max(100, (len(split.forget) + len(split.retain)) // 25)
-        self.forget, self.retain = _parts(split.forget, batch), _parts(split.retain, batch)
-        self.sizes = len(split.forget), len(split.retain)
+    The order is a batch of retain images, all forget images, then the rest of the retain images.
+
+    split: the images; both parts must hold some, else `BadInput`
+    batch: images between two looks at the bounds; None for a 25th of the split, at least 100
+    """
+
+    def __init__(self, split: Split, batch: int | None = None) -> None:
+        forget_images, retain_images = len(split.forget), len(split.retain)
         require(
-            min(self.sizes) > 0,
-            f"a split needs forgotten and kept images, not {self.sizes[0]} and {self.sizes[1]}",
+            min(forget_images, retain_images) > 0,
+            f"a split needs forget and retain images, not {forget_images} and {retain_images}; "
+            "check the forget set against the data set",
         )
+        self.sizes = forget_images, retain_images
+        size = batch or max(MIN_BATCH, (forget_images + retain_images) // LOOKS)
+        self.forget = _shuffled_batches(split.forget, size)
+        self.retain = _shuffled_batches(split.retain, size)
 
     @torch.no_grad()
-    def run(self, model: Any, weight: float, bar: float = -math.inf) -> Race:
-        """Read a batch of either part, then go on until retain - weight * forget (accuracies) cannot reach `bar`. What
-        stops could therefore not have been chosen over the candidate that set the bar, but for a probability of at
-        most 2e-9 a look. (That is over random orders, so of candidates that were named before any was read: a grid's.)
+    def run(self, model: Any, weight: float, bar: float = -math.inf) -> ValAccuracies:
+        """Read until retain - weight * forget cannot reach `bar` any more, or to the end.
+
+        A candidate that is stopped could not have been chosen over the one that set the bar, but
+        for a probability of at most 2e-9 per look: a wrong bound on either accuracy. That is a
+        probability over random orders, so it holds for candidates that are named before any image
+        is read, as those of a grid are.
+
+        model: classifier in eval mode, images (n, channels, height, width) -> logits (n, classes)
+        weight: weight of the forget accuracy in the score, at least 0
+        bar: score to reach; reaching it exactly is enough
         """
-        forget, retain = map(Tally, self.sizes)
-        turns = [retain] + [forget] * len(self.forget) + [retain] * (len(self.retain) - 1)
-        parts = self.retain[:1] + self.forget + self.retain[1:]
-        for tally, part in zip(turns, parts, strict=True):
-            tally.right += int((model(part.pixels()).argmax(1) == part.y).sum())
-            tally.read += len(part)
-            if forget.read and retain.most - weight * forget.least < bar:
+        forget_total, retain_total = self.sizes
+        forget, retain = RunningAccuracy(forget_total), RunningAccuracy(retain_total)
+        for accuracy, images in self._turns(forget, retain):
+            answers = model(images.pixels()).argmax(1)
+            accuracy.add(int((answers == images.y).sum()), len(images))
+            if forget.read and _best_possible(forget, retain, weight) < bar:
                 break
         read = forget.read + retain.read
-        return Race(forget.share, retain.share, read, read < sum(self.sizes))
+        stopped = read < forget_total + retain_total
+        return ValAccuracies(forget.accuracy, retain.accuracy, read, stopped)
+
+    def _turns(
+        self, forget: RunningAccuracy, retain: RunningAccuracy
+    ) -> Iterator[tuple[RunningAccuracy, Images]]:
+        """Yield every batch in reading order, with the accuracy that it counts towards."""
+        first, *rest = self.retain
+        yield retain, first
+        for images in self.forget:
+            yield forget, images
+        for images in rest:
+            yield retain, images
 
 
-def _parts(images: Images, batch: int) -> list[Images]:
-    """The images in random order, `batch` at a time."""
-    order = torch.randperm(len(images), generator=stream(0, "race")).to(images.y.device)
-    return [images.take(some) for some in order.split(batch)]
+def _best_possible(forget: RunningAccuracy, retain: RunningAccuracy, weight: float) -> float:
+    """The largest score that the images read do not rule out."""
+    return retain.upper_bound - weight * forget.lower_bound
+
+
+def _shuffled_batches(images: Images, size: int) -> list[Images]:
+    """Return the images in a fixed random order, `size` at a time."""
+    order = torch.randperm(len(images), generator=stream(0, "race"))
+    order = order.to(images.y.device)
+    return [images.take(index) for index in order.split(size)]

@@ -1,4 +1,4 @@
-"""The one error that means: the input is wrong, and here is what is allowed."""
+"""The two errors of the science, and the checks that raise them."""
 
 import traceback
 from collections.abc import Iterable
@@ -13,13 +13,14 @@ class BadInput(ValueError):
 
 
 class NotFinite(ArithmeticError):
-    """A loss or a weight became infinite or NaN; the message names the term, the step and the next action."""
+    """A loss or a weight is infinite or NaN. The message names it and the next action."""
 
 
 def lookup(what: str, name: str, choices: dict[str, T]) -> T:
-    """Look `name` up in a registry; an unknown name lists the known ones."""
+    """Return the entry `name` of a registry. Raises `BadInput` that lists the known names."""
     if name not in choices:
-        raise BadInput(f"unknown {what} {name!r}; known: {', '.join(choices)}")
+        known = ", ".join(choices)
+        raise BadInput(f"unknown {what} {name!r}; known: {known}")
     return choices[name]
 
 
@@ -30,13 +31,18 @@ def require(rule: bool, message: str) -> None:
 
 
 def unknown_keys(where: str, given: Iterable[str], allowed: Iterable[str]) -> None:
-    """Refuse keys that nothing reads, naming the place and the choices."""
-    allowed = list(allowed)
+    """Raise `BadInput` for the first given key that is not allowed; name the place and the choices.
+
+    where: what the keys belong to, for the message
+    """
+    names = list(allowed)
+    choices = ", ".join(names)
     for key in given:
-        require(key in allowed, f"unknown key {key!r} in {where}; allowed: {', '.join(allowed)}")
+        require(key in names, f"unknown key {key!r} in {where}; allowed: {choices}")
 
 
 def one_line(error: Exception) -> str:
-    """What was raised and where, as one line for a row."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+    """Describe an error and the line that raised it in one line, for a row of results."""
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    file = Path(origin.filename).name
+    return f"{type(error).__name__}: {error} ({file}:{origin.lineno})"

@@ -1,6 +1,6 @@
-"""What a model shows when it is asked: drawn once as evidence, then read by every metric of its task."""
+"""Collect evidence of what a model does; every metric of its task reads the same evidence."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,20 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Dataset, Images, Splits
 from unlearn.generators.judges import read
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.fresh import fresh
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import stream
+
+ELBO_IMAGES = 100  # test images per class whose ELBO is taken
+MAX_FEATURES = 500  # images of each test part whose features are kept
+MAX_TRAIN_IMAGES = 5000  # images of each training part that are read
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A generator's images of every label, and what each judge reads in them.
+class JudgedSamples:
+    """A generator's images of every label, and what the judges read in them.
 
-    images (classes, n, channels, height, width) in [0, 1]; probabilities: judge -> (classes, n, outputs);
-    features (classes, n, d) of the judge `lead`.
+    images: (classes, n, channels, height, width), pixels in [0, 1]
+    probabilities: judge -> (classes, n, outputs), each judge's class probabilities
+    features: (classes, n, d), features of the first judge: `lead` for test, `val` for val
     """
 
     images: Tensor
@@ -31,17 +36,29 @@ class Drawn:
 
 @dataclass(frozen=True)
 class GeneratorEvidence:
-    """`test` is reported, `val` chooses: other latents, other judge. `bounds` (classes,): mean ELBO of real test images
-    of each class under their own label, nats an image."""
+    """What a generator shows.
 
-    test: Drawn
-    val: Drawn
+    test: images for the reported scores
+    val: images for choosing, from other latents and read by another judge
+    bounds: (classes,), mean ELBO of real test images of each class under their own label, nats per
+        image
+    """
+
+    test: JudgedSamples
+    val: JudgedSamples
     bounds: Tensor
 
 
 @dataclass(frozen=True)
 class GeneratorEvaluator:
-    """Everything a generator is scored against. `judges` holds `lead`, `val` and the plain ones, in eval mode."""
+    """Everything that a generator is scored against.
+
+    dataset: real images
+    forget: labels to forget
+    judges: the networks `lead` and `val` and the plain judges, by name, in eval mode
+    samples: images drawn per label, for test and again for val
+    seed: seed of all latents
+    """
 
     dataset: Dataset
     forget: tuple[int, ...]
@@ -51,86 +68,101 @@ class GeneratorEvaluator:
 
     @property
     def plain(self) -> list[str]:
-        """The names of the plain judges."""
+        """Names of the plain judges."""
         return [name for name in self.judges if name not in ("lead", "val")]
 
     @property
     def kept(self) -> list[int]:
+        """Labels that are not forgotten."""
         return [label for label in range(self.dataset.classes) if label not in self.forget]
 
     @cached_property
     def real_features(self) -> list[Tensor]:
-        """Per class, the lead judge's features of real test images, each (n, d)."""
-        features = read(self.judges["lead"], self.dataset.test.pixels())[1]
-        return [features[self.dataset.test.y == label] for label in range(self.dataset.classes)]
+        """The lead judge's features of real test images, (n, d), one tensor per class."""
+        test = self.dataset.test
+        _, features = read(self.judges["lead"], test.pixels())
+        return [features[test.y == label] for label in range(self.dataset.classes)]
 
     @cached_property
     def judge_accuracy(self) -> dict[str, float]:
-        """Each judge's accuracy on real test images; a reject counts as wrong."""
+        """Accuracy of each judge on real test images, in [0, 1]; a reject counts as wrong."""
         test = self.dataset.test
-        return {
-            name: (read(judge, test.pixels())[0].argmax(1) == test.y).float().mean().item()
-            for name, judge in self.judges.items()
-        }
+        accuracies = {}
+        for name, judge in self.judges.items():
+            probabilities, _ = read(judge, test.pixels())
+            correct = probabilities.argmax(1) == test.y
+            accuracies[name] = correct.float().mean().item()
+        return accuracies
 
     def observe(self, model: Generative) -> GeneratorEvidence:
-        """Draw `samples` images of every label, twice: once to choose by and once to report."""
-        test, val = (
-            self._draw(model, "test", ["lead", *self.plain]),
-            self._draw(model, "val", ["val"]),
-        )
+        """Draw `samples` images of every label, once to report and once to choose by."""
+        test = self._draw(model, "test", ["lead", *self.plain])
+        val = self._draw(model, "val", ["val"])
         return GeneratorEvidence(test, val, self._bounds(model))
 
     @torch.no_grad()
-    def _bounds(self, model: Generative, most: int = 100) -> Tensor:
-        """Mean ELBO of the first `most` test images of every class, one sample of z each from the setting's seed."""
-        test, means = self.dataset.test, []
+    def _bounds(self, model: Generative) -> Tensor:
+        """Mean ELBO of the first 100 test images of every class, (classes,), nats per image.
+
+        Each image gets one sample of z, drawn from the evaluator's seed.
+        """
+        test = self.dataset.test
+        means = []
         for label in range(self.dataset.classes):
-            x = test.x[test.y == label][:most].float() / 255
-            c = model.one_hot(torch.full((len(x),), label, device=x.device))
+            x = test.x[test.y == label][:ELBO_IMAGES].float() / 255
+            labels = torch.full((len(x),), label, device=x.device)
             noise = stream(self.seed, "bounds", label, device=x.device)
-            means.append(-negative_elbo(model, x, c, noise).mean())
+            losses = negative_elbo(model, x, model.one_hot(labels), noise)
+            means.append(-losses.mean())
         return torch.stack(means)
 
     @torch.no_grad()
-    def _draw(self, model: Generative, purpose: str, names: list[str]) -> Drawn:
-        images = draw(model, range(self.dataset.classes), self.samples, self.seed, purpose)
+    def _draw(self, model: Generative, purpose: str, judges: list[str]) -> JudgedSamples:
+        """Draw images of every label and have the named judges read them."""
+        labels = range(self.dataset.classes)
+        images = draw(model, labels, self.samples, self.seed, purpose)
         flat = images.flatten(0, 1)
-        readings = {name: read(self.judges[name], flat) for name in names}
-        shaped = {
-            name: probabilities.unflatten(0, images.shape[:2])
-            for name, (probabilities, _) in readings.items()
-        }
-        return Drawn(images, shaped, readings[names[0]][1].unflatten(0, images.shape[:2]))
+        probabilities, features = {}, []
+        for name in judges:
+            its_probabilities, its_features = read(self.judges[name], flat)
+            probabilities[name] = its_probabilities.unflatten(0, images.shape[:2])
+            features.append(its_features)
+        return JudgedSamples(images, probabilities, features[0].unflatten(0, images.shape[:2]))
 
 
 @torch.no_grad()
-def draw(model: Generative, labels: range | list[int], n: int, seed: int, purpose: str) -> Tensor:
-    """`n` images of each label (labels, n, channels, height, width) in [0, 1]; the latents follow from seed,
-    purpose and label alone, so two models asked the same are compared on the same z."""
+def draw(model: Generative, labels: Sequence[int], n: int, seed: int, purpose: str) -> Tensor:
+    """Draw `n` images of each label: (labels, n, channels, height, width), pixels in [0, 1].
+
+    The latents follow from seed, purpose and label alone, so two models are compared on the same z.
+    """
     device = next(model.parameters()).device
-    sheets = []
+    by_label = []
     for label in labels:
         z = torch.randn(n, model.z_dim, generator=stream(seed, purpose, label)).to(device)
-        sheets.append(model(z, model.one_hot(torch.full((n,), label, device=device))))
-    return torch.stack(sheets)
+        c = model.one_hot(torch.full((n,), label, device=device))
+        by_label.append(model(z, c))
+    return torch.stack(by_label)
 
 
-FEATURES = 500  # images a part whose features are kept
-TRAINED = 5000  # images of each training part that are read
+def evenly_spaced(n: int, most: int) -> Tensor:
+    """Return up to `most` indices into n items, evenly spaced, first and last included.
 
-
-def evenly(n: int, most: int) -> Tensor:
-    """Up to `most` places out of n, evenly spaced, (min(n, most),)."""
+    Shape (min(n, most),), int64.
+    """
     return torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).round().long()
 
 
 @dataclass(frozen=True)
 class ClassifierEvidence:
-    """Logits (n, classes) and labels (n,) of every (split, part), on unaugmented images.
+    """What a classifier answers to unaugmented images, by (split, part).
 
-    features: of up to 500 test images of each part, evenly spaced, (n, d), by part; none where the model is no
-    `Classifying`. random: logits on test-forget of the same architecture at random weights, drawn once a setting.
+    logits: (split, part) -> (n, classes)
+    labels: (split, part) -> (n,)
+    features: part -> (n, d), of up to 500 evenly spaced test images; empty where the model is not
+        `Classifying`
+    random: (n, classes), logits on test-forget of the same architecture at random weights; the same
+        tensor for every model of one architecture
     """
 
     logits: dict[tuple[str, str], Tensor]
@@ -139,63 +171,81 @@ class ClassifierEvidence:
     random: Tensor | None = None
 
     def correct(self, split: str, part: str) -> Tensor:
-        """Which answers are right, bool (n,)."""
+        """Tell which answers are right, bool (n,)."""
         return self.logits[split, part].argmax(1) == self.labels[split, part]
 
 
 @dataclass(frozen=True)
 class ClassifierEvaluator:
-    """Everything a classifier is scored against."""
+    """Everything that a classifier is scored against.
+
+    splits: real images
+    forget: labels to forget
+    classes: number of classes
+    random_logits: cache of `ClassifierEvidence.random`, by the shapes of a model's parameters
+    """
 
     splits: Splits
     forget: tuple[int, ...]
     classes: int
-    fools: dict[tuple[torch.Size, ...], Tensor] = field(
+    random_logits: dict[tuple[torch.Size, ...], Tensor] = field(
         default_factory=dict, repr=False, compare=False
     )
 
     @property
     def kept(self) -> list[int]:
+        """Labels that are not forgotten."""
         return [label for label in range(self.classes) if label not in self.forget]
 
     @torch.no_grad()
     def observe(self, model: nn.Module) -> ClassifierEvidence:
-        """Ask for logits of every image of val and test, and of up to 5,000 evenly spaced ones of each training part:
-        more would cost more than all the rest and say no more."""
+        """Collect logits of all val and test images and of up to 5,000 images per training part.
+
+        The training images are evenly spaced. More of them would take longer than everything else
+        together and change no score noticeably.
+        """
         logits, labels, features = {}, {}, {}
-        for split, part, whole in self.splits.parts():
-            images = whole.take(evenly(len(whole), TRAINED)) if split == "train" else whole
-            logits[split, part], seen = _answers(model, images, FEATURES if split == "test" else 0)
+        for split, part, images in self.splits.parts():
+            if split == "train":
+                images = images.take(evenly_spaced(len(images), MAX_TRAIN_IMAGES))
+            wanted = MAX_FEATURES if split == "test" else 0
+            logits[split, part], its_features = _answers(model, images, wanted)
             labels[split, part] = images.y
-            if len(seen) > 0:
-                features[part] = seen
-        return ClassifierEvidence(logits, labels, features, self._fool(model))
+            if len(its_features) > 0:
+                features[part] = its_features
+        return ClassifierEvidence(logits, labels, features, self._random(model))
 
-    def _fool(self, model: nn.Module) -> Tensor:
-        """What random weights answer on test-forget: the same for every model of one architecture."""
+    def _random(self, model: nn.Module) -> Tensor:
+        """Logits on test-forget of the model's architecture at random weights, drawn only once."""
         shapes = tuple(p.shape for p in model.parameters())
-        if shapes not in self.fools:
-            images = self.splits.test.forget
-            self.fools[shapes] = _answers(fresh(model, stream(0, "incompetent")), images, 0)[0]
-        return self.fools[shapes]
+        if shapes not in self.random_logits:
+            incompetent = fresh(model, stream(0, "incompetent"))
+            logits, _ = _answers(incompetent, self.splits.test.forget, 0)
+            self.random_logits[shapes] = logits
+        return self.random_logits[shapes]
 
 
-def _answers(model: Any, images: Images, keep: int) -> tuple[Tensor, Tensor]:
-    """Logits of all images, and the features of `keep` of them, evenly spaced, where the model tells them."""
-    kept = torch.zeros(len(images), dtype=torch.bool, device=images.x.device)
-    if isinstance(model, Classifying) and keep > 0:
-        kept[evenly(len(images), keep).to(kept.device)] = True
-    logits, features, read = [], [], 0
+def _answers(model: Any, images: Images, max_features: int) -> tuple[Tensor, Tensor]:
+    """Return logits of all images (n, classes), and features of evenly spaced ones (m, d).
+
+    m is at most `max_features`, and 0 where the model is not `Classifying`.
+    """
+    wanted = torch.zeros(len(images), dtype=torch.bool, device=images.x.device)
+    if isinstance(model, Classifying) and max_features > 0:
+        wanted[evenly_spaced(len(images), max_features).to(wanted.device)] = True
+    logits, features = [], []
+    done = 0
     for piece in images.pieces():
-        wanted = kept[read : read + len(piece)]
-        read += len(piece)
-        if wanted.any():
-            seen = model.features(piece.pixels())
-            logits.append(model.head(seen))
-            features.append(seen[wanted])
+        wanted_here = wanted[done : done + len(piece)]
+        done += len(piece)
+        if wanted_here.any():
+            its_features = model.features(piece.pixels())
+            logits.append(model.head(its_features))
+            features.append(its_features[wanted_here])
         else:
             logits.append(model(piece.pixels()))
-    return torch.cat(logits), torch.cat(features) if features else torch.empty(0)
+    no_features = torch.empty(0)
+    return torch.cat(logits), torch.cat(features) if features else no_features
 
 
 Evaluator = GeneratorEvaluator | ClassifierEvaluator

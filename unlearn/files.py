@@ -1,4 +1,4 @@
-"""Whole files, written so that no reader ever sees half of one; a local path or any fsspec URL."""
+"""Read and write whole files at a local path or any fsspec URL; no reader sees a partial write."""
 
 import contextlib
 import os
@@ -12,35 +12,42 @@ from unlearn.errors import BadInput
 
 
 def locate(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
-    """(file system, path) of a local path or URL; an unknown protocol is refused."""
+    """Return (file system, path) of a path or URL. Raises `BadInput` for an unknown protocol."""
     try:
         fs, path = fsspec.core.url_to_fs(str(url))
     except (ValueError, ImportError) as error:
-        raise BadInput(f"cannot reach {str(url)!r}: {error}") from error
+        raise BadInput(
+            f"cannot reach {str(url)!r}: {error}; give a local path or a URL that fsspec can open"
+        ) from error
     return fs, path
 
 
 def join(url: str | Path, *names: str) -> str:
-    return "/".join([str(url).rstrip("/"), *names])
+    """Append names to a path or URL, with one slash before each."""
+    folder = str(url).rstrip("/")
+    return "/".join([folder, *names])
 
 
 def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = None) -> None:
-    """Replace the file `url` by `data`: on a local disk or NFS a temporary file, fsync and an atomic rename, on an
-    object store one PUT. The temporary file lies in the folder `temporary` (same file system), else beside, hidden.
+    """Write `data` to the file `url`, new or replaced, in one step.
+
+    A local disk or NFS gets a temporary file, fsync and an atomic rename; an object store gets one
+    PUT. Raises `BadInput` where a local file cannot be written; the old file then stays.
+
+    temporary: folder of the temporary file, on the same file system; None for the file's own
+        folder, where the temporary file is hidden (its name begins with a dot)
     """
     fs, path = locate(url)
     if not isinstance(fs, LocalFileSystem):
         fs.pipe_file(path, data)
         return
-    folder = Path(temporary) if temporary else Path(path).parent
-    draft = folder / f".{Path(path).name}.{uuid.uuid4().hex[:12]}.tmp"
+    target = Path(path)
+    folder = Path(temporary) if temporary else target.parent
+    draft = folder / f".{target.name}.{uuid.uuid4().hex[:12]}.tmp"
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(parents=True, exist_ok=True)
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_and_sync(draft, data)
         os.replace(draft, path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -50,27 +57,38 @@ def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = Non
         ) from error
 
 
+def _write_and_sync(path: Path, data: bytes) -> None:
+    """Write a new file and wait until the disk holds it."""
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def read_whole(url: str | Path) -> bytes:
-    """The file's bytes; raises FileNotFoundError where there is none."""
+    """Return the file's bytes. Raises `FileNotFoundError` where there is no such file."""
     fs, path = locate(url)
-    return fs.cat_file(path)
+    content: bytes = fs.cat_file(path)
+    return content
 
 
 def exists(url: str | Path) -> bool:
+    """Tell whether a file or folder exists now; fsspec's cached listings are dropped first."""
     fs, path = locate(url)
     fs.invalidate_cache()
-    return fs.exists(path)
+    there: bool = fs.exists(path)
+    return there
 
 
 def folders(url: str | Path) -> list[str]:
-    """Names of the folders in `url`, sorted, hidden ones left out; none where `url` does not exist."""
+    """Return the sorted names of the visible folders in `url`; empty where `url` does not exist."""
     fs, path = locate(url)
     fs.invalidate_cache()
     if not fs.isdir(path):
         return []
-    names = [
-        entry["name"].rstrip("/").rsplit("/", 1)[-1]
-        for entry in fs.ls(path, detail=True)
-        if entry["type"] == "directory"
-    ]
-    return sorted(name for name in names if not name.startswith("."))
+    names = []
+    for entry in fs.ls(path, detail=True):
+        name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
+        if entry["type"] == "directory" and not name.startswith("."):
+            names.append(name)
+    return sorted(names)

@@ -1,4 +1,4 @@
-"""Making one of a registry's kinds (a method, an attack) from knobs that somebody wrote down."""
+"""Build a method or an attack by name, from knobs that a user wrote down."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -10,28 +10,38 @@ Kind = TypeVar("Kind")
 
 
 def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[str, Any]) -> Kind:
-    """The `what` called `name`, a dataclass whose fields are its knobs. An unknown knob or one of a wrong type is
-    refused by name, one out of range by the dataclass itself."""
+    """Return an instance of the dataclass `kinds[name]`, whose fields are its knobs.
+
+    `what` names the registry in errors ("method", "attack"). Raises `BadInput` for an unknown name
+    or knob and for a value of a wrong type; the dataclass refuses values out of range.
+    """
     kind = lookup(what, name, dict(kinds))
     types = {field.name: field.type for field in fields(kind)}  # type: ignore[arg-type]
     unknown_keys(f"the knobs of {name}", knobs, types)
-    return kind(**{key: typed(f"{name}: {key}", value, types[key]) for key, value in knobs.items()})
+    values = {key: typed(f"{name}: {key}", value, types[key]) for key, value in knobs.items()}
+    return kind(**values)
 
 
 def typed(where: str, value: Any, kind: Any) -> Any:
-    """`value`, if it is a `kind`; whole floats pass as integers, integers as floats, nothing else is bent."""
-    hint = (
-        " (YAML wants 1.0e-3)" if isinstance(value, str) and "e" in value else ""
-    )  # it reads 1e-3 as text
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    """Return `value` as a `kind`; raise `BadInput`, which begins with `where`, if it is not one.
+
+    A whole float passes as an integer and an integer as a float; nothing else is converted.
+    """
     if kind is float:
-        require(number, f"{where} must be a number, not {value!r}{hint}")
+        require(_is_number(value), f"{where} must be a number, not {value!r}{_hint(value)}")
         return float(value)
     if kind is int:
-        require(
-            number and float(value).is_integer(),
-            f"{where} must be a whole number, not {value!r}{hint}",
-        )
+        whole = _is_number(value) and float(value).is_integer()
+        require(whole, f"{where} must be a whole number, not {value!r}{_hint(value)}")
         return int(value)
     require(isinstance(value, kind), f"{where} must be a {kind.__name__}, not {value!r}")
     return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _hint(value: Any) -> str:
+    """How to write a number that YAML read as text, such as 1e-3; empty for other values."""
+    return " (YAML wants 1.0e-3)" if isinstance(value, str) and "e" in value else ""

@@ -1,4 +1,4 @@
-"""What a model is trained on, per image: the negative ELBO of a generator, the cross-entropy of a classifier."""
+"""Training losses per image: a generator's negative ELBO, a classifier's cross-entropy."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from unlearn.models.base import Generative
 
-Objective = Callable[
-    ..., Tensor
-]  # (model, x (n, *shape) in [0, 1], labels (n,), generator) -> loss per image (n,)
+# (model, images (n, *shape) in [0, 1], labels (n,), generator) -> loss per image (n,)
+Objective = Callable[..., Tensor]
 
 
 def negative_elbo(
@@ -23,12 +22,18 @@ def negative_elbo(
     z_dropout: float = 0.0,
     critic: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """Negative ELBO per image (n,), nats: Bernoulli cross-entropy summed over pixels + KL(q(z | x, c) || N(0, I)).
+    """Compute the negative ELBO per image (n,), nats (arXiv:1312.6114).
 
-    `x` (n, *shape) in [0, 1] is not binarised; `c` (n, classes); one sample of z, from `generator`. arXiv:1312.6114.
-    Three changes make a decoder heed its label when z could tell the class as well: `kl_weight` above 1 (beta-VAE,
-    Higgins et al. 2017); `z_dropout`, the share of images whose z is drawn from the prior instead (it blurs); `critic`
-    (z, c) -> (n,), added to the loss (see `unlearn.generators.critic`).
+    Bernoulli cross-entropy summed over pixels, plus kl_weight * KL(q(z | x, c) || N(0, I)), with
+    one sample of z. The last three options make a decoder use its label where z could tell the
+    class as well.
+
+    x: images (n, *shape) in [0, 1], not binarised
+    c: labels (n, classes), one-hot or soft
+    generator: draws z
+    kl_weight: weight of the KL term; above 1 is the beta-VAE (Higgins et al. 2017)
+    z_dropout: share of images whose z is drawn from the prior instead, in [0, 1); blurs the images
+    critic: (z, c) -> (n,), added to the loss (see `unlearn.generators.critic`)
     """
     mu, logvar = model.encode(x, c)
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
@@ -58,28 +63,34 @@ def elbo_of_draws(
     if dropped is not None:
         z = torch.where(dropped, noise, z)
     logits = model.decode(z, c)
-    reconstruction = (
-        F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
-    )
-    loss = reconstruction + kl_weight * 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1)
+    pixel_losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
+    reconstruction = pixel_losses.flatten(1).sum(1)
+    kl_terms = mu.square() + logvar.exp() - 1 - logvar
+    loss = reconstruction + kl_weight * 0.5 * kl_terms.sum(1)
     return loss if critic is None else loss + critic(z, c)
 
 
 def generator_loss(
     model: Generative, x: Tensor, y: Tensor, generator: torch.Generator, **options: Any
 ) -> Tensor:
-    """Negative ELBO per image (n,) in nats, of images `x` under their labels `y` (n,); options of `negative_elbo`."""
+    """Compute the negative ELBO per image (n,), nats, of images `x` under their labels `y` (n,).
+
+    options: those of `negative_elbo`
+    """
     return negative_elbo(model, x, model.one_hot(y), generator, **options)
 
 
 def classifier_loss(
     model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Cross-entropy per image (n,) in nats, in float32 whatever the logits are; draws nothing from `generator`.
+    """Compute the cross-entropy per image (n,), nats, in float32 whatever the logits' dtype.
 
-    `label_smoothing`: the share of the target spread evenly over the classes (arXiv:1512.00567).
+    generator: not used; a classifier's loss draws nothing
+    label_smoothing: share of the target that is spread evenly over the classes, in [0, 1)
+        (arXiv:1512.00567)
     """
-    return F.cross_entropy(model(x).float(), y, reduction="none", label_smoothing=label_smoothing)
+    logits = model(x).float()
+    return F.cross_entropy(logits, y, reduction="none", label_smoothing=label_smoothing)
 
 
 OBJECTIVES: dict[str, Objective] = {"generator": generator_loss, "classifier": classifier_loss}

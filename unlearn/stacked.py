@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from unlearn.data import Images
 from unlearn.errors import NotFinite, require
 from unlearn.feeds import Batches, Feed, Turn
 from unlearn.models import Weights
@@ -20,6 +19,7 @@ from unlearn.models.base import Generative
 from unlearn.moving_average import MovingAverage
 from unlearn.norms import batch_norms
 from unlearn.objectives import elbo_of_draws
+from unlearn.splits import Images
 from unlearn.streams import draws_in_layers
 from unlearn.train import Curve, Log, Training, finite_curve, logged_steps, make_critic, snapshot
 

@@ -1,5 +1,4 @@
-"""Gradient descent, once: every original, oracle, expert, judge and iterative method goes through
-`descend`."""
+"""Gradient descent: originals, oracles, experts, judges and iterative methods use `descend`."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from unlearn.augment import AUGMENTS
 from unlearn.capture import captured
-from unlearn.data import Images
 from unlearn.device_optimizers import DEVICE_OPTIMIZERS
 from unlearn.errors import NotFinite, lookup, require
 from unlearn.generators.critic import LabelCritic
@@ -20,6 +18,7 @@ from unlearn.models import Weights
 from unlearn.moving_average import MovingAverage
 from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective
+from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise
 
 Curve = dict[str, list[float]]  # "step" and one list a loss term
@@ -30,11 +29,16 @@ LOG_POINTS = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """How weights move: `steps` steps of `batch` images, peak learning rate `lr`.
+    """How weights are trained.
 
+    steps: number of steps, at least 1
+    batch: images per step, at least 1
+    lr: peak learning rate, above 0
     schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or
-    `constant`. optimizer: `adamw` (arXiv:1711.05101; Adam at `weight_decay` 0) or `sgd`, with
-    momentum .9 (which one-cycle moves from .95 to .85 and back).
+        `constant`
+    weight_decay: decoupled for `adamw`, added to the gradient for `sgd`; at least 0
+    optimizer: `adamw` (arXiv:1711.05101; Adam at weight decay 0) or `sgd`, with momentum 0.9. A
+        one-cycle schedule moves momentum (AdamW: beta 1) from 0.95 to 0.85 and back.
     """
 
     steps: int = 1000
@@ -55,15 +59,17 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training(Schedule):
-    """How an original, oracle or expert is made: a schedule, an augmentation, and what its task's
-    objective takes.
+    """How an original, oracle or expert is trained: a schedule and its task's options.
 
-    Generators: what makes the decoder heed its label (see `negative_elbo`; `label_critic` is the
-    critic's weight, 0 for none). Classifiers: `label_smoothing`. `ema`: decay of an exponential
-    moving average of all weights and statistics, which is what training then returns; 0 for none.
-    In early steps t it is (1 + t) / (10 + t), if that is less, so that a short training does not
-    return where it started. `precision`: `fp32`, or `bf16` autocast with float32 weights.
-    `channels_last`: that memory format, for networks of convolutions.
+    augment: name in `unlearn.augment.AUGMENTS`
+    kl_weight: generators; weight of the KL term (see `negative_elbo`), at least 0
+    z_dropout: generators; share of latents drawn from the prior instead, in [0, 1)
+    label_critic: generators; weight of the critic (`unlearn.generators.critic`), 0 for none
+    label_smoothing: classifiers; share of the target spread over the classes, in [0, 1)
+    ema: decay of an exponential moving average of weights and statistics, which training then
+        returns, in [0, 1); 0 for none (see `unlearn.moving_average`)
+    precision: `fp32`, or `bf16` autocast with float32 weights
+    channels_last: use that memory format, for networks of convolutions
     """
 
     augment: str = "none"
@@ -124,8 +130,7 @@ OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def rates(plan: Schedule) -> Iterator[tuple[float, float]]:
-    """Learning rate and momentum (AdamW: beta 1) of every step, as torch's own schedules give
-    them."""
+    """Yield learning rate and momentum (AdamW: beta 1) per step, as torch's schedules set them."""
     optimizer = OPTIMIZERS[plan.optimizer]([nn.Parameter(torch.zeros(()))], plan)
     scheduler = SCHEDULES[plan.schedule](optimizer, plan)
     (group,) = optimizer.param_groups
@@ -136,7 +141,7 @@ def rates(plan: Schedule) -> Iterator[tuple[float, float]]:
 
 
 def _mover(model: nn.Module, plan: Schedule) -> Callable[[], None]:
-    """What moves the weights of `model` one step down their gradients."""
+    """Return the function that moves the weights of `model` one step down their gradients."""
     parameters = list(model.parameters())
     if parameters[0].is_cuda:
         kind, cycles = DEVICE_OPTIMIZERS[plan.optimizer], plan.schedule == "one-cycle"
@@ -159,18 +164,21 @@ def descend(
     watch: Watch | None = None,
     after: Callable[[], None] | None = None,
 ) -> Curve:
-    """Move `model` in place down the sum of `terms()`; return the curve of every term at up to 100
-    steps.
+    """Train `model` in place on the sum of `terms()`; return the curve of every term.
 
-    `terms` draws a batch and returns named scalars. `add_gradients` runs after the backward pass,
-    adds to `.grad` directly and returns the terms it stands for. `after` runs when the weights have
-    moved, as part of the step. `watch` is called with (step, model) before the first step and after
-    each; it may look and must not touch, nor draw from the run's generator. Raises `NotFinite` and
-    never returns a broken model.
+    terms: draws a batch and returns named scalars
+    plan: steps, optimizer and schedule
+    add_gradients: runs after the backward pass, adds to `.grad` directly and returns the terms that
+        it stands for
+    watch: called with (step, model) before the first step and after each; it may look, but must
+        change nothing and draw nothing from the run's generator
+    after: runs when the weights have moved, as part of the step
 
-    On a CUDA device the step runs as a CUDA graph where it can (`unlearn.capture`). So a step
-    (`terms`, `add_gradients`, `after`) must take what changes on the host from step to step through
-    `unlearn.feeds`.
+    The curve has up to 100 steps. Raises `NotFinite` and never returns a broken model.
+
+    On a CUDA device the step runs as a CUDA graph where it can (`unlearn.capture`). A step
+    (`terms`, `add_gradients`, `after`) must therefore take what changes on the host from step to
+    step through `unlearn.feeds`.
     """
     return finite_curve(logged_steps(model, terms, plan, add_gradients, watch, after), model)
 
@@ -183,7 +191,7 @@ def logged_steps(
     watch: Watch | None = None,
     after: Callable[[], None] | None = None,
 ) -> Log:
-    """Move `model` as `descend` does; return the terms on the device, finite or not."""
+    """Train `model` as `descend` does; return the terms on the device, finite or not."""
     device = next(model.parameters()).device
     move = _mover(model, plan)
 
@@ -206,7 +214,7 @@ def logged_steps(
 def _run(
     step: Callable[[], dict[str, Tensor]], model: nn.Module, steps: int, watch: Watch | None
 ) -> Log:
-    """Take `steps` steps; the terms at up to 100 of them, with the number of steps taken."""
+    """Take `steps` steps; return the terms of up to 100 of them, with the steps taken so far."""
     every = max(1, steps // LOG_POINTS)
     logged: Log = []
     if watch is not None:
@@ -221,8 +229,7 @@ def _run(
 
 
 def finite_curve(logged: Log, model: nn.Module) -> Curve:
-    """Bring the logged terms to the host (one copy a term); refuse a run that went infinite or
-    NaN."""
+    """Copy the logged terms to the host; raise `NotFinite` where a term or weight is not finite."""
     curve: Curve = {"step": [float(step) for step, _ in logged]}
     for name in logged[0][1]:
         curve[name] = torch.stack([losses[name] for _, losses in logged]).double().tolist()

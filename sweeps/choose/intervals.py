@@ -1,135 +1,212 @@
-"""From chosen cells to claims: means with intervals over seeds, and paired comparisons of methods.
+"""Turn chosen cells into claims: means with intervals over seeds, and methods in pairs.
 
-A seed trains its original, unlearns and draws anew, so seeds are independent of each other; the forget sets of one seed
-share its original and are averaged first.
+A seed trains its own original, unlearns and draws anew, so seeds are independent observations. The
+forget sets of one seed share its original: they are averaged first.
 """
 
+from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from sweeps.choose.choose import FORGET_WEIGHT, choose, making, settings, spent
+from sweeps.choose.choose import choose, spent
+from sweeps.choose.comparable import differing_settings, making_columns
+from sweeps.compute.candidates import selection_score
 
-REFERENCES = {"original": "original_", "oracle": "oracle_"}
-COUNTS = (
+NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where relearning did not get there
     "relearn_batches_points",
     "relearn_batches_relative",
     "ain_points",
     "ain_relative",
-)  # null: not reached
-UNIT = ["model", "forget", "seed"]
+)
+PROBLEM = ["model", "forget", "seed"]  # the columns that tell problems of one data set apart
+TESTED = ("test_forget_accuracy", "test_retain_accuracy")
+GENERATED = ("forget_probability", "retain_accuracy")
+
+
+class MeanInterval(NamedTuple):
+    """A mean and the bounds of its 95 % interval; a bound is nan where it is unknown."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class SecondsSpent:
+    """What a choice cost in seconds.
+
+    unlearning: the chosen cell's unlearning alone
+    in_all: that with the artifacts that it needs and every cell of its method that was tried
+    retraining: training the oracle
+    """
+
+    unlearning: float
+    in_all: float
+    retraining: float
+
+    @property
+    def saved(self) -> float:
+        """The share of the seconds of retraining that was saved; negative where more was spent."""
+        return 1 - self.in_all / self.retraining
 
 
 def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a method x model x forget set x seed: the cell that val chooses; failed cells never, nor candidates that
-    still wait for their full score. Cells of several settings of a model are several models."""
-    good = rows[rows["status"] == "ok"].assign(
-        forget=rows["forget"].map(lambda labels: ",".join(map(str, labels)))
+    """Choose on val one row per method, model, forget set and seed.
+
+    Leaves out failed cells, and candidates that still wait for their full score. `forget` becomes
+    text. Where cells of one model were trained or scored in several settings, the model's name
+    gets the setting appended, so that each setting counts as a model of its own.
+    """
+    good = rows[rows["status"] == "ok"]
+    good = good.assign(
+        forget=good["forget"].map(_joined),
+        model=good["model"] + differing_settings(good),
     )
-    good["model"] += settings(good)
-    picked = [choose(group).row for _, group in good.groupby(["method", *UNIT])]
+    picked = [choose(cells).row for _, cells in good.groupby(["method", *PROBLEM])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
-    return chosen[chosen["eval_candidates"] != "val"].reset_index(drop=True)
+    scored = chosen[chosen["eval_candidates"] != "val"]
+    return scored.reset_index(drop=True)
 
 
-def mean_interval(values: pd.Series) -> tuple[float, float, float]:
-    """(mean, low, high): Student's 95 % interval; nan bounds below two values, no width where all are alike."""
+def _joined(labels: np.ndarray) -> str:
+    return ",".join(map(str, labels))
+
+
+def mean_interval(values: pd.Series) -> MeanInterval:
+    """Student's 95 % interval of the mean of `values`; nulls are left out.
+
+    The bounds are nan below two values, and equal the mean where all values are equal.
+    """
     known = values.dropna().to_numpy(dtype=float)
-    if len(known) == 0:
-        return np.nan, np.nan, np.nan
+    n = len(known)
+    if n == 0:
+        return MeanInterval(np.nan, np.nan, np.nan)
     mean = float(known.mean())
-    if len(known) == 1:
-        return mean, np.nan, np.nan
-    half = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-    return mean, mean - half, mean + half
+    if n == 1:
+        return MeanInterval(mean, np.nan, np.nan)
+    quantile = stats.t.ppf(0.975, n - 1)
+    half = float(quantile * known.std(ddof=1) / np.sqrt(n))
+    return MeanInterval(mean, mean - half, mean + half)
 
 
-def summary(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """A line a method, and one for original and oracle, of every model: `cells`, `seeds`, and per column the mean over
-    seeds of the mean over forget sets, with `<column>_low` and `<column>_high`, Student's over seeds; of `COUNTS` also
-    in how many cells relearning was tried (`<column>_tried`) and in how many in vain (`<column>_unreached`)."""
-    chosen, lines = chosen_cells(rows), []
+def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Summarise `chosen_cells`: per model a line per method, and one each for both references.
+
+    Every line holds `model`, `method`, `cells`, `seeds`, and per column the mean over seeds of the
+    mean over forget sets, with `<column>_low` and `<column>_high`, Student's 95 % interval over
+    seeds. For columns of `NULL_WHERE_NOT_REACHED` it also holds in how many cells relearning was
+    tried (`<column>_tried`) and in how many it did not get there (`<column>_unreached`).
+    """
+    lines = []
     for model, of_model in chosen.groupby("model"):
-        once = of_model.groupby(
-            UNIT, as_index=False
-        ).first()  # of each column what any method's cell knows
-        tables = [("original", "original_", once)]
-        tables += [(str(method), "", group) for method, group in of_model.groupby("method")]
-        tables += [("oracle", "oracle_", once)]
+        # A reference's score is the same in every method's cell; some cells may lack it. The copy
+        # joins what `first` leaves in hundreds of pieces, of which pandas warns.
+        references = of_model.groupby(PROBLEM).first().copy().reset_index()
+        tables = [("original", "original_", references)]
+        tables += [(str(method), "", cells) for method, cells in of_model.groupby("method")]
+        tables += [("oracle", "oracle_", references)]
         for name, prefix, table in tables:
             line: dict[str, object] = {"model": model, "method": name}
             line |= {"cells": len(table), "seeds": table["seed"].nunique()}
             for column in columns:
                 if prefix + column in table:
-                    parts = mean_interval(table.groupby("seed")[prefix + column].mean())
-                    line |= dict(
-                        zip((column, f"{column}_low", f"{column}_high"), parts, strict=True)
-                    )
-                    if column in COUNTS:
-                        tried = table[table["relearn_steps"].notna()]
-                        line[f"{column}_tried"] = len(tried)
-                        line[f"{column}_unreached"] = int(tried[prefix + column].isna().sum())
+                    line |= _summarised(table, prefix, column)
             lines.append(line)
     return pd.DataFrame(lines)
 
 
-def paired(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Every two methods on the `cells` (model x forget x seed) that both have, from two seeds on: mean difference, its
-    95 % interval, the p of a t-test of the seeds' mean differences, and p after Holm's correction over all pairs (Holm
-    1979)."""
-    table = chosen_cells(rows).pivot_table(index=UNIT, columns="method", values=column)
+def _summarised(table: pd.DataFrame, prefix: str, column: str) -> dict[str, object]:
+    """One column of one line of `summary`."""
+    by_seed = table.groupby("seed")[prefix + column].mean()
+    interval = mean_interval(by_seed)
+    found: dict[str, object] = {
+        column: interval.mean,
+        f"{column}_low": interval.low,
+        f"{column}_high": interval.high,
+    }
+    if column in NULL_WHERE_NOT_REACHED:
+        tried = table[table["relearn_steps"].notna()]
+        found[f"{column}_tried"] = len(tried)
+        found[f"{column}_unreached"] = int(tried[prefix + column].isna().sum())
+    return found
+
+
+def paired(chosen: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Compare every two methods on the cells (model x forget set x seed) that both have.
+
+    Takes `chosen_cells`. Every line holds two methods, the `cells` and `seeds` that they share (at
+    least two seeds), the mean difference over seeds with its 95 % interval, the p of a t-test of
+    the seeds' mean differences, and p after Holm's correction over all pairs (Holm 1979). Both p
+    are nan where all differences are equal.
+    """
+    scores = chosen.pivot_table(index=PROBLEM, columns="method", values=column)
     lines = []
-    for one, other in combinations(table.columns, 2):
-        both = (table[one] - table[other]).dropna()
-        gap = both.groupby("seed").mean()
-        if len(gap) < 2:
+    for method, other in combinations(scores.columns, 2):
+        differences = (scores[method] - scores[other]).dropna()
+        by_seed = differences.groupby("seed").mean()
+        if len(by_seed) < 2:
             continue
-        mean, low, high = mean_interval(gap)
-        alike = bool(np.isclose(gap.std(ddof=1), 0))  # then there is no t
-        p = np.nan if alike else float(stats.ttest_1samp(gap, 0).pvalue)
-        lines.append((one, other, len(both), len(gap), mean, low, high, p))
+        counts = (len(differences), len(by_seed))
+        lines.append((method, other, *counts, *mean_interval(by_seed), _t_test(by_seed)))
     names = ["method", "against", "cells", "seeds", "difference", "low", "high", "p"]
     found = pd.DataFrame(lines, columns=names)
-    return found.assign(p_holm=holm(found["p"].to_numpy(dtype=float)))
+    p = found["p"].to_numpy(dtype=float)
+    return found.assign(p_holm=holm(p))
+
+
+def _t_test(differences: pd.Series) -> float:
+    """Two-sided p of a t-test against 0; nan where all differences are equal: t is undefined."""
+    if np.isclose(differences.std(ddof=1), 0):
+        return np.nan
+    return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """Holm's step-down adjusted p-values, in the order given; each at least its p, at most 1. A nan stays one and is
-    no test that was made."""
-    order = np.argsort(p)[: np.count_nonzero(~np.isnan(p))]  # nan sorts last
+    """Adjust p-values by Holm's step-down procedure, and keep their order.
+
+    Each result is at least its p and at most 1. A nan stays nan and does not count as a test.
+    """
+    made = np.count_nonzero(~np.isnan(p))
+    order = np.argsort(p)[:made]  # nan sorts last
+    factors = np.arange(made, 0, -1)
+    raised = np.maximum.accumulate(p[order] * factors)
     adjusted = np.full_like(p, np.nan)
-    adjusted[order] = np.minimum(
-        np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0
-    )
+    adjusted[order] = np.minimum(raised, 1.0)
     return adjusted
 
 
 def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
-    """What choosing on val cost on test: the best test score (`choose.score` of test) of any cell minus the chosen's.
-    Of candidates that were read on val alone, the row's own figure, among those of its method; None where it has none,
-    or where others were tried since."""
-    candidates = rows[(rows["eval_candidates"] == "val") & (rows["status"] == "ok")]
+    """What choosing on val instead of test cost in test score.
+
+    It is the best test score of any cell minus the chosen cell's. The score is retain - 1.5 forget,
+    as `choose.score` has it on val. Where candidates were read on val alone, it is the chosen row's
+    own `selection_regret`, which compares the candidates of its method; None where the row has
+    none, or where other candidates were tried since.
+    """
+    finished = rows[rows["status"] == "ok"]
+    candidates = finished[finished["eval_candidates"] == "val"]
     if len(candidates):
-        many = int((candidates["method"] == chosen["method"]).sum())
-        own_figure = chosen["selection_regret"] if chosen["tuning_candidates"] == many else None
-        return None if pd.isna(own_figure) else float(own_figure)
-    generator = chosen["task"] == "generator"
-    forget, retain = ("forget_probability", "retain_accuracy") if generator else TESTED
-    scores = (rows[retain] - FORGET_WEIGHT * rows[forget])[rows["status"] == "ok"]
-    return float(scores.max() - (chosen[retain] - FORGET_WEIGHT * chosen[forget]))
+        of_method = int((candidates["method"] == chosen["method"]).sum())
+        known = chosen["selection_regret"] if chosen["tuning_candidates"] == of_method else None
+        return None if pd.isna(known) else float(known)
+    forget, retain = GENERATED if chosen["task"] == "generator" else TESTED
+    scores = selection_score(finished[forget], finished[retain])
+    own = selection_score(chosen[forget], chosen[retain])
+    return float(scores.max() - own)
 
 
-def saving(rows: pd.DataFrame, chosen: pd.Series) -> tuple[float, float, float]:
-    """(seconds of unlearning alone, seconds with what was made for it and every cell tried to tune it, seconds of
-    retraining): of the chosen row among `rows`, those of its own method; shares saved are 1 - either / the last."""
+def saving(rows: pd.DataFrame, chosen: pd.Series) -> SecondsSpent:
+    """Add up what the chosen row cost among the problem's `rows`, failed cells included."""
     tried = rows[rows["method"] == chosen["method"]]
-    made = [
-        name for name in making(chosen["method"]) if name != "train_experts"
-    ]  # three of five are the three
+    # Three of five experts are the first three: how many there are does not make others.
+    made = [name for name in making_columns(chosen["method"]) if name != "train_experts"]
     needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
-    return float(chosen["unlearn_s"]), float(needs) + spent(tried), float(chosen["oracle_s"])
-
-
-TESTED = ("test_forget_accuracy", "test_retain_accuracy")
+    return SecondsSpent(
+        unlearning=float(chosen["unlearn_s"]),
+        in_all=float(needs) + spent(tried),
+        retraining=float(chosen["oracle_s"]),
+    )

@@ -1,21 +1,24 @@
-"""Promotion: the chosen cell's model goes to the gallery, beside its original and its oracle."""
+"""Put the chosen cell's model into the gallery, beside its original and its oracle."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.choose.choose import choose, settings
-from sweeps.compute.attacks import columns as attack_columns
-from sweeps.compute.restore import bench_for, cell_from, weights_of
-from sweeps.rows.results import PROVENANCE, Results
+from sweeps.choose.choose import choose
+from sweeps.choose.comparable import differing_settings
+from sweeps.compute.restore import cache_for, cell_from, weights_of
+from sweeps.rows.results import Results
+from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
 from unlearn.artifacts import Gallery
+from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder
+from unlearn.splits import Dataset
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,25 @@ def promote(
     sweep: str | None = None,
     builders: tuple[str, ...] = (),
 ) -> Promotion:
-    """Publish one cell as `name`: the given one, or the best by `val_*` among `candidates`. `builders`: those of one's
-    own that may be called."""
+    """Publish a cell's model, its original and its oracle in the gallery.
+
+    results: the rows
+    name: of the model in the gallery
+    data_root: folder of the data sets
+    cell: the start of a `cell_id`; None for the best cell by val
+    sweep: whose cells to choose from
+    builders: names of the user's own builders (`package.module:name`) that may be called
+
+    Raises `BadInput` where the choice is not clear or the cell has no full scores.
+    """
     rows = candidates(results, name, sweep)
     if cell is None:
-        mixed = sorted({setting.removeprefix(", ") for setting in settings(rows)})
+        mixed = sorted({setting.removeprefix(", ") for setting in differing_settings(rows)})
         require(
             len(mixed) == 1,
-            f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, whose scores do not compare: "
-            f"{'; '.join(mixed)}; name a cell with --cell, or run each into a results folder of its own",
+            f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, "
+            f"whose scores do not compare: {'; '.join(mixed)}; "
+            "name a cell with --cell, or run each into a results folder of its own",
         )
         chosen = choose(rows)
         row, why = chosen.row, chosen.why
@@ -53,12 +66,12 @@ def promote(
         row, why = _named(rows, cell), "named by --cell"
     require(
         row["eval_candidates"] != "val",
-        f"cell {row['cell_id']} was read on val alone; run its sweep to the end, which scores the chosen cells in full "
-        "(with --retry-failed where that failed)",
+        f"cell {row['cell_id']} was read on val alone; run its sweep to the end, "
+        "which scores the chosen cells in full (with --retry-failed where that failed)",
     )
     check_builder(row["model"], builders, "promote")
     point = cell_from(row)
-    cache = bench_for(row, data_root)
+    cache = cache_for(row, data_root)
     problem = point.problem
     variants = {
         "amnesiac": weights_of(cache, point, row),
@@ -66,13 +79,16 @@ def promote(
         "oracle": cache.weights(problem.oracle),
     }
     version = gallery.publish(
-        name, variants, _card(row, cache.dataset(problem.dataset), dict(point.knobs), why)
+        name, variants, _card(row, cache.dataset(problem.dataset), asdict(point.method), why)
     )
     return Promotion(name, version, row, why)
 
 
 def candidates(results: Results, name: str, sweep: str | None) -> pd.DataFrame:
-    """The rows to choose from: of `sweep`, else of the sweep called `name`, else of the only one there is."""
+    """Return the rows to choose from.
+
+    Those of `sweep`; else of the sweep called `name`; else of the only sweep there is.
+    """
     known = results.sweeps()
     chosen = sweep or (name if name in known else None)
     if chosen is None and len(known) > 1:
@@ -95,16 +111,14 @@ def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
     return found.iloc[0]
 
 
-def _card(row: pd.Series, data: Any, knobs: dict[str, Any], why: str) -> dict[str, Any]:
-    provenance = {
-        key: _json(row[key])
-        for key in (*PROVENANCE, "cell_id", "sweep")
-        if not key.startswith("curve")
-    }
+def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dict[str, Any]:
+    """Return the card of a promoted model: what it is, its scores, where it comes from."""
+    options = tuple(json.loads(row["options"]).items())
+    provenance = [name for name in PROVENANCE if not name.startswith("curve")]
     return {
         "task": row["task"],
         "model": row["model"],
-        "options": architecture(tuple(json.loads(row["options"]).items())),
+        "options": architecture(options),
         "dataset": row["dataset"],
         "shape": list(data.shape),
         "classes": data.classes,
@@ -112,18 +126,20 @@ def _card(row: pd.Series, data: Any, knobs: dict[str, Any], why: str) -> dict[st
         "method": row["method"],
         "knobs": knobs,
         "seed": int(row["seed"]),
-        "scores": {
-            key: _json(row[key])
-            for key in (*metric_columns(), *attack_columns())
-            if _json(row[key]) is not None
-        },
-        "provenance": {key: value for key, value in provenance.items() if value is not None},
+        "scores": _known(row, [*metric_columns(), *attack_columns()]),
+        "provenance": _known(row, [*provenance, "cell_id", "sweep"]),
         "why": why,
     }
 
 
+def _known(row: pd.Series, columns: list[str]) -> dict[str, Any]:
+    """Return the columns that hold a value, as JSON."""
+    values = {name: _json(row[name]) for name in columns}
+    return {name: value for name, value in values.items() if value is not None}
+
+
 def _json(value: Any) -> Any:
-    """A pandas value as JSON: lists of plain numbers, text for times, None for what is missing."""
+    """Return a pandas value as JSON: lists of numbers, text for times, None for what is missing."""
     if isinstance(value, np.ndarray | list):
         return [_json(item) for item in value]
     if isinstance(value, pd.Timestamp):

@@ -1,4 +1,7 @@
-"""What one worker process keeps at hand between cells: data, models, judges, evidence; loaded once, verified once."""
+"""What one worker process keeps between cells: data, models, judges, evidence.
+
+Everything is loaded from the store and verified once.
+"""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -12,16 +15,23 @@ import torch
 from sweeps.spec.cells import Cell, Problem, Recipe, architecture
 from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
-from unlearn.data import Dataset, Splits, load
+from unlearn.data import load
 from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
 from unlearn.generators.judges import Judge, build_judge
-from unlearn.methods import METHODS
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Splits
+
+TRIAL_IMAGES = 16  # on which the folding of batch norms is tried
 
 
 class WorkerCache:
-    """Loads by recipe, from the store alone; keeps the last few of each kind."""
+    """Loads what cells need by recipe and keeps the last few of each kind.
+
+    store: where artifacts lie
+    data_root: folder of the data sets
+    device: `cpu` or `cuda`
+    """
 
     def __init__(self, store: Store, data_root: str, device: str) -> None:
         self.store, self.data_root, self.device = store, data_root, device
@@ -29,10 +39,10 @@ class WorkerCache:
         self.weights = lru_cache(16)(self._weights)
         self.model = lru_cache(32)(self._model)
         self.splits = lru_cache(16)(self._splits)
-        self.evaluator = lru_cache(32)(self._setting)
+        self.evaluator = lru_cache(32)(self._evaluator)
         self.evidence = lru_cache(8)(self._evidence)
         self.vector = lru_cache(4)(self._vector)
-        self.writer = lru_cache(2)(self._surgeon)
+        self.writer = lru_cache(2)(self._writer)
         self.seconds = lru_cache(64)(self._seconds)
         self.keep = lru_cache(128)(self._keep)
 
@@ -43,14 +53,18 @@ class WorkerCache:
         return self.dataset(name).split(forget)
 
     def _weights(self, recipe: Recipe) -> Weights:
-        return {k: t.to(self.device) for k, t in self.store.load(recipe.kind, recipe.key).items()}
+        stored = self.store.load(recipe.kind, recipe.key)
+        return {name: tensor.to(self.device) for name, tensor in stored.items()}
 
     def build(self, recipe: Recipe, weights: Weights | None = None) -> Any:
-        """The network that the recipe names, on the device, in eval mode; without `weights` at random ones, or at those
-        of the user's own file, which is an original and nothing else."""
+        """Return the network that the recipe names, on the device, in eval mode.
+
+        Without `weights` it starts at random ones; an original (and an oracle, for `pretrained`)
+        starts at those of the user's own file.
+        """
         data = self.dataset(recipe.dataset)
         if recipe.kind == "judge":
-            judge = Judge(recipe.model, recipe.seed, dict(recipe.knobs)["reject"])
+            judge = Judge(recipe.model, recipe.seed, recipe.knob("reject"))
             return build_judge(judge, data.shape, data.classes, weights).to(self.device)
         options = architecture(recipe.options)
         starts = {"original": FILES, "oracle": ("pretrained",)}.get(recipe.kind, ())
@@ -58,18 +72,17 @@ class WorkerCache:
         return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
 
     def _seconds(self, recipe: Recipe) -> float:
-        """What making the artifact took, wherever that was."""
+        """Return what making the artifact took, wherever that was."""
         return float(self.store.card(recipe.kind, recipe.key)["seconds"])
 
     def _model(self, recipe: Recipe) -> Any:
         return self.build(recipe, self._weights(recipe))
 
-    def _setting(self, problem: Problem) -> Evaluator:
+    def _evaluator(self, problem: Problem) -> Evaluator:
         data = self.dataset(problem.dataset)
         if problem.task == "classifier":
-            return ClassifierEvaluator(
-                self.splits(problem.dataset, problem.forget), problem.forget, data.classes
-            )
+            splits = self.splits(problem.dataset, problem.forget)
+            return ClassifierEvaluator(splits, problem.forget, data.classes)
         judges = {seat: self.model(recipe) for seat, recipe in problem.judges.items()}
         return GeneratorEvaluator(data, problem.forget, judges, problem.eval.samples, problem.seed)
 
@@ -79,21 +92,17 @@ class WorkerCache:
     def _vector(self, original: Recipe, expert: Recipe) -> TaskVector:
         return TaskVector(self.model(original), self._weights(expert))
 
-    def _surgeon(self, original: Recipe, expert: Recipe) -> CandidateWriter:
-        images = self.dataset(original.dataset).val
-        return CandidateWriter(
-            self.model(original),
-            self.vector(original, expert),
-            images.take(torch.arange(16)).pixels(),
-        )
+    def _writer(self, original: Recipe, expert: Recipe) -> CandidateWriter:
+        some = self.dataset(original.dataset).val.take(torch.arange(TRIAL_IMAGES))
+        return CandidateWriter(self.model(original), self.vector(original, expert), some.pixels())
 
     def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
-        """`make(self, *arguments)`, made once."""
+        """Return `make(self, *arguments)`, made once."""
         return make(self, *arguments)
 
     def needs(self, cell: Cell) -> dict[str, Any]:
-        """What the cell's method asks for, by name, in the form that it wants."""
-        return {name: FORMS[name](self, cell.problem) for name in METHODS[cell.method].needs}
+        """Return by name the artifacts that the cell's method asks for, in the form it takes."""
+        return {name: FORMS[name](self, cell.problem) for name in cell.method.needs}
 
 
 FORMS: dict[str, Callable[[WorkerCache, Problem], Any]] = {
@@ -106,24 +115,27 @@ FORMS: dict[str, Callable[[WorkerCache, Problem], Any]] = {
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 GIB = 1 << 30
+OLD_LIMIT = 32 << 20  # older glibc accepts no larger mmap threshold
 
 
 def configure_worker(cpus: float) -> None:
-    """Make this process a worker: torch on as many threads as it was given CPUs; where glibc is the C library, it keeps
-    freed memory, which would else go back to the kernel and be faulted in anew with every batch. (So a process stays
-    about as large as it ever was.)"""
+    """Set up this process as a worker: as many torch threads as CPUs; glibc keeps freed memory.
+
+    Otherwise freed memory goes back to the kernel and every batch faults it in again. The price:
+    the process stays about as large as it ever was.
+    """
     torch.set_num_threads(max(1, int(cpus)))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
-        libc.mallopt(M_MMAP_THRESHOLD, GIB) or libc.mallopt(
-            M_MMAP_THRESHOLD, 32 << 20
-        )  # an older one takes no more
+        accepted = libc.mallopt(M_MMAP_THRESHOLD, GIB)
+        if not accepted:
+            libc.mallopt(M_MMAP_THRESHOLD, OLD_LIMIT)
         libc.mallopt(M_TRIM_THRESHOLD, GIB)
 
 
 @contextmanager
 def threads(n: int) -> Iterator[None]:
-    """Torch on `n` threads, as many as before afterwards."""
+    """Run torch on `n` threads; restore the number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(n)
     try:
@@ -133,5 +145,5 @@ def threads(n: int) -> Iterator[None]:
 
 
 def pick_device(gpus: float) -> str:
-    """`cuda` where the trial was given (a share of) a GPU, else `cpu`."""
+    """Return `cuda` where the trial was given (a share of) a GPU, else `cpu`."""
     return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"

@@ -1,4 +1,4 @@
-"""A film of forgetting: what a generator draws, at moments of its own unlearning."""
+"""Record what a generator draws at some steps of its own unlearning; encode the record as a GIF."""
 
 import io
 
@@ -9,50 +9,71 @@ from torch import Tensor, nn
 
 from unlearn.streams import stream
 
-FRAMES, TILES = 24, 4
+FRAMES = 24  # at most, per recording
+LATENTS = 4  # images per label in a frame
+LAST_FRAME = 8  # how many times as long as the others a GIF shows its last frame
 
 
-class Film:
-    """A `watch` for `descend`: the same latents of every label, drawn at up to 24 steps, closer at the start.
+class Recorder:
+    """A `watch` callback for `descend` that draws the same latents of every label at some steps.
 
-    `frames` holds uint8 tensors (labels, 4, channels, height, width), `steps` when each was drawn.
+    It draws at step 0 and at up to 23 steps that grow geometrically, so that the start, where most
+    happens, is recorded closely. It changes nothing in the model. `frames` holds uint8 tensors
+    (labels, 4, channels, height, width); `steps` holds the step of each.
+
+    z_dim: size of a latent
+    classes: number of labels
+    total: steps of the whole unlearning
+    seed: of the latents
+    device: where the model is
     """
 
     def __init__(self, z_dim: int, classes: int, total: int, seed: int, device: str) -> None:
-        self.moments = {0, *np.geomspace(1, total, FRAMES - 1).round().astype(int).tolist()}
-        self.z = torch.randn(classes * TILES, z_dim, generator=stream(seed, "film")).to(device)
-        self.labels = torch.arange(classes, device=device).repeat_interleave(TILES)
+        spaced = np.geomspace(1, total, FRAMES - 1).round().astype(int)
+        self.moments = {0, *spaced.tolist()}
+        generator = stream(seed, "film")
+        self.z = torch.randn(classes * LATENTS, z_dim, generator=generator).to(device)
+        self.labels = torch.arange(classes, device=device).repeat_interleave(LATENTS)
         self.frames: list[Tensor] = []
         self.steps: list[int] = []
 
     @torch.no_grad()
     def __call__(self, step: int, model: nn.Module) -> None:
+        """Draw a frame if `step` is one to record; the model stays in the mode that it was in."""
         if step not in self.moments:
             return
         training = model.training
         images = model.eval()(self.z, model.one_hot(self.labels))  # type: ignore[operator]
         model.train(training)
-        self.frames.append((images * 255).round().to(torch.uint8).unflatten(0, (-1, TILES)).cpu())
+        pixels = (images * 255).round().to(torch.uint8)
+        by_label = pixels.unflatten(0, (-1, LATENTS))
+        self.frames.append(by_label.cpu())
         self.steps.append(step)
 
     def pictures(self) -> dict[str, Tensor]:
-        """For the store: `film` (t, labels, 4, channels, height, width) and `film_steps` (t,); {} where nothing ran."""
-        return (
-            {"film": torch.stack(self.frames), "film_steps": torch.tensor(self.steps)}
-            if self.frames
-            else {}
-        )
+        """Return the recording for the store; {} where nothing was recorded.
+
+        `film` is (t, labels, 4, channels, height, width), uint8; `film_steps` is (t,).
+        """
+        if not self.frames:
+            return {}
+        return {"film": torch.stack(self.frames), "film_steps": torch.tensor(self.steps)}
 
 
 def gif(film: Tensor, seconds: float = 0.25) -> bytes:
-    """An animated GIF of a film (t, labels, n, channels, height, width): a column a label, a row a latent, one pixel a
-    pixel, since a page can enlarge it for nothing."""
+    """Encode frames (t, labels, n, channels, height, width), uint8, as an animated GIF.
+
+    A column holds one label, a row one latent. One image pixel is one GIF pixel: the page enlarges
+    the GIF, which costs no bytes. `seconds`: how long a frame stays; the last one stays longer.
+    """
     t, labels, n, channels, height, width = film.shape
-    sheet = film.permute(0, 2, 4, 1, 5, 3).reshape(t, n * height, labels * width, channels)
-    frames = [
-        Image.fromarray(frame.squeeze(-1) if channels == 1 else frame) for frame in sheet.numpy()
-    ]
-    sink, pause = io.BytesIO(), int(seconds * 1000)
-    lasting = [pause] * (t - 1) + [8 * pause]
-    frames[0].save(sink, "GIF", save_all=True, append_images=frames[1:], duration=lasting, loop=0)
+    by_row = film.permute(0, 2, 4, 1, 5, 3)
+    sheets = by_row.reshape(t, n * height, labels * width, channels)
+    if channels == 1:
+        sheets = sheets.squeeze(-1)
+    first, *others = map(Image.fromarray, sheets.numpy())
+    pause = int(seconds * 1000)  # GIF counts in milliseconds here
+    durations = [pause] * (t - 1) + [LAST_FRAME * pause]
+    sink = io.BytesIO()
+    first.save(sink, "GIF", save_all=True, append_images=others, duration=durations, loop=0)
     return sink.getvalue()

@@ -17,18 +17,17 @@ from unlearn.models import Weights
 
 
 def cell_from(row: pd.Series) -> Cell:
-    """The cell that a row tells of; its id is checked against the row's."""
+    """Return the cell of a row. Raises `BadInput` where its id is not the row's."""
     problem = Problem(
-        row["dataset"],
-        row["model"],
-        tuple(int(label) for label in row["forget"]),
-        int(row["seed"]),
-        Train(**{f.name: _plain(row[f"train_{f.name}"], f.type) for f in fields(Train)}),
-        Evaluation(**{f.name: _plain(row[f"eval_{f.name}"], f.type) for f in fields(Evaluation)}),
-        frozen(json.loads(row["options"])),
+        dataset=row["dataset"],
+        model=row["model"],
+        forget=tuple(int(label) for label in row["forget"]),
+        seed=int(row["seed"]),
+        train=_record(Train, row, "train_"),
+        eval=_record(Evaluation, row, "eval_"),
+        options=frozen(json.loads(row["options"])),
     )
-    knobs = {f.name: _plain(row[f.name], f.type) for f in fields(METHODS[row["method"]])}
-    cell = Cell(problem, row["method"], tuple(sorted(knobs.items())))
+    cell = Cell(problem, _record(METHODS[row["method"]], row))
     require(
         cell.cell_id == row["cell_id"],
         f"row {row['cell_id']} was written by another version of amnesia; run it again",
@@ -36,8 +35,17 @@ def cell_from(row: pd.Series) -> Cell:
     return cell
 
 
+def _record(kind: Any, row: pd.Series, prefix: str = "") -> Any:
+    """Return a dataclass from the columns that hold its fields."""
+    values = {f.name: _plain(row[prefix + f.name], f.type) for f in fields(kind)}
+    return kind(**values)
+
+
 def _plain(value: Any, kind: Any) -> Any:
-    """A pandas value as the plain type of its field; a null stands where an older amnesia had no such field."""
+    """Return a pandas value as the plain type of its field.
+
+    Raises `BadInput` for a null: an older version had no such field.
+    """
     require(
         value is not None, "the row was written by another version of amnesia; run its sweep again"
     )
@@ -45,16 +53,17 @@ def _plain(value: Any, kind: Any) -> Any:
 
 
 def weights_of(cache: WorkerCache, cell: Cell, row: pd.Series) -> Weights:
-    """The cell's unlearned weights: from the store, else made again (on as many threads as its row says, and so on the
-    same kind of device the same bits)."""
+    """Return the cell's unlearned weights: from the store, else made again.
+
+    They are made on as many threads as the row says, so on the same kind of device bit by bit.
+    """
     if cache.store.has("unlearned", cell.cell_id):
-        return {
-            k: t.to(cache.device) for k, t in cache.store.load("unlearned", cell.cell_id).items()
-        }
+        stored = cache.store.load("unlearned", cell.cell_id)
+        return {name: tensor.to(cache.device) for name, tensor in stored.items()}
     with threads(int(row["threads"])):
         return unlearn(cache, cell, cache.needs(cell)).weights
 
 
-def bench_for(row: pd.Series, data_root: str, device: str = "cpu") -> WorkerCache:
-    """A worker cache on the store that the row names."""
+def cache_for(row: pd.Series, data_root: str, device: str = "cpu") -> WorkerCache:
+    """Return a worker cache on the store that the row names."""
     return WorkerCache(Store(row["store"]), data_root, device)

@@ -1,1 +1,1 @@
-"""What is missing, where its cells come from (grids and studies), and what it costs. Starts no Ray."""
+"""What is missing, where its cells come from (grids and studies), what it costs. Starts no Ray."""

@@ -1,8 +1,7 @@
-"""Where cells come from: a group's grid, and its Optuna study of one method."""
+"""Sources hand out the cells of a run one by one: from a grid, or as Optuna proposes them."""
 
-import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import optuna
 import pandas as pd
@@ -14,188 +13,197 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from sweeps.compute.cell import BestSoFar, Tuning, read_on_val
-from sweeps.spec.cells import Cell, Problem, cell_of
-from sweeps.spec.sweep import Search, Sweep
+from sweeps.compute.candidates import BestSoFar, Tuning, ValScores, val_scores
+from sweeps.plan.work import Grid, Row, Study, Work, is_logarithmic
+from sweeps.spec.cells import Cell
+from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 from unlearn.streams import stream
 
 TRIES = 50  # asks for a point that has no row yet, before the sampler counts as stuck
+STARTUP_TRIALS = 10  # that TPE draws at random at most, before it has anything to learn from
 
 
-class Grid:
-    """The cells of one group's grid that have no row yet, out of all that are `known`, and the `bars` that the others'
-    rows set; of chosen ones by cell_id what they were chosen from."""
+class Source(Protocol):
+    """Cells of one problem that are handed out while a run goes on."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        cells: Iterable[Cell],
-        known: Iterable[Cell] = (),
-        tuning: Mapping[str, Tuning] | None = None,
-        bars: BestSoFar | None = None,
-    ) -> None:
-        self.sweep, self.cells, self.tuning, self.bars = (
-            sweep,
-            list(cells),
-            tuning or {},
-            bars or BestSoFar(),
-        )
-        self.ids = {cell.cell_id for cell in known}
+    @property
+    def sweep(self) -> Sweep: ...
+
+    @property
+    def best(self) -> BestSoFar:
+        """The best score on val by method, as far as results have arrived."""
+
+    @property
+    def left(self) -> int:
+        """How many cells are still to be handed out."""
+
+    @property
+    def next_method(self) -> str:
+        """The method of the next cell; only asked while some are left."""
+
+    def take(self, k: int) -> list[Cell]:
+        """Hand out up to `k` cells."""
+
+    def tuning_of(self, cell: Cell) -> Tuning | None:
+        """Return what a chosen cell was chosen from; None for all others."""
+
+    def tell(self, cell: Cell, val: ValScores | None) -> None:
+        """Learn the val scores of a cell; None where it failed."""
+
+    def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
+        """Take out and return the cells for which `why` gives a reason not to run them."""
+
+
+class GridSource:
+    """Hands out a grid's cells in their order."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.sweep, self.tuning = grid.sweep, grid.tuning
+        self.cells = list(grid.cells)
+        self.best = BestSoFar(grid.best)
 
     @property
     def left(self) -> int:
         return len(self.cells)
 
     @property
-    def example(self) -> Cell:
-        """The next cell; others of another method may need other artifacts."""
-        return self.cells[0]
+    def next_method(self) -> str:
+        return self.cells[0].method_name
 
     def take(self, k: int) -> list[Cell]:
         taken, self.cells = self.cells[:k], self.cells[k:]
         return taken
 
-    def tell(self, cell: Cell, row: dict[str, Any]) -> None:
-        """Raise the bar."""
-        self.bars.heed(cell.method, row)
+    def tuning_of(self, cell: Cell) -> Tuning | None:
+        return self.tuning.get(cell.cell_id)
+
+    def tell(self, cell: Cell, val: ValScores | None) -> None:
+        self.best.update(cell.method_name, val)
+
+    def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
+        reasons = [(cell, why(cell)) for cell in self.cells]
+        self.cells = [cell for cell, reason in reasons if not reason]
+        return [(cell, reason) for cell, reason in reasons if reason]
 
 
-class Study:
-    """One group's and method's Optuna study on `val_*`: forget down, retain up. Re-told from rows, so it resumes; cells
-    that have a row but are not in `done` are asked for again, before any new one."""
+class StudySource:
+    """Asks Optuna for one cell after another; told from the rows first, so a study resumes."""
 
-    def __init__(
-        self,
-        sweep: Sweep,
-        search: Search,
-        method: str,
-        problem: Problem,
-        fixed: dict[str, Any],
-        rows: pd.DataFrame,
-        done: set[str],
-    ) -> None:
-        self.sweep, self.search, self.method, self.problem, self.fixed = (
-            sweep,
-            search,
-            method,
-            problem,
-            fixed,
-        )
-        self.space = {knob: distribution(knob, choices) for knob, choices in search.space}
+    def __init__(self, study: Study) -> None:
+        self.record, self.sweep, self.left = study, study.sweep, study.left
+        self.best = BestSoFar.over(pd.DataFrame(list(study.finished)))
+        self.space = {knob: distribution(knob, axis) for knob, axis in study.search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        own = [row for row in rows.to_dict("records") if self._owns(row)]
         self.study = optuna.create_study(
-            directions=["minimize", "maximize"], sampler=self._sampler(len(own))
+            directions=["minimize", "maximize"], sampler=_sampler(study)
         )
         self.asked: dict[str, optuna.Trial | None] = {}
-        for row in own:
-            if row["cell_id"] in done:
-                self.asked[row["cell_id"]] = None
-                self._add(row)
-            else:
-                self.study.enqueue_trial(self._point(row))
-        self.left = max(search.trials, len(own)) - len(self.asked)
-        self.bars = BestSoFar.over(rows[rows["cell_id"].isin(set(self.asked))])
+        for row in study.finished:
+            self.asked[row["cell_id"]] = None
+            self._add(row)
+        for row in study.again:
+            self.study.enqueue_trial(study.point_of(row))
 
-    def _sampler(self, asked: int) -> optuna.samplers.BaseSampler:
-        """Seeded by the search's seed and the group, so that two groups never walk alike, and by how many cells a
-        resumed study has asked for, so that it does not repeat its walk."""
-        resumed = (asked,) if asked else ()
-        purpose = ("study", self.problem.model, self.problem.forget, self.problem.seed, *resumed)
-        seed = stream(self.search.seed, *purpose).initial_seed()
-        if self.search.sampler == "random":
-            return optuna.samplers.RandomSampler(seed=seed % 2**32)
-        start = max(
-            1, min(10, self.search.trials // 3)
-        )  # at random, before TPE has anything to learn from
-        return optuna.samplers.TPESampler(
-            seed=seed % 2**32, n_startup_trials=start, multivariate=True, constant_liar=True
-        )
-
-    def _owns(self, row: Mapping[Any, Any]) -> bool:
-        """Whether the row is of a cell that this study can ask for: none of another method or outside of its space."""
-        return self.search.contains(row) and self._cell(self._point(row)).cell_id == row["cell_id"]
-
-    def _point(self, row: Mapping[Any, Any]) -> dict[str, Any]:
-        return {knob: row[knob] for knob in self.space}
-
-    def _add(self, row: Mapping[Any, Any]) -> None:
-        values = read_on_val(row)
-        state = TrialState.COMPLETE if values else TrialState.FAIL
-        trial = create_trial(
-            params=self._point(row), distributions=self.space, values=values, state=state
-        )
+    def _add(self, row: Row) -> None:
+        values, state = _told(val_scores(row))
+        point = self.record.point_of(row)
+        trial = create_trial(params=point, distributions=self.space, values=values, state=state)
         self.study.add_trial(trial)
 
-    def _cell(self, chosen: dict[str, Any]) -> Cell:
-        return cell_of(self.sweep, self.problem, self.method, {**self.fixed, **chosen})
-
     @property
-    def example(self) -> Cell:
-        """The cell in the middle of the space: any two need the same artifacts."""
-        return self._cell({knob: _middle(axis) for knob, axis in self.space.items()})
-
-    @property
-    def ids(self) -> set[str]:
-        """Every cell that was ever asked for."""
-        return set(self.asked)
+    def next_method(self) -> str:
+        return self.record.method
 
     def take(self, k: int) -> list[Cell]:
-        """Ask for up to `k` cells that are neither done nor in flight."""
         taken: list[Cell] = []
         while len(taken) < k and self.left > 0:
-            cell = self._ask()
-            taken.append(cell)
+            taken.append(self._ask())
             self.left -= 1
         return taken
 
     def _ask(self) -> Cell:
-        """The sampler's next point that is new; where it repeats itself in a finite space, the first free one."""
+        """Return the sampler's next point that is new.
+
+        Where the sampler repeats itself in a finite space: the first point that is free.
+        """
         for _ in range(TRIES):
             trial = self.study.ask(self.space)
-            cell = self._cell(dict(trial.params))
+            cell = self.record.cell_at(trial.params)
             if cell.cell_id not in self.asked:
                 self.asked[cell.cell_id] = trial
                 return cell
             self.study.tell(trial, state=TrialState.FAIL)
+        search = self.record.search
         require(
-            self.search.finite,
-            f"{TRIES} asks in a row gave no new point of sweep {self.sweep.name}; widen its search.space",
+            search.finite,
+            f"{TRIES} asks in a row gave no new point of sweep {self.sweep.name}; "
+            "widen its search.space",
         )
-        cell = next(
-            cell for cell in map(self._cell, self.search.points()) if cell.cell_id not in self.asked
-        )
+        every = map(self.record.cell_at, search.points())
+        cell = next(cell for cell in every if cell.cell_id not in self.asked)
         self.asked[cell.cell_id] = None
         return cell
 
-    def tell(self, cell: Cell, row: dict[str, Any]) -> None:
-        """Raise the bar, and tell the study what came of its point."""
-        self.bars.heed(cell.method, row)
+    def tuning_of(self, cell: Cell) -> Tuning | None:
+        return None
+
+    def tell(self, cell: Cell, val: ValScores | None) -> None:
+        self.best.update(cell.method_name, val)
         trial = self.asked.get(cell.cell_id)
         if trial is not None:
-            values = read_on_val(row)
-            self.study.tell(trial, values, state=TrialState.COMPLETE if values else TrialState.FAIL)
+            values, state = _told(val)
+            self.study.tell(trial, values, state=state)
+
+    def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
+        """Drop all cells or none: they need the same artifacts."""
+        reason = why(self.record.example)
+        return [(cell, reason) for cell in self.take(self.left)] if reason else []
 
 
-def distribution(knob: str, choices: tuple[Any, ...]) -> BaseDistribution:
-    """[low, high] of a knob that is a float or an integer, by its logarithm where both are positive and a factor
-    of ten or more apart; or names to choose from."""
-    if KNOBS[knob] in (float, int):
-        low, high = choices
-        log = 10 * low <= high if low > 0 else False
-        kinds: dict[type, Any] = {float: FloatDistribution, int: IntDistribution}
-        return kinds[KNOBS[knob]](KNOBS[knob](low), KNOBS[knob](high), log=log)
-    return CategoricalDistribution(choices)
+OPENERS: Mapping[type[Work], Callable[[Any], Source]] = {Grid: GridSource, Study: StudySource}
 
 
-def _middle(axis: BaseDistribution) -> Any:
-    """Half way between the bounds, by their logarithm where that is what is searched; the first of names."""
-    if isinstance(axis, FloatDistribution | IntDistribution):
-        middle = math.sqrt(axis.low * axis.high) if axis.log else (axis.low + axis.high) / 2
-        return round(middle) if isinstance(axis, IntDistribution) else middle
-    return axis.choices[0] if isinstance(axis, CategoricalDistribution) else None
+def open_source(work: Work) -> Source:
+    """Return the source of a grid or a study."""
+    return OPENERS[type(work)](work)
 
 
-Source = Grid | Study
+def _sampler(study: Study) -> optuna.samplers.BaseSampler:
+    """Return the study's sampler.
+
+    Its seed follows from the search's seed and the problem, so that two problems never draw alike;
+    and from how many cells a resumed study has asked for, so that it does not repeat its draws.
+    """
+    problem, search = study.problem, study.search
+    asked = len(study.finished) + len(study.again)
+    resumed = (asked,) if asked else ()
+    purpose = ("study", problem.model, problem.forget, problem.seed, *resumed)
+    seed = stream(search.seed, *purpose).initial_seed() % 2**32
+    if search.sampler == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    startup = max(1, min(STARTUP_TRIALS, search.trials // 3))
+    return optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=startup, multivariate=True, constant_liar=True
+    )
+
+
+def _told(val: ValScores | None) -> tuple[list[float] | None, TrialState]:
+    """Return the values (forget, retain) and the state that Optuna is told."""
+    if val is None:
+        return None, TrialState.FAIL
+    return [val.forget, val.retain], TrialState.COMPLETE
+
+
+def distribution(knob: str, axis: tuple[Any, ...]) -> BaseDistribution:
+    """Return the Optuna distribution of one axis of a search space.
+
+    axis: (low, high) of a knob that is a float or an integer, else the names to choose from
+    """
+    kind = KNOBS[knob]
+    if kind is float:
+        return FloatDistribution(float(axis[0]), float(axis[1]), log=is_logarithmic(knob, axis))
+    if kind is int:
+        return IntDistribution(int(axis[0]), int(axis[1]), log=is_logarithmic(knob, axis))
+    return CategoricalDistribution(axis)

@@ -1,1 +1,1 @@
-"""From rows to tables and one HTML page. The only folder that knows matplotlib."""
+"""Show rows: in a terminal, as tables of claims, as one HTML page."""

@@ -1,18 +1,18 @@
-"""The report's claims: every method beside original and oracle, with intervals, and the methods against each other."""
+"""Tables of claims: methods beside original and oracle, with intervals, and in pairs."""
 
-import html
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
-from sweeps.choose.intervals import paired, summary
-from sweeps.compute.attacks import stem
-from unlearn.attacks.classifiers import ATTACKS, Attack
-from unlearn.attacks.generators import PROBES
+from sweeps.choose.intervals import chosen_cells, paired, summary
+from sweeps.report.elements import escape, heading, paragraph, scrollable, table
+from unlearn.attacks import ATTACKS, attacks_on
+from unlearn.attacks.generators.base import stem
 from unlearn.metrics import METRICS
-from unlearn.metrics.base import Metric
+
+Line = dict[Any, Any]  # one line of `intervals.summary`, by column
 
 SCORES = {
     "generator": [
@@ -30,145 +30,182 @@ SCORES = {
         "mia_auc",
     ],
 }
-BESIDE = {  # in a table of its own below
-    "generator": ["retain_precision", "retain_recall", "retain_diversity", "retain_elbo", "forget_elbo"],
-    "classifier": ["average_gap", "kl_to_oracle", "mia_efficacy", "mia_tpr_1fpr", "lira_auc", "lira_tpr_1fpr", "zrf",
-                   "semantic_shift", "over_forgetting", "ece", "cka_forget_to_original", "cka_retain_to_oracle",
-                   "probe_forget_accuracy", "relearn_batches_points", "ain_points"],
-}  # fmt: skip
+MORE_SCORES = {  # in a second table, below
+    "generator": [
+        "retain_precision",
+        "retain_recall",
+        "retain_diversity",
+        "retain_elbo",
+        "forget_elbo",
+    ],
+    "classifier": [
+        "average_gap",
+        "kl_to_oracle",
+        "mia_efficacy",
+        "mia_tpr_1fpr",
+        "lira_auc",
+        "lira_tpr_1fpr",
+        "zrf",
+        "semantic_shift",
+        "over_forgetting",
+        "ece",
+        "cka_forget_to_original",
+        "cka_retain_to_oracle",
+        "probe_forget_accuracy",
+        "relearn_batches_points",
+        "ain_points",
+    ],
+}
 PAIRED = {
     "generator": ["forget_probability", "retain_accuracy"],
     "classifier": ["test_forget_accuracy", "test_retain_accuracy"],
 }
-EXPLAINED = (
-    "Of every method x model x forget set x seed the cell that val chooses; mean [95 % interval] over seeds, each the "
-    "mean over its forget sets. Colour: distance to the oracle, as a share of the original's."
+EXPLANATION = (
+    "For every method, model, forget set and seed: the cell that val chooses. Mean [95 % interval] "
+    "over seeds; a seed's value is the mean over its forget sets. Colour: distance to the oracle, "
+    "as a share of the original's distance."
 )
+REFERENCES = ("original", "oracle")
 
 
 def claims(rows: pd.DataFrame) -> str:
-    """Per data set and task: every method's mean with its 95 % interval beside original and oracle; then the methods
-    compared in pairs. "" where there is but one method's one cell to speak of."""
-    parts = []
-    for dataset, task, group, columns in by_task(rows):
-        table = summary(group, columns)
-        if table.empty or (table["cells"].max() < 2 and table["method"].nunique() <= 3):
-            continue
-        title = f"Methods on {html.escape(dataset)} ({task}s)"
-        parts.append(
-            f"<h2>{title}</h2><p>{EXPLAINED}</p><div class=scroll>{tinted(table, columns)}</div>"
-        )
-        beside = _held(group, BESIDE[task])
-        if beside:
-            parts.append(f"<div class=scroll>{tinted(summary(group, beside), beside)}</div>")
-        parts.append(cautions(columns + beside))
-        for column in PAIRED[task]:
-            found = paired(group, column)
-            if len(found):
-                parts.append(
-                    f"<p>Paired differences in <code>{column}</code>, Holm's correction:</p>{table_of(found)}"
-                )
+    """Per data set and task, as HTML: each method's means beside original and oracle, then pairs.
+
+    Leaves out a data set and task that has but one cell of one method: one cell claims nothing.
+    """
+    return "".join(_claims(*group) for group in by_task(rows))
+
+
+def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> str:
+    chosen = chosen_cells(rows)
+    lines = summary(chosen, columns)
+    if lines.empty or (lines["cells"].max() < 2 and lines["method"].nunique() <= 3):
+        return ""
+    more = with_values(rows, MORE_SCORES[task])
+    parts = [heading(2, f"Methods on {dataset} ({task}s)"), paragraph(EXPLANATION)]
+    parts.append(scrollable(shaded_table(lines, columns)))
+    if more:
+        parts.append(scrollable(shaded_table(summary(chosen, more), more)))
+    parts.append(blind_spots(columns + more))
+    parts += [_pairs(chosen, column) for column in PAIRED[task]]
     return "".join(parts)
 
 
+def _pairs(chosen: pd.DataFrame, column: str) -> str:
+    """The methods compared in pairs; "" where no two share two seeds."""
+    found = paired(chosen, column)
+    if found.empty:
+        return ""
+    title = f"Paired differences in <code>{escape(column)}</code>; p_holm: Holm's correction."
+    return f"<p>{title}</p>{table(found)}"
+
+
 def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
-    """The first table of `claims` as Markdown, a data set and task after the other; of `columns`, else the report's."""
+    """Format the first table of `claims` as Markdown, one per data set and task.
+
+    columns: the scores to show; None shows the report's
+    """
     parts = []
     for dataset, task, group, wanted in by_task(rows, columns):
-        lines = [
-            ["model", "method", "cells", "seeds", *(f"`{name}`" for name in wanted)],
-            ["---"] * (4 + len(wanted)),
-        ]
-        table = summary(group, wanted)
-        if table.empty:
+        lines = summary(chosen_cells(group), wanted)
+        if lines.empty:
             continue
-        for line in table.to_dict("records"):
-            head = [line["model"], line["method"], line["cells"], line["seeds"]]
-            lines.append([*head, *(interval(line, name) for name in wanted)])
-        text = "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
-        parts.append(
-            f"{dataset}, {task}s: mean [95 % interval] over seeds, each the mean over its forget sets\n\n{text}"
-        )
+        title = f"{dataset}, {task}s: mean [95 % interval] over seeds; "
+        title += "a seed's value is the mean over its forget sets"
+        parts.append(f"{title}\n\n{_markdown_table(lines, wanted)}")
     return "\n\n".join(parts)
+
+
+def _markdown_table(lines: pd.DataFrame, columns: list[str]) -> str:
+    scores = [f"`{name}`" for name in columns]
+    cells = [["model", "method", "cells", "seeds", *scores], ["---"] * (4 + len(columns))]
+    for line in lines.to_dict("records"):
+        intervals = [interval(line, name) for name in columns]
+        head = [line["model"], line["method"], line["cells"], line["seeds"]]
+        cells.append([*map(str, head), *intervals])
+    return "\n".join(f"| {' | '.join(texts)} |" for texts in cells)
 
 
 def by_task(
     rows: pd.DataFrame, columns: list[str] | None = None
 ) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
-    """Data set, task, their finished rows, and those of `columns` (else of the report's) that hold anything there."""
-    for of, group in rows[rows["status"] == "ok"].groupby(["dataset", "task"]):
-        dataset, task = map(str, of)
-        wanted = columns or SCORES[task] + rates(group)
-        yield dataset, task, group, _held(group, wanted)
+    """Yield data set, task, their finished rows, and the columns to show that hold values there.
+
+    columns: the scores to show; None takes the report's, and the rates of the attacks asked for
+    """
+    finished = rows[rows["status"] == "ok"]
+    for names, group in finished.groupby(["dataset", "task"]):
+        dataset, task = map(str, names)
+        wanted = columns or SCORES[task] + attack_rates(group)
+        yield dataset, task, group, with_values(group, wanted)
 
 
-def _held(rows: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Those of `columns` that hold anything in `rows`."""
+def with_values(rows: pd.DataFrame, columns: list[str]) -> list[str]:
+    """Keep the columns that hold a value in any of the rows."""
     return [name for name in columns if name in rows and rows[name].notna().any()]
 
 
-def cautions(columns: list[str]) -> str:
-    """What fools the metrics and attacks behind `columns` (`blind_spot` of each)."""
-    owners: dict[str, Metric | type[Attack]] = {**METRICS, **ATTACKS}
-    known = {
-        name: owner.blind_spot
-        for name, owner in owners.items()
-        if owner.blind_spot and set(columns) & set(owner.columns)
-    }
-    items = "".join(
-        f"<li><b>{name}</b>: {html.escape(blind_spot)}</li>" for name, blind_spot in known.items()
-    )
-    return f"<p>What fools these metrics:</p><ul>{items}</ul>" if items else ""
+def blind_spots(columns: list[str]) -> str:
+    """Say what fools the metrics and attacks that the columns come from, as HTML."""
+    owners = [(name, metric.columns, metric.blind_spot) for name, metric in METRICS.items()]
+    owners += [(name, attack.columns(name), attack.blind_spot) for name, attack in ATTACKS.items()]
+    items = []
+    for name, own, blind_spot in owners:
+        if blind_spot and set(columns) & set(own):
+            items.append(f"<li><b>{escape(name)}</b>: {escape(blind_spot)}</li>")
+    return f"<p>What fools these metrics:</p><ul>{''.join(items)}</ul>" if items else ""
 
 
-def rates(rows: pd.DataFrame) -> list[str]:
-    """The success rates of the probes that were asked for anywhere in `rows`."""
+def attack_rates(rows: pd.DataFrame) -> list[str]:
+    """The success rates of the attacks on generators that any of the rows asked for."""
     asked = {name for names in rows["eval_attacks"] for name in names}
-    return [f"{stem(name)}_rate" for name in PROBES if name in asked]
+    return [f"{stem(name)}_rate" for name in attacks_on("generator") if name in asked]
 
 
-def tinted(table: pd.DataFrame, columns: list[str]) -> str:
-    """A line a model x method of `summary`'s table; tinted by |method - oracle| / |original - oracle|."""
-    head = "".join(
-        f"<th>{html.escape(name)}</th>" for name in ("model", "method", "cells", "seeds", *columns)
-    )
-    lines = [f"<tr>{head}</tr>"]
-    for _, of_model in table.groupby("model"):
-        ends = {line["method"]: line for line in of_model.to_dict("records")}
-        for name, line in ends.items():
-            cells = "".join(f"<td{_tint(name, ends, c)}>{interval(line, c)}</td>" for c in columns)
-            many = f"<td>{line['cells']}</td><td>{line['seeds']}</td>"
-            lines.append(f"<tr><td>{line['model']}</td><td>{name}</td>{many}{cells}</tr>")
-    return f"<table>{''.join(lines)}</table>"
+def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
+    """Format `summary`'s lines as an HTML table.
+
+    A method's cell is shaded by |method - oracle| / |original - oracle|, at most 1.
+    """
+    names = ["model", "method", "cells", "seeds", *columns]
+    parts = ["<tr>", *(f"<th>{escape(name)}</th>" for name in names), "</tr>"]
+    for _, of_model in lines.groupby("model"):
+        by_method = {line["method"]: line for line in of_model.to_dict("records")}
+        original, oracle = by_method["original"], by_method["oracle"]
+        for line in by_method.values():
+            head = [line["model"], line["method"], line["cells"], line["seeds"]]
+            parts += ["<tr>", *(f"<td>{escape(value)}</td>" for value in head)]
+            for column in columns:
+                style = _shade(line, original, oracle, column)
+                parts.append(f"<td{style}>{interval(line, column)}</td>")
+            parts.append("</tr>")
+    return f"<table>{''.join(parts)}</table>"
 
 
-def interval(line: dict[Any, Any], column: str) -> str:
-    """`mean [low, high]`, without bounds where there is but one value, "" where there is none; where relearning did not
-    always get there, in how many cells."""
-    mean, low, high = (line.get(column + end) for end in ("", "_low", "_high"))
-    if line.get(f"{column}_unreached", 0) > 0:
-        return f"not reached in {line[f'{column}_unreached']:.0f} of {line[f'{column}_tried']:.0f}"
+def interval(line: Line, column: str) -> str:
+    """Format `mean [low, high]`.
+
+    Without bounds where there is but one value; "" where there is none. Where relearning did not
+    get there in some cells, there is no mean: it says in how many.
+    """
+    unreached = line.get(f"{column}_unreached", 0)
+    if unreached > 0:
+        tried = line[f"{column}_tried"]
+        return f"not reached in {unreached:.0f} of {tried:.0f}"
+    mean, low, high = line.get(column), line.get(f"{column}_low"), line.get(f"{column}_high")
     if pd.isna(mean):
         return ""
     return f"{mean:.3f}" if pd.isna(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _tint(name: str, ends: dict[str, dict[Any, Any]], column: str) -> str:
-    oracle, original = (ends[end].get(column, math.nan) for end in ("oracle", "original"))
-    vain = any(
-        ends[line].get(f"{column}_unreached", 0) > 0 for line in ("original", "oracle", name)
-    )
-    if (
-        name in ("original", "oracle")
-        or vain
-        or not abs(original - oracle) > 0
-        or pd.isna(ends[name][column])
-    ):
+def _shade(line: Line, original: Line, oracle: Line, column: str) -> str:
+    """The cell's style attribute; "" for a reference, and where the distance is not known."""
+    if line["method"] in REFERENCES:
         return ""
-    gap = min(1.0, abs(ends[name][column] - oracle) / abs(original - oracle))
-    return f' style="background:rgba(194,65,12,{gap / 2:.2f})"'
-
-
-def table_of(rows: pd.DataFrame) -> str:
-    """Rows as they are."""
-    return rows.to_html(index=False, float_format=lambda value: f"{value:.4g}")
+    if any(of.get(f"{column}_unreached", 0) > 0 for of in (line, original, oracle)):
+        return ""
+    start, end = original.get(column, math.nan), oracle.get(column, math.nan)
+    if pd.isna(line[column]) or not abs(start - end) > 0:
+        return ""
+    share = min(1.0, abs(line[column] - end) / abs(start - end))
+    return f' style="background:rgba(194,65,12,{share / 2:.2f})"'

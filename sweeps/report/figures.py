@@ -1,53 +1,81 @@
-"""Pictures of results: functions from a table or tensors to a matplotlib `Figure`; nothing is shown or saved."""
+"""Draw matplotlib figures of rows and tensors; nothing is shown or saved here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from sweeps.choose.choose import objectives, pareto, unstopped
 
+T = TypeVar("T")
+Style = dict[str, Any]  # keyword arguments of a matplotlib call
+
 INK, ACCENT, PALE = "#222222", "#c2410c", "#9aa5b1"
-KINDS = (
+KINDS = (  # column prefix, name, colour
     ("original_", "original", PALE),
     ("", "unlearned", ACCENT),
     ("oracle_", "oracle", INK),
-)  # column prefix, ...
+)
+
+
+def _plot(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that size, in inches, with one plot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _panels(
+    content: Mapping[str, T], width: float, height: float
+) -> tuple[Figure, Iterator[tuple[Axes, str, T]]]:
+    """A figure with one titled panel of that size per item, side by side."""
+    figure = Figure(figsize=(width * len(content), height), layout="constrained")
+    axes = figure.subplots(1, len(content), squeeze=False)[0]
+    for axis, name in zip(axes, content, strict=True):
+        axis.set_title(name, fontsize=11)
+    return figure, zip(axes, content.keys(), content.values(), strict=True)
 
 
 def tile(images: Tensor, columns: int) -> Tensor:
-    """Images (n, channels, height, width) in [0, 1] as one picture (h, w, channels) with white gaps."""
+    """Lay images (n, channels, height, width) out as one picture (h, w, channels).
+
+    Values are in [0, 1]; gaps of one pixel are white.
+    """
     n, channels, height, width = images.shape
     rows = -(-n // columns)
     sheet = images.new_ones(rows * (height + 1) - 1, columns * (width + 1) - 1, channels)
     for i, image in enumerate(images):
-        top, left = i // columns * (height + 1), i % columns * (width + 1)
+        top = i // columns * (height + 1)
+        left = i % columns * (width + 1)
         sheet[top : top + height, left : left + width] = image.permute(1, 2, 0)
     return sheet
 
 
+def _draw(axis: Axes, images: Tensor, columns: int) -> None:
+    """Draw images (n, channels, height, width) in [0, 1], tiled, pixel by pixel."""
+    pixels = tile(images, columns).cpu().numpy().squeeze()
+    axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
 def sheets(pictures: Mapping[str, Tensor], labels: Sequence[int], marked: Sequence[int]) -> Figure:
-    """Before | after | oracle: one panel a model, one row a label; `pictures` hold (labels, n, c, h, w) in [0, 1]."""
-    figure = Figure(figsize=(3.6 * len(pictures), 0.42 * len(labels) + 0.6), layout="constrained")
-    for axis, (title, images) in zip(
-        figure.subplots(1, len(pictures), squeeze=False)[0], pictures.items(), strict=True
-    ):
-        picture = tile(images.flatten(0, 1), images.shape[1])
-        axis.imshow(
-            picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
-        axis.set_title(title, fontsize=11)
+    """Images by label: one panel per model, one row per label; `marked` labels are red.
+
+    pictures: by the model's name (labels, n, channels, height, width) in [0, 1]
+    """
+    figure, panels = _panels(pictures, 3.6, 0.42 * len(labels) + 0.6)
+    for axis, _, images in panels:
+        _draw(axis, images.flatten(0, 1), images.shape[1])
         step = images.shape[3] + 1
-        axis.set_yticks(
-            [(i + 0.5) * step for i in range(len(labels))], [str(label) for label in labels]
-        )
+        middles = [(i + 0.5) * step for i in range(len(labels))]
+        axis.set_yticks(middles, [str(label) for label in labels])
         for text, label in zip(axis.get_yticklabels(), labels, strict=True):
-            text.set(
-                color=ACCENT if label in marked else INK,
-                weight="bold" if label in marked else "normal",
-            )
+            if label in marked:
+                text.set(color=ACCENT, weight="bold")
+            else:
+                text.set(color=INK, weight="normal")
         axis.set_xticks([])
         axis.tick_params(length=0)
         for side in axis.spines.values():
@@ -56,25 +84,32 @@ def sheets(pictures: Mapping[str, Tensor], labels: Sequence[int], marked: Sequen
 
 
 def strips(pictures: Mapping[str, Tensor]) -> Figure:
-    """One row of images (n, channels, height, width) in [0, 1] a name."""
+    """One row of images (n, channels, height, width) in [0, 1] per name."""
     figure = Figure(figsize=(6.4, 0.7 * len(pictures) + 0.2), layout="constrained")
-    for axis, (name, images) in zip(
-        figure.subplots(len(pictures), 1, squeeze=False)[:, 0], pictures.items(), strict=True
-    ):
-        picture = tile(images, len(images))
-        axis.imshow(
-            picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
+    axes = figure.subplots(len(pictures), 1, squeeze=False)[:, 0]
+    for axis, (name, images) in zip(axes, pictures.items(), strict=True):
+        _draw(axis, images, len(images))
         axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         axis.set(xticks=[], yticks=[])
     return figure
 
 
+def mosaics(pictures: Mapping[str, Tensor]) -> Figure:
+    """Grids of images (rows, columns, channels, height, width) in [0, 1], side by side, titled."""
+    figure, panels = _panels(pictures, 4.2, 4.4)
+    for axis, _, images in panels:
+        _draw(axis, images.flatten(0, 1), images.shape[1])
+        axis.set_axis_off()
+    return figure
+
+
 def pareto_front(rows: pd.DataFrame, chosen: str) -> Figure:
-    """All cells as (forget, retain) on val, the Pareto front, and the chosen cell with its reading on test."""
+    """All cells as (forget, retain) on val, the Pareto front, the chosen cell on val and on test.
+
+    chosen: the chosen cell's cell_id
+    """
     values, front = objectives(rows), pareto(rows)
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axis = figure.subplots()
+    figure, axis = _plot(6.4, 4.4)
     axis.scatter(
         values.val_forget, values.val_retain, s=18, color=PALE, label=f"{len(rows)} cells, val"
     )
@@ -82,177 +117,132 @@ def pareto_front(rows: pd.DataFrame, chosen: str) -> Figure:
     axis.plot(
         line.val_forget, line.val_retain, "-o", color=INK, ms=4, lw=1, label="Pareto front, val"
     )
-    at = rows["cell_id"] == chosen
+    own = rows["cell_id"] == chosen
+    on_val, on_test = values[own], _tested(rows[own].iloc[0])
+    accent: Style = {"color": ACCENT, "zorder": 3}
     axis.scatter(
-        values[at].val_forget,
-        values[at].val_retain,
-        s=120,
-        marker="*",
-        color=ACCENT,
-        zorder=3,
-        label="chosen, val",
+        on_val.val_forget, on_val.val_retain, s=120, marker="*", label="chosen, val", **accent
     )
-    forget, retain = tested(rows[at].iloc[0])
-    axis.scatter(
-        [forget],
-        [retain],
-        s=60,
-        marker="D",
-        facecolor="none",
-        edgecolor=ACCENT,
-        zorder=3,
-        label="chosen, test",
-    )
+    hollow: Style = {"facecolor": "none", "edgecolor": ACCENT, "zorder": 3}
+    axis.scatter(*on_test, s=60, marker="D", label="chosen, test", **hollow)
     axis.set(xlabel="forget (probability or accuracy; less is better)", ylabel="retain accuracy")
     axis.legend(frameon=False, fontsize=9)
     axis.grid(alpha=0.25)
     return figure
 
 
-def tested(row: pd.Series) -> tuple[float, float]:
-    """(forget, retain) as reported for a row: other latents and another judge, or the test split."""
+def _tested(row: pd.Series) -> tuple[float, float]:
+    """(forget, retain) as reported: on other latents and by another judge, or on the test split."""
     if row["task"] == "generator":
         return row["forget_probability"], row["retain_accuracy"]
     return row["test_forget_accuracy"], row["test_retain_accuracy"]
 
 
-def curves(row: pd.Series) -> Figure:
-    """The unlearning curve of one cell, a line a loss term (nats per image; the log of steps is not taken)."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axis = figure.subplots()
-    for name, values in zip(row["curve_terms"], row["curve"], strict=True):
-        axis.plot(row["curve_step"], values, lw=1.2, label=name)
-    axis.set(xlabel="step", ylabel="loss term, nats an image")
-    axis.legend(frameon=False, fontsize=9)
-    axis.grid(alpha=0.25)
-    return figure
+def knob_map(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
+    """Forget and retain on val over two knobs, one dot per cell.
 
+    The Pareto front is ringed, the chosen cell starred; a cross is a cell that stopped on val.
 
-def by_class(row: pd.Series) -> Figure:
-    """Accuracy of every class: original, unlearned, oracle; the forgotten classes marked."""
-    column = "class_accuracy" if row["task"] == "generator" else "test_class_accuracy"
-    figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-    axis = figure.subplots()
-    for shift, (prefix, name, colour) in enumerate(KINDS):
-        places = [label + 0.27 * (shift - 1) for label in range(len(row[column]))]
-        axis.bar(places, row[prefix + column], width=0.25, color=colour, label=name)
-    axis.set(
-        xlabel="class (forgotten: " + ", ".join(map(str, row["forget"])) + ")",
-        ylabel="accuracy",
-        ylim=(0, 1.02),
-    )
-    figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=3)
-    axis.set_xticks(range(len(row[column])))
-    return figure
-
-
-def mosaics(pictures: Mapping[str, Tensor]) -> Figure:
-    """Grids of images (rows, columns, channels, height, width) in [0, 1], side by side under their names."""
-    figure = Figure(figsize=(4.2 * len(pictures), 4.4), layout="constrained")
-    for axis, (name, images) in zip(
-        figure.subplots(1, len(pictures), squeeze=False)[0], pictures.items(), strict=True
-    ):
-        picture = tile(images.flatten(0, 1), images.shape[1])
-        axis.imshow(
-            picture.cpu().numpy().squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
-        )
-        axis.set_title(name, fontsize=11)
-        axis.set_axis_off()
-    return figure
-
-
-def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int]) -> Figure:
-    """Points (n, 2) coloured by label (n,), one panel a name; marked labels are crosses, in front."""
-    figure = Figure(figsize=(4.4 * len(points), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(points), squeeze=False)[0]
-    for axis, (name, places) in zip(axes, points.items(), strict=True):
-        for label in sorted(labels.unique().tolist(), key=lambda label: label in marked):
-            at = places[labels == label].cpu().numpy()
-            shape = (
-                {"marker": "x", "s": 26, "lw": 1.4}
-                if label in marked
-                else {"marker": "o", "s": 9, "alpha": 0.7}
-            )
-            axis.scatter(at[:, 0], at[:, 1], color=f"C{label % 10}", label=str(label), **shape)
-        axis.set_title(name, fontsize=11)
-        axis.set(xticks=[], yticks=[])
-    handles, names = axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
-    return figure
-
-
-def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequence[int]) -> Figure:
-    """How far each class's latent centroid moved; the marked classes in colour."""
-    figure = Figure(figsize=(6.4, 2.6), layout="constrained")
-    axis = figure.subplots()
-    axis.bar(
-        range(len(moved)), moved, color=[ACCENT if label in marked else PALE for label in labels]
-    )
-    axis.set_xticks(range(len(moved)), [str(label) for label in labels])
-    axis.set(xlabel="class", ylabel="centroid moved, latent units")
-    return figure
-
-
-def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figure:
-    """Confusion matrices (true, predicted), each row a share of its class, side by side under their names."""
-    figure = Figure(figsize=(3.4 * len(tables), 3.4), layout="constrained")
-    for axis, (name, table) in zip(
-        figure.subplots(1, len(tables), squeeze=False)[0], tables.items(), strict=True
-    ):
-        axis.imshow(table, cmap="Greys", vmin=0, vmax=1)
-        ticks = range(len(table))
-        axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
-        for label in marked:
-            axis.get_yticklabels()[label].set(color=ACCENT, weight="bold")
-        axis.tick_params(labelsize=7)
-        axis.set_title(name, fontsize=11)
-    return figure
-
-
-def heat(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
-    """Forget and retain on val over two knobs, a dot a cell: the Pareto front ringed, the chosen cell starred; a cross
-    for a cell that stopped on val."""
-    stopped, rows = rows[rows["val_stopped"].eq(True)], unstopped(rows)
-    values, front, at = objectives(rows), pareto(rows), rows["cell_id"] == chosen
-    figure, columns = (
-        Figure(figsize=(9.2, 3.8), layout="constrained"),
-        {"forget": "val_forget", "retain": "val_retain"},
-    )
-    for axis, (name, column) in zip(figure.subplots(1, 2), columns.items(), strict=True):
+    x, y: the two knobs' columns
+    chosen: the chosen cell's cell_id
+    """
+    stopped = rows[rows["val_stopped"].eq(True)]
+    rows = unstopped(rows)
+    values, front = objectives(rows), pareto(rows)
+    best, own = rows[front], rows[rows["cell_id"] == chosen]
+    ring: Style = {"facecolor": "none", "edgecolor": INK}
+    figure = Figure(figsize=(9.2, 3.8), layout="constrained")
+    for axis, name in zip(figure.subplots(1, 2), ("forget", "retain"), strict=True):
+        colour = values[f"val_{name}"]
         axis.scatter(stopped[x], stopped[y], marker="x", s=14, lw=0.8, color=PALE)
-        dots = axis.scatter(
-            rows[x], rows[y], c=values[column], cmap="viridis", vmin=0, vmax=1, s=34
-        )
-        axis.scatter(
-            rows[x][front],
-            rows[y][front],
-            s=80,
-            facecolor="none",
-            edgecolor=INK,
-            label="Pareto front",
-        )
-        axis.scatter(rows[x][at], rows[y][at], s=180, marker="*", color=ACCENT, label="chosen")
+        dots = axis.scatter(rows[x], rows[y], c=colour, cmap="viridis", vmin=0, vmax=1, s=34)
+        axis.scatter(best[x], best[y], s=80, label="Pareto front", **ring)
+        axis.scatter(own[x], own[y], s=180, marker="*", color=ACCENT, label="chosen")
         axis.set(xlabel=x, ylabel=y, title=f"{name}, val")
         figure.colorbar(dots, ax=axis)
     axis.legend(frameon=False, fontsize=8)
     return figure
 
 
+def curves(row: pd.Series) -> Figure:
+    """The loss terms of one cell over its unlearning steps, one line per term, nats per image."""
+    figure, axis = _plot(6.4, 3.2)
+    for name, values in zip(row["curve_terms"], row["curve"], strict=True):
+        axis.plot(row["curve_step"], values, lw=1.2, label=name)
+    axis.set(xlabel="step", ylabel="loss term, nats per image")
+    axis.legend(frameon=False, fontsize=9)
+    axis.grid(alpha=0.25)
+    return figure
+
+
+def by_class(row: pd.Series) -> Figure:
+    """The accuracy of every class, of the three models; the axis names the forgotten classes."""
+    column = "class_accuracy" if row["task"] == "generator" else "test_class_accuracy"
+    classes = range(len(row[column]))
+    figure, axis = _plot(6.4, 2.8)
+    for shift, (prefix, name, colour) in enumerate(KINDS):
+        places = [label + 0.27 * (shift - 1) for label in classes]
+        axis.bar(places, row[prefix + column], width=0.25, color=colour, label=name)
+    forgotten = ", ".join(map(str, row["forget"]))
+    axis.set(xlabel=f"class (forgotten: {forgotten})", ylabel="accuracy", ylim=(0, 1.02))
+    figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=3)
+    axis.set_xticks(classes)
+    return figure
+
+
+def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int]) -> Figure:
+    """Points (n, 2) coloured by label (n,), one panel per name; marked labels are crosses."""
+    dot: Style = {"marker": "o", "s": 9, "alpha": 0.7}
+    cross: Style = {"marker": "x", "s": 26, "lw": 1.4}
+    figure, panels = _panels(points, 4.4, 4.2)
+    ordered = sorted(labels.unique().tolist(), key=lambda label: label in marked)
+    for axis, _, places in panels:
+        for label in ordered:
+            at = places[labels == label].cpu().numpy()
+            style = cross if label in marked else dot
+            axis.scatter(at[:, 0], at[:, 1], color=f"C{label % 10}", label=str(label), **style)
+        axis.set(xticks=[], yticks=[])
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
+    return figure
+
+
+def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequence[int]) -> Figure:
+    """How far each class's latent centroid moved; marked classes are red."""
+    figure, axis = _plot(6.4, 2.6)
+    places = range(len(moved))
+    colours = [ACCENT if label in marked else PALE for label in labels]
+    axis.bar(places, moved, color=colours)
+    axis.set_xticks(places, [str(label) for label in labels])
+    axis.set(xlabel="class", ylabel="centroid moved, latent units")
+    return figure
+
+
+def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figure:
+    """Confusion matrices (true, predicted) side by side; a row holds shares of its class."""
+    figure, panels = _panels(tables, 3.4, 3.4)
+    for axis, _, table in panels:
+        axis.imshow(table, cmap="Greys", vmin=0, vmax=1)
+        ticks = range(len(table))
+        axis.set(xticks=ticks, yticks=ticks, xlabel="predicted", ylabel="true")
+        for label in marked:
+            axis.get_yticklabels()[label].set(color=ACCENT, weight="bold")
+        axis.tick_params(labelsize=7)
+    return figure
+
+
 def relearning(row: pd.Series) -> Figure:
-    """Accuracy on the forgotten class while it is taught again, and dashed on the kept ones: a wreck's stays low."""
-    figure = Figure(figsize=(6.4, 3.2), layout="constrained")
-    axis = figure.subplots()
+    """Accuracy on forgotten classes while they are taught again; dashed: on kept classes.
+
+    A damaged model shows itself by a low dashed line.
+    """
+    figure, axis = _plot(6.4, 3.2)
     for prefix, name, colour in KINDS:
-        steps, accuracy = row[f"{prefix}relearn_steps"], row[f"{prefix}relearn_forget_accuracy"]
-        axis.plot(steps, accuracy, "-o", ms=3, color=colour, label=name)
-        axis.plot(
-            steps,
-            row[f"{prefix}relearn_retain_accuracy"],
-            "--",
-            lw=1,
-            color=colour,
-            label=f"{name}, kept",
-        )
+        steps = row[f"{prefix}relearn_steps"]
+        forget = row[f"{prefix}relearn_forget_accuracy"]
+        retain = row[f"{prefix}relearn_retain_accuracy"]
+        axis.plot(steps, forget, "-o", ms=3, color=colour, label=name)
+        axis.plot(steps, retain, "--", lw=1, color=colour, label=f"{name}, kept")
     axis.set(xlabel="mini-batches", ylabel="test accuracy", ylim=(-0.02, 1.02))
     axis.legend(frameon=False, fontsize=9)
     axis.grid(alpha=0.25)

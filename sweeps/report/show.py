@@ -1,23 +1,31 @@
-"""Rows for a terminal, a script, a spreadsheet."""
+"""Show rows in a terminal, or write them for a script or a spreadsheet."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sweeps.choose.choose import tried
+from sweeps.choose.comparable import varied_knobs
 from sweeps.rows.results import Results
 from unlearn.errors import BadInput, require
 
-FORMATS = ("table", "csv", "json")
-FIRST = ["sweep", "cell_id", "model", "method", "forget", "seed", "status", "error"]
-MAIN = [
-    "forget_probability", "forget_accuracy", "retain_accuracy", "forget_entropy",
-    "test_forget_accuracy", "test_retain_accuracy", "js_to_oracle", "mia_auc",
-    "original_retain_accuracy", "oracle_forget_probability", "oracle_test_retain_accuracy",
+IDENTITY = ["sweep", "cell_id", "model", "method", "forget", "seed", "status", "error"]
+MAIN = [  # the columns of the table, beside a row's identity and what was tried
+    "forget_probability",
+    "forget_accuracy",
+    "retain_accuracy",
+    "forget_entropy",
+    "test_forget_accuracy",
+    "test_retain_accuracy",
+    "js_to_oracle",
+    "mia_auc",
+    "original_retain_accuracy",
+    "oracle_forget_probability",
+    "oracle_test_retain_accuracy",
     "wall_s",
-]  # fmt: skip
+]
 
 
 def select(
@@ -27,7 +35,10 @@ def select(
     sort: str | None,
     descending: bool = False,
 ) -> pd.DataFrame:
-    """Rows of one sweep or all, filtered by a pandas query and sorted by a column."""
+    """Read the rows of one sweep or of all, keep those that a pandas query keeps, sort by a column.
+
+    Raises `BadInput` where `where` is not a query over the columns or `sort` is no column.
+    """
     rows = results.read(sweep)
     if where:
         try:
@@ -43,43 +54,66 @@ def select(
 
 
 def check_column(rows: pd.DataFrame, column: str) -> None:
-    """Refuse a column that does not exist, naming those that hold something."""
+    """Raise `BadInput` where there is no such column; the message names those that hold values."""
+    with_values = rows.dropna(axis=1, how="all").columns
     require(
         column in rows,
-        f"no column {column!r}; columns with values: {', '.join(rows.dropna(axis=1, how='all').columns)}",
+        f"no column {column!r}; columns with values: {', '.join(with_values)}",
     )
 
 
-def _as_json(value: Any) -> str:
-    """A list as it would stand in JSON; the CSV cell of a Parquet list."""
-    return json.dumps(value, default=lambda array: array.tolist())
-
-
 def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
-    """The rows as text: a table of the main columns, or all columns as CSV or JSON; `by` averages over groups."""
+    """Format rows as text.
+
+    by: average over the rows that share a value of this column; None shows every row
+    how: `table` (the main columns), `csv` or `json` (all columns)
+    """
     require(how in FORMATS, f"unknown format {how!r}; known: {', '.join(FORMATS)}")
     if by:
         check_column(rows, by)
-        key = rows[by].map(str)
-        numeric = rows.select_dtypes("number").dropna(axis=1, how="all").columns.difference([by])
-        rows = (
-            rows.groupby(key)[list(numeric)]
-            .mean()
-            .join(rows.groupby(key).size().rename("cells"))
-            .reset_index()
-        )
-    if how == "csv":
-        lists = [
-            name for name in rows if any(isinstance(value, np.ndarray) for value in rows[name])
-        ]
-        flat = rows.copy()
-        for name in lists:
-            flat[name] = flat[name].map(_as_json, na_action="ignore")
-        return flat.to_csv(index=False).rstrip("\n")
-    if how == "json":
-        return json.dumps(json.loads(rows.to_json(orient="records", date_format="iso")), indent=1)
+        rows = _means(rows, by)
+    return FORMATS[how](rows, by)
+
+
+def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """One row per value of `by`: how many cells, and the mean of every numeric column."""
+    groups = rows.groupby(rows[by].map(str))
+    numeric = rows.select_dtypes("number").dropna(axis=1, how="all")
+    columns = numeric.columns.difference([by])
+    counts = groups.size().rename("cells")
+    return groups[list(columns)].mean().join(counts).reset_index()
+
+
+def _as_table(rows: pd.DataFrame, by: str | None) -> str:
     if rows.empty:
         return "no rows"
-    first = [by, "cells"] if by else [*FIRST, *tried(rows)]
-    shown = rows[[name for name in [*first, *MAIN] if name in rows]].dropna(axis=1, how="all")
-    return shown.to_string(index=False, float_format=lambda value: f"{value:.4g}")
+    first = [by, "cells"] if by else [*IDENTITY, *varied_knobs(rows)]
+    columns = [name for name in [*first, *MAIN] if name in rows]
+    shown = rows[columns].dropna(axis=1, how="all")
+    return shown.to_string(index=False, float_format="{:.4g}".format)
+
+
+def _as_csv(rows: pd.DataFrame, by: str | None) -> str:
+    """All columns; a list is written as JSON."""
+    flat = rows.copy()
+    for name in rows:
+        if any(isinstance(value, np.ndarray) for value in rows[name]):
+            flat[name] = rows[name].map(_list_as_json, na_action="ignore")
+    return flat.to_csv(index=False).rstrip("\n")
+
+
+def _list_as_json(value: Any) -> str:
+    return json.dumps(value, default=lambda array: array.tolist())
+
+
+def _as_json(rows: pd.DataFrame, by: str | None) -> str:
+    """All columns, a list of objects, indented."""
+    compact = rows.to_json(orient="records", date_format="iso")
+    return json.dumps(json.loads(compact), indent=1)
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame, str | None], str]] = {
+    "table": _as_table,
+    "csv": _as_csv,
+    "json": _as_json,
+}

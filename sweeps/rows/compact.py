@@ -1,5 +1,8 @@
-"""Fold many one-row files into one. No row that was there is missing or double at any moment; one that is written
-meanwhile may be out of sight until the folding ends."""
+"""Fold many one-row files into one.
+
+No row is missing or doubled at any moment; a row written meanwhile may be invisible until the
+folding ends.
+"""
 
 import ctypes
 import fcntl
@@ -23,16 +26,19 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 def compact(results: Results) -> dict[str, int]:
-    """Fold every sweep; returns sweep -> rows. A row with an error keeps its own file, so that a retry can replace it;
-    so does a row written meanwhile. Rows of an older version get the columns that it lacked, empty: pandas takes those
-    of the first file that it meets.
+    """Fold every sweep; return sweep -> number of rows.
 
-    The new folder is built hidden and then exchanged with the old one in one step of the kernel. Raises `BadInput` on
-    an object store or a file system that cannot exchange folders.
+    A row with an error keeps its own file, so that a retry can replace it; so does a row written
+    meanwhile. Rows of an older version get the columns that it lacked, empty, because pandas takes
+    its columns from the first file that it reads.
+
+    The new folder is built hidden and then exchanged with the old one in one step of the kernel.
+    Raises `BadInput` on an object store, and on a file system that cannot exchange folders.
     """
     if not is_local(results.root):
         raise BadInput(
-            f"compact needs a local file system, not {results.root}; copy the results, compact, copy back"
+            f"compact needs a local file system, not {results.root}; "
+            "copy the results, compact, copy back"
         )
     return {name: _fold(results, name) for name in results.sweeps()}
 
@@ -43,12 +49,11 @@ def _fold(results: Results, sweep: str) -> int:
         _recover(live, draft)
         found = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
         tables = {path: in_full([table], str(path)) for path, table in found.items()}
-        good = {
-            path: table for path, table in tables.items() if not any(table["error"].to_pylist())
-        }
-        older = any(
-            found[path].column_names != table.column_names for path, table in tables.items()
-        )
+        good, older = {}, False
+        for path, table in tables.items():
+            if not any(table["error"].to_pylist()):
+                good[path] = table
+            older = older or found[path].column_names != table.column_names
         if len(good) > 1 or older:
             draft.mkdir()
             if good:
@@ -69,22 +74,26 @@ def _write(folder: Path, table: pa.Table) -> None:
 
 
 def recover(results: Results, sweep: str) -> None:
-    """Clear what a killed compaction left, once none is at work: a draft that never went live, or the old folder after
-    the exchange. Of it only what was written while the folders were exchanged is of use: new rows, and retries."""
+    """Clear what a killed compaction left, once no other is at work.
+
+    That is a draft that never went live, or the old folder after the exchange. The old folder may
+    hold rows that were written while the folders were exchanged: new ones and retries. These are
+    kept.
+    """
     if is_local(results.root) and (draft := _folders(results, sweep)[1]).exists():
         with _alone(draft.parent):
             _recover(*_folders(results, sweep))
 
 
 def _folders(results: Results, sweep: str) -> tuple[Path, Path]:
-    """The sweep's folder, and the hidden one that a compaction builds beside it."""
+    """Return the sweep's folder, and the hidden one that a compaction builds beside it."""
     table = Path(locate(results.table)[1])
     return table / f"sweep={sweep}", table / f".sweep={sweep}"
 
 
 @contextmanager
 def _alone(table: Path) -> Iterator[None]:
-    """Wait until no other process folds or recovers rows of this table; a killed one holds nobody up."""
+    """Hold the lock of this table; a process that is killed gives it up."""
     held = os.open(table, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -106,7 +115,7 @@ def _recover(live: Path, draft: Path) -> None:
 
 
 def _keep_late_rows(hidden: Path, live: Path) -> None:
-    """Move each row that the live folder lacks, or holds as it was before a retry."""
+    """Move each row that the live folder lacks, or has only from before a retry."""
     tables = [pq.read_table(path, columns=["cell_id"]) for path in live.glob("rows-*.parquet")]
     folded = {f"cell-{cell}.parquet" for table in tables for cell in table["cell_id"].to_pylist()}
     for path in hidden.glob("cell-*.parquet"):
@@ -116,7 +125,7 @@ def _keep_late_rows(hidden: Path, live: Path) -> None:
 
 
 def _rank(path: Path) -> tuple[bool, bool, datetime]:
-    """Orders the rows of one cell: failed, with scores and an error, good; then by time."""
+    """Order the rows of one cell: failed, with scores and an error, good; then by time."""
     (row,) = pq.read_table(path, columns=["status", "error", "created_at"]).to_pylist()
     return row["status"] == "ok", row["error"] is None, row["created_at"]
 
@@ -136,5 +145,6 @@ def exchange(a: Path, b: Path) -> None:
     if failed:
         reason = os.strerror(ctypes.get_errno())
         raise BadInput(
-            f"this file system cannot exchange {a} and {b} ({reason}); copy the results to a local disk first"
+            f"this file system cannot exchange {a} and {b} ({reason}); "
+            "copy the results to a local disk first"
         )

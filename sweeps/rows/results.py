@@ -1,4 +1,4 @@
-"""Rows: one Parquet file a cell, written whole, so that a cell has exactly one row whatever dies.
+"""Rows: one Parquet file per cell, written whole, so that a cell has one row whatever dies.
 
     <results>/v1/sweep=<name>/cell-<cell_id>.parquet        (after `compact`: rows-<hash>.parquet)
 
@@ -6,135 +6,36 @@
 """
 
 import io
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.compute.attacks import columns as attack_columns
-from sweeps.spec.cells import SCHEMA, Cell
-from sweeps.spec.sweep import Evaluation, Train
-from unlearn.errors import BadInput, require
+from sweeps.rows.schema import ROWS, Row
+from sweeps.spec.cells import SCHEMA
+from unlearn.errors import BadInput
 from unlearn.files import exists, folders, join, locate, write_whole
-from unlearn.methods import KNOBS
-from unlearn.metrics import columns as metric_columns
-
-FLOATS = pa.list_(pa.float64())
-TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_(), list: FLOATS}
-TYPES[tuple[str, ...]] = pa.list_(pa.string())
-Row = dict[str, Any]
-
-CELL = {
-    "cell_id": pa.string(),
-    "dataset": pa.string(),
-    "model": pa.string(),
-    "task": pa.string(),
-    "method": pa.string(),
-    "forget": pa.list_(pa.int64()),
-    "seed": pa.int64(),
-    "options": pa.string(),  # of the model's builder, as JSON
-}
-OUTCOME = {
-    "status": pa.string(),
-    "error": pa.string(),
-    "val_images": pa.int64(),  # read of a candidate; null where all were
-    "val_stopped": pa.bool_(),  # it would not have won; its `val_*` are of the images read
-    "val_bar": pa.float64(),  # the best val_retain - 1.5 val_forget before it, out of whose reach it stopped
-}
-PROVENANCE = {
-    "curve_terms": pa.list_(pa.string()),
-    "curve_step": FLOATS,
-    "curve": pa.list_(FLOATS),  # one list a term
-    "judge_names": pa.list_(pa.string()),
-    "wall_s": pa.float64(),
-    "artifacts_s": pa.float64(),  # loading what the cell needs, near 0 in a warm actor
-    "unlearn_s": pa.float64(),
-    "evaluate_s": pa.float64(),
-    "attack_s": pa.float64(),
-    "needs_s": pa.float64(),  # making the Fisher, the experts: what the method wants beside original and data
-    "oracle_s": pa.float64(),  # retraining without the forget set
-    "tuning_candidates": pa.int64(),  # that a chosen cell was chosen from, `candidates: val`
-    "tuning_s": pa.float64(),  # unlearning and reading them
-    "selection_regret": pa.float64(),  # test's best retain - 1.5 forget among them minus the chosen cell's
-    "regret_s": pa.float64(),  # reading them on test for that
-    "device": pa.string(),
-    "threads": pa.int64(),
-    "store": pa.string(),
-    "artifact_original": pa.string(),
-    "artifact_oracle": pa.string(),
-    "artifact_fisher": pa.string(),
-    "artifact_expert": pa.string(),
-    "artifact_unlearned": pa.string(),
-    "artifact_judges": pa.list_(pa.string()),
-    "version_amnesia": pa.string(),
-    "version_torch": pa.string(),
-    "version_ray": pa.string(),
-    "git_revision": pa.string(),
-    "created_at": pa.timestamp("us", tz="UTC"),
-}
-
-
-def _settings(kind: type, prefix: str) -> dict[str, pa.DataType]:
-    return {prefix + f.name: TYPES[f.type] for f in fields(kind)}  # type: ignore[index]
-
-
-def _schema() -> pa.Schema:
-    """All columns of every method and every metric, always in the same order; what a cell does not have is null."""
-    knobs = {name: TYPES[kind] for name, kind in KNOBS.items()}
-    settings = _settings(Train, "train_") | _settings(Evaluation, "eval_")
-    scores = {name: TYPES[kind] for name, kind in {**metric_columns(), **attack_columns()}.items()}
-    return pa.schema(list({**CELL, **OUTCOME, **knobs, **settings, **scores, **PROVENANCE}.items()))
-
-
-ROWS = _schema()
-
-
-def row_of(cell: Cell, outcome: Mapping[str, Any]) -> Row:
-    """The full row of a cell; `outcome` holds status, scores and provenance. A column that nobody knows is refused."""
-    problem = cell.problem
-    row: Row = {
-        "cell_id": cell.cell_id,
-        "dataset": problem.dataset,
-        "model": problem.model,
-        "task": problem.task,
-    }
-    row |= {
-        "method": cell.method,
-        "forget": list(problem.forget),
-        "seed": problem.seed,
-        **dict(cell.knobs),
-    }
-    row["options"] = json.dumps(dict(problem.options), sort_keys=True)
-    row |= {f"train_{f.name}": getattr(problem.train, f.name) for f in fields(Train)}
-    row |= {f"eval_{f.name}": getattr(problem.eval, f.name) for f in fields(Evaluation)}
-    row |= outcome
-    for name in row:
-        require(
-            name in ROWS.names,
-            f"column {name!r} is not in schema {SCHEMA}; declare it before writing it",
-        )
-    return row
-
 
 AGAIN = "; tried again: "
 
 
 def _better(before: Row, failed: Row) -> Row:
-    """The failed row; where the one `before`, which holds an error too, has scores: that one with both errors."""
+    """Return the row to keep of two that hold an error: scores with both errors, else the later."""
     if before["status"] != "ok":
         return failed
     return before | {"error": before["error"].partition(AGAIN)[0] + AGAIN + failed["error"]}
 
 
 def in_full(tables: Iterable[pa.Table], place: str) -> pa.Table:
-    """All rows, with every column of `ROWS`; those that only other versions know come last."""
+    """Concatenate tables; columns of `ROWS` come first, those of other versions last.
+
+    Raises `BadInput` where another version gave a column another type.
+    """
     try:
         return pa.concat_tables([ROWS.empty_table(), *tables], promote_options="default")
     except pa.ArrowTypeError as error:
@@ -142,35 +43,42 @@ def in_full(tables: Iterable[pa.Table], place: str) -> pa.Table:
 
 
 def as_parquet(table: pa.Table) -> bytes:
-    """What a Parquet file of the table holds."""
+    """Return the bytes of a Parquet file that holds the table."""
     sink = io.BytesIO()
     pq.write_table(table, sink)
     return sink.getvalue()
 
 
-READERS = 16  # files at once: an object store answers side by side
-LOOKS = 10  # at a folder whose files `compact` folds away while they are read
+READERS = 16  # files read at once: an object store answers many requests in parallel
+LOOKS = 10  # tries at reading a folder whose files `compact` folds away meanwhile
 
 
 @dataclass(frozen=True)
 class Results:
-    """The rows under `root` (a local path or URL); the only journal of what is done. `store`: where their artifacts lie
-    now, if no longer where the rows say."""
+    """The rows under a folder: the only journal of what is done.
+
+    root: a local path or URL
+    store: where the artifacts lie now, if no longer where the rows say
+    """
 
     root: str
     store: str | None = None
 
     @property
     def table(self) -> str:
-        """What pandas reads."""
+        """The folder that pandas reads."""
         return join(self.root, SCHEMA)
 
     def cell_file(self, sweep: str, cell_id: str) -> str:
+        """Return the path of a cell's own file."""
         return join(self.table, f"sweep={sweep}", f"cell-{cell_id}.parquet")
 
     def write(self, sweep: str, row: Row) -> None:
-        """Write or replace a cell's row; a reader sees the old row or the new, never half of one. A failed row leaves a
-        good one alone, and of one that has scores and an error the scores, with its own error behind the other."""
+        """Write or replace a cell's row; a reader sees the old row or the new one, never half.
+
+        A failed row does not replace scores: a good row stays as it is; a row with scores and an
+        error keeps its scores and gets the new error behind its own.
+        """
         if row["status"] == "failed" and (known := self.find(sweep, row["cell_id"])):
             if known["error"] is None:
                 return
@@ -179,13 +87,16 @@ class Results:
         write_whole(self.cell_file(sweep, row["cell_id"]), data, join(self.table, ".tmp"))
 
     def sweeps(self) -> list[str]:
-        """The sweeps that have rows, sorted."""
+        """Return the names of the sweeps that have rows, sorted."""
         return [
             name.removeprefix("sweep=") for name in folders(self.table) if name.startswith("sweep=")
         ]
 
     def read(self, sweep: str | None = None) -> pd.DataFrame:
-        """All rows, or one sweep's, as `pandas.read_parquet` gives them, oldest first."""
+        """Return all rows, or one sweep's, as `pandas.read_parquet` does, oldest first.
+
+        Raises `BadInput` where there are none.
+        """
         wanted = self.sweeps() if sweep is None else [sweep]
         if sweep is not None and sweep not in self.sweeps():
             raise BadInput(
@@ -199,10 +110,11 @@ class Results:
             raise BadInput(f"no rows in {self.root}; run a sweep with --results {self.root} first")
         rows = pa.concat_tables(tables, promote_options="default").to_pandas()
         rows = rows.sort_values("created_at", ignore_index=True)
-        return rows if self.store is None else rows.assign(store=self.store)
+        moved: pd.DataFrame = rows if self.store is None else rows.assign(store=self.store)
+        return moved
 
     def _read_files(self, sweep: str, prefix: str = "") -> list[pa.Table]:
-        """The sweep's files of that prefix, all as they lay there at one time."""
+        """Read the sweep's files with that prefix, all as they were at one moment."""
         for _ in range(LOOKS):
             paths = [
                 path for path in self.files(sweep) if path.rpartition("/")[2].startswith(prefix)
@@ -213,14 +125,15 @@ class Results:
             if len(found) == len(parts):
                 return found
         raise BadInput(
-            f"files of sweep {sweep} in {self.root} vanish as they are read; wait until nothing moves them"
+            f"files of sweep {sweep} in {self.root} vanish as they are read; "
+            "wait until nothing moves them"
         )
 
     def _read_file(self, path: str) -> pa.Table | None:
-        """None where it was folded away since it was listed."""
+        """Read one file; None where it was folded away since it was listed."""
         try:
             with locate(self.root)[0].open(path, "rb") as file:
-                return pq.read_table(file, use_threads=False)  # the files are read side by side
+                return pq.read_table(file, use_threads=False)  # files are read in parallel
         except FileNotFoundError:
             return None
         except pa.ArrowInvalid as error:
@@ -229,7 +142,7 @@ class Results:
             ) from error
 
     def files(self, sweep: str) -> list[str]:
-        """Paths of the sweep's Parquet files, by name alone: one that is being folded away is listed as well."""
+        """Return the paths of the sweep's Parquet files, also of those being folded just now."""
         fs, path = locate(join(self.table, f"sweep={sweep}"))
         fs.invalidate_cache()
         try:
@@ -243,7 +156,7 @@ class Results:
         )
 
     def find(self, sweep: str, cell_id: str) -> Row | None:
-        """The cell's row, in its own file or folded by `compact`."""
+        """Return the cell's row, from its own file or a folded one; None where it has none."""
         path = self.cell_file(sweep, cell_id)
         own = self._read_file(path) if exists(path) else None
         for table in [own] if own is not None else self._read_files(sweep, "rows-"):

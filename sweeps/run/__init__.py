@@ -1,1 +1,1 @@
-"""Run a plan on Ray: artifacts first, then one Tuner for all cells. The only folder that knows Ray."""
+"""Run a plan on Ray: artifacts, then cells. The only folder of `sweeps` that imports Ray."""

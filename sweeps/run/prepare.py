@@ -1,4 +1,4 @@
-"""Making artifacts: one function a kind, one Ray task a missing one, in dependency order."""
+"""Make artifacts: one function per kind, one Ray task per missing artifact, in dependency order."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,10 +12,10 @@ from sweeps.compute.cache import WorkerCache, configure_worker, pick_device
 from sweeps.spec.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
-from unlearn.data import Images
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
 from unlearn.models import Weights
+from unlearn.splits import Images
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit, snapshot
 
@@ -23,44 +23,43 @@ Made = tuple[Weights, Curve]
 
 
 def _train(cache: WorkerCache, recipe: Recipe, images: Images) -> Made:
-    plan = Training(**{name: dict(recipe.knobs)[name] for name in TRAINING})
+    plan = Training(**{name: recipe.knob(name) for name in TRAINING})
     generator = stream(recipe.seed, recipe.kind, "train", device=cache.device)
     return fit(cache.build(recipe), images, plan, generator)
 
 
 def _original(cache: WorkerCache, recipe: Recipe) -> Made:
-    """Trained on everything; or, where the spec names a weights file, what that file holds."""
+    """Train on everything; where the spec names a weights file, take what it holds."""
     if "weights" in dict(recipe.options):
         return snapshot(cache.build(recipe)), {}
     return _train(cache, recipe, cache.dataset(recipe.dataset).train)
 
 
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
-    return _train(cache, recipe, cache.dataset(recipe.dataset).split(recipe.forget).train.retain)
+    retained = cache.dataset(recipe.dataset).split(recipe.forget).train.retain
+    return _train(cache, recipe, retained)
 
 
 def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
-    knobs = {name.removeprefix("expert_"): dict(recipe.knobs)[name] for name in EXPERT}
+    knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
+    steady = knobs.pop("norms") == "original"
     images = cache.dataset(recipe.dataset).split(recipe.forget).train.forget
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
-    steady = knobs.pop("norms") == "original"
-    return fit(cache.model(recipe.needs[0]), images, Training(**knobs), generator, steady=steady)
+    original = cache.model(recipe.needs[0])
+    return fit(original, images, Training(**knobs), generator, steady=steady)
 
 
 def _fisher(cache: WorkerCache, recipe: Recipe) -> Made:
     generator = stream(recipe.seed, "fisher", device=cache.device)
-    return generator_fisher(
-        cache.model(recipe.needs[0]), dict(recipe.knobs)["fisher_samples"], generator
-    ), {}
+    original = cache.model(recipe.needs[0])
+    return generator_fisher(original, recipe.knob("fisher_samples"), generator), {}
 
 
 def _judge(cache: WorkerCache, recipe: Recipe) -> Made:
-    knobs = dict(recipe.knobs)
     images = cache.dataset(recipe.dataset).train
     generator = stream(recipe.seed, "judge", device=cache.device)
-    return train_judge(
-        cache.build(recipe), images, Schedule(knobs["steps"], 64, 3e-3), generator, knobs["reject"]
-    )
+    plan = Schedule(recipe.knob("steps"), 64, 3e-3)
+    return train_judge(cache.build(recipe), images, plan, generator, recipe.knob("reject"))
 
 
 MAKERS: dict[str, Callable[[WorkerCache, Recipe], Made]] = {
@@ -73,7 +72,7 @@ MAKERS: dict[str, Callable[[WorkerCache, Recipe], Made]] = {
 
 
 def make(store: Store, data_root: str, recipe: Recipe, gpus: float, cpus: float) -> float:
-    """Make one artifact and put it into the store, unless it is there; returns the seconds it took."""
+    """Make one artifact and save it, unless the store has it; return the seconds it took."""
     if store.has(recipe.kind, recipe.key):
         return 0.0
     configure_worker(cpus)
@@ -87,13 +86,14 @@ def make(store: Store, data_root: str, recipe: Recipe, gpus: float, cpus: float)
         "dataset": recipe.dataset,
         "model": recipe.model,
         "seed": recipe.seed,
-    }
-    card |= {
         "forget": list(recipe.forget),
         "knobs": dict(recipe.knobs),
         "needs": [need.key for need in recipe.needs],
+        "seconds": seconds,
+        "device": cache.device,
+        "curve": curve,
+        "torch": torch.__version__,
     }
-    card |= {"seconds": seconds, "device": cache.device, "curve": curve, "torch": torch.__version__}
     store.save(recipe.kind, recipe.key, weights, card)
     return seconds
 
@@ -105,27 +105,30 @@ def prepare(
     resources: Mapping[str, Resources],
     done: Callable[[Recipe, float], Any],
 ) -> dict[str, str]:
-    """Make what is missing, each in a Ray task of its own after what it needs, with the `resources` under its key;
-    returns key -> error of what failed.
+    """Make the missing artifacts, each in a Ray task of its own after those that it needs.
 
-    Interrupting loses only what is in the making.
+    resources: what a task asks for, by the artifact's key
+    done: called with each artifact and its seconds
+
+    Returns key -> error of those that could not be made. An interruption loses only what is being
+    made at that moment.
     """
     remote = ray.remote(max_retries=3)(_make_after)
-    tasks: dict[str, ray.ObjectRef] = {}
-    recipes: dict[ray.ObjectRef, Recipe] = {}
+    tasks: dict[str, ray.ObjectRef[Any]] = {}
+    recipes: dict[ray.ObjectRef[Any], Recipe] = {}
     for recipe in missing:
         upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
         needs = resources[recipe.key]
-        ref = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe()).remote(
-            store, data_root, recipe, needs.gpu, needs.cpu, *upstream
-        )
-        tasks[recipe.key], recipes[ref] = ref, recipe
+        task = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe())
+        ref = task.remote(store, data_root, recipe, needs.gpu, needs.cpu, *upstream)
+        tasks[recipe.key] = ref
+        recipes[ref] = recipe
     failed: dict[str, str] = {}
     waiting = list(recipes)
     while waiting:
         ready, waiting = ray.wait(waiting)
         recipe = recipes[ready[0]]
-        error, seconds = _outcome(ready[0])
+        error, seconds = _result(ready[0])
         if error:
             failed[recipe.key] = f"{recipe.describe()}: {error}"
         done(recipe, seconds)
@@ -135,22 +138,21 @@ def prepare(
 def _make_after(
     store: Store, root: str, recipe: Recipe, gpus: float, cpus: float, *upstream: tuple[str, float]
 ) -> tuple[str, float]:
-    """`make` as (error, seconds), so that one artifact that cannot be made does not stop the others."""
+    """Call `make`; return (error, seconds), so that one failure does not stop other artifacts."""
     for error, _ in upstream:
         if error:
             return error, 0.0
     try:
         return "", make(store, root, recipe, gpus, cpus)
-    except (
-        Exception
-    ) as error:  # whatever a user's builder does, its artifact gets a failure that says so
+    except Exception as error:  # a user's builder may raise anything; the failure must name it
         return f"{type(error).__name__}: {error}", 0.0
 
 
-def _outcome(task: ray.ObjectRef) -> tuple[str, float]:
-    """What `_make_after` returned; where its worker was killed, or that of what it needs, what Ray says of that."""
+def _result(task: ray.ObjectRef[Any]) -> tuple[str, float]:
+    """Return what `_make_after` returned; where a worker was killed, Ray's words as the error."""
     try:
-        return ray.get(task)
+        result: tuple[str, float] = ray.get(task)
+        return result
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
         return f"{type(cause).__name__}: {cause}", 0.0

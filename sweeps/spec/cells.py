@@ -1,4 +1,4 @@
-"""Cells: the fully determined points that a sweep stands for, and the artifacts each of them needs."""
+"""Cells: the fully determined points that a sweep stands for, and the artifacts that each needs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -9,7 +9,7 @@ from typing import Any
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import digest
 from unlearn.generators.judges import panel
-from unlearn.methods import METHODS
+from unlearn.methods import Method, method_name
 from unlearn.models import task_of
 from unlearn.train import Training
 
@@ -18,7 +18,16 @@ SCHEMA = "v1"  # of rows, cells and recipes; part of every id
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines one artifact; `key` hashes it. `needs` are made first."""
+    """Everything that determines one artifact; `key` is its hash.
+
+    kind: `original`, `oracle`, `expert`, `fisher` or `judge`
+    dataset, model: by name; the model of a judge is the name of its network
+    seed: of initial weights, batches and noise
+    forget: classes that an oracle never sees, or the only ones that an expert sees
+    knobs: (name, value) pairs of how it is made
+    needs: artifacts that are made first
+    options: (name, value) pairs for the model's builder
+    """
 
     kind: str
     dataset: str
@@ -31,21 +40,28 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        content = asdict(self) | {
-            "knobs": dict(self.knobs),
-            "needs": [need.key for need in self.needs],
-        }
-        content["options"] = placeless(self.options)
+        content = asdict(self)
+        content["knobs"] = dict(self.knobs)
+        content["needs"] = [need.key for need in self.needs]
+        content["options"] = without_places(self.options)
         return digest({"schema": SCHEMA, **content})
 
+    def knob(self, name: str) -> Any:
+        """Return the value of one knob. Raises `KeyError` where this kind of artifact has none."""
+        return dict(self.knobs)[name]
+
     def describe(self) -> str:
-        forget = f" without {list(self.forget)}" if self.kind == "oracle" else ""
-        forget = f" of {list(self.forget)}" if self.kind == "expert" else forget
+        """Name the artifact in a few words, for logs and errors."""
+        words = {"oracle": "without", "expert": "of"}
+        forget = f" {words[self.kind]} {list(self.forget)}" if self.kind in words else ""
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
 
 
 def frozen(options: Mapping[str, Any]) -> Knobs:
-    """A builder's options as a record holds them, from a spec or a row alike: sorted by name, lists as tuples."""
+    """Make options hashable: (name, value) pairs sorted by name, lists as tuples.
+
+    Options from a spec and from a row give the same result.
+    """
     return tuple(sorted((str(key), _frozen(value)) for key, value in options.items()))
 
 
@@ -53,19 +69,42 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def placeless(options: Knobs) -> dict[str, Any]:
-    """A builder's options without the places of its files, for which their SHA-256 stand."""
-    return {key: value for key, value in options if not (key in FILES and isinstance(value, str))}
+def without_places(options: Knobs) -> dict[str, Any]:
+    """Return a builder's options without the paths of its files; their SHA-256 stay."""
+    kept = {}
+    for key, value in options:
+        is_path = key in FILES and isinstance(value, str)
+        if not is_path:
+            kept[key] = value
+    return kept
 
 
 def architecture(options: Knobs) -> dict[str, Any]:
-    """A builder's options without what it starts from: all that it takes to build the network for other weights."""
+    """Return the options that shape the network, without those that name its starting weights."""
     return {key: value for key, value in options if key.removesuffix("_sha256") not in FILES}
+
+
+TRAINING = tuple(f.name for f in fields(Training))
+OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
+# An expert has a schedule of its own; label smoothing would teach it labels that it never sees.
+NOT_OF_EXPERTS = ("steps", "lr", "schedule", "label_smoothing")
+EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
+FISHER = ("fisher_samples",)
+# By what a method needs: the keys of `train` that say how it was made.
+MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": FISHER}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What cells that can share a pack have in common: one data set, model, forget set, seed and way of training."""
+    """What several methods are compared on: a task, and how it is trained and scored.
+
+    dataset, model: by name
+    forget: classes to forget, sorted
+    seed: of everything random
+    train: how originals, oracles, experts, Fisher and judges are made
+    eval: what is scored and attacked
+    options: (name, value) pairs for the model's builder
+    """
 
     dataset: str
     model: str
@@ -77,6 +116,7 @@ class Problem:
 
     @property
     def task(self) -> str:
+        """`generator` or `classifier`."""
         return task_of(self.model)
 
     def _recipe(
@@ -87,111 +127,105 @@ class Problem:
 
     @cached_property
     def original(self) -> Recipe:
+        """The model trained on everything."""
         return self._recipe("original", (), TRAINING)
 
     @cached_property
     def oracle(self) -> Recipe:
+        """The model trained without the forget set."""
         return self._recipe("oracle", self.forget, TRAINING)
 
     @cached_property
     def fisher(self) -> Recipe:
+        """The diagonal Fisher information of the original."""
         return self._recipe("fisher", (), FISHER, self.original)
 
     @cached_property
     def expert(self) -> Recipe:
+        """The original fine-tuned on the forget set alone."""
         return self._recipe("expert", self.forget, EXPERT, self.original)
 
     @cached_property
     def experts(self) -> tuple[Recipe, ...]:
-        """`train.experts` of them, the first one `expert` itself, each seeing the forget set in an order of its own."""
-        return tuple(
-            replace(self.expert, seed=self.seed + 1000 * i) for i in range(self.train.experts)
-        )
+        """`train.experts` experts, `expert` first; each reads the forget set in another order."""
+        shifts = range(0, 1000 * self.train.experts, 1000)
+        return tuple(replace(self.expert, seed=self.seed + shift) for shift in shifts)
 
     @cached_property
     def judges(self) -> dict[str, Recipe]:
-        """By seat; none for classifiers, which need nobody to read them."""
+        """The judges of a generator by seat (`lead`, `val`, plain ones); none for classifiers."""
         if self.task != "generator":
             return {}
         steps = ("steps", self.train.judge_steps)
-        return {
-            seat: Recipe(
-                "judge", self.dataset, judge.net, judge.seed, (), (("reject", judge.reject), steps)
-            )
-            for seat, judge in panel(self.eval.judges).items()
-        }
-
-
-TRAINING = tuple(f.name for f in fields(Training))
-OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
-NOT_OF_EXPERTS = (
-    "steps",
-    "lr",
-    "schedule",
-    "label_smoothing",
-)  # smoothing would teach the labels it does not see
-EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
-FISHER = ("fisher_samples",)
-MAKING = {
-    "expert": OWN,
-    "experts": (*OWN, "experts"),
-    "fisher": FISHER,
-}  # by what a method needs: how that was made
+        recipes = {}
+        for seat, judge in panel(self.eval.judges).items():
+            knobs = (("reject", judge.reject), steps)
+            recipes[seat] = Recipe("judge", self.dataset, judge.net, judge.seed, (), knobs)
+        return recipes
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One point: a group, a method, all of its knobs. Same cell, same `cell_id`, on any machine, at any attempt."""
+    """A problem and a method with all of its knobs: one row.
+
+    The same cell has the same `cell_id` on any machine, at any attempt.
+    """
 
     problem: Problem
-    method: str
-    knobs: Knobs
+    method: Method
+
+    @property
+    def method_name(self) -> str:
+        """The method's name in specs and rows."""
+        return method_name(self.method)
 
     @cached_property
     def cell_id(self) -> str:
-        problem = {**asdict(self.problem), "options": placeless(self.problem.options)}
-        return digest(
-            {"schema": SCHEMA, **problem, "method": self.method, "knobs": dict(self.knobs)}
-        )
+        problem = {**asdict(self.problem), "options": without_places(self.problem.options)}
+        method = {"method": self.method_name, "knobs": asdict(self.method)}
+        return digest({"schema": SCHEMA, **problem, **method})
 
     def recipes(self) -> dict[str, Recipe]:
-        """By role: what the cell's method, evaluation and comparison need."""
+        """Return by role the artifacts that method, evaluation and comparison need."""
         problem = self.problem
-        needs = {
-            name: getattr(problem, name) for name in METHODS[self.method].needs if name != "experts"
-        }
-        if "experts" in METHODS[self.method].needs:
-            needs |= {f"expert-{i}": recipe for i, recipe in enumerate(problem.experts)}
-        judges = {f"judge-{seat}": recipe for seat, recipe in problem.judges.items()}
-        return {"original": problem.original, "oracle": problem.oracle, **needs, **judges}
+        recipes = {"original": problem.original, "oracle": problem.oracle}
+        for need in self.method.needs:
+            if need == "experts":
+                recipes |= {f"expert-{i}": recipe for i, recipe in enumerate(problem.experts)}
+            else:
+                recipes[need] = getattr(problem, need)
+        recipes |= {f"judge-{seat}": recipe for seat, recipe in problem.judges.items()}
+        return recipes
 
     def describe(self) -> str:
+        """Name the cell in one line, for logs and cards."""
         problem = self.problem
-        return f"{self.method} {problem.model} forget {list(problem.forget)} seed {problem.seed} {dict(self.knobs)}"
+        where = f"{problem.model} forget {list(problem.forget)} seed {problem.seed}"
+        return f"{self.method_name} {where} {asdict(self.method)}"
 
 
 def problems(sweep: Sweep) -> Iterator[Problem]:
-    """Every model x forget set x seed of the sweep, in the spec's order."""
+    """Yield every model x forget set x seed of the sweep, in the spec's order."""
     train = dict(sweep.train)
     for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
         yield Problem(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
 
 
 def grid_cells(sweep: Sweep, problem: Problem) -> list[Cell]:
-    """The grid of one group, method by method; an axis that a method does not have does not multiply it."""
+    """Return the grid of one problem, method by method.
+
+    An axis that a method does not have does not multiply its cells.
+    """
+    axes = [knob for knob, _ in sweep.grid]
+    points = list(product(*(values for _, values in sweep.grid)))
     found: dict[str, Cell] = {}
     for method in sweep.methods:
-        for values in product(*(values for _, values in sweep.grid)):
-            cell = cell_of(
-                sweep,
-                problem,
-                method,
-                dict(zip((knob for knob, _ in sweep.grid), values, strict=True)),
-            )
+        for values in points:
+            cell = cell_of(sweep, problem, method, dict(zip(axes, values, strict=True)))
             found[cell.cell_id] = cell
     return list(found.values())
 
 
 def cell_of(sweep: Sweep, problem: Problem, method: str, chosen: dict[str, Any]) -> Cell:
-    """The cell of `group` at the chosen knobs, every other knob as the spec or the method has it."""
-    return Cell(problem, method, tuple(sweep.knobs_of(method, tuple(chosen.items())).items()))
+    """Return the cell at the chosen knobs, every other knob as the spec or the method has it."""
+    return Cell(problem, sweep.method_at(method, chosen))

@@ -1,4 +1,4 @@
-"""Reading spec files: YAML documents, changes to them, and every key checked on its way into a `Sweep`."""
+"""Read spec files: YAML documents with changes applied, every key checked, as `Sweep` records."""
 
 import hashlib
 import json
@@ -11,8 +11,9 @@ from typing import Any
 import yaml
 
 from sweeps.spec.cells import frozen
-from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Search, Sweep, Train
-from unlearn.attacks.classifiers import ATTACKS, make_attack
+from sweeps.spec.search import Search
+from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
+from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.knobs import typed
@@ -27,9 +28,12 @@ TRAIN = {  # what a spec that says nothing gets
 
 
 def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
-    """The sweeps of a spec file, or of a shipped spec by name, with `key=value` changes applied.
+    """Return the sweeps of a spec file, or of a shipped spec by name.
 
-    A file may hold several documents (`---`): they run together. Raises `BadInput` that names the key and the choices.
+    changes: `key=value` texts, applied first
+
+    A file may hold several documents (`---`), which run together. Raises `BadInput` that names key
+    and choices.
     """
     sweeps = [parse(document) for document in read_documents(spec, changes)]
     names = [sweep.name for sweep in sweeps]
@@ -41,21 +45,17 @@ def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
 
 
 def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
-    """The documents of a spec file as they stand, changes applied and files named for any folder; keys not yet
-    checked."""
-    path = Path(spec) if Path(spec).suffix or Path(spec).is_file() else SHIPPED / f"{spec}.yaml"
+    """Return the documents of a spec file, changes applied, keys not yet checked.
+
+    Paths of the model's files are made absolute, so that they hold in any working directory.
+    """
+    named_file = Path(spec).suffix or Path(spec).is_file()
+    path = Path(spec) if named_file else SHIPPED / f"{spec}.yaml"
     if not path.is_file():
         raise BadInput(
             f"no spec {spec!r}: neither a file nor a shipped one; shipped: {', '.join(shipped())}"
         )
-    try:
-        documents = list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f" at line {place.line + 1}" if place else ""
-        raise BadInput(
-            f"{path} is not YAML{where}: {getattr(error, 'problem', None) or 'not text'}"
-        ) from error
+    documents = _load_yaml(path)
     require(
         len(documents) > 0,
         f"{path} is empty; see `amnesia plan --list` for shipped specs to start from",
@@ -67,18 +67,28 @@ def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
         )
     for change in changes:
         _apply(documents, change)
-    return [_placed(document) for document in documents]
+    return [_with_absolute_paths(document) for document in documents]
 
 
-def _placed(document: dict[str, Any]) -> dict[str, Any]:
-    """The document with the paths of its model's files made absolute, as an option or at the top."""
-    files = {
-        key: str(Path(value).absolute())
-        for key, value in document.items()
-        if key in FILES and type(value) is str
-    }
-    options = document.get("options")
-    return document | files | ({"options": _placed(options)} if isinstance(options, dict) else {})
+def _load_yaml(path: Path) -> list[Any]:
+    try:
+        return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        where = f" at line {place.line + 1}" if place else ""
+        problem = getattr(error, "problem", None) or "not text"
+        raise BadInput(f"{path} is not YAML{where}: {problem}") from error
+
+
+def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
+    """Make the paths of the model's files absolute, at the top and under `options`."""
+    changed = dict(document)
+    for key in FILES:
+        if isinstance(document.get(key), str):
+            changed[key] = str(Path(document[key]).absolute())
+    if isinstance(document.get("options"), dict):
+        changed["options"] = _with_absolute_paths(document["options"])
+    return changed
 
 
 def shipped() -> list[str]:
@@ -87,23 +97,25 @@ def shipped() -> list[str]:
 
 
 def _apply(documents: list[dict[str, Any]], change: str) -> None:
-    """`train.steps=300` in every document, or `sweep-name:train.steps=300` in one."""
+    """Apply `train.steps=300` to every document, or `sweep-name:train.steps=300` to one."""
     key, equals, text = change.partition("=")
     require(bool(equals and key), f"--set {change!r} must be key=value, as in train.steps=300")
     only, colon, path = key.rpartition(":")
     chosen = [d for d in documents if not colon or d.get("name") == only]
     require(len(chosen) > 0, f"--set {change!r}: no sweep is named {only!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {change!r}: the value is not YAML") from error
+    *parents, leaf = path.split(".")
     for document in chosen:
-        *parents, leaf = path.split(".")
+        section = document
         for parent in parents:
-            document = document.setdefault(parent, {})
+            section = section.setdefault(parent, {})
             require(
-                isinstance(document, dict), f"--set {change!r}: {parent} holds a value, not keys"
+                isinstance(section, dict), f"--set {change!r}: {parent} holds a value, not keys"
             )
-        try:
-            document[leaf] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise BadInput(f"--set {change!r}: the value is not YAML") from error
+        section[leaf] = value
 
 
 KEYS = (
@@ -125,7 +137,7 @@ KEYS = (
 
 
 def parse(document: Mapping[str, Any]) -> Sweep:
-    """One document of a spec file as a checked `Sweep`."""
+    """Return one document of a spec file as a checked `Sweep`."""
     unknown_keys("the spec", document, KEYS)
     for key, value in document.items():
         _check_finite(key, value)
@@ -137,7 +149,6 @@ def parse(document: Mapping[str, Any]) -> Sweep:
     resources = dict(_section(document, "resources"))
     if resources.get("cells_per_trial") == "auto":
         resources["cells_per_trial"] = 0
-    train = _section(document, "train")
     return Sweep(
         name=str(document["name"]),
         dataset=dataset,
@@ -145,22 +156,33 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         methods=tuple(str(name) for name in _list("method", document["method"])),
         forget=_forget_sets(document["forget"], classes),
         seeds=tuple(_whole("seeds", seed) for seed in _list("seeds", document.get("seeds", [0]))),
-        train=tuple(
-            (model, _record("train", Train, {**TRAIN[task_of(model)], **train})) for model in models
-        ),
+        train=tuple((model, _training(document, model)) for model in models),
         options=_options(document),
         unlearn=tuple(sorted(_section(document, "unlearn").items())),
-        grid=tuple(
-            (k, tuple(_list(f"grid.{k}", v))) for k, v in sorted(_section(document, "grid").items())
-        ),
+        grid=tuple((knob, _axis("grid", knob, values)) for knob, values in _axes(document, "grid")),
         search=_search(document),
         eval=_evaluation(document),
         resources=_record("resources", Resources, resources),
     )
 
 
+def _training(document: Mapping[str, Any], model: str) -> Train:
+    """Return how a model is trained: what the spec says over the default of the model's task."""
+    stated = {**TRAIN[task_of(model)], **_section(document, "train")}
+    made: Train = _record("train", Train, stated)
+    return made
+
+
+def _axes(document: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
+    return sorted(_section(document, key).items())
+
+
+def _axis(where: str, knob: str, values: Any) -> tuple[Any, ...]:
+    return tuple(_list(f"{where}.{knob}", values))
+
+
 def _check_finite(where: str, value: Any) -> None:
-    """Refuse an infinity or NaN at any depth: no JSON holds it, so nothing could be named by it."""
+    """Refuse an infinity or NaN at any depth: JSON has none, so no id could be made of it."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_finite(f"{where}.{key}", inner)
@@ -202,28 +224,30 @@ def _whole(where: str, value: Any) -> int:
 
 
 def _options(document: Mapping[str, Any]) -> Knobs:
-    """Options of the model's builder; a weights file of one's own is known by its content, wherever it lies.
+    """Return the options of the models' builder.
 
-    `weights` is the original itself; `options: {pretrained: PATH}` is where every training starts.
+    A weights file is known by its SHA-256, wherever it lies. `weights` is the original itself;
+    `options: {pretrained: PATH}` is where every training starts.
     """
     options = dict(_section(document, "options"))
     require(
         "weights" not in options,
         "options.weights is no option; give `weights: PATH` at the top of the spec",
     )
-    options |= {"weights": str(document["weights"])} if "weights" in document else {}
+    if "weights" in document:
+        options["weights"] = str(document["weights"])
     for key in FILES:
         if isinstance(options.get(key), str):
             path = Path(options[key])
             require(path.is_file(), f"{key}: file {path} does not exist")
-            options |= {f"{key}_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+            options[f"{key}_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     for key, value in options.items():
         _check_option(f"options.{key}", value)
     return frozen(options)
 
 
 def _check_option(where: str, value: Any) -> None:
-    """Refuse what a row's JSON would not give back."""
+    """Refuse a value that would not come back from the JSON of a row."""
     if isinstance(value, list):
         for inner in value:
             _check_option(where, inner)
@@ -235,27 +259,34 @@ def _check_option(where: str, value: Any) -> None:
 
 
 def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
-    """`each`, or a list of classes, or a list of lists of classes."""
+    """Return the forget sets of `each`, a list of classes, or a list of lists of classes."""
     if value == "each":
         return tuple((label,) for label in range(classes))
-    items = [item if isinstance(item, list) else [item] for item in _list("forget", value)]
-    sets = tuple(tuple(sorted(_whole("forget", label) for label in labels)) for labels in items)
+    sets = []
+    for item in _list("forget", value):
+        labels = item if isinstance(item, list) else [item]
+        sets.append(tuple(sorted(_whole("forget", label) for label in labels)))
     require(
         len(set(sets)) == len(sets),
         f"axis 'forget' names a set of classes twice: {value}; keep one of them",
     )
-    return sets
+    return tuple(sets)
 
 
 def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
-    """A search for each method, in its own default space less what `grid` varies; a space that the spec states is one
-    method's."""
+    """Return a search per method; () where the spec has none.
+
+    The space is the spec's, where it names one method; else each method's own default, without the
+    knobs that `grid` varies.
+    """
     section = dict(_section(document, "search"))
     if not section:
         return ()
-    methods, stated = _list("method", document["method"]), section.pop("space", None) or {}
+    methods = _list("method", document["method"])
+    stated = section.pop("space", None) or {}
     require(
-        isinstance(stated, dict), f"search.space must hold knob: [low, high] lines, not {stated!r}"
+        isinstance(stated, dict),
+        f"search.space must hold knob: [low, high] lines, not {stated!r}",
     )
     require(
         not stated or len(methods) == 1,
@@ -263,59 +294,62 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     )
     rest = _typed("search", Search, section)
     require("trials" in rest, "search lacks the key 'trials'")
+    varied = _section(document, "grid")
     found = []
     for name in methods:
-        default = {
-            k: v
-            for k, v in lookup("method", name, METHODS).space.items()
-            if k not in _section(document, "grid")
-        }
-        space = stated or default
-        require(
-            len(space) > 0,
-            f"method {name} has no search space of its own; give search.space or leave it out",
-        )
-        axes = tuple(
-            (knob, tuple(_list(f"search.space.{knob}", choices)))
-            for knob, choices in sorted(space.items())
-        )
-        try:
-            found.append((name, Search(space=axes, **rest)))
-        except BadInput as error:
-            raise BadInput(f"{error} (method {name})") from error
+        own = lookup("method", name, METHODS).space
+        default = {knob: axis for knob, axis in own.items() if knob not in varied}
+        found.append((name, _search_of(name, stated or default, rest)))
     return tuple(found)
+
+
+def _search_of(method: str, space: Mapping[str, Any], rest: Mapping[str, Any]) -> Search:
+    require(
+        len(space) > 0,
+        f"method {method} has no search space of its own; give search.space or leave it out",
+    )
+    axes = tuple((knob, _axis("search.space", knob, axis)) for knob, axis in sorted(space.items()))
+    try:
+        return Search(space=axes, **rest)
+    except BadInput as error:
+        raise BadInput(f"{error} (method {method})") from error
 
 
 def _evaluation(document: Mapping[str, Any]) -> Evaluation:
     section = dict(_section(document, "eval"))
     asked = _section(section, "attack_knobs")
-    made = _record(
-        "eval", Evaluation, {key: value for key, value in section.items() if key != "attack_knobs"}
-    )
+    section.pop("attack_knobs", None)
+    made = _record("eval", Evaluation, section)
     changed = {}
     for name in asked:
         require(
             name in made.attacks,
             f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it",
         )
-        try:
-            knobs = asdict(make_attack(name, _section(asked, name)))
-        except BadInput as error:
-            raise BadInput(f"eval.attack_knobs: {error}") from error
-        if own := {
-            knob: value for knob, value in knobs.items() if value != getattr(ATTACKS[name](), knob)
-        }:
+        own = _changed_knobs(name, _section(asked, name))
+        if own:
             changed[name] = own
-    return replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
+    complete: Evaluation = replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
+    return complete
+
+
+def _changed_knobs(attack: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the knobs that differ from the attack's defaults."""
+    try:
+        stated = asdict(make_attack(attack, knobs))
+    except BadInput as error:
+        raise BadInput(f"eval.attack_knobs: {error}") from error
+    default = asdict(make_attack(attack, {}))
+    return {knob: value for knob, value in stated.items() if value != default[knob]}
 
 
 def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:
-    """A frozen record from a section of the spec."""
+    """Return a frozen record from a section of the spec."""
     return kind(**_typed(where, kind, values))
 
 
 def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` as the types of the record's fields; whole floats pass as integers."""
+    """Return `values` as the types of the record's fields; whole floats pass as integers."""
     types = {f.name: f.type for f in fields(kind)}
     unknown_keys(where, values, types)
     return {key: _as(f"{where}.{key}", value, types[key]) for key, value in values.items()}

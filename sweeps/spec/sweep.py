@@ -1,32 +1,39 @@
-"""A sweep as a spec file says it, checked key by key before anything is spent."""
+"""A sweep as a spec file states it: every key is checked before anything is computed."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from itertools import islice, product
+from itertools import product
 from typing import Any
 
-from unlearn.attacks.classifiers import ATTACKS, Attack, make_attack
-from unlearn.attacks.generators import PROBES
-from unlearn.data import DATASETS, check_forget
+from sweeps.spec.search import Search
+from unlearn.attacks import Attack, attacks_on, make_attack
+from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
-from unlearn.methods import KNOBS, METHODS, make_method
+from unlearn.methods import METHODS, Method, make_method
 from unlearn.models import task_of
+from unlearn.splits import check_forget
 from unlearn.train import SCHEDULES, Training
 
-ON: dict[str, dict[str, Any]] = {"generator": dict(PROBES), "classifier": dict(ATTACKS)}
 EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each batch's own"}
 
 
 @dataclass(frozen=True)
 class Train(Training):
-    """How originals and oracles are made, and from them experts (fine-tuned on the forget set alone, at a rate and on a
-    schedule of their own, without label smoothing; `experts` of them for a method that wants several), the Fisher and
-    the judges.
+    """How originals and oracles are trained, and what is made from them.
 
-    expert_norms: an expert's batch norms take the `original`'s running statistics, or, as in the references, those of
-    each `batch`, which are the forgotten class's alone: there it starts out wrong and learns to mend that.
+    An expert is the original fine-tuned on the forget set alone, without label smoothing.
+
+    expert_steps: steps of an expert, at least 1
+    expert_lr: its peak learning rate, above 0
+    expert_schedule: its learning-rate schedule: `one-cycle`, `cosine` or `constant`
+    expert_norms: statistics that its batch norms use: the `original`'s running ones; or, as in the
+        references, those of each `batch`, which holds the forgotten class alone, so that the expert
+        starts out wrong and learns to mend that
+    experts: how many experts a method gets that uses several, at least 1
+    fisher_samples: images over which the Fisher information is averaged, at least 1
+    judge_steps: training steps of each judge, at least 1
     """
 
     expert_steps: int = 60
@@ -54,12 +61,16 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`samples` generated images a label; `judges` plain judges beside the two reject-aware ones; `attacks` by name, a
-    generator's at `effort` times the references' optimisation steps, a classifier's with `attack_knobs` (JSON: attack
-    -> knob -> value, of what is not the default).
+    """What is scored and attacked.
 
-    candidates: `full` scores every cell in full; `val` reads classifiers on val alone, only as long as a cell can still
-    win, and then confirms the chosen one of each model x forget set x seed in a row of its own.
+    samples: images that a generator draws per label, at least 10
+    judges: plain judges of a generator, beside the two that can reject an image
+    attacks: names of attacks to run
+    attack_knobs: attack -> knob -> value, of knobs that differ from their default (held as JSON)
+    effort: optimisation steps of attacks on generators, as a multiple of the references', above 0
+    candidates: `full` scores every cell in full; `val` reads each cell of a classifier on val
+        alone, only as long as it can still win, and then scores the chosen cell of each method,
+        model, forget set and seed in a row of its own
     """
 
     samples: int = 1000
@@ -76,13 +87,18 @@ class Evaluation:
         panel(self.judges)
 
     def attack(self, name: str) -> Attack:
-        """An attack on classifiers, with its knobs."""
+        """Make an attack with the knobs that this evaluation sets."""
         return make_attack(name, json.loads(self.attack_knobs).get(name, {}))
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Of one trial; `cells_per_trial` 0 means auto: packs grow until one lasts seconds."""
+    """What one trial is given.
+
+    cpu: cores, above 0; also the number of torch threads
+    gpu: GPUs, or a share of one; at least 0
+    cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as last some seconds
+    """
 
     cpu: float = 1
     gpu: float = 0
@@ -93,90 +109,13 @@ class Resources:
         require(self.gpu >= 0, f"resources.gpu must be at least 0, not {self.gpu}")
         require(
             self.gpu <= 1 or float(self.gpu).is_integer(),
-            f"resources.gpu above 1 must be a whole number, not {self.gpu}; Ray shares one GPU, never several",
+            f"resources.gpu above 1 must be a whole number, not {self.gpu}; "
+            "Ray shares one GPU, never several",
         )
         require(
             self.cells_per_trial >= 0,
             f"resources.cells_per_trial must be auto or 1 and more, not {self.cells_per_trial}",
         )
-
-
-SAMPLERS = ("tpe", "random")
-
-
-@dataclass(frozen=True)
-class Search:
-    """An Optuna study a model x forget set x seed (x method): forget down and retain up, on `val_*` alone.
-
-    `space`: knob -> (low, high) of a knob that is a float or an integer, else a tuple of names to choose from.
-    """
-
-    trials: int
-    space: tuple[tuple[str, tuple[Any, ...]], ...]
-    sampler: str = "tpe"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.trials >= 1, f"search.trials must be at least 1, not {self.trials}")
-        require(
-            self.sampler in SAMPLERS,
-            f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}",
-        )
-        require(
-            len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]"
-        )
-        for knob, choices in self.space:
-            require(
-                len(choices) >= 2,
-                f"search.space.{knob} needs [low, high] or two names, not {list(choices)}",
-            )
-            if KNOBS.get(knob) in (int, float):
-                require(
-                    _is_range(choices, KNOBS[knob]),
-                    f"search.space.{knob} must be [low, high] of {KNOBS[knob].__name__}s with low < high, "
-                    f"not {list(choices)}",
-                )
-        if self.finite:
-            size = len(list(islice(self.points(), self.trials)))
-            require(
-                size == self.trials,
-                f"search.trials is {self.trials}, but search.space has only {size} points",
-            )
-
-    def points(self) -> Iterator[dict[str, Any]]:
-        """Every point of a finite space."""
-        names = [knob for knob, _ in self.space]
-        for values in product(*(_span(knob, choices) for knob, choices in self.space)):
-            yield dict(zip(names, values, strict=True))
-
-    def contains(self, point: Mapping[Any, Any]) -> bool:
-        """Whether the point lies in the space; one with a null never does."""
-        return all(_within(knob, choices, point[knob]) for knob, choices in self.space)
-
-    @property
-    def finite(self) -> bool:
-        """Whether no knob is a float, nor one that nobody knows, which `Sweep` refuses by name."""
-        return not any(KNOBS.get(knob, float) is float for knob, _ in self.space)
-
-
-def _is_range(choices: tuple[Any, ...], kind: type) -> bool:
-    """Two numbers, the lower one first, both whole where `kind` is int."""
-    numbers = all(
-        isinstance(choice, int | float) and not isinstance(choice, bool) for choice in choices
-    )
-    if not numbers or len(choices) != 2 or not choices[0] < choices[1]:
-        return False
-    return kind is float or all(float(choice).is_integer() for choice in choices)
-
-
-def _within(knob: str, choices: tuple[Any, ...], value: Any) -> bool:
-    return (
-        bool(choices[0] <= value <= choices[1]) if KNOBS[knob] in (int, float) else value in choices
-    )
-
-
-def _span(knob: str, choices: tuple[Any, ...]) -> Iterable[Any]:
-    return range(int(choices[0]), int(choices[1]) + 1) if KNOBS[knob] is int else choices
 
 
 Knobs = tuple[tuple[str, Any], ...]
@@ -185,7 +124,24 @@ FILES = ("weights", "pretrained")  # options of a model's builder that may name 
 
 @dataclass(frozen=True)
 class Sweep:
-    """What one document of a spec file says."""
+    """One document of a spec file.
+
+    name: of the sweep: letters, digits, `-`, `_`, `.`
+    dataset: by name
+    models, methods: by name
+    forget: sets of classes to forget
+    seeds: whole numbers
+    train: (model, how it is trained) pairs
+    options: (name, value) pairs for the models' builder
+    unlearn: (knob, value) pairs that hold for every cell
+    grid: (knob, values) axes of the grid
+    search: (method, its search) pairs; none for a grid alone
+    eval: what is scored and attacked
+    resources: what one trial is given
+
+    Raises `BadInput` for an unknown name, an empty axis, a knob out of range at any point of the
+    grid or end of a search space, and methods or attacks that do not fit a model's task.
+    """
 
     name: str
     dataset: str
@@ -193,11 +149,11 @@ class Sweep:
     methods: tuple[str, ...]
     forget: tuple[tuple[int, ...], ...]
     seeds: tuple[int, ...]
-    train: tuple[tuple[str, Train], ...]  # by model
+    train: tuple[tuple[str, Train], ...]
     options: Knobs = ()
     unlearn: Knobs = ()
     grid: tuple[tuple[str, tuple[Any, ...]], ...] = ()
-    search: tuple[tuple[str, Search], ...] = ()  # by method
+    search: tuple[tuple[str, Search], ...] = ()
     eval: Evaluation = field(default_factory=Evaluation)
     resources: Resources = field(default_factory=Resources)
 
@@ -219,6 +175,7 @@ class Sweep:
         for labels in self.forget:
             check_forget(labels, source.classes)
         self._check_knobs()
+        self._check_ranges()
 
     def _check_task(self, model: str, task: str) -> None:
         require(
@@ -227,10 +184,11 @@ class Sweep:
         )
         require(
             task == "generator" or self.eval.effort == 1,
-            f"eval.effort is for attacks on generators, but model {model} is a {task}; leave it out",
+            f"eval.effort is for attacks on generators, but model {model} is a {task}; "
+            "leave it out",
         )
         for attack in self.eval.attacks:
-            lookup(f"attack on a {task}", attack, ON[task])
+            lookup(f"attack on a {task}", attack, attacks_on(task))
         for name in self.methods:
             fit = METHODS[name].tasks
             require(
@@ -239,45 +197,42 @@ class Sweep:
             )
 
     def _check_knobs(self) -> None:
-        """Every value of every axis must make a method; every knob must belong to one of the methods."""
+        """Refuse knobs that none of the methods has, that stand twice, or that have no values."""
         allowed = sorted({f.name for name in self.methods for f in fields(METHODS[name])})
-        spaces = [(name, search.space) for name, search in self.search]
+        searched = [knob for _, search in self.search for knob, _ in search.space]
         for place, knobs in (
-            ("unlearn", self.unlearn),
-            ("grid", self.grid),
-            *(("search.space", s) for _, s in spaces),
+            ("unlearn", dict(self.unlearn)),
+            ("grid", dict(self.grid)),
+            ("search.space", dict.fromkeys(searched)),
         ):
-            unknown_keys(f"{place} of sweep {self.name}", dict(knobs), allowed)
-        twice = sorted({knob for _, space in spaces for knob, _ in space} & dict(self.grid).keys())
+            unknown_keys(f"{place} of sweep {self.name}", knobs, allowed)
+        twice = sorted(dict(self.grid).keys() & set(searched))
         require(not twice, f"{' and '.join(twice)} stands in both grid and search.space; keep one")
         for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
-        for name, point in self._ends():
-            self.knobs_of(name, point)
 
-    def _ends(self) -> Iterator[tuple[str, Knobs]]:
-        """Every method at every point of the grid, and there at both ends of every axis of its search, and at every
-        corner of them all: what one axis allows may not go with what another does."""
+    def _check_ranges(self) -> None:
+        """Refuse values out of range: at every point of the grid, at every end of a search there.
+
+        Also at every corner of the search space: two values may not go together.
+        """
+        searches = dict(self.search)
+        axes = [[(knob, value) for value in values] for knob, values in self.grid]
+        points = list(product(*axes))
         for name in self.methods:
-            space = dict(self.search)[name].space if self.search else ()
-            axes = [[(knob, value) for value in values] for knob, values in space]
-            ends: list[Knobs] = [(end,) for axis in axes for end in axis]
-            for point in product(
-                *(((knob, value) for value in values) for knob, values in self.grid)
-            ):
-                for end in (*ends, *product(*axes)):
-                    yield name, (*point, *end)
+            ends = searches[name].ends() if searches else [()]
+            for point, end in product(points, ends):
+                self.method_at(name, dict((*point, *end)))
 
-    def knobs_of(self, method: str, chosen: Knobs) -> dict[str, Any]:
-        """All knobs of the method: chosen over fixed over default. Refuses values out of range."""
-        own = {f.name for f in fields(METHODS[method])}
-        given = {
-            key: value
-            for key, value in {**dict(self.unlearn), **dict(chosen)}.items()
-            if key in own
-        }
+    def method_at(self, name: str, chosen: Mapping[str, Any]) -> Method:
+        """Return the method with its knobs: `chosen` over the spec's over its defaults.
+
+        Knobs that the method does not have are left out. Raises `BadInput` for values out of range.
+        """
+        own = {f.name for f in fields(METHODS[name])}
+        stated = {**dict(self.unlearn), **chosen}
+        given = {key: value for key, value in stated.items() if key in own}
         try:
-            made = make_method(method, given)
+            return make_method(name, given)
         except BadInput as error:
-            raise BadInput(f"{method} at {given}: {error}") from error
-        return {key: getattr(made, key) for key in sorted(own)}
+            raise BadInput(f"{name} at {given}: {error}") from error

@@ -1,8 +1,10 @@
-"""Ratios measured side by side: in one process, a worker's, interleaved, median of five; a table, and bench.json.
+"""Measure ratios side by side, as a worker would: interleaved in one process, median of five.
 
-    python -m tests.benchmarks [NAME ...] [--scale 1.0] [--threads N] [--data DIR] [--out bench.json]
+    python -m tests.benchmarks [NAME ...] [--scale 1.0] [--threads N] [--data DIR]
+                               [--out bench.json]
 
-`--scale` shortens everything for a try; only scale 1 is a result. Full MNIST is wanted, in torchvision's layout.
+Prints a table and writes bench.json. `--scale` shortens everything for a try; only scale 1 is a
+result. The data folder must hold all of MNIST, in torchvision's layout.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How much faster than the reference a task-arithmetic candidate is: weights of ResNet-18, real CIFAR-10 images."""
+"""Task-arithmetic candidates against the reference: ResNet-18, real CIFAR-10 images."""
 
 import copy
 import math
@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeps.choose.choose import FORGET_WEIGHT
+from sweeps.compute.candidates import FORGET_WEIGHT
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
-from unlearn.data import Dataset, Splits, load
+from unlearn.data import load
 from unlearn.early_stop import ValReader
-from unlearn.methods.task_arithmetic import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
@@ -23,9 +24,10 @@ ALPHA, RHO = -1.0, 0.9
 
 
 def resnet() -> nn.Module:
-    """ResNet-18 for 32 x 32 images; what a candidate costs does not depend on what the weights know."""
+    """ResNet-18 for 32 x 32 images, untrained: a candidate costs the same at any weights."""
     with seeded(0, "bench"):
-        return build("resnet18", (3, 32, 32), 10).eval()
+        model: nn.Module = build("resnet18", (3, 32, 32), 10).eval()
+    return model
 
 
 def nearby(model: nn.Module) -> Weights:
@@ -37,7 +39,7 @@ def nearby(model: nn.Module) -> Weights:
 
 @torch.no_grad()
 def rebuilt(original: nn.Module, expert: Weights, alpha: float, rho: float) -> nn.Module:
-    """The reference's way: a new model, a new tau, a new quantile of every tensor for each candidate."""
+    """The reference: a new model, tau and quantile of every tensor for each candidate."""
     model, parameters = copy.deepcopy(original), dict(original.named_parameters())
     for name, p in model.named_parameters():
         tau = expert[name] - parameters[name]
@@ -48,16 +50,16 @@ def rebuilt(original: nn.Module, expert: Weights, alpha: float, rho: float) -> n
 
 
 def weights_vs_rebuild(cache: Bench) -> Result:
-    """One candidate's weights: clone, quantile and mask anew / ours; the largest difference of a weight beside."""
+    """One candidate's weights, reference / ours, and the largest difference of a weight."""
     original = resnet()
     expert = nearby(original)
     surgeon = CandidateWriter(original, TaskVector(original, expert), torch.rand(1, 3, 32, 32))
     slow, fast = interleaved(
-        lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.operate(ALPHA, RHO)
+        lambda: rebuilt(original, expert, ALPHA, RHO), lambda: surgeon.write(ALPHA, RHO)
     )
     theirs, ours = (
         rebuilt(original, expert, ALPHA, RHO).state_dict(),
-        surgeon.operate(ALPHA, RHO).state_dict(),
+        surgeon.write(ALPHA, RHO).state_dict(),
     )
     apart = max((theirs[name] - ours[name]).abs().max().item() for name in theirs)
     return {"ratio": slow / fast, "rebuild_s": slow, "ours_s": fast, "apart": apart}
@@ -76,7 +78,7 @@ def candidate_vs_evaluation(cache: Bench) -> Result:
     surgeon = CandidateWriter(original, TaskVector(original, nearby(original)), images[:16])
 
     def candidate() -> None:
-        surgeon.operate(ALPHA, RHO)
+        surgeon.write(ALPHA, RHO)
         correct(surgeon.folded.refresh(), images)
 
     whole, alone = interleaved(candidate, lambda: correct(surgeon.folded.model, images))
@@ -103,10 +105,13 @@ def trained(data: Dataset, splits: Splits, cache: Bench) -> tuple[Any, Weights]:
 
 
 def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
-    """120 cells of (alpha, rho) on CIFAR-10. The reference's way: a new model, tau and quantiles a cell, all of test,
-    torch's own layout (timed on 8 cells) / ours: one scratch model, val as long as a cell can win, in mixed order as a
-    sweep takes them, test once. `same`: the point that is found is the one that reading all 5,000 val images of every
-    cell finds."""
+    """120 cells of (alpha, rho) on CIFAR-10, reference / ours.
+
+    The reference: a new model, tau and quantiles per cell, all of test, torch's own layout (timed
+    on 8 cells). Ours: one scratch model, val as long as a cell can win, in mixed order as a sweep
+    takes them, test once. `same`: ours finds the point that reading all 5,000 val images of each
+    cell finds.
+    """
     data = load("cifar10", cache.root)
     splits = data.split([forget])
     original, expert = trained(data, splits, cache)
@@ -130,12 +135,12 @@ def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
             GRID[0],
         )
         for point in mixed:
-            surgeon.operate(*point)
+            surgeon.write(*point)
             read = reader.run(surgeon.folded.refresh(), FORGET_WEIGHT, bar if race else -math.inf)
             value = read.retain - FORGET_WEIGHT * read.forget
             if not read.stopped and value > bar:
                 bar, best = value, point
-        correct(surgeon.operate(*best), test)
+        correct(surgeon.write(*best), test)
         found.add(best)
 
     slow, fast = interleaved(theirs, ours)

@@ -17,7 +17,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def interleaved(*works: Callable[[], object]) -> list[float]:
-    """Median seconds of each of `works`, run in turn five times so that a slow minute hits all alike."""
+    """Median seconds of each of `works`, run in turn five times: a slow minute hits all alike."""
     times = [[seconds(work) for work in works] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*times, strict=True)]
 

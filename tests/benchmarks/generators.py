@@ -3,29 +3,32 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sweeps.spec.parse import read_documents
 from tests.benchmarks.clock import Result, interleaved
-from unlearn.data import Dataset, load
+from unlearn.data import load
 from unlearn.evaluation import draw
-from unlearn.fisher.generators import diagonal_fisher, generator_fisher
+from unlearn.fisher.diagonal import diagonal_fisher
+from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import Judge, build_judge, read, train_judge
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Dataset
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every benchmark starts from: where the data sets lie, and how much of the work to do (1 = all)."""
+    """Where the data sets lie, and how much of the work to do (1 = all)."""
 
     root: Path
     scale: float
@@ -41,7 +44,8 @@ class Bench:
 
     def model(self) -> Generative:
         with seeded(0, "bench"):
-            return build("cvae-mlp", self.dataset.shape, self.dataset.classes)
+            model: Generative = build("cvae-mlp", self.dataset.shape, self.dataset.classes)
+        return model
 
     def original(self, steps: int = 4000) -> Generative:
         """A trained CVAE to forget from, one that heeds its label."""
@@ -63,7 +67,7 @@ class Bench:
 def one_by_one(
     model: Generative, n: int, images: Callable[[int], tuple[Tensor, Tensor]]
 ) -> Weights:
-    """The official Fisher loop, as its authors wrote it: one image, one backward pass, one squared gradient a turn."""
+    """The official Fisher loop: one image, one backward pass, one squared gradient per turn."""
     generator = stream(0, "loop")
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for i in range(n):
@@ -100,14 +104,15 @@ def samples(model: Generative, n: int) -> tuple[Tensor, Tensor]:
 
 
 def apart(model: Generative, x: Tensor, c: Tensor) -> float:
-    """Largest relative distance of a tensor of the two Fishers on the same images and the same latent noise."""
+    """Largest relative distance of a tensor of both Fishers on the same images and latents."""
     slow, generator = (
         one_by_one(model, len(x), lambda i: (x[i : i + 1], c[i : i + 1])),
         stream(0, "loop"),
     )
     noise = torch.cat([torch.randn(1, model.z_dim, generator=generator) for _ in range(len(x))])
     fast = diagonal_fisher(model, [lambda: given_noise(model, x, c, noise)])
-    return max(((fast[name] - slow[name]).norm() / slow[name].norm()).item() for name in slow)
+    apart = [float((fast[name] - slow[name]).norm() / slow[name].norm()) for name in slow]
+    return max(apart)
 
 
 def given_noise(model: Generative, x: Tensor, c: Tensor, noise: Tensor) -> Tensor:
@@ -123,7 +128,7 @@ def given_noise(model: Generative, x: Tensor, c: Tensor, noise: Tensor) -> Tenso
 
 
 def fisher_vs_loop(cache: Bench) -> Result:
-    """The batch-1 loop over 50,000 samples (timed on 500 of them) / ours over all; equal to 1e-5."""
+    """The batch-1 loop over 50,000 samples (timed on 500) / ours over all; equal to 1e-5."""
     model, full = cache.original(1000), cache.count(50_000)
     part = min(500, full)
     x, c = samples(model, part)
@@ -140,7 +145,7 @@ def fisher_vs_loop(cache: Bench) -> Result:
 
 
 def fisher_vs_pass(cache: Bench) -> Result:
-    """Our Fisher / one plain forward and backward pass over the same samples in the same batches of 500."""
+    """Our Fisher / one plain forward and backward pass over the same batches of 500."""
     model, n = cache.original(1000), cache.count(50_000)
     x, c = samples(model, n)
     parts = list(zip(x.split(500), c.split(500), strict=True))
@@ -154,9 +159,8 @@ def fisher_vs_pass(cache: Bench) -> Result:
 
     def ours() -> None:
         generator = stream(0, "pass")
-        diagonal_fisher(
-            model, (lambda a=a, b=b: negative_elbo(model, a, b, generator) for a, b in parts)
-        )
+        losses = [partial(negative_elbo, model, a, b, generator) for a, b in parts]
+        diagonal_fisher(model, losses)
 
     fisher, floor = interleaved(ours, plain)
     return {"ratio": fisher / floor, "fisher_s": fisher, "pass_s": floor}
@@ -167,7 +171,10 @@ NOTHING = 1e-4  # a probability that is a tenth of one image's among 1,000
 
 @torch.no_grad()
 def quality(model: Generative, judge: Classifying, forget: int) -> tuple[float, float]:
-    """(mean probability of the forgotten class under its label, share of kept images recognised), 1,000 a label."""
+    """(mean probability of the forgotten class under its label, share of kept images recognised).
+
+    Over 1,000 images per label.
+    """
     images = draw(model, range(model.classes), 1000, 0, "bench")
     probabilities = read(judge, images.flatten(0, 1))[0].unflatten(0, images.shape[:2])
     hit = (probabilities.argmax(2) == torch.arange(model.classes)[:, None]).float().mean(1)
@@ -176,10 +183,15 @@ def quality(model: Generative, judge: Classifying, forget: int) -> tuple[float, 
 
 
 def forget_vs_official(cache: Bench, forget: int = 0) -> Result:
-    """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100 of them) / `sa-fast`, from one CVAE."""
+    """The official 10,000 steps (batch 256, Adam 1e-4, sums; timed on 100) / `sa-fast`."""
     original, judge, splits = cache.original(), cache.judge(), cache.dataset.split([forget])
     fisher = generator_fisher(original, cache.count(50_000), stream(0, "fisher"))
-    official = {"batch": 256, "lr": 1e-4, "schedule": "constant", "reduction": "sum"}
+    official: dict[str, Any] = {
+        "batch": 256,
+        "lr": 1e-4,
+        "schedule": "constant",
+        "reduction": "sum",
+    }
     steps, part = cache.count(10_000), cache.count(100)
 
     def run(method: SelectiveAmnesia) -> Generative:
@@ -222,7 +234,7 @@ def loss_on_test(model: Generative, cache: Bench) -> float:
 
 
 def train_vs_official(cache: Bench) -> Result:
-    """The official base recipe (batch 256, Adam 1e-4, 20,000 steps; timed on 100 of them) / ours to its test ELBO."""
+    """The official recipe (batch 256, Adam 1e-4, 20,000 steps; timed on 100) / ours to its ELBO."""
     steps, part = cache.count(20_000), cache.count(100)
 
     def run(plan: Training) -> Generative:

@@ -9,8 +9,8 @@ from torch import nn
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.capture import eager_steps
-from unlearn.data import Images
 from unlearn.models import build
+from unlearn.splits import Images
 from unlearn.stacked import fit_together
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit

@@ -1,4 +1,4 @@
-"""The command line: bad input is one line, exit code 2, nothing written; and nothing needs Ray to be refused."""
+"""The command line: bad input is one line and exit code 2, writes nothing, and starts no Ray."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import torch
 from cluster import jobs
 from cluster.commands import documents
 from cluster.main import entry, handler, parser
-from serve.deployments import Settings
+from serve.deployments import ServiceSettings
 
 DESIGN = {
     "plan": ["demo"],
@@ -37,7 +37,7 @@ def test_every_command_of_the_contract_is_there(command: str) -> None:
     assert callable(handler(parser().parse_args([command, *DESIGN[command]])))
 
 
-def test_a_jobs_status_and_help_wait_for_no_torch() -> None:
+def test_help_and_a_jobs_status_import_no_torch() -> None:
     code = """
 import sys
 from cluster.main import handler, parser
@@ -48,6 +48,7 @@ sys.exit("torch" in sys.modules)
 
 
 def spec(folder: Path, text: str = "") -> str:
+    """Write a spec file; return its path."""
     path = folder / "spec.yaml"
     path.write_text(text or "name: s\nmodels: cvae-mlp\nmethod: selective-amnesia\nforget: [0]\n")
     return str(path)
@@ -69,6 +70,7 @@ BAD = {
 
 
 def offline(*_: object, **__: object) -> None:
+    """Stand in for `urlopen` on a machine without a network."""
     raise OSError("no network")
 
 
@@ -77,19 +79,17 @@ def test_bad_input_is_one_line_and_writes_nothing(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments, says = BAD[case]
-    there = spec(tmp_path)
+    path = spec(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AMNESIA_DATA", str(tmp_path / "data"))
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     before = sorted(tmp_path.rglob("*"))
-    assert entry(["run", there, *arguments]) == 2
+    assert entry(["run", path, *arguments]) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("amnesia: ")
     assert says in last
-    assert (
-        sorted(path for path in tmp_path.rglob("*") if not path.is_dir() or any(path.iterdir()))
-        == before
-    )
+    after = [path for path in tmp_path.rglob("*") if path.is_file() or any(path.iterdir())]
+    assert sorted(after) == before
 
 
 def test_the_command_itself_ends_with_the_code_and_no_traceback(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_the_command_itself_ends_with_the_code_and_no_traceback(tmp_path: Path) 
         (["status", "j", "--address", "http://127.0.0.1:1"], "no Jobs API answers"),
     ],
 )
-def test_other_commands_refuse_alike(
+def test_other_commands_refuse_in_the_same_way(
     arguments: list[str],
     says: str,
     tmp_path: Path,
@@ -162,7 +162,8 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sweeps.plan.plan import make_plan
-    from sweeps.rows.results import Results, row_of
+    from sweeps.rows.results import Results
+    from sweeps.rows.schema import row_of
     from sweeps.spec.parse import read_spec
     from unlearn.artifacts import Store
 
@@ -170,7 +171,7 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(
         tmp_path, "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n"
     )
     store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
-    good, bad = make_plan(read_spec(there, []), store, results).sources[0].take(2)
+    good, bad = make_plan(read_spec(there, []), store, results).work[0].cells_left()
     stamp = {"wall_s": 1.0, "created_at": datetime.now(UTC)}
     results.write("s", row_of(good, {"status": "ok", **stamp}))
     results.write("s", row_of(bad, {"status": "failed", "error": "by hand", **stamp}))
@@ -196,23 +197,27 @@ def test_plan_lists_the_shipped_specs(capsys: pytest.CaptureFixture[str]) -> Non
     assert {"demo", "sa-mnist", "task-arithmetic-mnist"} <= set(capsys.readouterr().out.split())
 
 
-def test_a_job_is_told_where_the_files_of_its_model_lie(
+def test_a_jobs_spec_names_its_files_by_absolute_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job runs in a folder of its own: a path relative to ours would name nothing there."""
+    """A job runs in another folder, where a path relative to ours names nothing."""
     monkeypatch.chdir(tmp_path)
     for name in ("own.safetensors", "start.safetensors"):
         (tmp_path / name).write_bytes(b"weights")
-    text = "name: s\nmodels: vit_tiny_patch16_224\nmethod: cf-k\nforget: [0]\nweights: own.safetensors\n"
-    there = spec(tmp_path, text + "options: {img_size: 32, pretrained: start.safetensors}\n")
-    [document] = documents(there, ["dataset=mnist5k"])
+    text = (
+        "name: s\nmodels: vit_tiny_patch16_224\nmethod: cf-k\nforget: [0]\n"
+        "weights: own.safetensors\n"
+        "options: {img_size: 32, pretrained: start.safetensors}\n"
+    )
+    path = spec(tmp_path, text)
+    [document] = documents(path, ["dataset=mnist5k"])
     assert document["weights"] == str(tmp_path / "own.safetensors")
     assert document["options"] == {
         "img_size": 32,
         "pretrained": str(tmp_path / "start.safetensors"),
     }
     assert document["dataset"] == "mnist5k"
-    [flag] = documents(there, ["options.pretrained=true"])
+    [flag] = documents(path, ["options.pretrained=true"])
     assert flag["options"]["pretrained"] is True
 
 
@@ -228,12 +233,15 @@ def test_plan_refuses_a_model_that_cannot_take_the_images(
         in capsys.readouterr().err
     )
     assert torch.get_num_threads() == threads
-    alone = "name: s\nmodels: mobilenet_v2\noptions: {stem: stock}\ndataset: cifar10\nmethod: fine-tune\nforget: [0]\n"
-    assert entry(["plan", spec(tmp_path, alone + "train: {batch: 1}\n"), *places]) == 2
+    one_image = (
+        "name: s\nmodels: mobilenet_v2\noptions: {stem: stock}\ndataset: cifar10\n"
+        "method: fine-tune\nforget: [0]\ntrain: {batch: 1}\n"
+    )
+    assert entry(["plan", spec(tmp_path, one_image), *places]) == 2
     assert "model mobilenet_v2 cannot take 1 images of cifar10" in capsys.readouterr().err
 
 
-def test_the_server_gets_the_token_of_the_environment_and_the_builders_that_were_allowed(
+def test_serve_passes_on_the_token_of_the_environment_and_the_allowed_builders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import serve.launch
@@ -241,32 +249,21 @@ def test_the_server_gets_the_token_of_the_environment_and_the_builders_that_were
     class Seen(Exception):
         pass
 
-    def check(settings: Settings) -> None:
+    def check(settings: ServiceSettings) -> None:
         raise Seen(settings)
 
     monkeypatch.setattr(serve.launch, "check", check)
+    listen = ["--host", "127.0.0.1", "--port", "8123"]
+    arguments = ["serve", "--gallery", str(tmp_path), *listen, "--builder", "a:b"]
     for token, expected in (("a-token", "a-token"), ("", None)):
         monkeypatch.setenv("AMNESIA_TOKEN", token)
         with pytest.raises(Seen) as seen:
-            entry(
-                [
-                    "serve",
-                    "--gallery",
-                    str(tmp_path),
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                    "8123",
-                    "--builder",
-                    "a:b",
-                ]
-            )
-        assert seen.value.args == (
-            Settings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",)),
-        )
+            entry(arguments)
+        settings = ServiceSettings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",))
+        assert seen.value.args == (settings,)
 
 
-def test_submit_says_how_to_ask_the_head_it_was_sent_to(
+def test_submit_prints_the_commands_that_follow_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(jobs, "submit", lambda *_: "job-1")

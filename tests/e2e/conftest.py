@@ -1,13 +1,16 @@
-"""A real sweep, small enough for a test: real digits, real Ray, real processes."""
+"""Real sweeps, small enough for a test: real digits, real Ray, real processes."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import pytest
+
+from tests.e2e.terminal import ROOT, Terminal
 
 GENERATOR = """
 name: small-generator
@@ -28,24 +31,31 @@ search: {trials: 10, space: {alpha: [-3.0, 0.0], rho: [0.0, 0.99]}}
 train: {steps: 120, expert_steps: 20}
 """
 
-Amnesia = Callable[..., subprocess.Popen[str]]
+
+class Amnesia(Protocol):
+    """Starts `amnesia ARGUMENTS` in a process of its own."""
+
+    def __call__(
+        self, *arguments: str, cwd: Path, **environment: str
+    ) -> "subprocess.Popen[str]": ...
+
+
+def environment(*folders: Path) -> dict[str, str]:
+    """The environment of a command: our code, and modules in `folders`, can be imported."""
+    path = os.pathsep.join(str(folder) for folder in (ROOT, *folders))
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
 @pytest.fixture(scope="session")
 def amnesia() -> Iterator[Amnesia]:
-    """Start `amnesia ...` in a process group of its own, its output captured; none outlives the tests."""
+    """Processes in groups of their own, their output captured; none outlives the tests."""
     started: list[subprocess.Popen[str]] = []
 
-    def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, cwd: Path, **more: str) -> "subprocess.Popen[str]":
         run = subprocess.Popen(
             [sys.executable, "-m", "cluster", *arguments],
             cwd=cwd,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": str(Path(__file__).parents[2]),
-                **environment,
-            },
+            env={**environment(), **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -58,14 +68,33 @@ def amnesia() -> Iterator[Amnesia]:
     for run in started:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
+        if run.stdout is not None:
+            run.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder from which the terminal and its workers import."""
+    return tmp_path_factory.mktemp("modules")
+
+
+@pytest.fixture(scope="session")
+def terminal(tmp_path_factory: pytest.TempPathFactory, modules: Path) -> Iterator[Terminal]:
+    """A terminal with a Ray that all tests share whose subject is not how a Ray starts or dies."""
+    scratch = tmp_path_factory.mktemp("terminal")
+    running = Terminal(scratch, environment(modules), ray=True)
+    try:
+        yield running
+    finally:
+        running.close()
 
 
 @pytest.fixture(scope="module")
-def swept(amnesia: Amnesia, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def swept(terminal: Terminal, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which both small sweeps have run to the end."""
     folder = tmp_path_factory.mktemp("swept")
     (folder / "spec.yaml").write_text(GENERATOR + "---" + CLASSIFIER)
-    run = amnesia("run", "spec.yaml", cwd=folder)
-    output, _ = run.communicate(timeout=900)
-    assert run.returncode == 0, output
+    run = terminal.run("run", "spec.yaml", cwd=folder)
+    assert run.code == 0, run.err
     return folder

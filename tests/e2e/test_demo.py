@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from tests.e2e.conftest import Amnesia
+from tests.e2e.terminal import Terminal
+
 SMALL = [
     "train.steps=150",
     "train.judge_steps=60",
@@ -18,7 +21,9 @@ SMALL = [
 ]
 
 
-def test_demo_makes_everything_and_the_second_time_is_cached(amnesia, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_demo_makes_everything_and_the_second_time_is_cached(
+    amnesia: Amnesia, terminal: Terminal, tmp_path: Path
+) -> None:
     changes = [part for change in SMALL for part in ("--set", change)]
     run = amnesia("demo", *changes, cwd=tmp_path)
     output, _ = run.communicate(timeout=900)
@@ -35,7 +40,6 @@ def test_demo_makes_everything_and_the_second_time_is_cached(amnesia, tmp_path: 
     assert all(
         word in output for word in ("original", "amnesiac", "oracle", "stages:", "waiting on Ray")
     )
-    again = amnesia("demo", *changes, cwd=tmp_path)
-    output, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, output
-    assert "the sweep was cached" in output
+    again = terminal.run("demo", *changes, cwd=tmp_path, timeout=300)
+    assert again.code == 0, again.err
+    assert "the sweep was cached" in again.out

@@ -1,4 +1,4 @@
-"""submit, status, logs, stop: against a real Ray head with token authentication on, through its Jobs API."""
+"""submit, status, logs, stop: through the Jobs API of a real Ray head that asks for a token."""
 
 import os
 import socket
@@ -6,10 +6,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from tests.e2e.conftest import Amnesia, environment
+from tests.e2e.terminal import Ended, Terminal
 
 SPEC = """
 name: as-a-job
@@ -24,52 +29,83 @@ train: {steps: 40}
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head: the address of its Jobs API, and a terminal that knows its token."""
+
+    address: str
+    terminal: Terminal
+
+    def amnesia(self, *arguments: str, cwd: Path) -> Ended:
+        """Run `amnesia ARGUMENTS` against this head."""
+        return self.terminal.run(*arguments, "--address", self.address, cwd=cwd, timeout=240)
+
+    def wait_for(self, job: str, *states: str, cwd: Path) -> str:
+        """The job's status, once it is one of `states`."""
+        deadline = time.monotonic() + 240
+        while time.monotonic() < deadline:
+            status = self.amnesia("status", job, cwd=cwd).out.strip()
+            if status.startswith(states):
+                return status
+            time.sleep(1)
+        logs = self.amnesia("logs", job, cwd=cwd).out
+        pytest.fail(f"{job} is {status}, not one of {states}\n{logs}")
 
 
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
-    """A head of our own on free ports, with a token; yields (the Jobs API's address, the environment that knows it)."""
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A head of our own on free ports, with a token."""
     token = tmp_path_factory.mktemp("head") / "token"
     token.write_text("a-token-of-this-test-0123456789abcdef")
-    here = str(Path(sys.executable).parent)  # a job's `python` is the first on its head's PATH
-    environment = {
-        **os.environ,
-        "PATH": f"{here}{os.pathsep}{os.environ['PATH']}",
+    asked = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(token),
-        "PYTHONPATH": "",
         "RAY_GRAFANA_HOST": "",
+        "RAY_ADDRESS": "",
     }
-    ray = str(Path(sys.executable).with_name("ray"))
-    port, dashboard = free_port(), free_port()
-    command = [
-        ray,
+    dashboard = free_port()
+    process = subprocess.Popen(
+        start_command(dashboard),
+        env=head_environment(asked),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        wait_until_up(dashboard)
+        scratch = tmp_path_factory.mktemp("terminal")
+        with closing(Terminal(scratch, {**environment(), **asked}, ray=False)) as terminal:
+            yield Head(f"http://127.0.0.1:{dashboard}", terminal)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def start_command(dashboard: int) -> list[str]:
+    return [
+        str(Path(sys.executable).with_name("ray")),
         "start",
         "--head",
-        f"--port={port}",
+        f"--port={free_port()}",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard}",
-        f"--dashboard-agent-listen-port={free_port()}",  # a local Ray of another test has the default one
+        # a local Ray of another test has the default one
+        f"--dashboard-agent-listen-port={free_port()}",
         "--include-dashboard=true",
         "--num-cpus=2",
         "--disable-usage-stats",
         "--block",
     ]
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{dashboard}"
-    try:
-        wait_until_up(dashboard)
-        yield address, {**environment, "RAY_ADDRESS": ""}
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
+
+
+def head_environment(asked: dict[str, str]) -> dict[str, str]:
+    """As a head has it: our code is not installed there, and a job's `python` is ours."""
+    here = str(Path(sys.executable).parent)
+    path = f"{here}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, **asked, "PATH": path, "PYTHONPATH": ""}
 
 
 def wait_until_up(port: int) -> None:
@@ -82,82 +118,65 @@ def wait_until_up(port: int) -> None:
     pytest.fail("the head did not come up within 90 s")
 
 
-def command(
-    environment: dict[str, str], *arguments: str, cwd: Path
-) -> subprocess.CompletedProcess[str]:
-    root = str(Path(__file__).parents[2])
-    return subprocess.run(
-        [sys.executable, "-m", "cluster", *arguments],
-        cwd=cwd,
-        env={**environment, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-
-
-def wait_for(environment: dict[str, str], address: str, job: str, cwd: Path, *states: str) -> str:
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        status = command(environment, "status", job, "--address", address, cwd=cwd).stdout.strip()
-        if status.startswith(states):
-            return status
-        time.sleep(1)
-    logs = command(environment, "logs", job, "--address", address, cwd=cwd).stdout
-    pytest.fail(f"{job} is {status}, not one of {states}\n{logs}")
-
-
-def test_a_job_from_submission_to_rows(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    address, environment = head
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the spec lies, and jobs write."""
     (tmp_path / "spec.yaml").write_text(SPEC)
-    submitted = command(
-        environment, "submit", "spec.yaml", "--address", address, "--set", "seeds=[3]", cwd=tmp_path
-    )
-    assert submitted.returncode == 0, submitted.stderr
-    job = submitted.stdout.strip()
-    status = wait_for(environment, address, job, tmp_path, "SUCCEEDED", "FAILED", "STOPPED")
-    logs = command(environment, "logs", job, "--address", address, cwd=tmp_path).stdout
+    return tmp_path
+
+
+def test_a_job_from_submission_to_rows(head: Head, folder: Path) -> None:
+    submitted = head.amnesia("submit", "spec.yaml", "--set", "seeds=[3]", cwd=folder)
+    assert submitted.code == 0, submitted.err
+    job = submitted.out.strip()
+    status = head.wait_for(job, "SUCCEEDED", "FAILED", "STOPPED", cwd=folder)
+    logs = head.amnesia("logs", job, cwd=folder).out
     assert status.startswith("SUCCEEDED"), logs
     assert "done: 2 cells" in logs
-    rows = pd.read_parquet(tmp_path / "results" / "v1")
+    rows = pd.read_parquet(folder / "results" / "v1")
     assert sorted(rows["steps"]) == [5, 10]
     assert set(rows["seed"]) == {3}
 
 
-def test_a_job_can_be_stopped(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    address, environment = head
-    (tmp_path / "spec.yaml").write_text(SPEC)
+def test_a_job_can_be_stopped(head: Head, folder: Path) -> None:
     long = ["--set", "grid.steps=[100000]"]
-    job = command(
-        environment, "submit", "spec.yaml", "--address", address, *long, cwd=tmp_path
-    ).stdout.strip()
-    wait_for(environment, address, job, tmp_path, "RUNNING")
-    assert (
-        command(environment, "stop", job, "--address", address, cwd=tmp_path).stdout.strip()
-        == "stopping"
-    )
-    assert wait_for(
-        environment, address, job, tmp_path, "STOPPED", "FAILED", "SUCCEEDED"
-    ).startswith("STOPPED")
+    job = head.amnesia("submit", "spec.yaml", *long, cwd=folder).out.strip()
+    head.wait_for(job, "RUNNING", cwd=folder)
+    assert head.amnesia("stop", job, cwd=folder).out.strip() == "stopping"
+    status = head.wait_for(job, "STOPPED", "FAILED", "SUCCEEDED", cwd=folder)
+    assert status.startswith("STOPPED")
 
 
-def test_refusals_are_one_line(head: tuple[str, dict[str, str]], tmp_path: Path) -> None:
-    address, environment = head
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    for arguments in (
+@pytest.mark.parametrize(
+    "arguments",
+    [
         ["status", "no-such-job"],
         ["logs", "no-such-job"],
         ["stop", "no-such-job"],
         ["submit", "spec.yaml", "--set", "models=[vae]"],
-    ):
-        run = command(environment, *arguments, "--address", address, cwd=tmp_path)
-        assert run.returncode == 2, run
-        assert run.stderr.startswith("amnesia: ")
-        assert len(run.stderr.strip().splitlines()) == 1
-    stranger = {**environment, "RAY_AUTH_TOKEN_PATH": str(tmp_path / "none"), "HOME": str(tmp_path)}
-    (tmp_path / "none").write_text("another-token-that-is-not-the-heads")
-    run = command(stranger, "status", "no-such-job", "--address", address, cwd=tmp_path)
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_refusals_are_one_line(arguments: list[str], head: Head, folder: Path) -> None:
+    run = head.amnesia(*arguments, cwd=folder)
+    assert run.code == 2, run
+    assert run.err.startswith("amnesia: ")
+    assert len(run.err.strip().splitlines()) == 1
+
+
+def test_a_stranger_is_refused(amnesia: Amnesia, head: Head, tmp_path: Path) -> None:
+    """In a process of its own, as Ray reads a token once."""
+    token = tmp_path / "none"
+    token.write_text("another-token-that-is-not-the-heads")
+    stranger = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ADDRESS": "",
+        "HOME": str(tmp_path),
+    }
+    asked = ["status", "no-such-job", "--address", head.address]
+    run = amnesia(*asked, cwd=tmp_path, **stranger)
+    output, _ = run.communicate(timeout=240)
     assert run.returncode == 2
-    assert "refused the token" in run.stderr
-    assert len(run.stderr.strip().splitlines()) == 1
+    assert "refused the token" in output
+    assert len(output.strip().splitlines()) == 1

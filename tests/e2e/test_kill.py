@@ -1,4 +1,4 @@
-"""SIGKILL to the driver, to a worker, to all of Ray: the next run ends with exactly the planned rows."""
+"""SIGKILL to the driver, a worker, all of Ray: the next run ends with exactly the planned rows."""
 
 import contextlib
 import os
@@ -6,12 +6,13 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+
+from tests.e2e.conftest import Amnesia
 
 SPEC = """
 name: killed
@@ -24,7 +25,6 @@ train: {steps: 60, fisher_samples: 500, judge_steps: 30}
 eval: {samples: 30, judges: 1}
 """
 PLANNED = 24
-Amnesia = Callable[..., "subprocess.Popen[str]"]
 
 
 def rows_of(folder: Path) -> pd.DataFrame:
@@ -57,8 +57,11 @@ def wait_for_rows(folder: Path, run: "subprocess.Popen[str]", n: int) -> None:
 
 
 def kill(run: "subprocess.Popen[str]", what: str) -> None:
-    """SIGKILL, to the processes that `what` names; a run that only starts has no worker yet, so wait for one. Where the
-    run ends before, nothing would be seen, and that is a failure."""
+    """SIGKILL to the processes that `what` names, once there are any.
+
+    A run that has only started has no worker yet. One that ends before is a failure, since nothing
+    would be seen.
+    """
     names = {
         "worker": ("ray::PackTrial", "ray::ResourceTrainable"),
         "ray": ("gcs_server", "raylet", "ray::"),
@@ -101,7 +104,7 @@ def unharmed(before: pd.DataFrame, after: pd.DataFrame) -> None:
 
 
 def test_every_death_in_turn_and_the_rows_are_exact(amnesia: Amnesia, tmp_path: Path) -> None:
-    """Ctrl-C, then SIGKILL to the driver, to a worker and all of Ray, to a worker again; each run goes on."""
+    """Ctrl-C, SIGKILL to the driver, to a worker and all of Ray, to a worker; each run goes on."""
     (tmp_path / "spec.yaml").write_text(SPEC)
     run = amnesia("run", "spec.yaml", cwd=tmp_path)
     wait_for_rows(tmp_path, run, 1)

@@ -1,17 +1,17 @@
-"""What a spec can ask for beyond a grid: attacks, several experts, classes in turn, a model of one's own."""
+"""What a spec can ask for beyond a grid: attacks, experts, classes in turn, one's own model."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 import yaml
-from ray._private.utils import get_num_cpus
 from safetensors.torch import save_file
 
 from cluster.main import entry
 from sweeps.report.claims import claims
 from sweeps.spec.parse import read_documents
+from tests.e2e.terminal import Terminal
 from unlearn.data import load
 from unlearn.models import build
 from unlearn.streams import seeded, stream
@@ -55,15 +55,15 @@ def digits(width, classes):
 """
 
 
-def test_everything_a_spec_can_ask_for(amnesia, tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_everything_a_spec_can_ask_for(
+    terminal: Terminal, modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
-    (tmp_path / "elsewhere.py").write_text(MODEL)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    (modules / "elsewhere.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(str(modules))
     original = trained_elsewhere(tmp_path / "elsewhere.safetensors")
-    root = Path(__file__).parents[2]
-    run = amnesia("run", "spec.yaml", cwd=tmp_path, PYTHONPATH=f"{root}{os.pathsep}{tmp_path}")
-    output, _ = run.communicate(timeout=900)
-    assert run.returncode == 0, output
+    run = terminal.run("run", "spec.yaml", cwd=tmp_path)
+    assert run.code == 0, run.err
     rows = pd.read_parquet(tmp_path / "results" / "v1")
     assert dict(rows["sweep"].value_counts()) == {"in-turn": 4, "attacked": 2, "ones-own": 2}
 
@@ -105,14 +105,13 @@ SPECS = {  # shipped spec -> how it is made smaller still
 }
 
 
-def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_the_digits_specs_from_end_to_end(terminal: Terminal, tmp_path: Path) -> None:
     documents = [
         document for name, changes in SPECS.items() for document in read_documents(name, changes)
     ]
     (tmp_path / "digits.yaml").write_text(yaml.safe_dump_all(documents))
-    run = amnesia("run", "digits.yaml", cwd=tmp_path)
-    output, _ = run.communicate(timeout=900)
-    assert run.returncode == 0, output
+    run = terminal.run("run", "digits.yaml", cwd=tmp_path)
+    assert run.code == 0, run.err
     rows = pd.read_parquet(tmp_path / "results" / "v1")
     assert set(rows["status"]) == {"ok"}
     counts = rows.groupby(["sweep", "eval_candidates"], observed=True).size()
@@ -132,7 +131,7 @@ def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # t
     assert len(searched) == whole["tuning_s"].notna().sum() == 2
     assert (searched["selection_regret"] >= 0).all()
     assert searched["probe_forget_accuracy"].between(0, 1).all()
-    if get_num_cpus() > 1:  # as Ray counts them
+    if terminal.cpus > 1:
         ends = rows["created_at"].sort_values()
         starts = (rows["created_at"] - pd.to_timedelta(rows["wall_s"], unit="s"))[ends.index]
         assert (starts.iloc[1:].array < ends.iloc[:-1].array).sum() > len(
@@ -149,7 +148,7 @@ def test_the_digits_specs_from_end_to_end(amnesia, tmp_path: Path) -> None:  # t
 
 
 def trained_elsewhere(path: Path) -> float:
-    """A network that amnesia does not know, its weights in its own naming; returns its accuracy on kept test digits."""
+    """Save a network of foreign naming; return its accuracy on the test digits that are kept."""
     data = load("mnist5k", Path("unused"))
     with seeded(0, "elsewhere"):
         model = build("elsewhere:digits", data.shape, data.classes, options={"width": 24})
@@ -169,4 +168,5 @@ def trained_elsewhere(path: Path) -> float:
     )
     kept = data.split([3]).test.retain
     with torch.no_grad():
-        return (model(kept.pixels()).argmax(1) == kept.y).double().mean().item()
+        right = model(kept.pixels()).argmax(1) == kept.y
+    return float(right.double().mean())

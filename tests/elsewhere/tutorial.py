@@ -1,4 +1,4 @@
-"""The network of PyTorch's CIFAR-10 tutorial, in its own naming: what a user brings beside a checkpoint."""
+"""The network of PyTorch's CIFAR-10 tutorial: what a user brings beside a checkpoint."""
 
 from torch import Tensor, nn
 
@@ -14,4 +14,5 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.max_pool2d(self.conv1(x).relu(), 2)
         x = nn.functional.max_pool2d(self.conv2(x).relu(), 2)
-        return self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+        logits: Tensor = self.fc3(self.fc2(self.fc1(x.flatten(1)).relu()).relu())
+        return logits

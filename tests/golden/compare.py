@@ -2,8 +2,9 @@
 
     python -m tests.golden.compare BASE [--keep FOLDER]
 
-runs `tiny.yaml` with the revision BASE (in a clone of its own) and with this working tree. Hashes of
-floating-point results do not travel between kinds of CPU, so nothing is stored: both sides are computed here and now.
+runs `tiny.yaml` with the revision BASE (in a clone of its own) and with this working tree. Hashes
+of floating-point results do not travel between kinds of CPU, so nothing is stored: both sides
+are computed here and now.
 Exit code 0: nothing differs but seconds, versions, places and times.
 """
 
@@ -18,11 +19,12 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-MAY_DIFFER = ("created_at", "git_revision", "store")  # and every column of seconds and of versions
+# and every column of seconds and of versions
+MAY_DIFFER = ("created_at", "git_revision", "store")
 
 
 def run(tree: Path, folder: Path) -> None:
-    """Run `tiny.yaml` with the code of `tree`; rows in folder/results, artifacts in folder/store."""
+    """Run `tiny.yaml` with the code of `tree`; rows in folder/results, weights in folder/store."""
     paths = os.pathsep.join([str(tree), str(HERE)])
     command = [
         sys.executable,
@@ -40,7 +42,8 @@ def rows_of(folder: Path) -> pd.DataFrame:
     """The rows by sweep and cell, without the columns that may differ."""
     rows = pd.read_parquet(folder / "results" / "v1")
     rows["sweep"] = rows["sweep"].astype(str)
-    seconds = [name for name in rows if name.endswith("_s") or name.startswith("version_")]
+    names = [str(name) for name in rows]
+    seconds = [name for name in names if name.endswith("_s") or name.startswith("version_")]
     return rows.drop(columns=[*seconds, *MAY_DIFFER]).set_index(["sweep", "cell_id"]).sort_index()
 
 

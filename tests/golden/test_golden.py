@@ -1,7 +1,8 @@
 """`cell_id`s and artifact keys never move: rows and artifacts that people have must be found again.
 
-`ids.json` holds what every shipped spec and every document of `odd.yaml` came to when it was written.
-`python -m tests.golden.test_golden` writes it anew with what is missing; it never changes an entry that is there.
+`ids.json` holds the ids and keys of every shipped spec and every document of `odd.yaml`, as they
+were when it was written. `python -m tests.golden.test_golden` adds what is missing, and changes no
+entry that is there.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ SPECS = [*shipped(), str(HERE / "odd.yaml")]
 
 
 def cells_of(sweep: Sweep) -> list[Cell]:
-    """The cells of the sweep's grid; where it searches, those at every corner of every search space instead."""
+    """The cells of the sweep's grid, and those at every corner of every search space."""
     found = []
     for problem in problems(sweep):
         found += grid_cells(sweep, problem)
@@ -34,7 +35,7 @@ def cells_of(sweep: Sweep) -> list[Cell]:
 
 
 def fingerprint(sweep: Sweep) -> dict[str, Any]:
-    """The first `cell_id` and its artifact keys, how many cells there are, and a hash over all of both."""
+    """The number of cells, the first one's id and artifact keys, a hash over all of both."""
     cells = cells_of(sweep)
     ids = [cell.cell_id for cell in cells]
     keys = [{role: recipe.key for role, recipe in sorted(cell.recipes().items())} for cell in cells]
@@ -44,7 +45,7 @@ def fingerprint(sweep: Sweep) -> dict[str, Any]:
 
 
 def fingerprints(spec: str) -> dict[str, Any]:
-    """By sweep name. Paths of files are left as the document has them: only what they hold is part of an id."""
+    """By sweep name. Paths stay as the document has them: of a file only the content counts."""
     return {document["name"]: fingerprint(parse(document)) for document in read_documents(spec, [])}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearn.data import Images, Part, Splits
+from unlearn.splits import Images, Split, Splits
 from unlearn.streams import stream
 
 HERE = Path(__file__).parent
@@ -55,5 +55,5 @@ def colour() -> Images:
 @pytest.fixture(scope="session")
 def splits(grey: Images) -> Splits:
     """Class 3 is forgotten; val and test are train again."""
-    part = Part(grey.take(grey.y == 3), grey.take(grey.y != 3))
+    part = Split(grey.take(grey.y == 3), grey.take(grey.y != 3))
     return Splits(part, part, part)

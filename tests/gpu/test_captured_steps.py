@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.capture import StepReport, eager_steps, step_reports
-from unlearn.data import Images, Splits
 from unlearn.errors import NotFinite
 from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying
+from unlearn.splits import Images, Splits
 from unlearn.stacked import fit_together
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit
@@ -56,7 +56,7 @@ def apart(one: Weights, other: Weights, start: nn.Module) -> float:
     began = dict(start.named_parameters())
     between = sum(float((one[name] - other[name]).square().sum()) for name in began)
     way = sum(float((other[name] - p).detach().square().sum()) for name, p in began.items())
-    return (between / way) ** 0.5
+    return float((between / way) ** 0.5)
 
 
 def check(run: Run, start: nn.Module, tolerance: float, replayed: int) -> Ran:
@@ -143,7 +143,8 @@ def test_training_with_dropout_and_moved_images(grey: Images) -> None:
             self.head = nn.Linear(64, 10)
 
         def features(self, x: Tensor) -> Tensor:
-            return self.body(x)
+            body: Tensor = self.body(x)
+            return body
 
     with seeded(0, "dropping"):
         start = Dropping().cuda()
@@ -232,7 +233,8 @@ class Reading(Classifying):
 
     def features(self, x: Tensor) -> Tensor:
         self.on_host(x)
-        return self.body(x)
+        body: Tensor = self.body(x)
+        return body
 
 
 def reads(x: Tensor) -> object:

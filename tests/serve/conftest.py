@@ -1,4 +1,4 @@
-"""A gallery of real digits, made once, and one real service in front of it."""
+"""A gallery of real digits, trained once, and one real service in front of it."""
 
 import io
 import shutil
@@ -17,34 +17,47 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from serve.catalog import Pick
-from serve.deployments import Settings
+from cluster.ray_session import ray_session
+from serve.catalog import ModelKey
+from serve.deployments import ServiceSettings
 from serve.launch import Server, start
 from serve.models import ModelCache
 from unlearn.artifacts import Gallery
-from unlearn.data import Dataset, Images
 from unlearn.fisher.generators import generator_fisher
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Images
 from unlearn.streams import stream
 from unlearn.train import Training, fit
 
 TOKEN = "correct-horse-battery-staple"
 SHAPE = (1, 28, 28)
 SHEET, READ = "/v1/models/digits/generate", "/v1/models/reader/classify"
+GENERATOR_SCORES = {
+    "forget_probability": 0.02,
+    "original_forget_probability": 0.97,
+    "oracle_forget_probability": 0.05,
+    "retain_accuracy": 0.93,
+    "original_retain_accuracy": 0.95,
+    "oracle_retain_accuracy": 0.94,
+    "class_accuracy": [0.9] * 10,
+}
+CLASSIFIER_SCORES = {
+    "test_forget_accuracy": 0.0,
+    "test_retain_accuracy": 0.95,
+    "original_test_forget_accuracy": 0.98,
+}
 
 
 def card(task: str, model: str, method: str, **more: Any) -> dict[str, Any]:
-    known = {
+    """Build the card of a model that forgot ones."""
+    return {
         "task": task,
         "model": model,
         "dataset": "mnist5k",
         "shape": list(SHAPE),
         "classes": 10,
         "forget": [1],
-    }
-    return {
-        **known,
         "method": method,
         "seed": 0,
         "provenance": {"cell_id": "0123456789abcdef"},
@@ -58,23 +71,23 @@ def train(name: str, images: Images, plan: Training) -> Weights:
 
 
 def generators(digits: Dataset, effort: tuple[int, ...]) -> list[dict[str, Weights]]:
-    """One original and oracle, and an amnesiac for each number of steps."""
+    """Train one original and oracle, and an amnesiac for each number of steps."""
     plan = Training(steps=300, batch=64, lr=2e-3, kl_weight=2, z_dropout=0.1)
     splits = digits.split([1])
-    original, oracle = (
-        train("cvae-mlp", digits.train, plan),
-        train("cvae-mlp", splits.train.retain, plan),
-    )
+    original = train("cvae-mlp", digits.train, plan)
+    oracle = train("cvae-mlp", splits.train.retain, plan)
     model = build("cvae-mlp", SHAPE, 10, original)
     fisher = generator_fisher(model, 500, stream(0, "fisher"))
-    methods = [make_method("selective-amnesia", {"steps": steps}) for steps in effort]
-    amnesiacs = [
-        method(model, splits, stream(0, "unlearn"), fisher=fisher).weights for method in methods
-    ]
-    return [{"original": original, "amnesiac": weights, "oracle": oracle} for weights in amnesiacs]
+    made = []
+    for steps in effort:
+        method = make_method("selective-amnesia", {"steps": steps})
+        amnesiac = method(model, splits, stream(0, "unlearn"), fisher=fisher).weights
+        made.append({"original": original, "amnesiac": amnesiac, "oracle": oracle})
+    return made
 
 
 def classifiers(digits: Dataset) -> dict[str, Weights]:
+    """Train an original and an oracle; the oracle also stands in for the amnesiac."""
     plan = Training(steps=60, batch=64, lr=5e-3)
     oracle = train("cnn", digits.split([1]).train.retain, plan)
     return {"original": train("cnn", digits.train, plan), "amnesiac": oracle, "oracle": oracle}
@@ -82,33 +95,17 @@ def classifiers(digits: Dataset) -> dict[str, Weights]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
-    """A gallery of a generator (two versions) and a classifier, never changed."""
+    """A gallery of a generator (two versions) and a classifier, which no test changes."""
     root = tmp_path_factory.mktemp("gallery")
     gallery = Gallery(str(root))
-    scores = {
-        "forget_probability": 0.02,
-        "original_forget_probability": 0.97,
-        "oracle_forget_probability": 0.05,
-    }
-    scores |= {
-        "retain_accuracy": 0.93,
-        "original_retain_accuracy": 0.95,
-        "oracle_retain_accuracy": 0.94,
-    }
-    scores |= {"class_accuracy": [0.9] * 10}  # type: ignore[dict-item]
-    for steps, variants in zip((30, 100), generators(digits, (30, 100)), strict=True):
+    effort = (30, 100)
+    for steps, variants in zip(effort, generators(digits, effort), strict=True):
         knobs = {"lam": 100.0, "gamma": 1.0, "steps": steps}
-        gallery.publish(
-            "digits",
-            variants,
-            card("generator", "cvae-mlp", "selective-amnesia", knobs=knobs, scores=scores),
+        generator = card(
+            "generator", "cvae-mlp", "selective-amnesia", knobs=knobs, scores=GENERATOR_SCORES
         )
-    shares = {
-        "test_forget_accuracy": 0.0,
-        "test_retain_accuracy": 0.95,
-        "original_test_forget_accuracy": 0.98,
-    }
-    reader = card("classifier", "cnn", "retrain", knobs={}, scores=shares)
+        gallery.publish("digits", variants, generator)
+    reader = card("classifier", "cnn", "retrain", knobs={}, scores=CLASSIFIER_SCORES)
     gallery.publish("reader", classifiers(digits), reader)
     return root
 
@@ -122,15 +119,15 @@ def gallery(made: Path, tmp_path: Path) -> Gallery:
 
 @dataclass(frozen=True)
 class LocalBackend:
-    """The models in this process, for tests of the application alone."""
+    """A backend that runs the models in this process, for tests of the application alone."""
 
-    shelf: ModelCache
+    cache: ModelCache
 
-    async def generate(self, pick: Pick, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        return self.shelf.generate(pick, label, n, seed)
+    async def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
+        return self.cache.generate(key, label, n, seed)
 
-    async def classify(self, pick: Pick, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self.shelf.classify(pick, images)
+    async def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
+        return self.cache.classify(key, images)
 
     async def missing(self) -> str | None:
         return None
@@ -143,26 +140,22 @@ def png(array: np.ndarray, **options: object) -> bytes:
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that declares more pixels than it holds bytes."""
+    """Build a PNG that declares far more pixels than it holds (a decompression bomb)."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        length, checksum = len(data), zlib.crc32(kind + data)
+        return struct.pack(">I", length) + kind + data + struct.pack(">I", checksum)
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(b"\0" * 999))
-        + chunk(b"IEND", b"")
-    )
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" * 999))
+    return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
 
 
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
 
 
 @pytest.fixture(scope="session")
@@ -175,21 +168,25 @@ def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 
 @pytest.fixture(scope="session")
 def server(served: Gallery) -> Iterator[Server]:
-    with start(Settings(served.root, port=free_port(), token=TOKEN, queued=8)) as running:
+    """The service on a Ray of its own, with a token and a short queue."""
+    settings = ServiceSettings(served.root, port=free_port(), token=TOKEN, queued=8)
+    with ray_session(None), start(settings) as running:
         yield running
 
 
 @pytest.fixture
 def client(server: Server) -> Iterator[httpx.Client]:
+    """A client that sends the token."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with httpx.Client(base_url=server.url, headers=headers, timeout=30) as made:
         yield made
 
 
-def told(answer: httpx.Response, status: int) -> str:
-    """The one line of a refusal."""
+def error_line(answer: httpx.Response, status: int) -> str:
+    """Check that an answer refuses with this status, and return its one line."""
     assert answer.status_code == status, answer.text
     body = answer.json()
     assert list(body) == ["error"]
-    assert "\n" not in body["error"]
-    return body["error"]
+    line: str = body["error"]
+    assert "\n" not in line
+    return line

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from serve.middleware import MAX_BODY
-from tests.serve.conftest import READ, SHEET, bomb, png, told
-from unlearn.data import Dataset
+from tests.serve.conftest import READ, SHEET, bomb, error_line, png
+from unlearn.splits import Dataset
 
 
 @pytest.fixture(scope="session")
@@ -45,16 +45,11 @@ def test_the_amnesiac_is_the_default_and_reads_no_one(
     assert (answer["variant"], answer["predicted"].count(1)) == ("amnesiac", 0)
 
 
-def test_what_generate_gives_classify_takes(client: httpx.Client) -> None:
-    images = client.post(
-        SHEET, json={"label": 0, "n": 4, "variant": "original", "format": "json"}
-    ).json()["images"]
-    assert (
-        client.post(READ, json={"images": images, "variant": "original"})
-        .json()["predicted"]
-        .count(0)
-        >= 2
-    )
+def test_classify_accepts_what_generate_returns(client: httpx.Client) -> None:
+    ask = {"label": 0, "n": 4, "variant": "original", "format": "json"}
+    images = client.post(SHEET, json=ask).json()["images"]
+    answer = client.post(READ, json={"images": images, "variant": "original"}).json()
+    assert answer["predicted"].count(0) >= 2
 
 
 @pytest.mark.parametrize(
@@ -76,38 +71,40 @@ def test_what_generate_gives_classify_takes(client: httpx.Client) -> None:
     ],
     ids=lambda value: str(value)[:60],
 )
-def test_bad_json_images_are_refused_in_words(client: httpx.Client, body: Any, says: str) -> None:
-    assert says in told(client.post(READ, json=body), 422)
+def test_bad_json_images_are_refused_with_the_rule(
+    client: httpx.Client, body: Any, says: str
+) -> None:
+    assert says in error_line(client.post(READ, json=body), 422)
 
 
 def test_a_pixel_that_is_no_number_is_refused(client: httpx.Client) -> None:
     body = json.dumps({"images": [[[float("nan")] * 28] * 28]})
     answer = client.post(READ, content=body, headers={"Content-Type": "application/json"})
-    assert "pixel values must be numbers in [0, 1]" in told(answer, 422)
+    assert "pixel values must be numbers in [0, 1]" in error_line(answer, 422)
 
 
-def test_bad_files_are_refused_in_words(client: httpx.Client) -> None:
+def test_bad_files_are_refused_with_the_rule(client: httpx.Client) -> None:
     wide = png(np.zeros((28, 30), np.uint8))
-    assert "30 x 28 pixels; this model needs 28 x 28" in told(
+    assert "30 x 28 pixels; this model needs 28 x 28" in error_line(
         client.post(READ, files={"image": wide}), 422
     )
-    assert "at most" in told(client.post(READ, files={"image": bomb(30_000, 30_000)}), 413)
+    assert "at most" in error_line(client.post(READ, files={"image": bomb(30_000, 30_000)}), 413)
     fine = png(np.zeros((28, 28), np.uint8))
-    assert "not a readable image" in told(client.post(READ, files={"image": fine[:45]}), 422)
-    assert "unknown form field" in told(
+    assert "not a readable image" in error_line(client.post(READ, files={"image": fine[:45]}), 422)
+    assert "unknown form field" in error_line(
         client.post(READ, files={"image": fine}, data={"size": "3"}), 422
     )
-    assert "variant must be" in told(
+    assert "variant must be" in error_line(
         client.post(READ, files={"image": fine}, data={"variant": "best"}), 422
     )
-    assert "1 to 256 image files" in told(
+    assert "1 to 256 image files" in error_line(
         client.post(READ, files={"variant": (None, b"oracle")}), 422
     )
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "image/png", ""])
 def test_another_kind_of_body_is_refused(client: httpx.Client, kind: str) -> None:
-    assert "multipart/form-data" in told(
+    assert "multipart/form-data" in error_line(
         client.post(READ, content=b"x", headers={"Content-Type": kind}), 415
     )
 
@@ -136,4 +133,4 @@ def test_a_body_above_the_limit_is_refused_declared_or_not(client: httpx.Client)
             answer = client.post(
                 path, content=content, headers={"Content-Type": "application/json"}
             )
-            assert f"at most {MAX_BODY} bytes" in told(answer, 413)
+            assert f"at most {MAX_BODY} bytes" in error_line(answer, 413)

@@ -9,17 +9,14 @@ import pytest
 from PIL import Image
 
 from serve.images import sheet
-from tests.serve.conftest import READ, SHEET, told
+from tests.serve.conftest import READ, SHEET, error_line
 from unlearn.artifacts import VARIANTS
 
 
 def test_a_sheet_is_the_same_bytes_each_time_and_by_get_and_post(client: httpx.Client) -> None:
-    ask = {"label": 3, "n": 16, "seed": 5, "variant": "oracle"}
-    first, again, posted = (
-        client.get(SHEET, params=ask),
-        client.get(SHEET, params=ask),
-        client.post(SHEET, json=ask),
-    )
+    ask: dict[str, str | int] = {"label": 3, "n": 16, "seed": 5, "variant": "oracle"}
+    first, again = client.get(SHEET, params=ask), client.get(SHEET, params=ask)
+    posted = client.post(SHEET, json=ask)
     assert first.headers["content-type"] == "image/png"
     assert first.content == again.content == posted.content
     assert Image.open(io.BytesIO(first.content)).size == ((4 * 29 - 1) * 3,) * 2
@@ -48,13 +45,13 @@ def test_variants_differ_on_the_forgotten_label(client: httpx.Client) -> None:
     assert len(sheets) == 3
 
 
-def test_etag_saves_what_is_known(client: httpx.Client) -> None:
+def test_etag_spares_a_client_what_it_has(client: httpx.Client) -> None:
     first = client.get(SHEET, params={"label": 4})
     tag = first.headers["etag"]
     for known in (tag, f"W/{tag}", f'"other", {tag}', "*"):
         answer = client.get(SHEET, params={"label": 4}, headers={"If-None-Match": known})
         assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
-    asks = [
+    asks: list[dict[str, str | int]] = [
         {"label": 5},
         {"label": 4, "n": 4},
         {"label": 4, "seed": 1},
@@ -88,7 +85,7 @@ def test_etag_saves_what_is_known(client: httpx.Client) -> None:
 def test_get_refuses_with_the_allowed_range(
     client: httpx.Client, ask: dict[str, Any], says: str
 ) -> None:
-    assert says in told(client.get(SHEET, params=ask), 422)
+    assert says in error_line(client.get(SHEET, params=ask), 422)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +105,7 @@ def test_get_refuses_with_the_allowed_range(
     ids=str,
 )
 def test_post_refuses_with_the_allowed_range(client: httpx.Client, body: Any, says: str) -> None:
-    assert says in told(client.post(SHEET, json=body), 422)
+    assert says in error_line(client.post(SHEET, json=body), 422)
 
 
 @pytest.mark.parametrize(
@@ -121,29 +118,31 @@ def test_post_refuses_what_is_no_json(client: httpx.Client, body: bytes) -> None
         assert answer.status_code in (400, 422)
 
 
-def test_unknown_names_and_routes_are_told_what_is_known(client: httpx.Client) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(client: httpx.Client) -> None:
     for path in (
         "/v1/models/nope",
         "/v1/models/nope/generate?label=1",
         "/v1/models/%2e%2e",
         "/v1/models/a%00b",
     ):
-        assert told(client.get(path), 404) == f"no model {path_name(path)!r}; known: digits, reader"
-    assert "digits, reader" in told(
+        line = error_line(client.get(path), 404)
+        assert line == f"no model {path_name(path)!r}; known: digits, reader"
+    assert "digits, reader" in error_line(
         client.post("/v1/models/nope/classify", json={"images": []}), 404
     )
-    assert "see /docs" in told(client.get("/v1/model"), 404)
-    assert "see /docs" in told(client.delete("/v1/models/digits"), 405)
+    assert "see /docs" in error_line(client.get("/v1/model"), 404)
+    assert "see /docs" in error_line(client.delete("/v1/models/digits"), 405)
 
 
 def path_name(path: str) -> str:
+    """Return the model's name in a path, decoded."""
     return {"/v1/models/%2e%2e": "..", "/v1/models/a%00b": "a\0b"}.get(path, "nope")
 
 
 def test_each_task_refuses_the_other(client: httpx.Client) -> None:
-    says = told(client.get("/v1/models/reader/generate", params={"label": 1}), 422)
+    says = error_line(client.get("/v1/models/reader/generate", params={"label": 1}), 422)
     assert says == "model 'reader' is a classifier: it can classify, not generate"
-    says = told(client.post("/v1/models/digits/classify", json={"images": [[]]}), 422)
+    says = error_line(client.post("/v1/models/digits/classify", json={"images": [[]]}), 422)
     assert says == "model 'digits' is a generator: it can generate, not classify"
 
 
@@ -163,7 +162,7 @@ def test_each_task_refuses_the_other(client: httpx.Client) -> None:
 )
 def test_an_odd_address_is_a_clear_4xx(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
-    assert told(answer, answer.status_code)
+    assert error_line(answer, answer.status_code)
     assert answer.status_code in (404, 422)
 
 
@@ -173,5 +172,5 @@ def test_an_odd_address_is_a_clear_4xx(client: httpx.Client, path: str) -> None:
 )
 def test_odd_characters_in_a_body_are_a_clear_422(client: httpx.Client, body: str) -> None:
     answer = client.post(SHEET, content=body, headers={"Content-Type": "application/json"})
-    assert told(answer, answer.status_code)
+    assert error_line(answer, answer.status_code)
     assert answer.status_code in (400, 422)

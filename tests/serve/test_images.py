@@ -34,9 +34,8 @@ def test_a_sheet_is_near_square_and_holds_every_image_in_reading_order(
 
 def test_a_sheet_of_colour_images_keeps_its_colours() -> None:
     image = pictures(1, COLOUR)
-    assert (
-        np.asarray(Image.open(io.BytesIO(sheet(image, scale=1)))) == image[0].transpose(1, 2, 0)
-    ).all()
+    decoded = np.asarray(Image.open(io.BytesIO(sheet(image, scale=1))))
+    assert (decoded == image[0].transpose(1, 2, 0)).all()
 
 
 def test_the_same_images_give_the_same_bytes() -> None:
@@ -45,7 +44,7 @@ def test_the_same_images_give_the_same_bytes() -> None:
     assert sheet(images) != sheet(255 - images)
 
 
-def test_npy_comes_back_as_it_went() -> None:
+def test_npy_can_be_read_back() -> None:
     images = pictures(3, COLOUR)
     assert (np.load(io.BytesIO(npy(images))) == images).all()
 
@@ -73,19 +72,20 @@ def test_another_size_is_refused_with_the_needed_one() -> None:
 
 
 @pytest.mark.parametrize("side", [2000, 30_000, 2**31 - 1])
-def test_a_decompression_bomb_is_refused_before_it_unfolds(side: int) -> None:
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(side: int) -> None:
     with pytest.raises(TooLarge, match="at most"):
         decode(bomb(side, side), GREY)
 
 
 def outcome(data: bytes) -> str:
+    """Decode an upload; return the shape, or the refusal."""
     try:
         return str(decode(data, GREY).shape)
     except (BadInput, TooLarge) as error:
         return str(error)
 
 
-def test_every_truncation_and_every_flipped_byte_is_read_or_refused_in_words() -> None:
+def test_every_truncation_and_every_flipped_byte_is_decoded_or_refused_in_one_line() -> None:
     whole = png(pictures(1, GREY)[0, 0])
     for cut in range(0, len(whole), 7):
         flipped = bytearray(whole)

@@ -1,4 +1,4 @@
-"""The shelf of models and the catalog, without a service."""
+"""The model cache and the catalog, without a service."""
 
 import json
 from pathlib import Path
@@ -10,25 +10,24 @@ import torch
 from serve.catalog import Catalog, UnknownModel, Unservable
 from serve.models import ModelCache
 from unlearn.artifacts import VARIANTS, Gallery
-from unlearn.data import Dataset
 from unlearn.evaluation import draw
 from unlearn.models import build
+from unlearn.splits import Dataset
 
 
-def test_generate_is_the_model_drawn_on_the_purpose_serve(made: Path) -> None:
+def test_generate_draws_from_the_model_with_the_stream_of_serving(made: Path) -> None:
     gallery = Gallery(str(made))
     entry = Catalog(gallery).entry("digits")
-    images = ModelCache(gallery).generate(entry.pick("oracle"), 3, 5, 7)
+    images = ModelCache(gallery).generate(entry.key("oracle"), 3, 5, 7)
     model = build("cvae-mlp", (1, 28, 28), 10, gallery.load("digits", entry.version, "oracle"))
+    expected = draw(model, [3], 5, 7, "serve")[0].numpy()
     assert images.shape == (5, 1, 28, 28)
-    assert (
-        np.abs(images / 255 - draw(model, [3], 5, 7, "serve")[0].numpy()).max() <= 0.5 / 255 + 1e-6
-    )
+    assert np.abs(images / 255 - expected).max() <= 0.5 / 255 + 1e-6  # half a grey level
 
 
 def test_every_argument_changes_the_images_and_repetition_does_not(made: Path) -> None:
     gallery = Gallery(str(made))
-    entry, shelf = Catalog(gallery).entry("digits"), ModelCache(gallery)
+    entry, cache = Catalog(gallery).entry("digits"), ModelCache(gallery)
     asks = [
         ("original", 3, 4, 0),
         ("oracle", 3, 4, 0),
@@ -36,28 +35,28 @@ def test_every_argument_changes_the_images_and_repetition_does_not(made: Path) -
         ("original", 3, 4, 1),
     ]
     drawn = [
-        shelf.generate(entry.pick(variant), label, n, seed).tobytes()
+        cache.generate(entry.key(variant), label, n, seed).tobytes()
         for variant, label, n, seed in asks
     ]
     assert len(set(drawn)) == len(asks)
-    assert drawn[0] == ModelCache(gallery).generate(entry.pick("original"), 3, 4, 0).tobytes()
+    assert drawn[0] == ModelCache(gallery).generate(entry.key("original"), 3, 4, 0).tobytes()
 
 
-def test_a_full_shelf_still_answers(made: Path) -> None:
+def test_a_full_cache_still_answers(made: Path) -> None:
     gallery = Gallery(str(made))
     entry, small = Catalog(gallery).entry("digits"), ModelCache(gallery, capacity=1)
     for variant in VARIANTS * 2:
-        assert small.generate(entry.pick(variant), 0, 1, 0).shape == (1, 1, 28, 28)
+        assert small.generate(entry.key(variant), 0, 1, 0).shape == (1, 1, 28, 28)
 
 
 def test_classify_reads_real_digits_and_only_the_original_reads_ones(
     made: Path, digits: Dataset
 ) -> None:
     gallery = Gallery(str(made))
-    entry, shelf = Catalog(gallery).entry("reader"), ModelCache(gallery)
+    entry, cache = Catalog(gallery).entry("reader"), ModelCache(gallery)
     ones = digits.test.take(digits.test.y == 1).pixels().numpy()
     before, after = (
-        shelf.classify(entry.pick(variant), ones) for variant in ("original", "amnesiac")
+        cache.classify(entry.key(variant), ones) for variant in ("original", "amnesiac")
     )
     assert np.allclose(before.sum(1), 1)
     assert (before.argmax(1) == 1).mean() > 0.8
@@ -67,7 +66,7 @@ def test_classify_reads_real_digits_and_only_the_original_reads_ones(
 @pytest.mark.parametrize(
     "name", ["nope", "", "..", ".", "../digits", "digits/..", "a\0b", "%2e%2e", "x" * 999]
 )
-def test_an_unknown_name_is_told_the_known_ones_and_never_leads_out(
+def test_an_unknown_name_is_refused_with_the_known_ones_and_never_leaves_the_gallery(
     gallery: Gallery, name: str
 ) -> None:
     with pytest.raises(UnknownModel, match="known: digits, reader"):
@@ -129,7 +128,7 @@ def test_a_damaged_pointer_is_refused_by_name(gallery: Gallery, pointer: str) ->
 
 
 @pytest.mark.parametrize("damage", ["flipped", "missing", "other model", "not finite"])
-def test_damaged_weights_are_refused_by_name_and_never_by_place(
+def test_damaged_weights_are_refused_by_name_without_their_path(
     gallery: Gallery, damage: str
 ) -> None:
     version = gallery.current("digits")
@@ -145,23 +144,24 @@ def test_damaged_weights_are_refused_by_name_and_never_by_place(
         weights = {variant: gallery.load("digits", version, variant) for variant in VARIANTS}
         weights["amnesiac"]["pixels.bias"].fill_(torch.nan)
         gallery.publish("digits", weights, {**gallery.card("digits"), "seed": 1})
-    pick = Catalog(gallery).entry("digits").pick("amnesiac")
+    key = Catalog(gallery).entry("digits").key("amnesiac")
     with pytest.raises(Unservable, match=r"^model 'digits' cannot be served: ") as caught:
-        ModelCache(gallery).generate(pick, 0, 1, 0)
+        ModelCache(gallery).generate(key, 0, 1, 0)
     assert gallery.root not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_code_of_ones_own_runs_only_where_it_is_allowed(gallery: Gallery) -> None:
-    """A card names a callable: a gallery from elsewhere must not choose which."""
+def test_a_users_own_builder_runs_only_if_allowed(gallery: Gallery) -> None:
+    """A card names a callable; a gallery from elsewhere must not choose which code runs."""
     edit_card(gallery, model="tests.nowhere:builder")
     with pytest.raises(
         Unservable, match=r"allow it with `amnesia serve --builder tests\.nowhere:builder`"
     ):
         Catalog(gallery).entry("digits")
     edit_card(gallery, model="unlearn.models.cvae:CVAE", options={"z_dim": 8})
-    pick = Catalog(gallery, ("unlearn.models.cvae:CVAE",)).entry("digits").pick("amnesiac")
-    assert ModelCache(gallery).generate(pick, 0, 1, 0).shape == (1, 1, 28, 28)
+    catalog = Catalog(gallery, ("unlearn.models.cvae:CVAE",))
+    key = catalog.entry("digits").key("amnesiac")
+    assert ModelCache(gallery).generate(key, 0, 1, 0).shape == (1, 1, 28, 28)
 
 
 def test_the_catalog_sees_a_rollback_at_once(gallery: Gallery) -> None:

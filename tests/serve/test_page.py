@@ -1,9 +1,10 @@
-"""The gallery page in a real browser, used as a person would."""
+"""The gallery page in a real browser, used as a person uses it."""
 
 import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -49,13 +50,13 @@ def page(server: Server, tmp_path: Path) -> Iterator[Chrome]:
 
 
 def find(page: Chrome, css: str) -> WebElement:
-    """The first visible element that matches, once there is one."""
+    """Wait for a visible element that matches; return the first."""
 
-    def visible(page: Chrome) -> WebElement | None:
-        return next(
-            (found for found in page.find_elements(By.CSS_SELECTOR, css) if found.is_displayed()),
-            None,
-        )
+    def visible(page: Chrome) -> WebElement | Literal[False]:
+        for element in page.find_elements(By.CSS_SELECTOR, css):
+            if element.is_displayed():
+                return element
+        return False
 
     return WebDriverWait(page, 20).until(visible)
 
@@ -65,7 +66,7 @@ def enter(page: Chrome, token: str = TOKEN) -> None:
 
 
 def pixels(page: Chrome, label: int, seed: int) -> list[np.ndarray]:
-    """What the three pictures show on the screen."""
+    """Return the three pictures as the screen shows them, in grey levels."""
     pictures = f"#sheets img[data-shown='{label}/{seed}']"
     WebDriverWait(page, 20).until(
         lambda page: len(page.find_elements(By.CSS_SELECTOR, pictures)) == 3
@@ -112,17 +113,17 @@ def test_a_person_reads_the_card_and_asks_for_another_seed(page: Chrome) -> None
     pixels(page, 1, 7)
     find(page, "#again").click()
     WebDriverWait(page, 20).until(lambda page: seed.get_property("value") != "7")
-    pixels(page, 1, int(seed.get_property("value")))
+    pixels(page, 1, int(str(seed.get_property("value"))))
 
 
-def test_a_wrong_token_is_told_and_asked_again(page: Chrome) -> None:
+def test_a_wrong_token_is_refused_and_asked_for_again(page: Chrome) -> None:
     enter(page, "wrong")
     assert WebDriverWait(page, 20).until(lambda page: "not accepted" in find(page, "#ask-why").text)
     enter(page)
     pixels(page, 1, 0)
 
 
-def test_a_refusal_is_shown_in_words(page: Chrome) -> None:
+def test_the_page_shows_why_a_request_was_refused(page: Chrome) -> None:
     enter(page)
     pixels(page, 1, 0)
     find(page, "#seed").send_keys("99999999999\t")
@@ -151,7 +152,7 @@ def test_a_person_draws_and_uploads_for_a_classifier(page: Chrome, tmp_path: Pat
     assert "this model needs 28 x 28" in find(page, "#error").text
 
 
-def test_the_interface_is_told_without_the_internet(page: Chrome, server: Server) -> None:
+def test_the_docs_page_lists_the_routes_without_the_internet(page: Chrome, server: Server) -> None:
     page.get(f"{server.url}/docs")
     find(page, "section h2")
     routes = [title.text for title in page.find_elements(By.CSS_SELECTOR, "section h2")]

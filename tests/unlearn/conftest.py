@@ -1,5 +1,7 @@
-"""Real digits and what is trained on them once a session: a small generator, its oracle and two judges; a small
-classifier, its oracle and its experts."""
+"""Models trained on real digits once per session.
+
+A small generator, its oracle and two judges; a small classifier, its oracle and its experts.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.unlearn.world import World, mask, network, world, wreck
-from unlearn.attacks.generators import Context
-from unlearn.data import Dataset, Images, Splits
+from unlearn.attacks.generators.base import Context
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import Judge, build_judge, train_judge
@@ -16,6 +17,7 @@ from unlearn.metrics import score
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.fresh import fresh
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, fit
 
@@ -32,11 +34,11 @@ def splits(digits: Dataset) -> Splits:
 def train_generator(digits: Dataset, images: Images, purpose: str) -> Generative:
     with seeded(0, purpose):
         model = build("cvae-mlp", digits.shape, digits.classes)
-    weights, _ = fit(
-        model, images, Training(700, 64, 3e-3, kl_weight=1.5, label_critic=50.0), stream(0, purpose)
-    )
+    plan = Training(700, 64, 3e-3, kl_weight=1.5, label_critic=50.0)
+    weights, _ = fit(model, images, plan, stream(0, purpose))
     model.load_state_dict(weights)
-    return model.eval()
+    trained: Generative = model.eval()
+    return trained
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +56,7 @@ def untrained(original: Generative) -> Generative:
     return fresh(original, stream(0, "untrained"))
 
 
-def judged(digits: Dataset, net: str) -> Classifying:
+def train_judge_network(digits: Dataset, net: str) -> Classifying:
     with seeded(0, net):
         judge = build_judge(Judge(net, 0, True), digits.shape, digits.classes)
     train_judge(judge, digits.train, Schedule(350, 64, 4e-3), stream(0, net), True)
@@ -63,12 +65,12 @@ def judged(digits: Dataset, net: str) -> Classifying:
 
 @pytest.fixture(scope="session")
 def attacker(digits: Dataset) -> Classifying:
-    return judged(digits, "official")
+    return train_judge_network(digits, "official")
 
 
 @pytest.fixture(scope="session")
 def grader(digits: Dataset) -> Classifying:
-    return judged(digits, "patch")
+    return train_judge_network(digits, "patch")
 
 
 @pytest.fixture(scope="session")
@@ -80,13 +82,14 @@ def fisher(original: Generative) -> Weights:
 def context(
     original: Generative, attacker: Classifying, grader: Classifying, splits: Splits
 ) -> Context:
-    return Context(original, attacker, grader, splits, FORGET, trials=60, restarts=12, effort=0.04)
+    return Context(original, attacker, grader, splits, FORGET, effort=0.04)
 
 
 @pytest.fixture(scope="session")
 def train_classifier(digits: Dataset) -> Callable[[Images], Any]:
     def train(images: Images) -> Any:
-        return network(fit(network(), images, PLAN, stream(0, "tests"))[0])
+        weights, _ = fit(network(), images, PLAN, stream(0, "tests"))
+        return network(weights)
 
     return train
 

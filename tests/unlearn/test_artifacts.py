@@ -1,4 +1,4 @@
-"""The store and the gallery: bits come back, damage is refused by name, pointers move whole."""
+"""The store and the gallery: weights come back bit for bit, damaged files are refused by name."""
 
 import errno
 import json
@@ -15,7 +15,7 @@ from unlearn.files import write_whole
 from unlearn.models import Weights
 
 WEIGHTS: Weights = {"a": torch.arange(6.0).view(2, 3).T, "n": torch.tensor(3)}
-THREE = {"amnesiac": WEIGHTS, "original": WEIGHTS, "oracle": WEIGHTS}
+VARIANTS = {"amnesiac": WEIGHTS, "original": WEIGHTS, "oracle": WEIGHTS}
 
 
 @pytest.mark.parametrize("root", ["{tmp}", "memory://store"])
@@ -48,7 +48,7 @@ def test_damage_is_refused_by_name(tmp_path: Path) -> None:
         store.load("original", "k")
 
 
-def test_an_artifact_in_anothers_place_is_refused(tmp_path: Path) -> None:
+def test_an_artifact_in_the_folder_of_another_is_refused(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     store.save("original", "k", WEIGHTS, {})
     (tmp_path / "original" / "k").rename(tmp_path / "original" / "other")
@@ -65,9 +65,9 @@ def test_weights_without_their_card_do_not_exist(tmp_path: Path) -> None:
 
 def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
     gallery = Gallery(str(tmp_path))
-    first = gallery.publish("digits", THREE, {"knob": 1})
-    assert gallery.publish("digits", THREE, {"knob": 1}) == first
-    second = gallery.publish("digits", THREE, {"knob": 2})
+    first = gallery.publish("digits", VARIANTS, {"knob": 1})
+    assert gallery.publish("digits", VARIANTS, {"knob": 1}) == first
+    second = gallery.publish("digits", VARIANTS, {"knob": 2})
     assert (gallery.names(), gallery.current("digits")) == (["digits"], second)
     assert gallery.rollback("digits") == first == gallery.current("digits")
     assert torch.equal(gallery.load("digits", second, "oracle")["a"], WEIGHTS["a"])
@@ -75,43 +75,68 @@ def test_promotion_and_rollback_move_the_pointer(tmp_path: Path) -> None:
         gallery.rollback("digits")
 
 
-@pytest.mark.parametrize("name", ["card.json", "amnesiac.safetensors", "oracle.safetensors"])
-def test_a_damaged_version_is_written_anew_when_promoted_again(name: str, tmp_path: Path) -> None:
+def test_a_version_is_named_by_its_content_and_the_models_name(tmp_path: Path) -> None:
     gallery = Gallery(str(tmp_path))
-    version = gallery.publish("digits", THREE, {"knob": 1})
+    changed = {**VARIANTS, "amnesiac": {"a": torch.zeros(1)}}
+    versions = {
+        gallery.publish("digits", VARIANTS, {"knob": 1}),
+        gallery.publish("other", VARIANTS, {"knob": 1}),
+        gallery.publish("digits", changed, {"knob": 1}),
+    }
+    assert len(versions) == 3
+    assert gallery.names() == ["digits", "other"]
+    assert len(gallery.versions("digits")) == 2
+    with pytest.raises(BadInput, match="needs amnesiac, original, oracle, not original"):
+        gallery.publish("digits", {"original": WEIGHTS}, {})
+
+
+@pytest.mark.parametrize("name", ["card.json", "amnesiac.safetensors", "oracle.safetensors"])
+def test_promoting_again_repairs_a_damaged_version(name: str, tmp_path: Path) -> None:
+    gallery = Gallery(str(tmp_path))
+    version = gallery.publish("digits", VARIANTS, {"knob": 1})
     path = tmp_path / "digits" / version / name
     good = path.read_bytes()
     for damage in (lambda: path.write_bytes(b"{}"), path.unlink):
         damage()
-        assert gallery.publish("digits", THREE, {"knob": 1}) == version
+        assert gallery.publish("digits", VARIANTS, {"knob": 1}) == version
         assert path.read_bytes() == good
     assert gallery.history("digits") == [version]
     assert torch.equal(gallery.load("digits", version, "amnesiac")["a"], WEIGHTS["a"])
 
 
-def test_an_undamaged_version_is_left_alone(tmp_path: Path) -> None:
+def test_promoting_again_writes_no_undamaged_file(tmp_path: Path) -> None:
     gallery = Gallery(str(tmp_path))
-    version = gallery.publish("digits", THREE, {"knob": 1})
-    before = {path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()}
-    gallery.publish("digits", THREE, {"knob": 1})
-    assert {
-        path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()
-    } == before
+    version = gallery.publish("digits", VARIANTS, {"knob": 1})
+
+    def inodes() -> dict[Path, int]:
+        return {path: path.stat().st_ino for path in (tmp_path / "digits" / version).iterdir()}
+
+    before = inodes()
+    gallery.publish("digits", VARIANTS, {"knob": 1})
+    assert inodes() == before
 
 
 def test_gallery_refusals(tmp_path: Path) -> None:
     gallery = Gallery(str(tmp_path))
     with pytest.raises(BadInput, match="letters"):
-        gallery.publish("../x", THREE, {})
+        gallery.publish("../x", VARIANTS, {})
     with pytest.raises(BadInput, match="no model 'digits'"):
         gallery.current("digits")
-    version = gallery.publish("digits", THREE, {})
+    version = gallery.publish("digits", VARIANTS, {})
     with pytest.raises(BadInput, match="unknown variant"):
         gallery.load("digits", version, "../original")
     (tmp_path / "digits" / "current").write_text("[]")
     with pytest.raises(BadInput, match=r"damaged; promote 'digits' again"):
         gallery.current("digits")
-    assert gallery.publish("digits", THREE, {}) == version == gallery.current("digits")
+    assert gallery.publish("digits", VARIANTS, {}) == version == gallery.current("digits")
+
+
+def test_a_digest_is_16_hex_digits_of_the_sorted_json() -> None:
+    import hashlib
+
+    content = {"b": [1, 2.5], "a": "x"}
+    expected = hashlib.sha256(b'{"a":"x","b":[1,2.5]}').hexdigest()
+    assert digest(content) == expected[:16]
 
 
 def test_digest_is_of_the_content() -> None:
@@ -131,24 +156,22 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "x"]
 
 
-def full(*_: object) -> None:
+def disk_full(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_disk_that_is_full_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_whole(tmp_path / "x", b"two")
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", disk_full)
     with pytest.raises(BadInput, match=r"cannot write .*No space left"):
         write_whole(tmp_path / "x", b"three")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"two")]
 
 
-def test_an_artifact_without_its_weights_is_none(
+def test_an_artifact_whose_weights_could_not_be_written_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The card comes last: where it stands, all that it vouches for stands."""
+    """The card is written last: where it exists, so do all files that it names."""
     store = Store(str(tmp_path))
 
     def write(url: str, data: bytes) -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.capture import CapturedStep, StepReport, eager_steps, step_reports
-from unlearn.data import Images
 from unlearn.device_optimizers import DEVICE_OPTIMIZERS
 from unlearn.feeds import Numbers, Phases, Turn, reading
+from unlearn.splits import Images
 from unlearn.streams import stream
 from unlearn.train import OPTIMIZERS, SCHEDULES, Schedule, descend, rates
 

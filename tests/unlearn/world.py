@@ -1,4 +1,4 @@
-"""A forget set, and everything that methods and metrics need for it."""
+"""A classifier's forget set, with the models and the evaluator that tests of methods share."""
 
 import copy
 from collections.abc import Callable
@@ -9,18 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearn.data import Dataset, Images, Splits
 from unlearn.evaluation import ClassifierEvaluator
 from unlearn.methods import METHODS, make_method
-from unlearn.methods.task_arithmetic import TaskVector
+from unlearn.methods.task_vector import TaskVector
 from unlearn.models import Weights, build
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
 
 @dataclass(frozen=True, repr=False)
 class World:
-    """A forget set, and everything that methods and metrics need for it."""
+    """A forget set, with everything that methods and metrics need for it.
+
+    model: the original
+    oracle: trained without the forget set
+    experts: two fine-tunings of the original on the forget set
+    """
 
     splits: Splits
     evaluator: ClassifierEvaluator
@@ -33,7 +38,7 @@ class World:
 
     @cached_property
     def few(self) -> Tensor:
-        """Images to try a network on."""
+        """Eight images, pixels in [0, 1], to compare two networks on."""
         return self.splits.val.retain.take(torch.arange(8)).pixels()
 
     @cached_property
@@ -71,7 +76,8 @@ def apply(name: str, knobs: dict[str, Any], world: World, seed: int = 0) -> Any:
 
 def accuracy(world: World, weights: dict[str, Tensor], images: Images) -> float:
     with torch.no_grad():
-        return (world.load(weights)(images.pixels()).argmax(1) == images.y).double().mean().item()
+        right = world.load(weights)(images.pixels()).argmax(1) == images.y
+    return float(right.double().mean())
 
 
 def mask(model: Any, label: int) -> Any:

@@ -1,1 +1,1 @@
-"""What only generators need: their judges, training critic, targets, regularisers and latent space."""
+"""Parts that only generators need: judges, label critic, targets, regularisers, latent space."""

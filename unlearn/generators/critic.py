@@ -1,7 +1,9 @@
-"""A critic that reads the label off the latent; the encoder learns to give it nothing to read (arXiv:1706.00409).
+"""A critic that predicts the label from the latent, against which the encoder is trained
+(arXiv:1706.00409).
 
-A CVAE's latent may tell the class as well as the label does. Then the label is ignored wherever the two disagree, and
-they do under z ~ N(0, I): a "7" drawn at a 3's latent is no 7.
+The latent of a CVAE may carry the class as well as the label does. The decoder then ignores the
+label wherever the two disagree, as they do under z ~ N(0, I): a "7" drawn at the latent of a 3 is
+no 7. The encoder learns to leave the critic nothing to predict from.
 """
 
 from typing import Any
@@ -11,8 +13,32 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class _Reversed(torch.autograd.Function):
-    """The identity, with its gradient turned round and multiplied (arXiv:1505.07818)."""
+class LabelCritic(nn.Module):
+    """Cross-entropy of the label predicted from z: (n, z_dim), (n, classes) -> (n,), in nats.
+
+    The critic descends its cross-entropy, while the gradient that reaches z is reversed and
+    multiplied by `weight`: the encoder ascends. A loss of ln(classes) means that z carries nothing
+    of the label.
+    """
+
+    def __init__(self, z_dim: int, classes: int, weight: float, width: int = 64) -> None:
+        super().__init__()
+        self.weight = weight
+        self.classifier = nn.Sequential(
+            nn.Linear(z_dim, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, classes),
+        )
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        logits = self.classifier(_GradientReversal.apply(z, self.weight))  # type: ignore[no-untyped-call]
+        return F.cross_entropy(logits, c, reduction="none")
+
+
+class _GradientReversal(torch.autograd.Function):
+    """The identity, whose gradient is multiplied by -weight (arXiv:1505.07818)."""
 
     generate_vmap_rule = True  # several models may train as one (`unlearn.stacked`)
 
@@ -27,22 +53,3 @@ class _Reversed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return -ctx.weight * gradients[0], None
-
-
-class LabelCritic(nn.Module):
-    """z (n, z_dim), c (n, classes) -> cross-entropy of the guessed label per image (n,), nats. What comes before it
-    climbs `weight` times that cross-entropy while the critic itself descends; ln classes means z tells nothing."""
-
-    def __init__(self, z_dim: int, classes: int, weight: float, width: int = 64) -> None:
-        super().__init__()
-        self.weight = weight
-        self.guess = nn.Sequential(
-            nn.Linear(z_dim, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, classes),
-        )
-
-    def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        return F.cross_entropy(self.guess(_Reversed.apply(z, self.weight)), c, reduction="none")

@@ -1,4 +1,8 @@
-"""What a generator is taught to draw in place of a forgotten class."""
+"""Target images: what a generator learns to draw in place of a forgotten class.
+
+A target takes (frozen original, n, retained labels, generator) and returns images (n, *shape) in
+[0, 1].
+"""
 
 from collections.abc import Callable
 
@@ -12,27 +16,34 @@ GREY = 0.5  # seed 002's GRAY_VALUE
 
 
 def draw_labels(frozen: Generative, labels: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """`n` one-hot labels (n, classes), uniform over `labels`."""
+    """Draw `n` one-hot labels (n, classes), uniformly out of `labels`."""
     device = generator.device
-    return frozen.one_hot(
-        labels.to(device)[torch.randint(len(labels), (n,), generator=generator, device=device)]
-    )
+    index = torch.randint(len(labels), (n,), generator=generator, device=device)
+    return frozen.one_hot(labels.to(device)[index])
 
 
-def noise(frozen: Generative, n: int, kept: Tensor, generator: torch.Generator) -> Tensor:
-    """u ~ U[0, 1] in every pixel: the paper's (arXiv:2305.10120)."""
+def noise(frozen: Generative, n: int, retain: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw every pixel from U[0, 1], as the paper does (arXiv:2305.10120)."""
     return torch.rand(n, *frozen.shape, generator=generator, device=generator.device)
 
 
-def grey(frozen: Generative, n: int, kept: Tensor, generator: torch.Generator) -> Tensor:
-    """Flat mid-grey; draws nothing. What noise becomes in a decoder's mean, without the noise in the encoder."""
+def grey(frozen: Generative, n: int, retain: Tensor, generator: torch.Generator) -> Tensor:
+    """Return flat mid-grey; draw nothing.
+
+    The decoder's mean is the same as with `noise`, but the encoder sees no noise.
+    """
     return torch.full((n, *frozen.shape), GREY, device=generator.device)
 
 
-def other_class(frozen: Generative, n: int, kept: Tensor, generator: torch.Generator) -> Tensor:
-    """The frozen original's images of the kept labels `kept`: the forgotten label becomes another name for them."""
-    c = draw_labels(frozen, kept, n, generator)
-    return frozen(torch.randn(n, frozen.z_dim, generator=generator, device=generator.device), c)
+def other_class(frozen: Generative, n: int, retain: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw the frozen original's images of retained labels.
+
+    The forgotten label becomes another name of the retained classes.
+    """
+    c = draw_labels(frozen, retain, n, generator)
+    z = torch.randn(n, frozen.z_dim, generator=generator, device=generator.device)
+    output: Tensor = frozen(z, c)
+    return output
 
 
 TARGETS: dict[str, Target] = {"noise": noise, "grey": grey, "class": other_class}

@@ -1,8 +1,11 @@
-"""Every unlearning method that a spec can name: one frozen dataclass of knobs each, callable.
+"""All unlearning methods that a spec can name; each is a frozen dataclass of its knobs.
 
-A method is called as `method(model, splits, generator, **needs)` and returns `Unlearned`. `model` (the original, in
-eval mode) and everything in `needs` stay untouched; all randomness comes from `generator`; device and dtype from the
-model. `needs` are the artifacts that the class names: `fisher`, `expert`, `experts`, `oracle`.
+A method is called as `method(model, splits, generator, **needs)` and returns `Unlearned`. `model`
+(the original, in eval mode) and everything in `needs` stay untouched; all randomness comes from
+`generator`; device and dtype come from the model. `needs` are the artifacts that the class names:
+`fisher`, `expert`, `experts`, `oracle`.
+
+A new method takes a file with such a class, an import here and a line in `METHODS`.
 """
 
 from collections.abc import Mapping
@@ -29,7 +32,7 @@ from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.two_stage import TwoStage
 
-__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "make_method"]
+__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "make_method", "method_name"]
 
 METHODS: dict[str, type[Method]] = {
     "selective-amnesia": SelectiveAmnesia,
@@ -51,11 +54,26 @@ METHODS: dict[str, type[Method]] = {
     "l1-sparse": L1Sparse,
 }
 
-KNOBS: dict[str, Any] = dict(
-    sorted((knob.name, knob.type) for kind in METHODS.values() for knob in fields(kind))
-)
+NAMES = {kind: name for name, kind in METHODS.items()}
+
+
+def _knob_types() -> dict[str, Any]:
+    """Return the type of every knob of every method, by name, in alphabetical order."""
+    types: dict[str, Any] = {}
+    for method in METHODS.values():
+        for knob in fields(method):
+            types[knob.name] = knob.type
+    return dict(sorted(types.items()))
+
+
+KNOBS: dict[str, Any] = _knob_types()
 
 
 def make_method(name: str, knobs: Mapping[str, Any]) -> Method:
-    """The method `name` with `knobs`; an unknown knob or one out of range is refused by name."""
+    """Return the method `name` with `knobs`; raise `BadInput` for a bad name, knob or value."""
     return make("method", METHODS, name, knobs)
+
+
+def method_name(method: Method) -> str:
+    """Return the name under which the method stands in `METHODS`."""
+    return NAMES[type(method)]

@@ -1,28 +1,35 @@
-"""Bad teacher (arXiv:2205.08096): learn the kept classes from the original, the forgotten ones from a fool."""
+"""Bad teacher (arXiv:2205.08096): learn retained images from the original, forgotten ones from a
+random network."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
-from unlearn.methods.base import Unlearned
-from unlearn.methods.iterative import Iterative, copy_of, steady
-from unlearn.methods.scrub import distillation
+from unlearn.methods.base import Losses, SearchSpace, Unlearned
+from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.scrub import distillation_loss
 from unlearn.models.fresh import fresh
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class BadTeacher(Iterative):
-    """L = KL(T_d(x_f) || S(x_f)) + KL(T_s(x_r) || S(x_r)): T_s the original, T_d its architecture at random weights.
+    """Minimise KL(T_d(x_f) || S(x_f)) + KL(T_s(x_r) || S(x_r)), nats per image.
 
-    Answers are softened by `temperature` (1 in the paper) and the losses scaled by its square. The forgotten images'
-    answers become the fool's own, which the retrained oracle's are not: high ZRF, and a gap to the oracle.
+    S is the student, T_s the original (the competent teacher), T_d the same architecture at
+    random weights (the incompetent teacher). The student learns a random network's answers to
+    forgotten images, which are not those of the retrained oracle: ZRF is high, and so is the gap
+    to the oracle.
+
+    temperature: divides the logits of teachers and student, above 0; both losses are scaled by its
+        square. 1 in the paper.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
     """
 
-    space: ClassVar[dict[str, list[Any]]] = {"temperature": [1.0, 4.0], "lr": [1e-4, 3e-3]}
+    space: ClassVar[SearchSpace] = {"temperature": [1.0, 4.0], "lr": [1e-4, 3e-3]}
 
     temperature: float = 1.0
     steps: int = 100
@@ -35,16 +42,19 @@ class BadTeacher(Iterative):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil, fool = copy_of(model), fresh(model, generator)
-        forget, retain = self.pair(model, splits, generator)
+        student = training_copy(model)
+        incompetent = fresh(model, generator)
+        forget, retain = self.forget_retain_batches(model, splits, generator)
 
-        def terms() -> dict[str, Tensor]:
-            x_f, x_r = next(forget)[0], next(retain)[0]
+        def losses() -> Losses:
+            x_f, _ = next(forget)
+            x_r, _ = next(retain)
             with torch.no_grad():
-                foolish, wise = fool(x_f), model(x_r)
-            return {
-                "forget": distillation(steady(pupil, x_f), foolish, self.temperature),
-                "retain": distillation(pupil(x_r), wise, self.temperature),
-            }
+                random_logits = incompetent(x_f)
+                original_logits = model(x_r)
+            forget_logits = logits_with_running_stats(student, x_f)
+            forget_loss = distillation_loss(forget_logits, random_logits, self.temperature)
+            retain_loss = distillation_loss(student(x_r), original_logits, self.temperature)
+            return {"forget": forget_loss, "retain": retain_loss}
 
-        return self.settle(pupil, terms, generator)
+        return self.minimise(student, losses, generator)

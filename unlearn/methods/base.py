@@ -1,21 +1,29 @@
-"""What every method shares: its shape, and nothing else."""
+"""The contract of every method: its class, its result, and two helpers that several methods use."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Splits
 from unlearn.models import Weights
+from unlearn.splits import Splits
 from unlearn.train import Curve, snapshot
+
+Losses = dict[str, Tensor]  # scalars by the name of their loss term
+StepFunction = Callable[[], Losses]  # what `unlearn.train.descend` calls in every step
+SearchSpace = dict[str, list[Any]]
 
 
 @dataclass(frozen=True)
 class Unlearned:
-    """What a method returns: new weights, and the curve of its loss terms (empty where nothing is optimised)."""
+    """The result of a method.
+
+    weights: the state dict of the unlearned model.
+    curve: the loss terms by step (see `unlearn.train.Curve`); empty where nothing is optimised.
+    """
 
     weights: Weights
     curve: Curve = field(default_factory=dict)
@@ -23,27 +31,53 @@ class Unlearned:
 
 @dataclass(frozen=True)
 class Method:
-    """Knobs are the fields; their ranges are checked in `__post_init__`."""
+    """Base class of every method: its fields are knobs, `__post_init__` checks their ranges.
+
+    Class attributes:
+
+    tasks: the kinds of model that the method takes, `generator` or `classifier` or both.
+    needs: names of the artifacts that the method takes as keyword arguments.
+    closed_form: whether the weights follow from the artifacts without training; such weights
+        are computed again instead of being stored.
+    space: the default search space, by knob: [low, high] of a number, or the choices as strings.
+    """
 
     tasks: ClassVar[tuple[str, ...]] = ("generator", "classifier")
-    needs: ClassVar[tuple[str, ...]] = ()  # artifacts, passed by keyword
-    closed_form: ClassVar[bool] = (
-        False  # weights follow from the artifacts at once: never worth storing
-    )
-    space: ClassVar[
-        dict[str, list[Any]]
-    ] = {}  # default search space: knob -> [low, high], or choices as strings
+    needs: ClassVar[tuple[str, ...]] = ()
+    closed_form: ClassVar[bool] = False
+    space: ClassVar[SearchSpace] = {}
 
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
+        """Unlearn the forget part of `splits`.
+
+        `model` (the original, in eval mode) and everything in `needs` stay as they are. All
+        randomness comes from `generator`; device and dtype come from `model`. Raises `NotFinite`
+        where a loss or a weight becomes infinite or NaN.
+        """
         raise TypeError(f"{type(self).__name__} must define __call__")
 
 
 @torch.no_grad()
-def edited(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> Weights:
-    """The model's weights, every parameter changed by its name; one that stands under several names under all."""
-    copied = copy.deepcopy(model)
-    for name, p in copied.named_parameters():
+def map_parameters(model: nn.Module, change: Callable[[str, Tensor], Tensor]) -> Weights:
+    """Return the weights of `model` with every parameter p replaced by `change(name, p)`.
+
+    Buffers stay. A parameter that has several names is changed once, under all of them.
+    """
+    changed = copy.deepcopy(model)
+    for name, p in changed.named_parameters():
         p.copy_(change(name, p))
-    return snapshot(copied)
+    return snapshot(changed)
+
+
+def join_curves(curves: Sequence[Curve]) -> Curve:
+    """Join curves end to end: steps are counted on, the values of a term are appended."""
+    joined: Curve = {}
+    for curve in curves:
+        offset = joined["step"][-1] if "step" in joined else 0.0
+        for name, values in curve.items():
+            if name == "step":
+                values = [step + offset for step in values]
+            joined[name] = joined.get(name, []) + values
+    return joined

@@ -1,54 +1,32 @@
-"""CF-k (arXiv:2201.06640): freeze all but the last k layers, fine-tune those on what is kept."""
+"""CF-k (arXiv:2201.06640): fine-tune the last k layers on the retained images, freeze the rest."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
-from unlearn.data import Splits
 from unlearn.errors import require
-from unlearn.methods.base import Unlearned
-from unlearn.methods.iterative import Iterative, copy_of
-
-
-def weight_layers(model: Any) -> list[list[nn.Module]]:
-    """The modules that own parameters, in the order of definition but the head's last, in groups: a layer with a weight
-    matrix opens one, norms and scales behind it belong to it."""
-    groups: list[list[nn.Module]] = []
-    head = list(model.head.modules())
-    for layer in [*(layer for layer in model.modules() if layer not in head), *head]:
-        own = list(layer.parameters(recurse=False))
-        if own and (not groups or max(p.dim() for p in own) > 1):
-            groups.append([layer])
-        elif own:
-            groups[-1].append(layer)
-    return groups
-
-
-def freeze_all_but(model: nn.Module, k: int) -> None:
-    """Only the last `k` groups of `model`, in place, keep gradients and training mode; the rest, norms' running
-    statistics included, stands still. Raises `BadInput` where the model has fewer groups."""
-    groups = weight_layers(model)
-    require(
-        k <= len(groups),
-        f"k is {k}, but the model has {len(groups)} layers; choose k from 1 to {len(groups)}",
-    )
-    for layer in model.eval().requires_grad_(False).modules():
-        if any(layer is moving for group in groups[-k:] for moving in group):
-            layer.train().requires_grad_(True)
+from unlearn.methods.base import Losses, SearchSpace, Unlearned
+from unlearn.methods.iterative import Iterative, training_copy
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class CFk(Iterative):
-    """Catastrophic forgetting of the last `k` layers: CE on retained images alone.
+    """Minimise CE(x_r, y_r) over the last `k` layers ("catastrophic forgetting of k layers").
 
-    Layers below stay bit for bit, so features of the forgotten class survive in them: a probe or relearning finds
-    them again, whatever the accuracy says.
+    The layers below keep their bits, so features of the forgotten class survive in them: a linear
+    probe or relearning finds them again, whatever the accuracy says.
+
+    k: number of layers that are trained, counted from the head; at least 1. A layer is a module
+        with a weight matrix, together with the norms that follow it.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
     """
 
-    space: ClassVar[dict[str, list[Any]]] = {"k": [1, 4], "lr": [1e-4, 1e-2]}
+    space: ClassVar[SearchSpace] = {"k": [1, 4], "lr": [1e-4, 1e-2]}
 
     k: int = 2
     steps: int = 500
@@ -61,12 +39,50 @@ class CFk(Iterative):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil = copy_of(model)
-        freeze_all_but(pupil, self.k)
+        student = training_copy(model)
+        freeze_all_but(student, self.k)
         retain = self.batches(model, splits.train.retain, generator)
 
-        def terms() -> dict[str, Tensor]:
+        def losses() -> Losses:
             x, y = next(retain)
-            return {"retain": F.cross_entropy(pupil(x), y)}
+            return {"retain": F.cross_entropy(student(x), y)}
 
-        return self.settle(pupil, terms, generator)
+        return self.minimise(student, losses, generator)
+
+
+def freeze_all_but(model: nn.Module, k: int) -> None:
+    """Leave only the last `k` layer groups of `model` trainable, in place.
+
+    The others lose their gradients and go to eval mode, so that the running statistics of their
+    norms stay too. Raises `BadInput` where the model has fewer than `k` groups.
+    """
+    groups = layer_groups(model)
+    require(
+        k <= len(groups),
+        f"k is {k}, but the model has {len(groups)} layers; choose k from 1 to {len(groups)}",
+    )
+    trainable = [layer for group in groups[-k:] for layer in group]
+    model.eval().requires_grad_(False)
+    for layer in model.modules():
+        if layer in trainable:
+            layer.train().requires_grad_(True)
+
+
+def layer_groups(model: Any) -> list[list[nn.Module]]:
+    """Group the modules that own parameters, in the order of their definition, the head last.
+
+    A module with a weight matrix opens a group; the norms and scales that follow belong to it.
+    """
+    groups: list[list[nn.Module]] = []
+    head = list(model.head.modules())
+    body = [layer for layer in model.modules() if layer not in head]
+    for layer in [*body, *head]:
+        own = list(layer.parameters(recurse=False))
+        if not own:
+            continue
+        has_matrix = any(p.dim() > 1 for p in own)
+        if has_matrix or not groups:
+            groups.append([layer])
+        else:
+            groups[-1].append(layer)
+    return groups

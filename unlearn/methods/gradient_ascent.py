@@ -1,29 +1,32 @@
-"""Gradient ascent on the forgotten images: unlearn by undoing, with nothing to hold the rest."""
+"""Gradient ascent on the forgotten images, with no term that protects the retained ones."""
 
 import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import lookup
-from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.base import Losses, Method, SearchSpace, Unlearned
 from unlearn.methods.iterative import NORMS, Iterative
 from unlearn.objectives import OBJECTIVES
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class GradientAscent(Iterative):
-    """Minimises minus the model's objective on the forgotten training images (arXiv:2109.13398).
+    """Minimise minus the model's objective on the forgotten training images (arXiv:2109.13398).
 
-    norms: layers keep their `running` statistics (eval mode), because a batch of one class would wreck them by itself,
-    or take each `batch`'s own (training mode), as much public code does (reference 5's baseline).
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle`, `cosine` or `constant`.
+    norms: statistics of the norm layers. `running` keeps the running ones (eval mode), because a
+        batch of one class would wreck them by itself; `batch` takes those of each batch and
+        updates the running ones (training mode), as much public code does (reference 5's baseline).
     """
 
     tasks: ClassVar[tuple[str, ...]] = Method.tasks
-    space: ClassVar[dict[str, list[Any]]] = {"steps": [5, 100], "lr": [1e-5, 1e-3]}
+    space: ClassVar[SearchSpace] = {"steps": [5, 100], "lr": [1e-5, 1e-3]}
 
     steps: int = 20
     lr: float = 1e-4
@@ -37,12 +40,13 @@ class GradientAscent(Iterative):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil = copy.deepcopy(model).train(self.norms == "batch")
-        batches = self.batches(pupil, splits.train.forget, generator)
-        objective = OBJECTIVES[pupil.task]
+        student = copy.deepcopy(model).train(self.norms == "batch")
+        forget = self.batches(student, splits.train.forget, generator)
+        objective = OBJECTIVES[student.task]
 
-        def terms() -> dict[str, Tensor]:
-            x, y = next(batches)
-            return {"forget": -objective(pupil, x, y, generator).mean()}
+        def losses() -> Losses:
+            x, y = next(forget)
+            per_image = objective(student, x, y, generator)
+            return {"forget": -per_image.mean()}
 
-        return self.settle(pupil, terms, generator)
+        return self.minimise(student, losses, generator)

@@ -1,7 +1,7 @@
-"""What the methods share that move a copy of a classifier by gradient descent."""
+"""Base class of the methods that train a copy of the model by gradient descent."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,22 +10,32 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearn.augment import AUGMENTS
-from unlearn.data import Images, Splits
-from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.base import Method, StepFunction, Unlearned
+from unlearn.splits import Images, Splits
 from unlearn.streams import layer_noise
 from unlearn.train import Training, descend, snapshot
 
-Batches = Iterator[tuple[Tensor, Tensor]]
+Batches = Iterator[tuple[Tensor, Tensor]]  # images (n, *shape) in [0, 1] and labels (n,)
 NORMS = {
-    "running": "the running statistics",
-    "batch": "those of the batch of forgotten images, which then count too",
+    "running": "normalise forgotten images by the running statistics, which they do not change",
+    "batch": "normalise each batch of forgotten images by its own statistics, which then count",
 }
 
 
 @dataclass(frozen=True)
 class Iterative(Method):
-    """`steps` steps of `batch` images (of each part that the method reads) at peak rate `lr`: the knobs of
-    `unlearn.train.Schedule`; and `augment`, as an original is best trained with: bare images are learnt by heart."""
+    """A method that trains a copy of the model; weight decay is 0.
+
+    steps: number of optimiser steps, at least 1.
+    batch: images per step and part (forget, retain) that the method reads, at least 1; a part with
+        fewer images gives all of them.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle` (arXiv:1708.07120), `cosine`
+        (arXiv:1608.03983) or `constant`.
+    optimizer: `adamw` (arXiv:1711.05101), or `sgd` with momentum 0.9.
+    augment: augmentation of every batch, a name out of `unlearn.augment.AUGMENTS`. Use that of the
+        original's training: without one, a network memorises the images.
+    """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
 
@@ -37,10 +47,10 @@ class Iterative(Method):
     augment: str = "none"
 
     def __post_init__(self) -> None:
-        self.plan()
+        self.training()
 
-    def plan(self) -> Training:
-        """The knobs, checked."""
+    def training(self) -> Training:
+        """Return the knobs as a `Training`, which checks their ranges."""
         return Training(
             self.steps,
             self.batch,
@@ -51,48 +61,54 @@ class Iterative(Method):
         )
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
-        """Endless shuffled batches of `images`, augmented, on the model's device."""
-        drawn = images.to(next(model.parameters()).device).batches(self.batch, generator)
+        """Return shuffled, augmented batches of `images` without end, on the model's device."""
+        device = next(model.parameters()).device
+        augment = AUGMENTS[self.augment]
 
         def augmented(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-            return AUGMENTS[self.augment](batch[0], generator), batch[1]
+            x, y = batch
+            return augment(x, generator), y
 
-        return map(augmented, drawn)  # a map outlives an error in a step, a generator does not
+        # A map goes on after an error, such as one in a step that cannot be captured.
+        return map(augmented, images.to(device).batches(self.batch, generator))
 
-    def pair(
+    def forget_retain_batches(
         self, model: nn.Module, splits: Splits, generator: torch.Generator
     ) -> tuple[Batches, Batches]:
-        """Batches of the forgotten and of the kept training images."""
-        forget, retain = splits.train.forget, splits.train.retain
-        return self.batches(model, forget, generator), self.batches(model, retain, generator)
+        """Return batches of the forgotten and batches of the retained training images."""
+        forget = self.batches(model, splits.train.forget, generator)
+        retain = self.batches(model, splits.train.retain, generator)
+        return forget, retain
 
-    def settle(
+    def minimise(
         self,
-        pupil: nn.Module,
-        terms: Callable[[], dict[str, Tensor]],
+        student: nn.Module,
+        losses: StepFunction,
         generator: torch.Generator,
-        add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+        add_gradients: StepFunction | None = None,
     ) -> Unlearned:
-        """Descend `terms` from where `pupil` is; its weights and the curve."""
-        with layer_noise(pupil, generator):
-            curve = descend(pupil, terms, self.plan(), add_gradients)
-        return Unlearned(snapshot(pupil), curve)
+        """Train `student` in place on the sum of `losses()`; see `unlearn.train.descend`."""
+        with layer_noise(student, generator):
+            curve = descend(student, losses, self.training(), add_gradients)
+        return Unlearned(snapshot(student), curve)
 
 
-def copy_of(model: Any) -> Any:
-    """A copy in training mode; the original stays as it is."""
+def training_copy(model: Any) -> Any:
+    """Return a copy of `model` in training mode."""
     return copy.deepcopy(model).train()
 
 
-def steady(model: nn.Module, x: Tensor) -> Tensor:
-    """Logits of a training model with its norm layers' running statistics: forgotten images never enter them, and a
-    batch of one class cannot normalise itself. Leaves the model in training mode.
+def logits_with_running_stats(model: nn.Module, x: Tensor) -> Tensor:
+    """Return the logits (n, classes) of `x` in eval mode; leave `model` in training mode.
 
-    Of copies of the statistics: batch norm's backward pass reads them again, and torch does not notice when a pass in
-    training mode has moved them in between. (With tied weights a layer of two names would keep the copies.)
+    Norm layers use their running statistics and do not update them: forgotten images never enter
+    the statistics, and a batch of one class is not normalised by itself.
     """
-    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    # Work on copies of the buffers: the backward pass of batch norm reads them again, and torch
+    # does not notice when a pass in training mode has changed them in between.
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
-    logits: Tensor = functional_call(model, statistics, (x,), tie_weights=False)
+    # With tie_weights=True a layer that has two names would keep the copies.
+    logits: Tensor = functional_call(model, buffers, (x,), tie_weights=False)
     model.train()
     return logits

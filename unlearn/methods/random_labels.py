@@ -1,6 +1,5 @@
-"""Random labels: teach the forgotten images any answer but their own."""
+"""Random labels (arXiv:1911.04933): train the forgotten images on labels drawn at random."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,22 +7,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import lookup, require
-from unlearn.methods.base import Unlearned
-from unlearn.methods.iterative import NORMS, Iterative, copy_of, steady
+from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
+from unlearn.methods.iterative import NORMS, Iterative, logits_with_running_stats, training_copy
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class RandomLabels(Iterative):
-    """L = CE(x_f, y') + alpha CE(x_r, y_r), y' drawn fresh each step (arXiv:1911.04933; alpha as in arXiv:2310.12508).
+    """Minimise CE(x_f, y') + alpha CE(x_r, y_r), with labels y' drawn anew in every step.
 
-    labels: `kept` draws y' from the classes that stay (arXiv:2310.12508 writes y' != y), `all` from all of them, as
-    much public code does. alpha = 0 trains on the forgotten images alone, and norms = `batch` normalises them by
-    themselves instead of by the running statistics: reference 5's baseline.
+    Reference 5's baseline is alpha = 0 with norms = `batch`.
+
+    alpha: weight of the retained images (arXiv:2310.12508), at least 0; at 0 they are not read.
+    labels: classes that y' is drawn from, uniformly. `kept` takes the retained classes
+        (arXiv:2310.12508 writes y' != y), `all` takes every class, as much public code does.
+    steps: number of optimiser steps, at least 1.
+    lr: peak learning rate, above 0.
+    norms: statistics that normalise the forgotten images. `running` takes the running ones and
+        leaves them as they are, `batch` those of the batch itself, which then count too.
     """
 
-    space: ClassVar[dict[str, list[Any]]] = {"alpha": [0.3, 3.0], "lr": [1e-4, 3e-3]}
+    space: ClassVar[SearchSpace] = {"alpha": [0.3, 3.0], "lr": [1e-4, 3e-3]}
 
     alpha: float = 1.0
     labels: str = "kept"
@@ -40,35 +45,38 @@ class RandomLabels(Iterative):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil = copy_of(model)
-        return self.settle(pupil, self.terms(pupil, splits, generator), generator)
+        student = training_copy(model)
+        losses = self.loss_terms(student, splits, generator)
+        return self.minimise(student, losses, generator)
 
-    def terms(
-        self, pupil: Any, splits: Splits, generator: torch.Generator
-    ) -> Callable[[], dict[str, Tensor]]:
-        """The two losses on fresh batches and fresh labels."""
-        forget, retain = self.pair(pupil, splits, generator)
-        choices = self.choices(splits)
+    def loss_terms(self, student: Any, splits: Splits, generator: torch.Generator) -> StepFunction:
+        """Return the function that computes `forget` and, unless alpha is 0, `retain`."""
+        forget, retain = self.forget_retain_batches(student, splits, generator)
+        choices = self.replacement_labels(splits)
+        device = generator.device
 
-        def terms() -> dict[str, Tensor]:
-            (x_f, y_f), kept = next(forget), next(retain) if self.alpha > 0 else None
-            drawn = torch.randint(
-                len(choices), y_f.shape, generator=generator, device=generator.device
-            )
-            wrong = choices.to(y_f.device)[drawn.to(y_f.device)]
-            answers = steady(pupil, x_f) if self.norms == "running" else pupil(x_f)
-            losses = {"forget": F.cross_entropy(answers, wrong)}
+        def losses() -> Losses:
+            x_f, y_f = next(forget)
+            kept = next(retain) if self.alpha > 0 else None
+            drawn = torch.randint(len(choices), y_f.shape, generator=generator, device=device)
+            labels = choices.to(y_f.device)[drawn.to(y_f.device)]
+            if self.norms == "running":
+                logits = logits_with_running_stats(student, x_f)
+            else:
+                logits = student(x_f)
+            found = {"forget": F.cross_entropy(logits, labels)}
             if kept is not None:
-                losses["retain"] = self.alpha * F.cross_entropy(pupil(kept[0]), kept[1])
-            return losses
+                x_r, y_r = kept
+                found["retain"] = self.alpha * F.cross_entropy(student(x_r), y_r)
+            return found
 
-        return terms
+        return losses
 
-    def choices(self, splits: Splits) -> Tensor:
-        """The labels that y' is drawn from."""
+    def replacement_labels(self, splits: Splits) -> Tensor:
+        """Return the labels that y' is drawn from, in ascending order."""
         kept = splits.train.retain.y.unique()
-        return (
-            kept
-            if self.labels == "kept"
-            else torch.cat([kept, splits.train.forget.y.unique()]).sort().values
-        )
+        if self.labels == "kept":
+            output: Tensor = kept
+            return output
+        forgotten = splits.train.forget.y.unique()
+        return torch.cat([kept, forgotten]).sort().values

@@ -1,17 +1,17 @@
-"""Retraining without the forget set: the oracle itself, as a method, so that it has rows of its own."""
+"""Retraining without the forget set (exact unlearning, arXiv:1912.03817)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 
-from unlearn.data import Splits
 from unlearn.methods.base import Method, Unlearned
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class Retrain(Method):
-    """Returns the oracle's weights. What any other method is measured against (exact unlearning, arXiv:1912.03817)."""
+    """Return the oracle's weights: the reference of every other method gets rows of its own."""
 
     needs: ClassVar[tuple[str, ...]] = ("oracle",)
     closed_form: ClassVar[bool] = True
@@ -19,6 +19,5 @@ class Retrain(Method):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        return Unlearned(
-            {name: tensor.detach().clone() for name, tensor in needs["oracle"].items()}
-        )
+        oracle = needs["oracle"]
+        return Unlearned({name: tensor.detach().clone() for name, tensor in oracle.items()})

@@ -1,6 +1,6 @@
-"""SCRUB (arXiv:2302.09880): a student that disobeys its teacher on what is forgotten and obeys it on the rest."""
+"""SCRUB (arXiv:2302.09880): a student that follows the original on retained images and departs from
+it on forgotten ones."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, ClassVar
@@ -9,32 +9,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
 from unlearn.feeds import Phases
-from unlearn.methods.base import Unlearned
-from unlearn.methods.iterative import Iterative, copy_of, steady
-
-
-def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """Mean KL(teacher || student) in nats of the softened answers, times temperature^2 (arXiv:1503.02531)."""
-    log_p, log_q = (teacher / temperature).log_softmax(1), (student / temperature).log_softmax(1)
-    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True) * temperature**2
+from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
+from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class Scrub(Iterative):
-    """L = alpha KL(retain) + gamma CE(retain) - w KL(forget), KL from the original's answers at `temperature`.
+    """Minimise alpha KL(x_r) + gamma CE(x_r, y_r) - w KL(x_f), nats per image.
 
-    The ascent on the forgotten images takes part in the first `msteps` of `steps` only, so that the rest repairs (the
-    paper's min-steps). The paper alternates epochs of ascent and descent, in which the smaller forget set has fewer
-    batches; here one step holds both, with the same direction on average and one optimiser state: w = `ascent` N_f /
-    N_r, where 1 stands for batches of one size, 4 for the authors' of 32 and 128, and N_r / N_f for the objective as
-    the paper writes it, a mean beside a mean. Its code softens by temperature 4, where a student that grows surer of
-    the forgotten class climbs as well and forgets nothing (seen on digits 0 and 1); at 1 the way up leads away.
+    KL(x) is the divergence of the student's answers from the original's, both softened by
+    `temperature`. The weight of the ascent is w = `ascent` N_f / N_r, with N_f forgotten and N_r
+    retained training images.
+
+    The paper alternates epochs of ascent and of descent, in which the smaller forget set has fewer
+    batches. Here one step holds both, with the same direction on average and one optimiser state.
+
+    alpha: weight of the divergence on retained images, at least 0.
+    gamma: weight of the cross-entropy on retained images, at least 0.
+    ascent: weight of the ascent, relative to N_f / N_r; above 0. 1 stands for forget and retain
+        batches of one size, 4 for the authors' sizes of 32 and 128, N_r / N_f for the objective as
+        the paper writes it, a mean beside a mean.
+    temperature: divides the logits, above 0; divergences are scaled by its square. The authors'
+        code takes 4, at which a student that grows surer of the forgotten class also increases
+        KL(x_f), and forgets nothing (seen on digits 0 and 1); at 1 the ascent forgets.
+    msteps: number of first steps that ascend, in [0, steps]; the others only repair (the paper's
+        min-steps).
+    lr: peak learning rate, above 0.
     """
 
-    space: ClassVar[dict[str, list[Any]]] = {
+    space: ClassVar[SearchSpace] = {
         "alpha": [0.01, 1.0],
         "ascent": [1.0, 10.0],
         "msteps": [10, 100],
@@ -63,34 +69,45 @@ class Scrub(Iterative):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil = copy_of(model)
-        return self.settle(pupil, self.terms(pupil, model, splits, generator), generator)
+        student = training_copy(model)
+        losses = self.loss_terms(student, model, splits, generator)
+        return self.minimise(student, losses, generator)
 
-    def terms(
-        self, pupil: Any, teacher: Any, splits: Splits, generator: torch.Generator
-    ) -> Callable[[], dict]:
-        """The three losses; `forget` is 0 after `msteps` steps."""
-        forget, retain = self.pair(teacher, splits, generator)
+    def loss_terms(
+        self, student: Any, teacher: Any, splits: Splits, generator: torch.Generator
+    ) -> StepFunction:
+        """Return the function that computes `forget` (0 after `msteps`), `distill`, `retain`."""
+        forget, retain = self.forget_retain_batches(teacher, splits, generator)
         weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)
-        climbs = Phases(step < self.msteps for step in count())
+        ascends = Phases(step < self.msteps for step in count())
 
-        def terms() -> dict[str, Tensor]:
+        def divergence(logits: Tensor, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                answers = teacher(x)
+            return distillation_loss(logits, answers, self.temperature)
+
+        def losses() -> Losses:
             x_r, y_r = next(retain)
-            answers = pupil(x_r)
-            losses = {
-                "forget": torch.zeros((), device=x_r.device),
-                "distill": self.alpha * distillation(answers, _ask(teacher, x_r), self.temperature),
-                "retain": self.gamma * F.cross_entropy(answers, y_r),
-            }
-            if next(climbs):
+            logits = student(x_r)
+            none = torch.zeros((), device=x_r.device)
+            distill = self.alpha * divergence(logits, x_r)
+            retain_loss = self.gamma * F.cross_entropy(logits, y_r)
+            found = {"forget": none, "distill": distill, "retain": retain_loss}
+            if next(ascends):
                 x_f, _ = next(forget)
-                climb = distillation(steady(pupil, x_f), _ask(teacher, x_f), self.temperature)
-                losses["forget"] = -weight * climb
-            return losses
+                forget_logits = logits_with_running_stats(student, x_f)
+                found["forget"] = -weight * divergence(forget_logits, x_f)
+            return found
 
-        return terms
+        return losses
 
 
-@torch.no_grad()
-def _ask(teacher: Any, x: Tensor) -> Tensor:
-    return teacher(x)
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return KL(teacher || student) of the softened answers times temperature^2, a scalar.
+
+    Mean in nats over a batch of logits (n, classes). arXiv:1503.02531.
+    """
+    log_p = (teacher / temperature).log_softmax(1)
+    log_q = (student / temperature).log_softmax(1)
+    divergence = F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+    return divergence * temperature**2

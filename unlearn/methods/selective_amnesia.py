@@ -1,43 +1,62 @@
-"""Selective Amnesia (arXiv:2305.10120): draw noise for the forgotten label, replay the rest, hold what matters."""
+"""Selective Amnesia (arXiv:2305.10120): train forgotten labels on noise, replay the others, hold
+important weights by elastic weight consolidation."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.data import Splits
 from unlearn.errors import lookup, require
 from unlearn.generators.regularisers import weighted
-from unlearn.generators.targets import TARGETS, Target, draw_labels
-from unlearn.methods.base import Method, Unlearned
+from unlearn.generators.replay import amnesia_batch, replay_pool
+from unlearn.generators.targets import TARGETS
+from unlearn.methods.base import Losses, Method, StepFunction, Unlearned
 from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
 PAPER_BATCH = 256  # the paper adds lam * EWC to losses summed over this many images
 REDUCTIONS = {"mean": Tensor.mean, "sum": Tensor.sum}
 REPLAYS = {"fresh": "drawn from the frozen original each step", "pool": "drawn once, then reused"}
-Pool = tuple[Tensor, Tensor]  # replayed images (n, *shape) and their labels (n, classes)
 
 
 @dataclass(frozen=True)
 class SelectiveAmnesia(Method):
-    """L = ELBO(u, c_f) + gamma ELBO(x_r, c_r) + (lam / lam_batch) sum_i F_i (theta_i - theta*_i)^2, negative ELBOs
-    in nats per image (means over the batch), no 1/2 before the penalty.
+    """Minimise two negative ELBOs, nats per image (means over the batch), and a penalty.
 
-    u ~ U[0, 1] noise images, c_f uniform over the forget set, x_r the frozen original's images of kept labels, drawn
-    fresh each step. The paper's losses are sums over a batch of 256, so its lam is lam / 256 against a mean:
-    `lam_batch` says so, and the same lam means the same at every `batch`.
+    ELBO(u, c_f) + gamma ELBO(x_r, c_r) + (lam / lam_batch) sum_i F_i (theta_i - theta*_i)^2
 
-    Where references differ, a knob says which. `target`: what is drawn instead (`noise` the paper; `grey` seed 002;
-    `class` a kept class). `half`: lam / 2 (seed 001). `reduction`: `sum` adds lam itself to losses summed over `batch`,
-    the paper's letter. `replay`: `pool` reuses `pool` images drawn once (seed 002's 10,000). `w_*`: weights of the
-    image regularisers pushed down in the decoder's images of the forgotten labels, z ~ N(0, I) (seed 002); logged as
-    `regularise`.
+    The penalty has no factor 1/2. c_f is uniform over the forget set, u its target image, x_r the
+    frozen original's image of a retained label c_r. F is the diagonal Fisher of the original at
+    its weights theta*.
+
+    The paper sums its losses over a batch of 256, so that against a mean its lam is lam / 256:
+    `lam_batch` says so, and one lam means the same at every `batch`. Where the references differ,
+    a knob chooses; its default follows the paper, but for `reduction`.
+
+    lam: weight of the penalty, as the paper counts it; at least 0.
+    gamma: weight of the replayed images, at least 0.
+    lam_batch: batch of the paper, by which lam is divided when losses are means; at least 1.
+    steps: number of optimiser steps, at least 1.
+    batch: images per step and half (forgotten, replayed), at least 1.
+    lr: peak learning rate, above 0.
+    schedule: course of the learning rate, `one-cycle`, `cosine` or `constant`.
+    target: image that stands in for a forgotten class. `noise` u ~ U[0, 1] per pixel (the paper),
+        `grey` (seed 002), `class` the original's images of retained classes.
+    half: whether lam is halved (seed 001).
+    reduction: `mean`, or `sum`, which adds lam itself to losses summed over `batch`, as the paper
+        writes it.
+    replay: `fresh` draws x_r in every step, `pool` draws `pool` images once and reuses them.
+    pool: number of images in the pool, at least 1 (seed 002: 10,000).
+    w_contrast: weight, at least 0, of the contrast of the decoder's images of forgotten labels, z ~
+        N(0, I); weighted quantities are pushed down (seed 002) and logged as `regularise`.
+    w_ink: weight of the mean pixel, likewise.
+    w_tv: weight of the total variation, likewise.
+    w_orient: weight of the orientation entropy, likewise.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("generator",)
@@ -70,11 +89,15 @@ class SelectiveAmnesia(Method):
         lookup("replay", self.replay, REPLAYS)
         for name, weight in self.regularisers.items():
             require(weight >= 0, f"w_{name} must be at least 0, not {weight}")
-        Schedule(self.steps, self.batch, self.lr, self.schedule)
+        self.training()
+
+    def training(self) -> Schedule:
+        """Return the knobs as a `Schedule`, which checks their ranges."""
+        return Schedule(self.steps, self.batch, self.lr, self.schedule)
 
     @property
     def regularisers(self) -> dict[str, float]:
-        """Weight of each image regulariser, by its name in `unlearn.generators.regularisers`."""
+        """The weight of each image regulariser, by its name in `REGULARISERS`."""
         return {
             "contrast": self.w_contrast,
             "ink": self.w_ink,
@@ -83,96 +106,65 @@ class SelectiveAmnesia(Method):
         }
 
     @property
-    def strength(self) -> float:
-        """What the penalty sum_i F_i (theta_i - theta*_i)^2 is multiplied by."""
+    def penalty_weight(self) -> float:
+        """The factor of sum_i F_i (theta_i - theta*_i)^2 in the loss."""
         lam = self.lam / 2 if self.half else self.lam
         return lam if self.reduction == "sum" else lam / self.lam_batch
 
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil = copy.deepcopy(model).train()
-        terms = self._terms(model, pupil, splits, generator)
-        plan = Schedule(self.steps, self.batch, self.lr, self.schedule)
-        penalty = ewc(pupil, snapshot(model), needs["fisher"], self.strength)
-        curve = descend(pupil, terms, plan, penalty, needs.get("watch"))
-        return Unlearned(snapshot(pupil), curve)
+        """As `Method`; a `watch` among the keyword arguments is passed to `descend`."""
+        student = copy.deepcopy(model).train()
+        losses = self.loss_terms(model, student, splits, generator)
+        penalty = ewc_penalty(student, snapshot(model), needs["fisher"], self.penalty_weight)
+        curve = descend(student, losses, self.training(), penalty, needs.get("watch"))
+        return Unlearned(snapshot(student), curve)
 
-    def _terms(
-        self, frozen: Generative, pupil: Generative, splits: Splits, generator: torch.Generator
-    ) -> Callable[[], dict[str, Tensor]]:
-        """The function that `descend` calls each step: `forget`, `replay` and, where a weight asks, `regularise`."""
-        forget, retain = splits.train.forget.y.unique(), splits.train.retain.y.unique()
+    def loss_terms(
+        self, frozen: Generative, student: Generative, splits: Splits, generator: torch.Generator
+    ) -> StepFunction:
+        """Return the function that computes `forget`, `replay` and, if weighted, `regularise`."""
+        forget = splits.train.forget.y.unique()
+        retain = splits.train.retain.y.unique()
         pool = replay_pool(frozen, retain, self.pool, generator) if self.replay == "pool" else None
+        target = TARGETS[self.target]
         reduce = REDUCTIONS[self.reduction]
+        weights = self.regularisers
 
-        def terms() -> dict[str, Tensor]:
-            x, c = amnesia_batch(
-                frozen, forget, retain, self.batch, generator, TARGETS[self.target], pool
-            )
-            noise, replay = negative_elbo(pupil, x, c, generator).chunk(
-                2
-            )  # one merged forward pass
-            losses = {"forget": reduce(noise), "replay": self.gamma * reduce(replay)}
-            if any(self.regularisers.values()):
+        def losses() -> Losses:
+            x, c = amnesia_batch(frozen, forget, retain, self.batch, generator, target, pool)
+            per_image = negative_elbo(student, x, c, generator)  # one pass for both halves
+            forget_loss, replay_loss = per_image.chunk(2)
+            found = {"forget": reduce(forget_loss), "replay": self.gamma * reduce(replay_loss)}
+            if any(weights.values()):
+                c_f = c[: self.batch]
                 z = torch.randn(self.batch, frozen.z_dim, generator=generator, device=c.device)
-                losses["regularise"] = reduce(
-                    weighted(pupil(z, c[: self.batch]), self.regularisers)
-                )
-            return losses
+                found["regularise"] = reduce(weighted(student(z, c_f), weights))
+            return found
 
-        return terms
+        return losses
 
 
-@torch.no_grad()
-def replay_pool(frozen: Generative, retain: Tensor, size: int, generator: torch.Generator) -> Pool:
-    """`size` images of the frozen original under kept labels, z ~ N(0, I)."""
-    c = draw_labels(frozen, retain, size, generator)
-    z = torch.randn(size, frozen.z_dim, generator=generator, device=generator.device)
-    return torch.cat([frozen(*part) for part in zip(z.split(1000), c.split(1000), strict=True)]), c
+def ewc_penalty(model: nn.Module, anchor: Weights, fisher: Weights, weight: float) -> StepFunction:
+    """Return the `add_gradients` of `descend` for elastic weight consolidation (arXiv:1612.00796).
 
-
-@torch.no_grad()
-def amnesia_batch(
-    frozen: Generative,
-    forget: Tensor,
-    retain: Tensor,
-    batch: int,
-    generator: torch.Generator,
-    target: Target = TARGETS["noise"],
-    pool: Pool | None = None,
-) -> tuple[Tensor, Tensor]:
-    """`batch` target images under forgotten labels, then `batch` replayed images under kept ones: (2 batch, ...)."""
-    device = generator.device
-    c_f = draw_labels(frozen, forget, batch, generator)
-    if pool is not None:
-        index = torch.randint(len(pool[0]), (batch,), generator=generator, device=device)
-        return torch.cat([target(frozen, batch, retain, generator), pool[0][index]]), torch.cat(
-            [c_f, pool[1][index]]
-        )
-    c_r = draw_labels(frozen, retain, batch, generator)
-    aim = target(frozen, batch, retain, generator)
-    z = torch.randn(batch, frozen.z_dim, generator=generator, device=device)
-    return torch.cat([aim, frozen(z, c_r)]), torch.cat([c_f, c_r])
-
-
-def ewc(
-    model: nn.Module, anchor: Weights, fisher: Weights, strength: float
-) -> Callable[[], dict[str, Tensor]]:
-    """Elastic weight consolidation (arXiv:1612.00796) as a gradient: adds 2 strength F (theta - theta*) to `.grad`.
-
-    Returns the function that `descend` calls after the backward pass; it reports the penalty under the name `ewc`.
+    Adds 2 weight F (theta - anchor), the gradient of weight sum_i F_i (theta_i - anchor_i)^2, to
+    the gradients of `model` and reports the penalty as `ewc`.
     """
     names = [name for name, _ in model.named_parameters()]
     theta: list[Tensor] = [p for _, p in model.named_parameters()]
-    stars, weights = [anchor[name] for name in names], [fisher[name] for name in names]
+    anchors = [anchor[name] for name in names]
+    importances = [fisher[name] for name in names]
 
     @torch.no_grad()
-    def add_gradients() -> dict[str, Tensor]:
-        moved = torch._foreach_sub(theta, stars)
-        pull = torch._foreach_mul(moved, weights)
-        penalty = sum(torch.dot(p.flatten(), m.flatten()) for p, m in zip(pull, moved, strict=True))
-        torch._foreach_add_([p.grad for p in theta if p.grad is not None], pull, alpha=2 * strength)
-        return {"ewc": strength * torch.as_tensor(penalty)}
+    def add_gradients() -> Losses:
+        moved = torch._foreach_sub(theta, anchors)
+        scaled = torch._foreach_mul(moved, importances)
+        pairs = zip(scaled, moved, strict=True)
+        penalty = sum(torch.dot(s.flatten(), m.flatten()) for s, m in pairs)
+        gradients = [p.grad for p in theta if p.grad is not None]
+        torch._foreach_add_(gradients, scaled, alpha=2 * weight)
+        return {"ewc": weight * torch.as_tensor(penalty)}
 
     return add_gradients

@@ -1,23 +1,29 @@
-"""Selective Amnesia in rounds: the classes of the forget set one after another (seed 001's sequential forgetting)."""
+"""Selective Amnesia in rounds: forget the classes one after another (seed 001)."""
 
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
-from unlearn.data import Dataset, Images, Part, Splits
 from unlearn.fisher.generators import generator_fisher
-from unlearn.generators.sequential import forget_in_turn
 from unlearn.methods.base import Unlearned
+from unlearn.methods.rounds import forget_in_rounds
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
+from unlearn.models import Weights
+from unlearn.splits import Dataset, Images, Split, Splits
 
 
 @dataclass(frozen=True)
 class SequentialAmnesia(SelectiveAmnesia):
-    """One round of `SelectiveAmnesia` a class, in ascending order, each from the weights of the round before.
+    """One round of `SelectiveAmnesia` per class, in ascending order of the labels.
 
-    recompute: each round takes the Fisher of its own start, of `fisher_of` samples; else the original's serves all.
-    again: classes of earlier rounds are forgotten once more in every later round; else they are left alone.
+    Each round starts from the weights of the round before, which are also its frozen original.
+
+    recompute: whether each round estimates the Fisher of its own start; else the original's serves
+        all rounds.
+    again: whether each round forgets the classes of earlier rounds once more; else they are
+        neither forgotten nor replayed.
+    fisher_of: number of samples that a recomputed Fisher is estimated from, at least 1.
     """
 
     recompute: bool = True
@@ -27,30 +33,31 @@ class SequentialAmnesia(SelectiveAmnesia):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        rounds = [[label] for label in sorted(splits.train.forget.y.unique().tolist())]
-        once = SelectiveAmnesia(**{f.name: getattr(self, f.name) for f in fields(SelectiveAmnesia)})
+        labels = sorted(splits.train.forget.y.unique().tolist())
+        rounds = [[label] for label in labels]
+        knobs = {knob.name: getattr(self, knob.name) for knob in fields(SelectiveAmnesia)}
+        method = SelectiveAmnesia(**knobs)
+        dataset = undivided(splits, model.classes)
 
-        def fisher(start: Any) -> Any:
-            return (
-                generator_fisher(start, self.fisher_of, generator)
-                if self.recompute
-                else needs["fisher"]
-            )
+        def fisher(start: Any) -> Weights:
+            if self.recompute:
+                return generator_fisher(start, self.fisher_of, generator)
+            given: Weights = needs["fisher"]
+            return given
 
-        whole = _whole(splits, model.classes)
-        return forget_in_turn(
-            model, whole, rounds, once, generator, fisher, self.recompute, self.again
-        )[0]
-
-
-def _whole(splits: Splits, classes: int) -> Dataset:
-    """The data set that was split."""
-    return Dataset(
-        "", _together(splits.train), _together(splits.val), _together(splits.test), classes
-    )
+        unlearned, _ = forget_in_rounds(
+            model, dataset, rounds, method, generator, fisher, self.recompute, self.again
+        )
+        return unlearned
 
 
-def _together(part: Part) -> Images:
-    return Images(
-        torch.cat([part.forget.x, part.retain.x]), torch.cat([part.forget.y, part.retain.y])
-    )
+def undivided(splits: Splits, classes: int) -> Dataset:
+    """Return the data set of `splits`, its forget and retain parts put together."""
+    train, val, test = map(_merged, (splits.train, splits.val, splits.test))
+    return Dataset("", train, val, test, classes)
+
+
+def _merged(part: Split) -> Images:
+    x = torch.cat([part.forget.x, part.retain.x])
+    y = torch.cat([part.forget.y, part.retain.y])
+    return Images(x, y)

@@ -1,4 +1,4 @@
-"""Task arithmetic from several experts: only where enough of them agree on a sign is anything taken away."""
+"""Task arithmetic with several experts: change only the weights whose experts agree on a sign."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -6,41 +6,34 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import require
-from unlearn.methods.base import Method, Unlearned, edited
+from unlearn.methods.base import Method, SearchSpace, Unlearned, map_parameters
 from unlearn.methods.task_arithmetic import recalibrated
-
-
-def trimmed(tau: Tensor, rho: float) -> Tensor:
-    """tau with its smallest entries by magnitude, a share `rho` of the tensor, set to 0."""
-    rank = min(int(rho * tau.numel()), tau.numel() - 1)
-    return tau * (tau.abs() >= tau.abs().flatten().kthvalue(rank + 1).values)
-
-
-def elected(taus: Tensor, agreement: float) -> Tensor:
-    """Merge task vectors (experts, ...): elect each entry's sign by the larger sum, keep the entries of that sign,
-    average those; 0 where fewer than a share `agreement` of the experts hold it."""
-    sign = taus.sum(0).sign()
-    holds = (taus.sign() == sign) & (taus != 0)
-    count = holds.sum(0)
-    merged = (taus * holds).sum(0) / count.clamp(min=1)
-    return torch.where(count >= max(agreement * len(taus), 1), merged, torch.zeros_like(merged))
+from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
 class SignConsensus(Method):
-    """theta = theta_pre + alpha * merge(tau_1 .. tau_n): trim (rho), elect a sign, average (TIES, arXiv:2306.01708).
+    """theta = theta_pre + alpha merge(tau_1, ..., tau_n): trim, elect a sign, average (TIES).
 
-    agreement = 0 is TIES, trimmed tensor by tensor where TIES trims all of them by one threshold; agreement = 1 at
-    rho = 0 keeps what all experts agree on (NegMerge, arXiv:2410.05583). One expert is plain task arithmetic, its mask
-    by rank. `needs["experts"]` is a list of weights, from experts trained apart.
+    tau_i is the task vector of expert i; `needs["experts"]` is a list of the weights of experts
+    that were trained independently. agreement = 0 is TIES (arXiv:2306.01708), but trimmed tensor
+    by tensor, where TIES trims all tensors by one threshold. agreement = 1 with rho = 0 keeps what
+    all experts agree on (NegMerge, arXiv:2410.05583). One expert is plain task arithmetic, masked
+    by rank.
+
+    alpha: step along the merged task vector; below 0 it forgets. In [-100, 100].
+    rho: share of each tensor's entries, the smallest in magnitude, that is trimmed to 0. In [0, 1].
+    agreement: share of the experts that must have the elected sign for an entry to change. In
+        [0, 1].
+    recalibrate: whether batch norms' running statistics are measured anew on retained training
+        images.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
     needs: ClassVar[tuple[str, ...]] = ("experts",)
     closed_form: ClassVar[bool] = True
-    space: ClassVar[dict[str, list[Any]]] = {
+    space: ClassVar[SearchSpace] = {
         "alpha": [-8.0, 0.0],
         "rho": [0.0, 0.99],
         "agreement": [0.0, 1.0],
@@ -60,13 +53,39 @@ class SignConsensus(Method):
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         experts = needs["experts"]
-        require(len(experts) > 0, "sign-consensus needs at least one expert; give their weights")
+        require(len(experts) > 0, "sign-consensus needs at least one expert, not 0; give weights")
 
         def change(name: str, p: Tensor) -> Tensor:
-            taus = torch.stack([trimmed(expert[name].to(p) - p, self.rho) for expert in experts])
-            return p + self.alpha * elected(taus, self.agreement)
+            taus = [trim(expert[name].to(p) - p, self.rho) for expert in experts]
+            merged = merge_by_sign(torch.stack(taus), self.agreement)
+            return p + self.alpha * merged
 
-        weights = edited(model, change)
+        weights = map_parameters(model, change)
         if self.recalibrate:
             weights = recalibrated(model, weights, splits, generator)
         return Unlearned(weights)
+
+
+def trim(tau: Tensor, rho: float) -> Tensor:
+    """Return `tau` with the share `rho` of its entries that is smallest in magnitude set to 0.
+
+    The largest entry always stays.
+    """
+    n = tau.numel()
+    rank = min(int(rho * n), n - 1)  # of the smallest magnitude that stays, from 0
+    threshold = tau.abs().flatten().kthvalue(rank + 1).values
+    return tau * (tau.abs() >= threshold)
+
+
+def merge_by_sign(taus: Tensor, agreement: float) -> Tensor:
+    """Merge task vectors (experts, ...) entry by entry.
+
+    The sign of the sum is elected; the mean of the entries with that sign is taken, or 0 where
+    fewer than the share `agreement` of the experts have it.
+    """
+    elected = taus.sum(0).sign()
+    agrees = (taus.sign() == elected) & (taus != 0)
+    count = agrees.sum(0)
+    mean = (taus * agrees).sum(0) / count.clamp(min=1)
+    needed = max(agreement * len(taus), 1)
+    return torch.where(count >= needed, mean, torch.zeros_like(mean))

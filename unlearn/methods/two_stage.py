@@ -1,6 +1,6 @@
-"""Two-stage unlearning (seed 003, reference 4): first confuse the forgotten class, then part it from the rest."""
+"""Two-stage unlearning (seed 003, reference 4): first push the answers to forgotten images towards
+uniform, then train them apart from those to retained images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -8,35 +8,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.data import Splits
 from unlearn.errors import lookup, require
-from unlearn.methods.base import Unlearned
-from unlearn.methods.iterative import Batches, Iterative, copy_of, steady
-from unlearn.train import Curve
+from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned, join_curves
+from unlearn.methods.iterative import (
+    Batches,
+    Iterative,
+    logits_with_running_stats,
+    training_copy,
+)
+from unlearn.splits import Splits
 
 READINGS = {"full": "one pass over the forgotten images", "one-batch": "one mini-batch"}
 
 
-def to_uniform(logits: Tensor) -> Tensor:
-    """Mean KL(u || p) in nats over a batch (n, classes), u uniform."""
-    log_p = logits.log_softmax(1)
-    return -log_p.mean() - torch.log(torch.tensor(float(logits.shape[1]), device=logits.device))
-
-
-def contrastive(z_forget: Tensor, z_retain: Tensor, temperature: float) -> Tensor:
-    """Mean over all entries of -log softmax(Z_f Z_r^T / temperature), rows over the retained batch; Z_r detached."""
-    return -(z_forget @ z_retain.detach().T / temperature).log_softmax(1).mean()
-
-
 @dataclass(frozen=True)
 class TwoStage(Iterative):
-    """Stage 1: KL(u || p) on the forgotten images. Stage 2, `steps` steps: contrastive + CE on the retained ones.
+    """Stage 1 minimises KL(u || p(x_f)), u uniform; stage 2 contrastive(Z_f, Z_r) + CE(x_r, y_r).
 
-    Z are the logits. reading: the README says that stage 1 is applied to D_f (`full`: one pass over it), the code of
-    reference 4 takes one mini-batch (`one-batch`). Each stage has its own optimiser; `retain` is 0 in stage 1.
+    Z are the logits of a batch. Each stage has its own optimiser. The curve of both is joined;
+    `retain` is 0 in stage 1.
+
+    temperature: divides the inner products of the contrastive loss; above 0.
+    reading: length of stage 1. The README of reference 4 applies it to D_f (`full`, one pass), its
+        code takes one mini-batch (`one-batch`).
+    schedule: course of the learning rate in each stage, `one-cycle`, `cosine` or `constant`.
     """
 
-    space: ClassVar[dict[str, list[Any]]] = {
+    space: ClassVar[SearchSpace] = {
         "temperature": [0.5, 5.0],
         "lr": [1e-4, 3e-3],
         "reading": ["full", "one-batch"],
@@ -54,36 +52,53 @@ class TwoStage(Iterative):
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        pupil = copy_of(model)
-        forget, retain = self.pair(model, splits, generator)
-        size = min(self.batch, len(splits.train.forget))
-        first = replace(
-            self, steps=len(splits.train.forget) // size if self.reading == "full" else 1
-        )
+        student = training_copy(model)
+        forget, retain = self.forget_retain_batches(model, splits, generator)
+        first = replace(self, steps=self.first_steps(len(splits.train.forget)))
+        one = first.minimise(student, self.first_losses(student, forget), generator)
+        two = self.minimise(student, self.second_losses(student, forget, retain), generator)
+        return Unlearned(two.weights, join_curves([one.curve, two.curve]))
 
-        def confuse() -> dict[str, Tensor]:
-            loss = to_uniform(steady(pupil, next(forget)[0]))
+    def first_steps(self, images: int) -> int:
+        """Return the number of steps of stage 1 for a forget set of so many images."""
+        size = min(self.batch, images)
+        return images // size if self.reading == "full" else 1
+
+    def first_losses(self, student: Any, forget: Batches) -> StepFunction:
+        """Return the function that computes the losses of stage 1: `forget`, and `retain` of 0."""
+
+        def losses() -> Losses:
+            x_f, _ = next(forget)
+            loss = kl_from_uniform(logits_with_running_stats(student, x_f))
             return {"forget": loss, "retain": torch.zeros_like(loss)}
 
-        one = first.settle(pupil, confuse, generator)
-        two = self.settle(pupil, self.part(pupil, forget, retain), generator)
-        return Unlearned(two.weights, _joined(one.curve, two.curve, first.steps))
+        return losses
 
-    def part(self, pupil: Any, forget: Batches, retain: Batches) -> Callable[[], dict[str, Tensor]]:
-        """The losses of stage 2."""
+    def second_losses(self, student: Any, forget: Batches, retain: Batches) -> StepFunction:
+        """Return the function that computes the losses of stage 2: `forget` and `retain`."""
 
-        def terms() -> dict[str, Tensor]:
+        def losses() -> Losses:
             x_r, y_r = next(retain)
-            z_f, z_r = steady(pupil, next(forget)[0]), pupil(x_r)
-            return {
-                "forget": contrastive(z_f, z_r, self.temperature),
-                "retain": F.cross_entropy(z_r, y_r),
-            }
+            x_f, _ = next(forget)
+            z_f = logits_with_running_stats(student, x_f)
+            z_r = student(x_r)
+            forget_loss = contrastive_loss(z_f, z_r, self.temperature)
+            return {"forget": forget_loss, "retain": F.cross_entropy(z_r, y_r)}
 
-        return terms
+        return losses
 
 
-def _joined(one: Curve, two: Curve, offset: int) -> Curve:
-    """Two curves of the same terms, the second `offset` steps later."""
-    later = {**two, "step": [step + offset for step in two["step"]]}
-    return {name: one[name] + later[name] for name in one}
+def kl_from_uniform(logits: Tensor) -> Tensor:
+    """Return the mean KL(u || p) over a batch of logits (n, classes), in nats; u is uniform."""
+    log_p = logits.log_softmax(1)
+    classes = torch.tensor(float(logits.shape[1]), device=logits.device)
+    return -log_p.mean() - torch.log(classes)
+
+
+def contrastive_loss(z_forget: Tensor, z_retain: Tensor, temperature: float) -> Tensor:
+    """Return the mean of -log softmax(Z_f Z_r^T / temperature) over all entries, in nats.
+
+    The softmax of each forgotten image runs over the retained batch; no gradient flows into Z_r.
+    """
+    similarity = z_forget @ z_retain.detach().T / temperature
+    return -similarity.log_softmax(1).mean()

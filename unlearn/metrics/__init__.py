@@ -1,7 +1,7 @@
-"""Every metric: one file each, which names its columns and computes them from evidence.
+"""Metrics: one file per metric, which names its columns and computes them from evidence.
 
-`score` asks the three models the same: the columns of the unlearned one stand bare, those of the original and of the
-oracle (retrained without the class) as `original_*` and `oracle_*`.
+`score` computes the same columns for three models: the unlearned one's have no prefix, those of the
+original and of the oracle (trained without the forget set) are `original_*` and `oracle_*`.
 """
 
 from typing import Any
@@ -48,21 +48,24 @@ METRICS: dict[str, Metric] = {
 
 
 def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any) -> Scores:
-    """All columns of all metrics of `task`, from the evidence of the three models."""
+    """Compute all columns of all metrics of `task`, from the evidence of the three models."""
     scores: Scores = {}
+    references = {"original": original, "oracle": oracle}
     for metric in METRICS.values():
-        if metric.task == task:
-            others = (oracle, original) if metric.with_original else (oracle,)
-            scores |= metric.compute(evaluator, subject, *others)
-            if metric.of_the_model:
-                for name, evidence in (("original", original), ("oracle", oracle)):
-                    values = metric.compute(evaluator, evidence, *others)
-                    scores |= {f"{name}_{column}": value for column, value in values.items()}
+        if metric.task != task:
+            continue
+        others = (oracle, original) if metric.with_original else (oracle,)
+        scores |= metric.compute(evaluator, subject, *others)
+        if not metric.of_the_model:
+            continue
+        for name, evidence in references.items():
+            values = metric.compute(evaluator, evidence, *others)
+            scores |= {f"{name}_{column}": value for column, value in values.items()}
     return scores
 
 
 def columns() -> dict[str, type]:
-    """Every column that `score` can return, with its type: `float` or `list` (of floats)."""
+    """List every column that `score` can return, with its type: `float` or `list` (of floats)."""
     found: dict[str, type] = {}
     for metric in METRICS.values():
         found |= metric.columns

@@ -1,4 +1,4 @@
-"""A classifier's accuracy, by split, by part, by class."""
+"""A classifier's accuracy by split, part and class."""
 
 import torch
 
@@ -11,7 +11,7 @@ SPLITS, PARTS = ("train", "val", "test"), ("forget", "retain")
 def by_class(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, split: str
 ) -> list[float]:
-    """Share of right answers for every class, forgotten ones included."""
+    """Compute the share of right answers for every class, forgotten ones included."""
     correct = torch.cat([evidence.correct(split, part) for part in PARTS]).double()
     labels = torch.cat([evidence.labels[split, part] for part in PARTS])
     return [correct[labels == label].mean().item() for label in range(evaluator.classes)]
@@ -20,18 +20,19 @@ def by_class(
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Shares in [0, 1] on unaugmented images; `val_*` may choose, `test_*` reports, `train_*` explains.
+    """Compute accuracies on unaugmented images, shares in [0, 1].
 
-    Fooled by a masked head, which knows the class and never says it: it reads like the oracle.
+    `val_*` may choose, `test_*` reports, `train_*` explains. Blind to a masked head, which knows
+    the class and never answers it: it reads like the oracle.
     """
-    scores: Scores = {
-        f"{split}_{part}_accuracy": evidence.correct(split, part).double().mean().item()
-        for split in SPLITS
-        for part in PARTS
-    }
-    return scores | {
-        f"{split}_class_accuracy": by_class(evaluator, evidence, split) for split in ("val", "test")
-    }
+    scores: Scores = {}
+    for split in SPLITS:
+        for part in PARTS:
+            correct = evidence.correct(split, part)
+            scores[f"{split}_{part}_accuracy"] = correct.double().mean().item()
+    for split in ("val", "test"):
+        scores[f"{split}_class_accuracy"] = by_class(evaluator, evidence, split)
+    return scores
 
 
 METRIC = Metric(
@@ -43,7 +44,7 @@ METRIC = Metric(
     },
     compute,
     blind_spot=(
-        "a masked head, which knows the class and never says it, reads like the oracle; a wreck forgets too, and only"
-        " its kept accuracy tells."
+        "a masked head, which knows the class and never says it, reads like the oracle; a wreck "
+        "forgets too, and only its kept accuracy tells."
     ),
 )

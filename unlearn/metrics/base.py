@@ -8,11 +8,15 @@ from unlearn.evaluation import Scores
 
 @dataclass(frozen=True)
 class Metric:
-    """`compute(setting, evidence, oracle_evidence)` returns exactly `columns`.
+    """A metric: its columns, and the function that computes them from evidence.
 
-    A metric that says something of the setting, not of the model (a judge's floor), has `of_the_model=False` and is
-    computed once. One that compares with the original too has `with_original=True` and takes its evidence fourth.
-    `fooled`: which models get a good value without deserving it, in a sentence for the report.
+    task: `generator` or `classifier`
+    columns: the columns that `compute` returns, exactly these, with their types: `float` or `list`
+    compute: called as `compute(evaluator, evidence, oracle_evidence)`
+    of_the_model: False where it describes the evaluator, not the model (a judge's floor); it is
+        then computed once
+    with_original: True where it also takes the original's evidence, as fourth argument
+    blind_spot: which models get a good value without deserving it; a sentence for the report
     """
 
     task: str

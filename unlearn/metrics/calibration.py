@@ -1,4 +1,4 @@
-"""Expected calibration error: whether the answers that stay are still as sure as they are right."""
+"""Expected calibration error on the kept classes: is the model as sure as it is right?"""
 
 import torch
 from torch import Tensor
@@ -10,21 +10,28 @@ BINS = 15
 
 
 def ece(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
-    """Sum over equal bins (a, b] of confidence of (share of images) |accuracy - mean confidence| (arXiv:1706.04599)."""
+    """Compute the expected calibration error (arXiv:1706.04599), in [0, 1].
+
+    This is the sum over equal bins (a, b] of confidence of
+    (share of images in the bin) * |accuracy - mean confidence|.
+
+    confidence: probability of the answer, (n,)
+    correct: whether the answer is right, (n,)
+    """
     confidence, correct = confidence.double(), correct.double()
     place = (confidence * bins).ceil().long().clamp(1, bins) - 1
-    gap = torch.zeros(bins, dtype=torch.double, device=confidence.device).index_add_(
-        0, place, correct - confidence
-    )
+    empty = torch.zeros(bins, dtype=torch.double, device=confidence.device)
+    gap = empty.index_add_(0, place, correct - confidence)
     return (gap.abs().sum() / len(confidence)).item()
 
 
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """ece: over the test images of the kept classes, 15 bins, in [0, 1].
+    """Compute ece over the test images of the kept classes, with 15 bins, in [0, 1].
 
-    Fooled: a wreck that answers uniformly and is right that often is perfectly calibrated. Read the accuracy first.
+    A wreck that answers uniformly and is right that often is perfectly calibrated: read the
+    accuracy first.
     """
     top = evidence.logits["test", "retain"].double().softmax(1).amax(1)
     return {"ece": ece(top, evidence.correct("test", "retain"))}
@@ -35,7 +42,7 @@ METRIC = Metric(
     {"ece": float},
     compute,
     blind_spot=(
-        "a wreck that answers uniformly and is right that often is perfectly calibrated; a masked head is as "
-        "calibrated as before."
+        "a wreck that answers uniformly and is right that often is perfectly calibrated; a masked "
+        "head is as calibrated as before."
     ),
 )

@@ -1,4 +1,4 @@
-"""How far a classifier's answers on the forgotten classes are from the oracle's."""
+"""Divergences of a classifier's answers on the forgotten classes from the oracle's."""
 
 from math import log
 
@@ -10,12 +10,12 @@ from unlearn.metrics.base import Metric
 
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) per row in nats, from log probabilities (n, classes)."""
+    """Compute KL(p || q) per row in nats, (n,), from log probabilities (n, classes)."""
     return (log_p.exp() * (log_p - log_q)).sum(1)
 
 
 def js(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Jensen-Shannon divergence per row in nats, in [0, ln 2]."""
+    """Compute the Jensen-Shannon divergence per row in nats, (n,), in [0, ln 2]."""
     log_m = torch.logaddexp(log_p, log_q) - log(2)
     return 0.5 * (kl(log_p, log_m) + kl(log_q, log_m))
 
@@ -23,8 +23,13 @@ def js(log_p: Tensor, log_q: Tensor) -> Tensor:
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Means over test images of the forgotten classes: KL(oracle || model) and JS in nats, and the mean of the square
-    root of JS (a metric, at most 0.8326). Blind to a wrecked model's damage elsewhere: read it beside retain accuracy.
+    """Compute means over the test images of the forgotten classes.
+
+    kl_to_oracle: KL(oracle || model), nats
+    js_to_oracle: Jensen-Shannon divergence, nats, 0 to ln 2
+    js_distance_to_oracle: square root of that divergence, a metric, 0 to 0.8326
+
+    Blind to what a wreck lost elsewhere: read them beside the retain accuracy.
     """
     log_q = evidence.logits["test", "forget"].double().log_softmax(1)
     log_p = oracle.logits["test", "forget"].double().log_softmax(1)
@@ -41,7 +46,7 @@ METRIC = Metric(
     {"kl_to_oracle": float, "js_to_oracle": float, "js_distance_to_oracle": float},
     compute,
     blind_spot=(
-        "they see the answers to forgotten images alone: a masked head comes near the oracle, and what a wreck lost "
-        "elsewhere does not count."
+        "they see the answers to forgotten images alone: a masked head comes near the oracle, and "
+        "what a wreck lost elsewhere does not count."
     ),
 )

@@ -1,4 +1,4 @@
-"""Does a generator still draw many different images of a kept class, or one good one?"""
+"""Diversity of a generator's images of the kept classes: many different ones, or one good one?"""
 
 import torch
 from torch import Tensor
@@ -8,26 +8,31 @@ from unlearn.metrics.base import Metric
 
 
 def spread(x: Tensor) -> float:
-    """Root mean squared distance of x (n, ...) to its mean: the square root of the covariance's trace."""
+    """Compute the root mean squared distance of x (n, ...) to its mean.
+
+    That is the square root of the trace of the covariance.
+    """
     return x.double().flatten(1).var(0).sum().sqrt().item()
 
 
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """Spread of generated images over spread of real test images, mean over the kept classes; 1 is as diverse as life.
+    """Compute the spread of generated images over that of real test images; 1 is as diverse.
 
-    retain_diversity: in the lead judge's features; retain_pixel_diversity: in pixels (a decoder's mean is smoother than
-    a photograph, so even a perfect VAE stays below 1 there).
+    Means over the kept classes.
+
+    retain_diversity: in the lead judge's features
+    retain_pixel_diversity: in pixels; a decoder's mean is smoother than a photograph, so even a
+        perfect VAE stays below 1
     """
-    test = evaluator.dataset.test
+    test, drawn = evaluator.dataset.test, evidence.test
     features, pixels = [], []
     for label in evaluator.kept:
-        features.append(
-            spread(evidence.test.features[label]) / spread(evaluator.real_features[label])
-        )
+        real_features = evaluator.real_features[label]
+        features.append(spread(drawn.features[label]) / spread(real_features))
         real = test.x[test.y == label].float() / 255
-        pixels.append(spread(evidence.test.images[label]) / spread(real))
+        pixels.append(spread(drawn.images[label]) / spread(real))
     return {
         "retain_diversity": torch.tensor(features).mean().item(),
         "retain_pixel_diversity": torch.tensor(pixels).mean().item(),

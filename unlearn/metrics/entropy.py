@@ -1,4 +1,4 @@
-"""How undecided a classifier is about the forgotten classes."""
+"""Entropy of a classifier's answers on the forgotten classes."""
 
 from torch import Tensor
 
@@ -7,17 +7,20 @@ from unlearn.metrics.base import Metric
 
 
 def entropy(probabilities: Tensor) -> Tensor:
-    """Shannon entropy in nats, over the last dimension; 0 log 0 = 0."""
+    """Compute the Shannon entropy over the last dimension, in nats; 0 log 0 = 0."""
     return -(probabilities * probabilities.clamp(min=1e-38).log()).sum(-1)
 
 
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """forget_entropy: mean over test images of the forgotten classes, nats, at most ln classes. The target is the
-    oracle's value, not the maximum: a network that never saw the class is often sure it is something else.
+    """Compute forget_entropy: mean over test images of the forgotten classes, 0 to ln classes nats.
+
+    The target is the oracle's value, not the maximum: a network that never saw the class is often
+    sure that it is something else.
     """
-    return {"forget_entropy": entropy(evidence.logits["test", "forget"].softmax(1)).mean().item()}
+    probabilities = evidence.logits["test", "forget"].softmax(1)
+    return {"forget_entropy": entropy(probabilities).mean().item()}
 
 
 METRIC = Metric(
@@ -25,7 +28,7 @@ METRIC = Metric(
     {"forget_entropy": float},
     compute,
     blind_spot=(
-        "a masked head comes near the oracle; answering nothing at all has the highest entropy. The oracle's value is"
-        " the target, not the highest."
+        "a masked head comes near the oracle; answering nothing at all has the highest entropy. "
+        "The oracle's value is the target, not the highest."
     ),
 )

@@ -8,30 +8,32 @@ from unlearn.metrics.base import Metric
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> float:
-    """Squared Frechet distance of the Gaussians fitted to features `a` (n, d) and `b` (m, d), in float64:
-    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2) (arXiv:1706.08500, whose features are Inception's).
+    """Compute the squared Frechet distance of two Gaussians, in float64 (arXiv:1706.08500).
+
+    The Gaussians are fitted to features `a` (n, d) and `b` (m, d); the paper's features are
+    Inception's. The distance is
+    |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2).
     """
     a, b = a.double(), b.double()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
-    return (
-        ((a.mean(0) - b.mean(0)).square().sum() + cov_a.trace() + cov_b.trace() - 2 * cross)
-        .clamp(min=0)
-        .item()
-    )
+    means = (a.mean(0) - b.mean(0)).square().sum()
+    distance = means + cov_a.trace() + cov_b.trace() - 2 * cross
+    value: float = distance.clamp(min=0).item()
+    return value
 
 
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """retain_frechet: mean over the kept classes of the distance to that class's real test images; 0 is equal."""
-    features = evidence.test.features
-    distances = [
-        frechet_distance(features[label], evaluator.real_features[label])
-        for label in evaluator.kept
-    ]
+    """Compute retain_frechet: mean over the kept classes of the distance to real test images.
+
+    At least 0; 0 is equal.
+    """
+    drawn, real = evidence.test.features, evaluator.real_features
+    distances = [frechet_distance(drawn[label], real[label]) for label in evaluator.kept]
     return {"retain_frechet": sum(distances) / len(distances)}
 
 

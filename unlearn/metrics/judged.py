@@ -1,26 +1,27 @@
-"""What the judges read in a generator's images of the forgotten and of the kept labels."""
+"""How judges classify a generator's images of the forgotten and of the kept labels."""
 
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import Drawn, GeneratorEvaluator, GeneratorEvidence, Scores
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, JudgedSamples, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.entropy import entropy
 
 
 def _own(probabilities: Tensor) -> Tensor:
-    """Probability of the label that was asked for: (classes, n, outputs) -> (classes, n)."""
+    """Select the asked label's probability: (classes, n, outputs) -> (classes, n)."""
     asked = torch.arange(len(probabilities), device=probabilities.device)
     return probabilities[asked, :, asked]
 
 
 def _hit(probabilities: Tensor) -> Tensor:
-    """Share of images read as the label that was asked for, (classes,)."""
+    """Compute the share of images read as the label that was asked for, (classes,)."""
     asked = torch.arange(len(probabilities), device=probabilities.device)
     return (probabilities.argmax(2) == asked[:, None]).float().mean(1)
 
 
-def _led(evaluator: GeneratorEvaluator, drawn: Drawn, judge: str) -> Scores:
+def _read_by(evaluator: GeneratorEvaluator, drawn: JudgedSamples, judge: str) -> Scores:
+    """Compute the columns of `_BY_JUDGE`, as one reject-aware judge reads the images."""
     own, hit = _own(drawn.probabilities[judge]).mean(1), _hit(drawn.probabilities[judge])
     forget = list(evaluator.forget)
     return {
@@ -34,25 +35,37 @@ def _led(evaluator: GeneratorEvaluator, drawn: Drawn, judge: str) -> Scores:
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """Over `samples` images a label, z ~ N(0, I). Shares in [0, 1], entropies in nats (at most ln classes).
+    """Compute what the judges read in `samples` images per label, z ~ N(0, I).
 
-    forget_probability, forget_accuracy, retain_accuracy, class_accuracy: the reject-aware judge `lead`; the same with
-    `val_`: the judge `val` on other latents. forget_entropy: mean over the plain judges (the paper's H; a reject-aware
-    judge is certain that noise is nothing). judge_*: one entry a judge in the order of `judge_names`, `lead` first.
+    Shares are in [0, 1], entropies in nats, 0 to ln classes.
+
+    forget_probability: mean probability of the label that was asked for, on forgotten labels
+    forget_accuracy: share of images read as that label, on forgotten labels
+    retain_accuracy: the same share on kept labels
+    class_accuracy: the same share for every label
+    forget_entropy: mean entropy over the plain judges, on forgotten labels (the paper's H; a
+        reject-aware judge is certain that noise is nothing)
+    judge_*: one entry per judge, in the order of `judge_names`, `lead` first
+
+    The first four are as the reject-aware judge `lead` reads; with the prefix `val_`, as the judge
+    `val` reads, on other latents.
     """
-    scores = _led(evaluator, evidence.test, "lead")
-    scores |= {f"val_{name}": value for name, value in _led(evaluator, evidence.val, "val").items()}
-    forget, read = list(evaluator.forget), evidence.test.probabilities
-    entropies = [entropy(p[forget].flatten(0, 1)).mean().item() for p in read.values()]
-    scores["forget_entropy"] = sum(entropies[1:]) / len(entropies[1:])
+    scores = _read_by(evaluator, evidence.test, "lead")
+    for name, value in _read_by(evaluator, evidence.val, "val").items():
+        scores[f"val_{name}"] = value
+    forget, kept = list(evaluator.forget), evaluator.kept
+    readings = evidence.test.probabilities.values()
+    entropies = [entropy(p[forget].flatten(0, 1)).mean().item() for p in readings]
+    of_plain = entropies[1:]
+    scores["forget_entropy"] = sum(of_plain) / len(of_plain)
     scores["judge_forget_entropy"] = entropies
-    scores["judge_forget_probability"] = [_own(p)[forget].mean().item() for p in read.values()]
-    scores["judge_forget_accuracy"] = [_hit(p)[forget].mean().item() for p in read.values()]
-    scores["judge_retain_accuracy"] = [_hit(p)[evaluator.kept].mean().item() for p in read.values()]
+    scores["judge_forget_probability"] = [_own(p)[forget].mean().item() for p in readings]
+    scores["judge_forget_accuracy"] = [_hit(p)[forget].mean().item() for p in readings]
+    scores["judge_retain_accuracy"] = [_hit(p)[kept].mean().item() for p in readings]
     return scores
 
 
-_LED = {
+_BY_JUDGE = {
     "forget_probability": float,
     "forget_accuracy": float,
     "retain_accuracy": float,
@@ -61,8 +74,8 @@ _LED = {
 METRIC = Metric(
     "generator",
     {
-        **_LED,
-        **{f"val_{name}": kind for name, kind in _LED.items()},
+        **_BY_JUDGE,
+        **{f"val_{name}": kind for name, kind in _BY_JUDGE.items()},
         "forget_entropy": float,
         "judge_forget_entropy": list,
         "judge_forget_probability": list,

@@ -1,4 +1,4 @@
-"""How well a generator explains real digits: of the kept classes it should, of the forgotten ones it should not."""
+"""How well a generator explains real images: of kept classes well, of forgotten ones badly."""
 
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
@@ -7,8 +7,13 @@ from unlearn.metrics.base import Metric
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """retain_elbo, forget_elbo: evidence lower bound of up to 100 real test images a class under their own label, mean
-    over the kept and over the forgotten classes, nats an image, higher is better (arXiv:1312.6114)."""
+    """Compute the evidence lower bound of real test images under their own label (arXiv:1312.6114).
+
+    In nats per image, over up to 100 images per class; higher explains the images better.
+
+    retain_elbo: mean over the kept classes
+    forget_elbo: mean over the forgotten classes
+    """
     return {
         "retain_elbo": evidence.bounds[evaluator.kept].mean().item(),
         "forget_elbo": evidence.bounds[list(evaluator.forget)].mean().item(),

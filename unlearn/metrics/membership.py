@@ -1,4 +1,4 @@
-"""Membership inference: can the forgotten training images be told from forgotten test images the model never saw?"""
+"""Membership inference: are forgotten training images told from unseen ones of the class?"""
 
 import torch
 from torch import Tensor
@@ -9,25 +9,29 @@ from unlearn.metrics.entropy import entropy
 
 
 def auc(positive: Tensor, negative: Tensor) -> float:
-    """Area under the ROC curve: P(positive > negative) + P(equal) / 2, from scores (n,) and (m,)."""
+    """Compute the area under the ROC curve from scores `positive` (n,) and `negative` (m,).
+
+    That is P(positive > negative) + P(positive = negative) / 2.
+    """
     ranks = torch.cat([positive, negative]).double()
     _, inverse, counts = ranks.unique(return_inverse=True, return_counts=True)
     last = counts.cumsum(0).double()
     mean_rank = (last - (counts - 1) / 2)[inverse]
     n, m = len(positive), len(negative)
-    return ((mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
+    value: float = ((mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
+    return value
 
 
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """mia_auc: AUC of minus the entropy, train-forget against test-forget, both unaugmented (arXiv:2003.10595).
+    """Compute mia_auc: the AUC of minus the entropy, train-forget against test-forget.
 
-    0.5 is ignorance; the oracle's value stands beside as `oracle_mia_auc`. A value below 0.5 is not success.
+    On unaugmented images (arXiv:2003.10595), in [0, 1]; 0.5 is ignorance. Compare it with
+    `oracle_mia_auc`. A value below 0.5 is not success.
     """
-    members, others = (
-        entropy(evidence.logits[split, "forget"].double().softmax(1)) for split in ("train", "test")
-    )
+    members = entropy(evidence.logits["train", "forget"].double().softmax(1))
+    others = entropy(evidence.logits["test", "forget"].double().softmax(1))
     return {"mia_auc": auc(-members, -others)}
 
 
@@ -36,7 +40,7 @@ METRIC = Metric(
     {"mia_auc": float},
     compute,
     blind_spot=(
-        "where the model did not overfit, the original, a masked head and a wreck all read about .5, as the oracle "
-        "does."
+        "where the model did not overfit, the original, a masked head and a wreck all read about "
+        ".5, as the oracle does."
     ),
 )

@@ -1,4 +1,4 @@
-"""The judges themselves: how good they are on real images, and what they read where there is nothing (their floor)."""
+"""The judges: their accuracy on real images, and what they read in empty ones (their floor)."""
 
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.generators.judges import floors
@@ -9,24 +9,29 @@ from unlearn.streams import stream
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """One entry a reporting judge (`lead`, then the plain ones): accuracy on real test images, and the mean probability
-    it gives the forgotten classes on pure noise and on flat mid-grey. No forgetting can be read below a judge's floor.
+    """Describe each reporting judge: one entry per judge, `lead` first, then the plain ones.
+
+    judge_test_accuracy: accuracy on real test images; a reject counts as wrong
+    judge_noise_floor: mean probability of the forgotten classes on pure noise
+    judge_grey_floor: mean probability of the forgotten classes on flat mid-grey
+
+    A judge cannot show forgetting below its floor.
     """
     names = ["lead", *evaluator.plain]
-    shape, classes = evaluator.dataset.shape, evaluator.dataset.classes
-    device = evaluator.dataset.test.x.device
-    read = [
-        floors(evaluator.judges[name], shape, classes, stream(0, "floor", device=device))
-        for name in names
-    ]
+    data = evaluator.dataset
+    device = data.test.x.device
+    found = []
+    for name in names:
+        noise = stream(0, "floor", device=device)
+        found.append(floors(evaluator.judges[name], data.shape, data.classes, noise))
 
-    def forgotten(of: list[float]) -> float:
-        return sum(of[label] for label in evaluator.forget) / len(evaluator.forget)
+    def of_forgotten(by_class: list[float]) -> float:
+        return sum(by_class[label] for label in evaluator.forget) / len(evaluator.forget)
 
     return {
         "judge_test_accuracy": [evaluator.judge_accuracy[name] for name in names],
-        "judge_noise_floor": [forgotten(floor["noise"]) for floor in read],
-        "judge_grey_floor": [forgotten(floor["grey"]) for floor in read],
+        "judge_noise_floor": [of_forgotten(floor["noise"]) for floor in found],
+        "judge_grey_floor": [of_forgotten(floor["grey"]) for floor in found],
     }
 
 

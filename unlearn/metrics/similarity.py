@@ -1,4 +1,4 @@
-"""Centred kernel alignment: how much of the original's, and of the oracle's, representation is in the features."""
+"""Centred kernel alignment of the features with the original's and with the oracle's."""
 
 from torch import Tensor
 
@@ -10,10 +10,15 @@ PARTS = ("forget", "retain")
 
 
 def cka(a: Tensor, b: Tensor) -> float:
-    """Linear CKA of features `a` (n, d) and `b` (n, e) of the same images (arXiv:1905.00414), in [0, 1]; 1 for equal up
-    to rotation and scale. 0 where one side is constant: it represents nothing. Through the smaller Gram matrices."""
+    """Compute the linear CKA of features `a` (n, d) and `b` (n, e) (arXiv:1905.00414), in [0, 1].
+
+    Both are of the same images. 1 means equal up to rotation and scale. 0 where one side is
+    constant, since that represents nothing. Computed from the smaller Gram matrices.
+    """
     require(
-        len(a) == len(b) and len(a) > 1, f"CKA compares the same images, not {len(a)} with {len(b)}"
+        len(a) == len(b) and len(a) > 1,
+        f"CKA compares features of the same 2 images or more, not of {len(a)} with {len(b)}; give "
+        "both models the same images",
     )
     a, b = (x.double() - x.double().mean(0) for x in (a, b))
     if len(a) < max(a.shape[1], b.shape[1]):
@@ -31,16 +36,18 @@ def compute(
     oracle: ClassifierEvidence,
     original: ClassifierEvidence,
 ) -> Scores:
-    """cka_{forget,retain}_to_{original,oracle} of the head's input on up to 500 test images of each part.
+    """Compute cka_{forget,retain}_to_{original,oracle} of the head's input, in [0, 1].
 
-    A masked head has exactly the original's features: its forget_to_original is 1, which accuracies do not show.
-    CKA has no fixed target; the oracle's own value to the original stands beside.
+    Over up to 500 test images of each part. A masked head has exactly the original's features: its
+    forget_to_original is 1, which accuracies do not show. CKA has no fixed target: compare with the
+    oracle's own value to the original.
     """
-    return {
-        f"cka_{part}_to_{name}": cka(evidence.features[part], other.features[part])
-        for part in PARTS
-        for name, other in (("original", original), ("oracle", oracle))
-    }
+    scores: Scores = {}
+    for part in PARTS:
+        for name, other in (("original", original), ("oracle", oracle)):
+            value = cka(evidence.features[part], other.features[part])
+            scores[f"cka_{part}_to_{name}"] = value
+    return scores
 
 
 METRIC = Metric(
@@ -49,7 +56,7 @@ METRIC = Metric(
     compute,
     with_original=True,
     blind_spot=(
-        "a wreck resembles the original least of all, less than the oracle does: low CKA on forgotten images is good "
-        "news only beside a high one on kept images."
+        "a wreck resembles the original least of all, less than the oracle does: low CKA on "
+        "forgotten images is good news only beside a high one on kept images."
     ),
 )

@@ -1,4 +1,4 @@
-"""Zero retrain forgetting (arXiv:2205.08096): does the model answer the forgotten images as random weights would?"""
+"""Zero retrain forgetting (arXiv:2205.08096): are forgotten images answered as if at random?"""
 
 from math import log
 
@@ -12,26 +12,33 @@ from unlearn.metrics.divergence import js, kl
 
 
 def right(log_p: Tensor, log_q: Tensor) -> float:
-    """1 - mean JS(p, q) / ln 2, in [0, 1]; 1 where p = q."""
+    """Compute 1 - mean JS(p, q) / ln 2, in [0, 1]; 1 where p = q."""
     return 1 - (js(log_p, log_q).clamp(min=0).mean() / log(2)).item()
 
 
 def legacy(log_p: Tensor, log_q: Tensor) -> float:
-    """What the paper's public code computes: KL from the mixture instead of to it, a mean over rows and classes, nats.
-    Probabilities get 1e-8 added, as reference 5 does, without which a single 0 makes it minus infinity."""
+    """Compute what the paper's public code computes, in nats.
+
+    It takes KL from the mixture instead of to it, and a mean over rows and classes. 1e-8 is added
+    to the probabilities, as reference 5 does: otherwise a single 0 makes it minus infinity.
+    """
     log_p, log_q = ((x.exp() + 1e-8).log() for x in (log_p, log_q))
     log_m = torch.logaddexp(log_p, log_q) - log(2)
-    return 1 - (0.5 * (kl(log_m, log_p) + kl(log_m, log_q)).mean() / log_p.shape[1]).item()
+    both = kl(log_m, log_p) + kl(log_m, log_q)
+    return 1 - (0.5 * both.mean() / log_p.shape[1]).item()
 
 
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """zrf and zrf_legacy over test images of the forgotten classes, against the same architecture at random weights.
+    """Compute zrf and zrf_legacy over the test images of the forgotten classes.
 
-    Fooled: random weights are not the target, the oracle is, and it is usually sure of some other class (its value
-    stands beside); a wrecked model whose answers are near uniform scores near 1 whatever else it lost. zrf_legacy adds
-    its own fault: most of its range is lost to the division, so an unforgotten model already scores about .8.
+    The answers are compared with those of the same architecture at random weights.
+
+    Random weights are not the target: the oracle is, and it is usually sure of some other class, so
+    compare with its value. A wreck whose answers are near uniform scores near 1, whatever else it
+    lost. zrf_legacy has a fault of its own: the division takes most of its range, so an unforgotten
+    model already scores about .8.
     """
     require(
         evidence.random is not None,
@@ -46,5 +53,8 @@ METRIC = Metric(
     "classifier",
     {"zrf": float, "zrf_legacy": float},
     compute,
-    blind_spot="its target is random weights, not the oracle: a model that answers nothing gets near 1, above the oracle.",
+    blind_spot=(
+        "its target is random weights, not the oracle: a model that answers nothing gets near 1, "
+        "above the oracle."
+    ),
 )

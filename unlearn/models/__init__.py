@@ -1,7 +1,8 @@
-"""Every model that a spec can name. A builder takes (shape, classes, **options) and returns a module with a `task`.
+"""Every model that a spec can name.
 
-Beyond `MODELS`: any timm name (`vit_tiny_patch16_224`, or `timm:resnet18` where ours has the same name), and the user's
-own `package.module:builder`.
+A builder takes (shape, classes, **options) and returns a module with a `task`. Beyond `MODELS` a
+name may be any timm name (`vit_tiny_patch16_224`, or `timm:resnet18` where `MODELS` has the same
+name), or the user's own `package.module:builder`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +12,15 @@ from typing import Any
 from torch import Tensor
 
 from unlearn.errors import BadInput, require
-from unlearn.models.adopted import adopt, builder_of
 from unlearn.models.cnn import CNN
 from unlearn.models.convnets import VGG11BN, MobileNetV2, ResNet18
 from unlearn.models.cvae import CVAE
 from unlearn.models.cvae_conv import ConvCVAE
-from unlearn.models.from_timm import Timm, knows
+from unlearn.models.timm_model import TimmClassifier, is_timm_model
+from unlearn.models.user_model import build_user_model, find_builder
 from unlearn.models.weights_file import load_weights
 
+Shape = tuple[int, int, int]  # (channels, height, width)
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
 
 MODELS: dict[str, Callable[..., Any]] = {
@@ -31,80 +33,101 @@ MODELS: dict[str, Callable[..., Any]] = {
     "vgg11_bn": VGG11BN,
     "mobilenet_v2": MobileNetV2,
 }
+TIMM_PREFIX = "timm:"
 
 
 def check_builder(name: str, allowed: Sequence[str], command: str) -> None:
-    """Refuse a `package.module:builder` that is not `allowed`: importing and calling it runs its code. For names that
-    come with data, from rows and cards; a spec's author means what it says."""
-    own = name in allowed or not _foreign(name)
+    """Raise `BadInput` for a `package.module:builder` that is not allowed, as it runs its own code.
+
+    For names that come with data, from rows and cards; the author of a spec names a builder on
+    purpose.
+
+    allowed: the builders that the user allows
+    command: the command whose `--builder` allows one, for the message
+    """
     require(
-        own,
-        f"it is built by {name}, code of your own; allow it with `amnesia {command} --builder {name}`",
+        name in allowed or not _is_user_builder(name),
+        f"it is built by {name}, code of your own; "
+        f"allow it with `amnesia {command} --builder {name}`",
     )
 
 
-def _foreign(name: str) -> bool:
-    return name not in MODELS and ":" in name and not name.startswith("timm:")
+def _is_user_builder(name: str) -> bool:
+    """Tell whether a name has the form `package.module:builder`."""
+    return name not in MODELS and ":" in name and not name.startswith(TIMM_PREFIX)
 
 
 def task_of(name: str) -> str:
-    """`generator` or `classifier`, known without building the model; one's own builder may carry a `task`."""
-    if _foreign(name):
-        return getattr(builder_of(name), "task", "classifier")
-    builder = _builder(name)
-    kind: Any = getattr(builder, "func", builder)
-    return kind.task
+    """Return `generator` or `classifier` without building the model.
+
+    A user's builder may carry a `task`; without one it builds a classifier. Raises `BadInput` for
+    an unknown name.
+    """
+    if _is_user_builder(name):
+        return getattr(find_builder(name), "task", "classifier")
+    builder = _builder_of(name)
+    kind: Any = getattr(builder, "func", builder)  # the class inside a partial
+    task: str = kind.task
+    return task
 
 
 def build(
     name: str,
-    shape: tuple[int, int, int],
+    shape: Shape,
     classes: int,
     weights: Weights | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The model `name` for images of `shape` (channels, height, width), in eval mode, with `weights` when given.
+    """Build a model in eval mode.
 
-    `options` go to the builder by name; `weights` among them is a file to start from, `pretrained` a download: neither
-    is read where `weights` are given, since nothing of them would stay.
+    name: a key of `MODELS`, a timm name, or `package.module:builder`
+    shape: (channels, height, width) of the images
+    classes: number of classes
+    weights: state dict to load; None for those that the builder gives
+    options: keyword arguments of the builder; `weights` among them is a file to start from,
+        `pretrained` a download, and neither is read where `weights` are given, which would replace
+        them
+
+    Raises `BadInput` for an unknown name or option, and for a file that does not fit.
     """
     chosen = dict(options or {})
     if weights is not None:
-        chosen = {
-            key: value for key, value in chosen.items() if key not in ("weights", "pretrained")
-        }
-    start = chosen.pop("weights", None) if name in MODELS else None
-    model = _called(name, _builder(name), shape, classes, chosen)
+        chosen.pop("weights", None)
+        chosen.pop("pretrained", None)
+    # The other builders load the file themselves, in the naming of its source.
+    file = chosen.pop("weights", None) if name in MODELS else None
+    model = _call_builder(name, shape, classes, chosen)
     if weights is not None:
         model.load_state_dict(weights)
-    elif start is not None:
-        load_weights(name, model, start)
+    elif file is not None:
+        load_weights(name, model, file)
     return model.eval()
 
 
-def _called(
-    name: str, builder: Callable[..., Any], shape: Any, classes: int, options: dict[str, Any]
-) -> Any:
+def _call_builder(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> Any:
+    """Call the builder of a name; turn what it raises into `BadInput`."""
+    builder = _builder_of(name)
     try:
         return builder(shape, classes, **options)
     except BadInput:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         raise BadInput(
-            f"model {name!r} cannot be built with the options {options} ({error})"
+            f"model {name!r} cannot be built with the options {options} ({error}); change them"
         ) from error
 
 
-def _builder(name: str) -> Callable[..., Any]:
-    """The builder behind a name; an unknown name lists what is known."""
+def _builder_of(name: str) -> Callable[..., Any]:
+    """Return the builder of a name. Raises `BadInput` that lists the known names."""
     if name in MODELS:
         return MODELS[name]
-    if name.startswith("timm:"):
-        return partial(Timm, name=name.removeprefix("timm:"))
-    if _foreign(name):
-        return partial(adopt, name)
-    if knows(name):
-        return partial(Timm, name=name)
+    if name.startswith(TIMM_PREFIX):
+        return partial(TimmClassifier, name=name.removeprefix(TIMM_PREFIX))
+    if _is_user_builder(name):
+        return partial(build_user_model, name)
+    if is_timm_model(name):
+        return partial(TimmClassifier, name=name)
+    known = ", ".join(MODELS)
     raise BadInput(
-        f"unknown model {name!r}; known: {', '.join(MODELS)}, any timm name, your package.module:builder"
+        f"unknown model {name!r}; known: {known}, any timm name, your package.module:builder"
     )

@@ -7,42 +7,53 @@ from torch import Tensor, nn
 
 
 class Generative(nn.Module):
-    """A conditional VAE: labels are `c` (n, classes), one-hot or soft; pixels are Bernoulli means in [0, 1]."""
+    """A conditional VAE whose pixels are Bernoulli means in [0, 1].
+
+    shape: (channels, height, width) of one image
+    classes: number of labels; a label is passed as `c` (n, classes), one-hot or soft
+    z_dim: size of the latent
+    """
 
     task: ClassVar[str] = "generator"
-    shape: tuple[int, int, int]  # (channels, height, width)
+    shape: tuple[int, int, int]
     classes: int
     z_dim: int
 
     def encode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """Images (n, *shape), labels (n, classes) -> mean and log variance of q(z | x, c), each (n, z_dim)."""
+        """Encode images (n, *shape) with labels (n, classes).
+
+        Returns mean and log variance of q(z | x, c), each (n, z_dim).
+        """
         raise TypeError(f"{type(self).__name__} must define encode")
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
-        """Latents (n, z_dim) and labels (n, classes) -> pixel logits (n, *shape)."""
+        """Decode latents (n, z_dim) with labels (n, classes) to pixel logits (n, *shape)."""
         raise TypeError(f"{type(self).__name__} must define decode")
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        """The image that (z, c) stands for: the decoder's mean (n, *shape) in [0, 1]."""
+        """Return the decoder's mean image (n, *shape), pixels in [0, 1]."""
         return self.decode(z, c).sigmoid()
 
     def one_hot(self, labels: Tensor) -> Tensor:
-        """Labels (n,) -> float (n, classes)."""
+        """Encode labels (n,) as float (n, classes)."""
         return F.one_hot(labels, self.classes).float()
 
 
 class Classifying(nn.Module):
     """A classifier: images (n, channels, height, width) in [0, 1] -> logits (n, classes).
 
-    Normalisation by a data set's mean and deviation, where a model wants it, is the model's own first step.
+    A model that needs normalised images does that itself, as its first step.
+
+    head: features (n, d) -> logits (n, classes)
     """
 
     task: ClassVar[str] = "classifier"
-    head: nn.Module  # features -> logits
+    head: nn.Module
 
     def features(self, x: Tensor) -> Tensor:
-        """What the head sees, (n, d)."""
+        """Compute the input of the head, (n, d)."""
         raise TypeError(f"{type(self).__name__} must define features")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.features(x))
+        output: Tensor = self.head(self.features(x))
+        return output

@@ -1,4 +1,4 @@
-"""Conditional VAE on flat images, the network of Selective Amnesia (arXiv:2305.10120) and its mirror image."""
+"""Conditional VAE on flat images: the network of Selective Amnesia (arXiv:2305.10120)."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from unlearn.models.base import Generative
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
-    """Linear layers with ReLU behind each."""
+    """Build linear layers of these widths, input first, with a ReLU after each."""
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.ReLU()]
@@ -19,10 +19,15 @@ def mlp(widths: Sequence[int]) -> nn.Sequential:
 
 
 class CVAE(Generative):
-    """Encoder and decoder MLPs; the label joins the input of both as `c` (n, classes), one-hot or soft.
+    """Encoder and decoder MLPs; both take the label `c` (n, classes), one-hot or soft, as input.
 
-    hidden=(512, 256) is the paper's (1,081,120 parameters at 28 x 28), (256, 512) the "expanding" one (685,856).
     The decoder returns logits; pixels are Bernoulli means in [0, 1].
+
+    shape: (channels, height, width) of one image
+    classes: number of labels
+    hidden: widths of the encoder's two layers; the decoder has them in reverse. (512, 256) is the
+        paper's (1,081,120 parameters at 28 x 28), (256, 512) the "expanding" one (685,856)
+    z_dim: size of the latent
     """
 
     def __init__(
@@ -42,9 +47,11 @@ class CVAE(Generative):
         self.pixels = nn.Linear(hidden[0], pixels)
 
     def encode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        h = self.encoder(torch.cat([x.flatten(1), c], 1))
+        inputs = torch.cat([x.flatten(1), c], 1)
+        h = self.encoder(inputs)
         return self.mu(h), self.logvar(h)
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         h = self.decoder(torch.cat([z, c], 1))
-        return self.pixels(h).unflatten(1, self.shape)
+        output: Tensor = self.pixels(h).unflatten(1, self.shape)
+        return output

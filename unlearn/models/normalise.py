@@ -1,4 +1,4 @@
-"""A model's own first step: pixels in [0, 1] to the scale it was made for."""
+"""A model's first step: scale pixels in [0, 1] as the model was trained."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,22 @@ from torch import Tensor, nn
 
 from unlearn.errors import require
 
-CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))  # mean and deviation of each colour
-HALF = ((0.5,), (0.5,))
+CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)  # red, green, blue
+CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+OTHER_MEAN = (0.5,)
+OTHER_STD = (0.5,)
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std by channel. The two are options of the model, not weights: no state dict holds them.
+    """Compute (x - mean) / std per channel.
 
-    `mean` and `std` None take CIFAR-10's statistics for three channels and 0.5 for any other number.
+    Mean and std are options of the model, not weights: no state dict holds them.
+
+    channels: channels of an image
+    mean: one number, or one per channel; None for CIFAR-10's (three channels) or 0.5 (any other)
+    std: the same, above 0
+
+    Raises `BadInput` for a number of entries that does not fit, and for a std of 0 or less.
     """
 
     mean: Tensor
@@ -24,15 +32,20 @@ class Normalise(nn.Module):
         self, channels: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> None:
         super().__init__()
-        usual = CIFAR10 if channels == 3 else HALF
-        for name, given, default in (("mean", mean, usual[0]), ("std", std, usual[1])):
-            values = tuple(default if given is None else given)
+        coloured = channels == 3
+        if mean is None:
+            mean = CIFAR10_MEAN if coloured else OTHER_MEAN
+        if std is None:
+            std = CIFAR10_STD if coloured else OTHER_STD
+        for name, values in (("mean", tuple(mean)), ("std", tuple(std))):
             require(
                 len(values) in (1, channels),
-                f"{name} {values} has {len(values)} entries for {channels} channels",
+                f"{name} {values} has {len(values)} entries for {channels} channels; "
+                "give one, or one per channel",
             )
-            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
-        require(std is None or min(std) > 0, f"std must be above 0, not {std}")
+            per_channel = torch.tensor(values).view(1, -1, 1, 1)
+            self.register_buffer(name, per_channel, persistent=False)
+        require(min(std) > 0, f"std must be above 0, not {std}")
 
     def forward(self, x: Tensor) -> Tensor:
         return (x - self.mean) / self.std

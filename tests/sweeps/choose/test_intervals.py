@@ -1,4 +1,4 @@
-"""Intervals, paired tests and Holm's correction, against numbers worked out elsewhere."""
+"""Intervals, paired tests, Holm's correction, regret, seconds: against numbers worked by hand."""
 
 from typing import Any
 
@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from sweeps.choose.choose import settings
+from sweeps.choose.comparable import differing_settings
 from sweeps.choose.intervals import (
+    SecondsSpent,
     chosen_cells,
     holm,
     mean_interval,
@@ -17,45 +18,32 @@ from sweeps.choose.intervals import (
     saving,
     summary,
 )
-from sweeps.compute.cell import _made_s
-from sweeps.spec.cells import Recipe, cell_of, problems
-from sweeps.spec.parse import parse
+from tests.sweeps import builders as make
 
 
-def cell(
-    method: str, seed: int, retain: float, forget: float = 0.0, **more: object
-) -> dict[str, object]:
-    return {
-        "cell_id": f"{method}-{seed}-{retain}",
-        "status": "ok",
-        "val_stopped": None,
-        "eval_candidates": "full",
-        "dataset": "d",
-        "task": "classifier",
-        "model": "cnn",
-        "method": method,
-        "forget": np.array([1]),
-        "seed": seed,
-        "val_forget_probability": np.nan,
+def row(method: str, seed: int, retain: float, forget: float = 0.0, **more: Any) -> dict[str, Any]:
+    """A row whose accuracies on val and on test are alike."""
+    accuracies = {
         "val_forget_accuracy": forget,
         "val_retain_accuracy": retain,
         "test_forget_accuracy": forget,
         "test_retain_accuracy": retain,
         "original_test_retain_accuracy": 0.98,
         "oracle_test_retain_accuracy": 0.97,
-        **more,
     }
+    named = {"cell_id": f"{method}-{seed}-{retain}", "method": method, "seed": seed}
+    return make.scored(**{**named, **accuracies, **more})
 
 
 def table() -> pd.DataFrame:
-    cells = [cell("a", seed, 0.90 + 0.01 * seed) for seed in range(4)]
-    cells += [cell("a", seed, 0.5) for seed in range(4)]  # worse on val: never chosen
-    cells += [cell("b", seed, 0.80 + 0.02 * seed) for seed in range(4)]
-    cells += [cell("b", 0, 0.99) | {"status": "failed"}]
-    return pd.DataFrame(cells)
+    rows = [row("a", seed, 0.90 + 0.01 * seed) for seed in range(4)]
+    rows += [row("a", seed, 0.5) for seed in range(4)]  # worse on val: never chosen
+    rows += [row("b", seed, 0.80 + 0.02 * seed) for seed in range(4)]
+    rows += [row("b", 0, 0.99, status="failed")]
+    return make.table(rows)
 
 
-def test_one_cell_a_method_and_triple_is_chosen_on_val() -> None:
+def test_val_chooses_one_cell_per_method_and_problem() -> None:
     chosen = chosen_cells(table())
     assert len(chosen) == 8
     assert sorted(chosen[chosen["method"] == "a"]["test_retain_accuracy"]) == pytest.approx(
@@ -63,7 +51,7 @@ def test_one_cell_a_method_and_triple_is_chosen_on_val() -> None:
     )
 
 
-def test_student_interval() -> None:
+def test_student_s_interval_of_three_values() -> None:
     mean, low, high = mean_interval(pd.Series([1.0, 2.0, 3.0, np.nan]))
     assert (mean, low, high) == pytest.approx(
         (2.0, 2 - 2.484138, 2 + 2.484138), abs=1e-5
@@ -73,7 +61,7 @@ def test_student_interval() -> None:
 
 
 def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
-    lines = summary(table(), ["test_retain_accuracy"]).set_index("method")
+    lines = summary(chosen_cells(table()), ["test_retain_accuracy"]).set_index("method")
     assert list(lines.index) == ["original", "a", "b", "oracle"]
     assert lines.loc["a", "test_retain_accuracy"] == pytest.approx(0.915)
     assert lines.loc["oracle", "test_retain_accuracy_low"] == pytest.approx(0.97)
@@ -81,65 +69,62 @@ def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
 
 
 def test_forget_sets_of_one_seed_are_one_observation() -> None:
-    """They share its original: ten of them say no more about the next seed than their mean."""
+    """They share its original, so their mean says as much about the next seed as all of them."""
     spread = [
         (seed, label, 0.9 + 0.01 * seed + 0.001 * label) for seed in range(3) for label in range(4)
     ]
-    rows = pd.DataFrame(
+    rows = make.table(
         [
-            cell(method, seed, retain + more * (1 + seed)) | {"forget": np.array([label])}
+            row(method, seed, retain + more * (1 + seed)) | {"forget": np.array([label])}
             for method, more in (("a", 0.0), ("b", 0.01))
             for seed, label, retain in spread
         ]
     )
-    line = summary(rows, ["test_retain_accuracy"]).set_index("method").loc["a"]
+    chosen = chosen_cells(rows)
+    line = summary(chosen, ["test_retain_accuracy"]).set_index("method").loc["a"]
     assert (line["cells"], line["seeds"]) == (12, 3)
     assert line["test_retain_accuracy_high"] == pytest.approx(
         0.9115 + 4.302653 * 0.01 / np.sqrt(3), abs=1e-6
     )
-    found = paired(rows, "test_retain_accuracy").iloc[0]
+    found = paired(chosen, "test_retain_accuracy").iloc[0]
     assert (found["cells"], found["seeds"]) == (12, 3)
     assert found["p"] == pytest.approx(stats.ttest_1samp([-0.01, -0.02, -0.03], 0).pvalue)
-    assert np.isnan(
-        summary(rows[rows["seed"] == 0], ["test_retain_accuracy"])["test_retain_accuracy_low"]
-    ).all()
-    assert paired(rows[rows["seed"] == 0], "test_retain_accuracy").empty
+    one_seed = chosen[chosen["seed"] == 0]
+    lines = summary(one_seed, ["test_retain_accuracy"])
+    assert np.isnan(lines["test_retain_accuracy_low"]).all()
+    assert paired(one_seed, "test_retain_accuracy").empty
 
 
 def test_cells_of_several_settings_are_several_models() -> None:
-    """A quick try beside the real run: its scores, on few images, are not those of the other."""
+    """The scores of a quick try are not averaged with those of the real run."""
     good = table()
     both = pd.concat(
         [good.assign(train_steps=1000), good.assign(train_steps=10, test_retain_accuracy=1.0)]
     )
-    lines = summary(both.reset_index(drop=True), ["test_retain_accuracy"]).set_index(
-        ["model", "method"]
-    )
+    chosen = chosen_cells(both.reset_index(drop=True))
+    lines = summary(chosen, ["test_retain_accuracy"]).set_index(["model", "method"])
     assert set(lines.index.get_level_values("model")) == {"cnn, steps 10", "cnn, steps 1000"}
     assert lines.loc[("cnn, steps 1000", "a"), "test_retain_accuracy"] == pytest.approx(0.915)
-    assert set(settings(good.assign(train_steps=10))) == {""}
+    assert set(differing_settings(good.assign(train_steps=10))) == {""}
     harder = pd.concat(
         [good, good.assign(eval_attack_knobs='{"relearning": {"steps": 9}}')], ignore_index=True
     )
-    assert set(settings(harder)) == {
+    assert set(differing_settings(harder)) == {
         ", eval_attack_knobs {}",
         ', eval_attack_knobs {"relearning": {"steps": 9}}',
     }
     older = pd.concat([good, good.assign(eval_attack_knobs="{}")], ignore_index=True)
-    assert set(settings(older)) == {""}
+    assert set(differing_settings(older)) == {""}
 
 
-def test_equal_differences_prove_nothing() -> None:
-    rows = pd.DataFrame(
-        [cell(m, seed, r) for m, r in (("a", 0.9), ("b", 0.8)) for seed in range(2)]
-    )
-    assert np.isnan(
-        paired(rows, "test_retain_accuracy").iloc[0][["p", "p_holm"]].astype(float)
-    ).all()
+def test_equal_differences_have_no_p() -> None:
+    rows = make.table([row(m, seed, r) for m, r in (("a", 0.9), ("b", 0.8)) for seed in range(2)])
+    line = paired(chosen_cells(rows), "test_retain_accuracy").iloc[0]
+    assert np.isnan(line[["p", "p_holm"]].astype(float)).all()
 
 
-def test_paired_comparison_is_scipys_on_the_shared_triples() -> None:
-    line = paired(table(), "test_retain_accuracy").iloc[0]
+def test_paired_comparison_is_scipy_s_on_the_shared_problems() -> None:
+    line = paired(chosen_cells(table()), "test_retain_accuracy").iloc[0]
     a, b = [0.9, 0.91, 0.92, 0.93], [0.8, 0.82, 0.84, 0.86]
     assert line["difference"] == pytest.approx(np.mean(np.subtract(a, b)))
     assert line["p"] == pytest.approx(stats.ttest_rel(a, b).pvalue)
@@ -154,15 +139,31 @@ def test_holm_against_a_worked_example() -> None:
 
 
 def test_regret_is_what_val_missed_on_test() -> None:
-    rows = pd.DataFrame([cell("a", 0, 0.9), cell("a", 0, 0.8, test_retain_accuracy=0.95)])
+    rows = make.table([row("a", 0, 0.9), row("a", 0, 0.8, test_retain_accuracy=0.95)])
     chosen = rows.iloc[0]
     assert regret(rows, chosen) == pytest.approx(0.05)
     assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
 
 
+def test_a_generators_regret_is_read_by_the_judges_that_report() -> None:
+    """Those of `val` choose: what they say of the others is nothing to it."""
+
+    def generator(forget: float, retain: float, **more: Any) -> dict[str, Any]:
+        accuracies: dict[str, Any] = {
+            "forget_probability": forget,
+            "retain_accuracy": retain,
+            **more,
+        }
+        return row("a", 0, 0.9, task="generator", val_forget_probability=0.0, **accuracies)
+
+    rows = make.table([generator(0.2, 0.9), generator(0.1, 0.9, val_retain_accuracy=0.1)])
+    assert regret(rows, rows.iloc[0]) == pytest.approx(1.5 * 0.1)
+    assert regret(rows, rows.iloc[1]) == pytest.approx(0.0)
+
+
 def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> None:
-    tried = [cell("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
-    rows = pd.DataFrame([*tried, cell("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])
+    tried = [row("a", 0, retain, eval_candidates="val") for retain in (0.9, 0.8)]
+    rows = make.table([*tried, row("a", 0, 0.9, selection_regret=0.02, tuning_candidates=2)])
     assert regret(rows, rows.iloc[2]) == pytest.approx(0.02)
     more = pd.concat([rows, rows.iloc[:1]])
     assert regret(more, rows.iloc[2]) is None
@@ -170,70 +171,50 @@ def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> N
     assert regret(rows, rows.iloc[2]) is None
 
 
-def test_the_tuning_is_counted() -> None:
-    """Also what failed, and every expert that was made."""
-    cost = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0, "oracle_s": 100.0, "wall_s": 9.0}
-    rows = pd.DataFrame(
-        [cell("ssd", 0, 0.9, **cost), cell("ssd", 0, 0.8, **cost), cell("scrub", 0, 0.7, **cost)]
-    )
-    assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0, 100.0)
-    broken = {"status": "failed", "unlearn_s": np.nan, "evaluate_s": np.nan, "needs_s": np.nan}
-    rows = pd.concat([rows, pd.DataFrame([cell("ssd", 0, np.nan, **{**cost, **broken})])])
-    assert saving(rows, rows.iloc[0]) == (1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
+def test_seconds_count_every_cell_that_was_tried() -> None:
+    """Failed cells count too, and every expert that was made."""
+    cost: dict[str, Any] = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0}
+    cost |= {"oracle_s": 100.0, "wall_s": 9.0}
+    tried = [row("ssd", 0, 0.9, **cost), row("ssd", 0, 0.8, **cost)]
+    rows = make.table([*tried, row("scrub", 0, 0.7, **cost)])
+    assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 5.0 + 2 * 3.0, 100.0)
+    broken: dict[str, Any] = {"status": "failed", "unlearn_s": np.nan}
+    broken |= {"evaluate_s": np.nan, "needs_s": np.nan}
+    rows = pd.concat([rows, make.table([row("ssd", 0, np.nan, **{**cost, **broken})])])
+    assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 5.0 + 2 * 3.0 + 9.0, 100.0)
     made: dict[str, Any] = {"train_expert_lr": 1e-5, "train_expert_schedule": "constant"}
     made |= {"train_expert_norms": "running"}
     tried = [
-        cell("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps)
+        row("task-arithmetic", 0, 0.9, **cost, **made, train_expert_steps=steps)
         for steps in (20, 20, 60)
     ]
-    rows = pd.DataFrame(tried)
-    assert saving(rows, rows.iloc[0]) == (1.0, 2 * 5.0 + 3 * 3.0, 100.0)
+    rows = make.table(tried)
+    assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 2 * 5.0 + 3 * 3.0, 100.0)
     made |= {"train_expert_steps": 20}
     tried = [
-        cell("sign-consensus", 0, 0.9, **{**cost, **made, "train_experts": n, "needs_s": 10.0 * n})
+        row("sign-consensus", 0, 0.9, **{**cost, **made, "train_experts": n, "needs_s": 10.0 * n})
         for n in (3, 5)
     ]
-    rows = pd.DataFrame(tried)
-    assert saving(rows, rows.iloc[0]) == (
-        1.0,
-        50.0 + 2 * 3.0,
-        100.0,
-    )  # three of the five are the three
+    rows = make.table(tried)
+    # Three of the five experts are the first three: five were made in all.
+    assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 50.0 + 2 * 3.0, 100.0)
+    assert saving(rows, rows.iloc[0]).saved == pytest.approx(0.44)
 
 
-def test_a_reference_is_known_from_whatever_cell_knows_it() -> None:
-    """An attack that breaks on one method's model leaves its row without the original's and the oracle's columns."""
+def test_a_reference_s_score_comes_from_any_cell_that_has_it() -> None:
+    """A row lacks the columns of original and oracle where an attack broke on its own model."""
     scores = {
         "original_lira_auc": [0.8, 0.9, 1.0],
         "oracle_lira_auc": [0.5, 0.6, 0.7],
         "lira_auc": [0.6, 0.7, 0.8],
     }
-    rows = pd.DataFrame(
+    rows = make.table(
         [
-            cell(m, seed, 0.9, **{n: of[seed] for n, of in scores.items()})
+            row(m, seed, 0.9, **{n: of[seed] for n, of in scores.items()})
             for m in ("a", "b")
             for seed in range(3)
         ]
     )
     rows.loc[(rows["method"] == "a") & (rows["seed"] == 0), list(scores)] = np.nan
-    means = summary(rows, ["lira_auc"]).set_index("method")["lira_auc"]
+    means = summary(chosen_cells(rows), ["lira_auc"]).set_index("method")["lira_auc"]
     assert means.to_dict() == pytest.approx({"original": 0.9, "oracle": 0.6, "a": 0.75, "b": 0.7})
-
-
-@pytest.mark.parametrize(
-    ("method", "needs"), [("retrain", 100.0), ("task-arithmetic", 3.0), ("fine-tune", 0.0)]
-)
-def test_retraining_saves_nothing_over_retraining(method: str, needs: float) -> None:
-    """What a method is given counts, an oracle too; the oracle that all others are only compared with does not."""
-
-    class Bench:
-        def seconds(self, recipe: Recipe) -> float:
-            return {"oracle": 100.0, "expert": 3.0}[recipe.kind]
-
-    sweep = parse({"name": "s", "models": "cnn", "method": method, "forget": [1], "seeds": [0]})
-    (problem,) = problems(sweep)
-    cache: Any = Bench()
-    assert _made_s(cache, cell_of(sweep, problem, method, {})) == {
-        "oracle_s": 100.0,
-        "needs_s": needs,
-    }

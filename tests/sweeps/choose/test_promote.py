@@ -1,30 +1,24 @@
 """What is not promoted: the best of scores that do not compare, and code that nobody allowed."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sweeps.choose.promote import promote
+from sweeps.choose.promote import candidates, promote
 from sweeps.report.page import write_report
-from sweeps.rows.results import Results, row_of
-from sweeps.spec.cells import grid_cells, problems
-from sweeps.spec.parse import parse
+from sweeps.rows.results import Results
+from tests.sweeps import builders as make
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
 
 OWN = "tests.unlearn.models.own_models:plain"
 
 
-def write(results: Results, **spec: Any) -> None:
-    sweep = parse({"name": "s", "forget": [0], "seeds": [0], **spec})
-    scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
-    for problem in problems(sweep):
-        for cell in grid_cells(sweep, problem):
-            results.write(
-                "s", row_of(cell, {"status": "ok", "created_at": datetime.now(UTC), **scores})
-            )
+def write(results: Results, sweep: str = "s", **spec: Any) -> None:
+    scores: dict[str, Any] = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
+    for cell in make.cells(**spec):
+        make.write(results, cell, sweep=sweep, **scores)
 
 
 def test_cells_of_two_settings_are_not_one_choice(tmp_path: Path) -> None:
@@ -42,3 +36,13 @@ def test_a_row_s_builder_runs_where_it_is_allowed_alone(tmp_path: Path) -> None:
         promote(results, "s", gallery, "unused")
     with pytest.raises(BadInput, match=f"amnesia report --builder {OWN}"):
         write_report(results, None, str(tmp_path / "report.html"), "unused")
+
+
+def test_a_named_sweep_goes_before_one_called_like_the_model(tmp_path: Path) -> None:
+    results = Results(str(tmp_path))
+    for name in ("digits", "other"):
+        write(results, name)
+    assert set(candidates(results, "digits", None)["sweep"]) == {"digits"}
+    assert set(candidates(results, "digits", "other")["sweep"]) == {"other"}
+    with pytest.raises(BadInput, match="say which with --sweep: digits, other"):
+        candidates(results, "letters", None)

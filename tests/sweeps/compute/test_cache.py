@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from sweeps.compute.cache import WorkerCache
-from sweeps.spec.cells import cell_of, problems
-from sweeps.spec.parse import parse
+from tests.sweeps import builders as make
 
 FAULTS = """
 import resource, sys, torch
@@ -55,18 +54,18 @@ def test_a_settled_process_keeps_its_memory_and_its_threads() -> None:
 def test_a_method_is_handed_what_it_asks_for_and_nothing_else_is_loaded(
     method: str, names: list[str]
 ) -> None:
-    """An oracle is as large as the network, and a worker that reads candidates on val has no use for it."""
+    """A worker that reads candidates on val needs no oracle, which is as large as the network."""
     loaded: list[str] = []
 
-    class ModelCache:
+    class Loads:
         def load(self, kind: str, key: str) -> dict[str, torch.Tensor]:
             loaded.append(key)
             return {"w": torch.zeros(1)}
 
-    shelf: Any = ModelCache()
-    sweep = parse({"name": "s", "models": "cnn", "method": method, "forget": [1]})
-    problem = next(problems(sweep))
-    needs = WorkerCache(shelf, "data", "cpu").needs(cell_of(sweep, problem, method, {}))
+    store: Any = Loads()
+    cell = make.cell(method=method)
+    problem = cell.problem
+    needs = WorkerCache(store, "data", "cpu").needs(cell)
     wanted = {"experts": [recipe.key for recipe in problem.experts], "oracle": [problem.oracle.key]}
     assert list(needs) == names
     assert loaded == [key for name in names for key in wanted[name]]

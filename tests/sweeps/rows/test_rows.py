@@ -1,4 +1,4 @@
-"""Rows: exactly one a cell, readable by pandas as it is, never half written; folded without loss."""
+"""Rows: exactly one per cell, readable by pandas, never half written, folded without loss."""
 
 import os
 import shutil
@@ -7,47 +7,32 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sweeps.choose.choose import tried
+from sweeps.choose.comparable import varied_knobs
 from sweeps.compute.restore import cell_from
 from sweeps.report.show import show
-from sweeps.rows.compact import _write as write_folded
 from sweeps.rows.compact import compact, exchange, recover
-from sweeps.rows.results import ROWS, Results, row_of
-from sweeps.spec.cells import Cell, grid_cells, problems
-from sweeps.spec.parse import parse
+from sweeps.rows.results import ROWS, Results
+from sweeps.spec.cells import Cell
+from tests.sweeps import builders as make
 from unlearn.errors import BadInput
 
 
 def cells(n: int) -> list[Cell]:
-    sweep = parse(
-        {
-            "name": "s",
-            "models": "cvae-mlp",
-            "method": "selective-amnesia",
-            "forget": [0],
-            "grid": {"lam": list(range(1, n + 1))},
-        }
-    )
-    return [cell for problem in problems(sweep) for cell in grid_cells(sweep, problem)]
+    grid = {"lam": list(range(1, n + 1))}
+    return make.cells(models="cvae-mlp", method="selective-amnesia", forget=[0], grid=grid)
 
 
-def write(results: Results, cell: Cell, status: str = "ok", **more: object) -> None:
-    outcome = {
-        "status": status,
-        "created_at": datetime.now(UTC),
-        "class_accuracy": [0.1] * 10,
-        **more,
-    }
-    results.write("s", row_of(cell, outcome))
+def write(results: Results, cell: Cell, status: str = "ok", **more: Any) -> None:
+    make.write(results, cell, status, class_accuracy=[0.1] * 10, **more)
 
 
 def test_pandas_reads_one_table(tmp_path: Path) -> None:
@@ -75,14 +60,15 @@ def test_a_failed_row_never_replaces_scores(tmp_path: Path) -> None:
     before = results.read("s").set_index("cell_id")
     for why in ("out of memory", "out of disk"):
         for cell in (one, whole, lacking, failed):
-            results.write(
-                "s",
-                row_of(cell, {"status": "failed", "error": why, "created_at": datetime.now(UTC)}),
-            )
-    after = results.read("s").set_index("cell_id", verify_integrity=True)
+            make.write(results, cell, "failed", error=why)
+    after = results.read("s").set_index("cell_id")
+    assert after.index.is_unique
     before.loc[lacking.cell_id, "error"] = "attack mia: by hand; tried again: out of disk"
     for cell in (one, other, whole, lacking):
-        pd.testing.assert_series_equal(after.loc[cell.cell_id], before.loc[cell.cell_id])
+        row, kept = after.loc[cell.cell_id], before.loc[cell.cell_id]
+        assert isinstance(row, pd.Series)
+        assert isinstance(kept, pd.Series)
+        pd.testing.assert_series_equal(row, kept)
     assert tuple(after.loc[failed.cell_id, ["status", "error"]]) == ("failed", "out of disk")
 
 
@@ -109,8 +95,8 @@ def test_how_an_expert_was_made_is_tried_like_a_knob() -> None:
     """By the methods that need one; the others' rows do not differ in it."""
     rows = pd.DataFrame({"method": ["task-arithmetic", "ssd"] * 2, "alpha": -1.0})
     rows["train_expert_steps"] = [20, 20, 60, 60]
-    assert tried(rows) == ["train_expert_steps"]
-    assert tried(rows[rows["method"] == "ssd"]) == []
+    assert varied_knobs(rows) == ["train_expert_steps"]
+    assert varied_knobs(rows[rows["method"] == "ssd"]) == []
 
 
 def test_a_row_leads_back_to_its_cell(tmp_path: Path) -> None:
@@ -125,7 +111,7 @@ def test_a_row_leads_back_to_its_cell(tmp_path: Path) -> None:
 
 def test_an_undeclared_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="'glory' is not in schema v1"):
-        row_of(cells(1)[0], {"glory": 1.0})
+        make.row(cells(1)[0], glory=1.0)
 
 
 def test_hidden_files_are_no_rows(tmp_path: Path) -> None:
@@ -247,15 +233,17 @@ def test_compactions_and_runs_that_begin_wait_for_each_other(
     before = statuses(tmp_path)
     beside = [Thread(target=recover, args=(results, "s")), Thread(target=compact, args=(results,))]
 
-    def write_beside(folder: Path, table: pa.Table) -> None:
-        monkeypatch.setattr("sweeps.rows.compact._write", write_folded)
+    flush = os.fsync
+
+    def flush_beside(file: int) -> None:
+        monkeypatch.undo()
         for thread in beside:
             thread.start()
             thread.join(0.2)
         assert all(thread.is_alive() for thread in beside)
-        write_folded(folder, table)
+        flush(file)
 
-    monkeypatch.setattr("sweeps.rows.compact._write", write_beside)
+    monkeypatch.setattr("os.fsync", flush_beside)  # of the folded rows
     assert compact(results) == {"s": 4}
     for thread in beside:
         thread.join()
@@ -273,7 +261,7 @@ def test_a_path_is_no_pattern(tmp_path: Path) -> None:
 
 
 def test_rows_written_while_compacting_are_kept(tmp_path: Path) -> None:
-    """A compaction killed after the exchange leaves the old folder; what only it holds comes back."""
+    """A compaction killed after the exchange leaves the old folder, whose own rows come back."""
     results, many = Results(str(tmp_path)), cells(4)
     for cell in many[:3]:
         write(results, cell)
@@ -324,13 +312,13 @@ def test_a_retry_that_lands_while_compacting_wins(
 
 
 MOMENTS = [
-    "before compact._write",
+    "after os.mkdir",  # the hidden folder is empty
     "before os.fsync",  # the folded rows are being written
-    "after compact._write",
+    "after os.fsync",  # the folded rows are written
     "before os.replace",  # the failed row is being copied
     "before compact.exchange",
     "after compact.exchange",
-    "after compact._keep_late_rows",
+    "before shutil.rmtree",  # the rows that landed late are in the new folder
     "after os.unlink",  # the old folder is half gone
     "after shutil.rmtree",
 ]
@@ -366,7 +354,7 @@ for root in Path(sys.argv[1]).iterdir():
 
 
 def lay_out(root: Path, many: list[Cell]) -> None:
-    """Two good rows and a failed one; in `late` what lands just before the exchange: its retry and a new row."""
+    """Two good rows, a failed one; `late`: its retry and a new row, to land before the exchange."""
     for cell in many[:2]:
         write(Results(str(root)), cell)
     write(Results(str(root)), many[2], status="failed", error="so it was")

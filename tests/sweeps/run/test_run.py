@@ -1,57 +1,60 @@
-"""Running a plan: what needs little or no Ray to be seen. The rest is in tests/e2e."""
+"""Running a plan: what is seen without starting Ray. The rest is in tests/e2e."""
 
 import contextlib
 import signal
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
-from ray import tune
+from ray.tune.search import Searcher
 
-from sweeps.plan.plan import Plan, make_plan
-from sweeps.rows.results import Results
-from sweeps.run.run import (
-    _check_room,
-    _Clock,
-    _fit,
-    _Report,
-    _without_broken,
-    ctrl_c,
-    places_for,
-    run,
-)
-from sweeps.run.searcher import PackSearcher
-from sweeps.spec.parse import parse
-from unlearn.artifacts import Store
+from sweeps.plan.plan import Plan
+from sweeps.run import prepare as preparing
+from sweeps.run.places import places_for
+from sweeps.run.run import Ran, run
+from sweeps.run.tune import ctrl_c
+from sweeps.spec.cells import Cell
+from tests.sweeps import builders as make
+from tests.sweeps import packs
+from tests.sweeps.run.stand_ins import Tuner
 from unlearn.errors import BadInput
 
-SPEC: dict[str, Any] = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1]}
+Told = list[tuple[str, int, str]]
 
 
 def planned(folder: Path, **changes: Any) -> Plan:
-    return make_plan(
-        [parse({**SPEC, **changes})], Store(str(folder / "store")), Results(str(folder / "results"))
+    return make.plan(folder, make.sweep(**changes))
+
+
+def run_in(folder: Path, told: Told | None = None, growing: bool = False, **changes: Any) -> Ran:
+    """Run the changed spec in `folder`; `told` hears of its progress."""
+    heard = told if told is not None else []
+    places = packs.places(folder)
+    return run(
+        planned(folder, **changes), places, lambda *stage: heard.append(stage), growing=growing
     )
 
 
 def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tuner: type[Tuner]
 ) -> None:
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
-    plan = planned(tmp_path, resources={"gpu": 0.25})
-    places = places_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
-    says = "sweep s asks 1 CPU and 0.25 GPU of one node, the largest has 1 CPU and 0 GPU; --set resources.gpu=0"
+    says = (
+        "sweep s asks 1 CPU and 0.25 GPU of one node, the largest has 1 CPU and 0 GPU; "
+        "--set resources.gpu=0"
+    )
     with pytest.raises(BadInput, match=f"^{says}$"):
-        run(plan, places, lambda *_: None)
+        run_in(tmp_path, resources={"gpu": 0.25})
     assert not list(tmp_path.iterdir())
-    _check_room(planned(tmp_path), growing=False)
+    assert run_in(tmp_path).cells == 1
 
 
 def test_what_a_cluster_cannot_give_yet_is_a_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    tuner: type[Tuner],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of the nodes that are alive, the one closest to what is asked is named."""
     nodes = [
@@ -61,62 +64,81 @@ def test_what_a_cluster_cannot_give_yet_is_a_warning(
     ]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     for fits in ({"cpu": 16}, {"cpu": 4, "gpu": 0.5}, {"gpu": 1}):
-        _check_room(planned(tmp_path, resources=fits), growing=True)
+        run_in(tmp_path, growing=True, resources=fits)
         assert capsys.readouterr().err == ""
     for lacks, closest in (
         ({"cpu": 8, "gpu": 1}, "4 CPU and 1 GPU"),
         ({"cpu": 17}, "16 CPU and 0 GPU"),
     ):
-        _check_room(planned(tmp_path, resources=lacks), growing=True)
+        run_in(tmp_path, growing=True, resources=lacks)
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("warning: sweep s asks")
         assert line.endswith(f"the largest has {closest}; it waits until a larger one joins")
+
+
+def broken(cache: Any, recipe: Any) -> Any:
+    raise OSError("disk full")
+
+
+def handed_out(tuner: Tuner) -> list[Cell]:
+    """Every cell that the searcher hands out, each scored as good."""
+    found: list[Cell] = []
+    for number in range(99):
+        pack = packs.ask(tuner.searcher, str(number))
+        if pack == Searcher.FINISHED:
+            break
+        found += pack.cells
+        tuner.searcher.on_trial_complete(str(number), packs.result(pack))
+    return found
 
 
 @pytest.mark.parametrize(
     "methods", [["task-arithmetic", "fine-tune"], ["fine-tune", "task-arithmetic"]]
 )
 def test_only_the_cells_that_need_a_broken_artifact_fail(
-    tmp_path: Path, methods: list[str]
+    tmp_path: Path, methods: list[str], tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = planned(tmp_path, method=methods, grid={"lr": [1e-3, 1e-4], "alpha": [-1.0]})
-    places = places_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
-    [expert] = {cell.problem.expert.key for cell in plan.sources[0].cells}
-    told: list[str] = []
-    [left] = _without_broken(
-        plan, {expert: "OSError: disk full"}, places, _Clock(lambda stage, *_: told.append(stage))
-    )
-    assert [cell.method for cell in left.cells] == ["fine-tune", "fine-tune"]
-    rows = Results(places.results).read("s")
-    assert told == ["cells"] * len(rows)
+    monkeypatch.setitem(preparing.MAKERS, "expert", broken)
+    left: list[Cell] = []
+    monkeypatch.setattr(tuner, "fitting", lambda tune: left.extend(handed_out(tune)))
+    told: Told = []
+    run_in(tmp_path, told, method=methods, grid={"lr": [1e-3, 1e-4], "alpha": [-1.0]})
+    assert [make.method(cell) for cell in left] == ["fine-tune", "fine-tune"]
+    rows = make.results(tmp_path).read("s")
+    assert [stage for stage, *_ in told if stage == "cells"] == ["cells"] * len(rows)
     assert set(zip(rows["method"], rows["status"], rows["error"], strict=True)) == {
-        ("task-arithmetic", "failed", "OSError: disk full")
+        ("task-arithmetic", "failed", "expert cnn of [1] seed 0: OSError: disk full")
     }
 
 
-def test_a_study_whose_artifact_is_broken_fails_as_a_whole(tmp_path: Path) -> None:
-    plan = planned(
-        tmp_path, method="task-arithmetic", search={"trials": 3, "space": {"alpha": [-2.0, 0.0]}}
-    )
-    places = places_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
-    expert = plan.sources[0].problem.expert.key
-    assert (
-        _without_broken(plan, {expert: "OSError: disk full"}, places, _Clock(lambda *_: None)) == []
-    )
-    rows = Results(places.results).read("s")
-    assert (len(rows), set(rows["error"])) == (3, {"OSError: disk full"})
+def test_a_study_whose_artifact_is_broken_fails_as_a_whole(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(preparing.MAKERS, "expert", broken)
+    monkeypatch.setattr(tuner, "fitting", lambda tune: pytest.fail("no cell is left to run"))
+    search = {"trials": 3, "space": {"alpha": [-2.0, 0.0]}}
+    run_in(tmp_path, method="task-arithmetic", search=search)
+    rows = make.results(tmp_path).read("s")
+    assert len(rows) == 3
+    assert set(rows["error"]) == {"expert cnn of [1] seed 0: OSError: disk full"}
 
 
-def test_a_ctrl_c_that_was_swallowed_is_raised_at_the_next_result() -> None:
+def test_a_ctrl_c_that_was_swallowed_is_raised_at_the_next_result(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with ctrl_c() as struck:
-        report = _Report(_Clock(lambda *_: None), struck)
-        report.on_trial_result(1, [], None, {})  # type: ignore[arg-type]
+    nothing: Any = None
+
+    def fit(tune: Tuner) -> None:
+        tune.report.on_trial_result(1, [], nothing, {})
         with contextlib.suppress(KeyboardInterrupt):  # as a library's callback would
             signal.raise_signal(signal.SIGINT)
-        assert struck.is_set()
         with pytest.raises(KeyboardInterrupt):
-            report.on_trial_result(2, [], None, {})  # type: ignore[arg-type]
+            tune.report.on_trial_result(2, [], nothing, {})
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    with pytest.raises(KeyboardInterrupt):  # Tune took it for an end: the run does not
+        run_in(tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -125,44 +147,44 @@ def test_ctrl_c_is_still_a_keyboard_interrupt() -> None:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_progress_counts_a_pack_once_however_often_it_is_heard_of() -> None:
-    told: list[tuple[str, int, str]] = []
-    clock = _Clock(lambda *stage: told.append(stage))
-    report, rows = (
-        _Report(clock, Event()),
-        [{"status": "ok", "wall_s": 2.0}, {"status": "failed", "wall_s": 1.5}],
-    )
-    for step in range(3):
-        report.on_trial_result(step, [], None, {"rows": rows})  # type: ignore[arg-type]
-    assert told == []
-    report.on_trial_complete(3, [], SimpleNamespace(last_result={"rows": rows}))  # type: ignore[arg-type]
-    assert (told, clock.computed_s) == ([("cells", 2, "1 failed")], 3.5)
+def test_progress_counts_a_pack_once_however_often_it_is_heard_of(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_in(tmp_path)  # makes the artifacts, whose seconds count too
+    one, two = make.cells(grid={"steps": [5, 6]})
+    reports = packs.result(packs.pack([one]), wall_s=2.0)["reports"]
+    reports += packs.result(packs.pack([two]), wall_s=1.5, status="failed")["reports"]
+    told: Told = []
+    trial: Any = SimpleNamespace(last_result={"reports": reports})
+
+    def fit(tune: Tuner) -> None:
+        for step in range(3):
+            tune.report.on_trial_result(step, [], trial, {"reports": reports})
+        assert told == []
+        tune.report.on_trial_complete(3, [], trial)
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    ran = run_in(tmp_path, told)
+    assert (told, ran.computed_s) == ([("cells", 2, "1 failed")], 3.5)
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_what_tune_writes_lies_on_this_machine_and_goes(
-    fails: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fails: bool, tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = places_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
-    sources = list(planned(tmp_path).sources)
     scratch: list[Path] = []
 
-    class Tuner:
-        def __init__(self, *_: Any, run_config: tune.RunConfig, **__: Any) -> None:
-            scratch.append(Path(str(run_config.storage_path)))
+    def fit(tune: Tuner) -> None:
+        scratch.append(tune.scratch)
+        (tune.scratch / "run").mkdir(parents=True)
+        if fails:
+            raise RuntimeError("Tune")
 
-        def fit(self) -> None:
-            (scratch[0] / "run").mkdir(parents=True)
-            if fails:
-                raise RuntimeError("Tune")
-
-    monkeypatch.setattr(tune, "Tuner", Tuner)
+    monkeypatch.setattr(tuner, "fitting", fit)
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
-        _fit(
-            PackSearcher(sources, places, lambda needs: 1, False), _Clock(lambda *_: None), Event()
-        )
+        run_in(tmp_path)
     assert not scratch[0].exists()
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]
 
 
 def test_places_that_workers_cannot_reach_are_refused() -> None:
@@ -170,3 +192,25 @@ def test_places_that_workers_cannot_reach_are_refused() -> None:
         places_for("store", "memory://rows", "data")
     with pytest.raises(BadInput, match="cannot reach 'no-such://rows'"):
         places_for("store", "no-such://rows", "data")
+
+
+def test_a_second_pass_scores_what_val_chose(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, passes = make.results(tmp_path), []
+    retain = {5: 0.7, 6: 0.8, 7: 0.6}
+
+    def fit(tune: Tuner) -> None:
+        cells = handed_out(tune)
+        passes.append([(each.method.steps, each.problem.eval.candidates) for each in cells])
+        for each in cells:
+            value = retain[each.method.steps]
+            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": value}
+            make.write(results, each, **scores)
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    ran = run_in(tmp_path, grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})
+    first, second = passes
+    assert sorted(first) == [(5, "val"), (6, "val"), (7, "val")]
+    assert second == [(6, "full")]
+    assert ran.cells == 4

@@ -1,8 +1,7 @@
 """A trial: a cell that has its row is not computed again, whatever became of the worker before."""
 
+import math
 import time
-from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,126 +9,150 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
-from sweeps.compute.cell import Tuning
-from sweeps.plan.plan import Plan, make_plan
-from sweeps.rows.results import Results, row_of
+from sweeps.compute.candidates import Tuning
+from sweeps.compute.outcome import Outcome
 from sweeps.run import trial
-from sweeps.run.run import places_for
-from sweeps.run.searcher import PackSearcher
-from sweeps.run.trial import Pack, PackTrial, Places, run_cell
+from sweeps.run.places import Places
+from sweeps.run.trial import run_cell
 from sweeps.spec.cells import Cell
-from sweeps.spec.parse import parse
-from unlearn.artifacts import Store
+from tests.sweeps import builders as make
+from tests.sweeps import packs
 
-SWEEP = parse(
-    {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1], "grid": {"steps": [5, 6]}}
-)
+SWEEP = make.sweep(grid={"steps": [5, 6]}, resources={"cells_per_trial": 2})
+CACHE: Any = SimpleNamespace(device="cpu")
 
 
 @pytest.fixture
 def places(tmp_path: Path) -> Places:
-    return places_for(str(tmp_path / "store"), str(tmp_path / "results"), "data")
+    return packs.places(tmp_path)
 
 
 @pytest.fixture
-def cells(places: Places) -> tuple[Cell, ...]:
-    return tuple(planned(places, False).sources[0].take(2))
+def cells() -> list[Cell]:
+    return make.cells_of(SWEEP)
 
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
+    """The cells that are computed, in this order; they score nothing."""
     done: list[Cell] = []
-    monkeypatch.setattr(trial, "compute", lambda cache, cell: done.append(cell) or {})
+
+    def compute(cache: Any, cell: Cell) -> Outcome:
+        done.append(cell)
+        return Outcome()
+
+    monkeypatch.setattr(trial, "compute", compute)
     return done
-
-
-BENCH: Any = SimpleNamespace(device="cpu")
-
-
-def planned(places: Places, retry: bool) -> Plan:
-    return make_plan([SWEEP], Store(places.store), Results(places.results), retry)
 
 
 @pytest.mark.parametrize("status", ["failed", "ok"])
 def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
-    status: str, places: Places, cells: tuple[Cell, ...], computed: list[Cell]
+    status: str, tmp_path: Path, places: Places, cells: list[Cell], computed: list[Cell]
 ) -> None:
     """One that failed, and one that lacks an attack: both hold an error."""
-    once, retry = (Pack("s", cells, 1, 0, retry) for retry in (False, True))
-    stamp = {"created_at": datetime.now(UTC)}
-    Results(places.results).write(
-        "s", row_of(cells[0], {"status": status, "error": "by hand", **stamp})
-    )
-    assert [row["cell_id"] for row in planned(places, False).errors] == [cells[0].cell_id]
-    assert (planned(places, False).cells, planned(places, True).cells) == (1, 2)
-    kept = run_cell(
-        BENCH, places, once, cells[0]
-    )  # told as it stands: its worker may have died before it was heard of
-    assert (kept["cell_id"], kept["status"], kept["error"], kept["wall_s"]) == (
-        cells[0].cell_id,
-        status,
-        "by hand",
-        0,
-    )
+    once, retry = packs.pack(cells), packs.pack(cells, retry=True)
+    make.write(make.results(tmp_path), cells[0], status, error="by hand")
+    plan, again = make.plan(tmp_path, SWEEP), make.plan(tmp_path, SWEEP, retry_failed=True)
+    assert [row["cell_id"] for row in plan.errors] == [cells[0].cell_id]
+    assert (plan.cells, again.cells) == (1, 2)
+
+    def stored() -> Any:
+        row = make.results(tmp_path).find("s", cells[0].cell_id)
+        return None if row is None else (row["status"], row["error"])
+
+    # the row is reported as it stands: its worker may have died before it could report
+    kept = run_cell(CACHE, places, once, cells[0])
+    assert (kept.cell_id, kept.failed, kept.wall_s) == (cells[0].cell_id, status == "failed", 0)
+    assert stored() == (status, "by hand")
     assert computed == []
-    assert run_cell(BENCH, places, retry, cells[0])["status"] == "ok"
+    assert not run_cell(CACHE, places, retry, cells[0]).failed
     for pack in (once, retry):
-        assert run_cell(BENCH, places, pack, cells[0])["error"] is None
+        run_cell(CACHE, places, pack, cells[0])
+        assert stored() == ("ok", None)
     assert computed == [cells[0]]
 
 
 def test_a_pack_is_computed_once_however_often_it_is_stepped(
-    places: Places, cells: tuple[Cell, ...], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
+    places: Places, cells: list[Cell], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
     monkeypatch.setattr(
         trial, "time", SimpleNamespace(sleep=waits.append, perf_counter=time.perf_counter)
     )
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: BENCH)
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
     monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
-    actor = object.__new__(PackTrial)
-    actor.setup({"pack": Pack("s", cells[:1], 1, 0, False), "site": places})
+    actor = packs.trial(packs.pack(cells[:1]), places)
     first = actor.step()
-    assert [row["cell_id"] for row in first["rows"]] == [cells[0].cell_id]
+    assert [report.cell_id for report in first["reports"]] == [cells[0].cell_id]
     assert [actor.step() for _ in range(7)] == [first] * 7
     assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
-    assert actor.reset_config({"pack": Pack("s", cells[1:], 1, 0, False), "site": places})
-    assert [row["cell_id"] for row in actor.step()["rows"]] == [cells[1].cell_id]
-    assert computed == list(cells)
+    assert actor.reset_config(packs.config(packs.pack(cells[1:]), places))
+    assert [report.cell_id for report in actor.step()["reports"]] == [cells[1].cell_id]
+    assert computed == cells
+
+
+@pytest.mark.parametrize("before", [-math.inf, 0.5, 0.7])
+def test_a_candidate_has_to_beat_the_best_before_it(
+    before: float, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best of other packs, which the searcher knows, and of its own pack."""
+    cells = make.cells(grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})
+    accuracies = {cells[0]: (0.2, 0.9), cells[1]: (0.5, 0.9), cells[2]: (0.1, 0.9)}
+    bars: list[float] = []
+
+    def read(cache: Any, cell: Cell, best: float) -> Outcome:
+        bars.append(best)
+        forget, retain = accuracies[cell]
+        columns = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        return Outcome({**columns, "val_stopped": False})
+
+    monkeypatch.setattr(trial, "compute_candidate", read)
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+    known = {"fine-tune": before} if math.isfinite(before) else {}
+    packs.trial(packs.pack(cells, best=known), places).step()
+    first = 0.9 - 1.5 * 0.2  # 0.6; the second scores 0.15
+    assert bars == pytest.approx([before, max(before, first), max(before, first)])
 
 
 def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
-    places: Places, cells: tuple[Cell, ...], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    places: Places,
+    cells: list[Cell],
+    computed: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*_: Any) -> dict[str, Any]:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(trial, "tuned", fail)
-    pack = Pack("s", cells, 1, 0, False, tuning=((cells[0].cell_id, Tuning(cells, 1.0)),))
-    row = run_cell(BENCH, places, pack, cells[0])
-    assert (row["status"], computed) == ("ok", [cells[0]])
+    monkeypatch.setattr(trial, "tuning_columns", fail)
+    tuning = Tuning(tuple(cells), 1.0)
+    pack = packs.pack(cells, tuning={cells[0].cell_id: tuning})
+    report = run_cell(CACHE, places, pack, cells[0])
+    assert (report.failed, computed) == (False, [cells[0]])
+    row = make.results(tmp_path).find("s", cells[0].cell_id)
+    assert row is not None
+    assert row["status"] == "ok"
     assert row["error"].startswith("no selection_regret: RuntimeError: out of memory (")
 
 
 def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
-    places: Places, computed: list[Cell]
+    tmp_path: Path, places: Places, computed: list[Cell]
 ) -> None:
-    """Tried alone after the first death, and never more than three times."""
-    sources = list(make_plan([SWEEP], Store(places.store), Results(places.results)).sources)
-    sources[0].sweep = replace(SWEEP, resources=replace(SWEEP.resources, cells_per_trial=2))
-    searcher = PackSearcher(sources, places, lambda needs: 1, retry=False)
-    pack = searcher.suggest("a")["pack"]
-    run_cell(BENCH, places, pack, pack.cells[0])
+    """Tried alone after the first death, and three times in all."""
+    searcher = packs.searcher(make.sources(tmp_path, SWEEP), places=places)
+    pack = packs.ask(searcher, "a")
+    run_cell(CACHE, places, pack, pack.cells[0])
     searcher.on_trial_complete("a", error=True)
     for number in (2, 3):
-        alone = {name: searcher.suggest(f"{name}{number}")["pack"] for name in "bc"}
+        alone = {name: packs.ask(searcher, f"{name}{number}") for name in "bc"}
         assert {each.cells for each in alone.values()} == {(cell,) for cell in pack.cells}
-        assert {each.trial for each in alone.values()} == {number}
+        assert {each.attempt for each in alone.values()} == {number}
         for name in alone:
             searcher.on_trial_complete(f"{name}{number}", error=True)
-    assert searcher.suggest("d") == Searcher.FINISHED
+    assert packs.ask(searcher, "d") == Searcher.FINISHED
     searcher.record_lost()
-    rows = Results(places.results).read("s").set_index("cell_id")
+    rows = make.results(tmp_path).read("s").set_index("cell_id")
     assert len(rows) == 2
     assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"
     assert rows.loc[pack.cells[1].cell_id, "status"] == "failed"

@@ -2,20 +2,21 @@
 
 import math
 import re
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sweeps.compute.restore import cell_from
-from sweeps.plan.plan import make_plan
-from sweeps.rows.results import Results, row_of
-from sweeps.spec.cells import Problem, architecture, grid_cells, problems
+from sweeps.rows.results import Results
+from sweeps.spec.cells import Problem, architecture
 from sweeps.spec.parse import parse, read_spec, shipped
-from unlearn.artifacts import Store
+from tests.sweeps import builders as make
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
+from unlearn.attacks.generators.latent_label import LatentLabel
+from unlearn.attacks.generators.relearn import Relearn
 from unlearn.errors import BadInput
 from unlearn.models import build
 
@@ -41,21 +42,14 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 def test_axes_multiply_and_ids_are_stable() -> None:
-    sweep = parse(changed(seeds=[0, 1]))
-    cells = [cell for problem in problems(sweep) for cell in grid_cells(sweep, problem)]
-    again = [
-        cell
-        for problem in problems(parse(changed(seeds=[0, 1])))
-        for cell in grid_cells(sweep, problem)
-    ]
+    cells, again = (make.cells(**changed(seeds=[0, 1])) for _ in range(2))
     assert len(cells) == 2 * 2 * 2 == len({cell.cell_id for cell in cells})
     assert [cell.cell_id for cell in cells] == [cell.cell_id for cell in again]
 
 
 def test_a_cell_knows_everything_that_determines_it() -> None:
     def ids(**changes: Any) -> set[str]:
-        sweep = parse(changed(**changes))
-        return {cell.cell_id for problem in problems(sweep) for cell in grid_cells(sweep, problem)}
+        return {cell.cell_id for cell in make.cells(**changed(**changes))}
 
     base = ids()
     for change in (
@@ -174,7 +168,8 @@ def test_forget_each_is_every_class() -> None:
                 "method": "scrub",
                 "search": {"trials": 9, "space": {"steps": [50, 90], "msteps": [10, 60]}},
             },
-            "scrub at {'msteps': 60, 'steps': 50}: msteps must",  # either goes, but not with every other
+            # each goes alone, but not with every other
+            "scrub at {'msteps': 60, 'steps': 50}: msteps must",
         ),
         (
             {
@@ -200,52 +195,35 @@ def test_a_bad_spec_is_one_clear_line(document: dict[str, Any], says: str) -> No
 
 
 def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
-    """Two places, one content: the same recipes. What it takes to build the network names no file."""
+    """Two places, one content: the same recipes. The options to build a network name no file."""
     keys = []
     for place in ("a", "b"):
         (tmp_path / place).write_bytes(b"weights")
-        document = {
-            "name": "s",
-            "models": ["vit_tiny_patch16_224"],
-            "method": "cf-k",
-            "forget": [1],
-        }
+        document = {"models": ["vit_tiny_patch16_224"], "method": "cf-k"}
         options = {"pretrained": str(tmp_path / place), "img_size": 32}
-        problem = next(
-            problems(parse({**document, "options": options, "weights": str(tmp_path / place)}))
-        )
+        problem = make.problem(**document, options=options, weights=str(tmp_path / place))
         assert architecture(problem.options) == {"img_size": 32}
         keys.append((problem.original.key, problem.oracle.key))
     assert keys[0] == keys[1]
     (tmp_path / "b").write_bytes(b"other")  # the same place, another content
-    problem = next(
-        problems(parse({**document, "options": options, "weights": str(tmp_path / "b")}))
-    )
+    problem = make.problem(**document, options=options, weights=str(tmp_path / "b"))
     assert not {problem.original.key, problem.oracle.key} & set(keys[0])
     with pytest.raises(BadInput, match=r"pretrained: file .*nowhere does not exist"):
-        parse({**document, "options": {"pretrained": str(tmp_path / "nowhere")}})
+        make.sweep(**document, options={"pretrained": str(tmp_path / "nowhere")})
 
 
 def test_options_may_be_lists_and_a_row_gives_back_the_cell(tmp_path: Path) -> None:
     options = {"mean": [0.13], "std": [0.3], "widths": [[4, 8], [16]], "width": 8}
-    document = {
-        "name": "s",
-        "models": ["tests.unlearn.models.own_models:plain"],
-        "method": "cf-k",
-        "forget": [1],
-    }
+    own = "tests.unlearn.models.own_models:plain"
+    cell = make.cell(models=[own], method="cf-k", options=options)
     results = Results(str(tmp_path / "results"))
-    plan = make_plan(
-        [parse({**document, "options": options})], Store(str(tmp_path / "store")), results
-    )
-    [cell] = plan.sources[0].take(1)
     assert architecture(cell.problem.options) == {
         **options,
         "mean": (0.13,),
         "std": (0.3,),
         "widths": ((4, 8), (16,)),
     }
-    results.write("s", row_of(cell, {"status": "ok", "created_at": datetime.now(UTC)}))
+    make.write(results, cell)
     again = cell_from(results.read("s").iloc[0])
     assert again == cell
     assert hash(again) == hash(cell)
@@ -290,7 +268,7 @@ def test_what_is_not_a_spec(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_specs_are_good(name: str) -> None:
     for sweep in read_spec(name, []):
-        assert any(grid_cells(sweep, problem) for problem in problems(sweep))
+        assert make.cells_of(sweep)
 
 
 def test_the_checkpoint_from_elsewhere_finds_its_network(
@@ -300,8 +278,9 @@ def test_the_checkpoint_from_elsewhere_finds_its_network(
     monkeypatch.syspath_prepend(str(elsewhere))
     weights.touch()
     for sweep in read_spec(str(elsewhere / "elsewhere.yaml"), [f"weights={weights}"]):
-        assert {problem.task for problem in problems(sweep)} == {"classifier"}
-        options = dict(architecture(next(problems(sweep)).options))
+        problems = make.problems_of(sweep)
+        assert {problem.task for problem in problems} == {"classifier"}
+        options = dict(architecture(problems[0].options))
         assert build(sweep.models[0], (3, 32, 32), 10, options=options).head.weight.shape == (
             10,
             84,
@@ -324,57 +303,78 @@ def test_the_checkpoint_from_elsewhere_finds_its_network(
 def test_an_artifact_is_made_anew_where_what_it_comes_from_changed(
     changes: dict[str, Any], anew: set[str]
 ) -> None:
-    base = {"name": "s", "models": "cvae-mlp", "method": "selective-amnesia", "forget": [0]}
-    before, after = next(problems(parse(base))), next(problems(parse({**base, **changes})))
+    base = {"models": "cvae-mlp", "method": "selective-amnesia", "forget": [0]}
+    before, after = make.problem(**base), make.problem(**{**base, **changes})
     kinds = ("original", "oracle", "fisher", "expert")
     assert {kind for kind in kinds if getattr(before, kind).key != getattr(after, kind).key} == anew
 
 
+def test_no_two_experts_of_any_seed_draw_alike() -> None:
+    sweep = make.sweep(method="sign-consensus", seeds=[0, 1, 2])
+    problems = make.problems_of(sweep)
+    seeds = [expert.seed for problem in problems for expert in problem.experts]
+    assert len(seeds) == 3 * 3 == len(set(seeds))
+    assert [problem.experts[0] for problem in problems] == [problem.expert for problem in problems]
+
+
 def test_effort_is_for_attacks_on_generators() -> None:
-    classifier = {
-        "name": "s",
-        "models": "cnn",
-        "method": "fine-tune",
-        "forget": [0],
-        "eval": {"effort": 0.1},
-    }
-    with pytest.raises(
-        BadInput, match=r"eval\.effort is for attacks on generators, but model cnn is a classifier"
-    ):
-        parse(classifier)
+    says = r"eval\.effort is for attacks on generators, but model cnn is a classifier"
+    with pytest.raises(BadInput, match=says):
+        make.sweep(eval={"effort": 0.1})
 
 
 @pytest.mark.parametrize("name", ["latent-label", "x"])
 def test_an_attack_is_refused_that_a_classifier_does_not_know(name: str) -> None:
-    classifier = {
-        "name": "s",
-        "models": "cnn",
-        "method": "fine-tune",
-        "forget": [0],
-        "eval": {"attacks": [name]},
-    }
-    with pytest.raises(
-        BadInput, match=f"unknown attack on a classifier '{name}'; known: .*relearning"
-    ):
-        parse(classifier)
-
-
-ATTACKED = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [0]}
+    says = f"unknown attack on a classifier '{name}'; known: .*relearning"
+    with pytest.raises(BadInput, match=says):
+        make.sweep(eval={"attacks": [name]})
 
 
 def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     def problem(**settings: Any) -> Problem:
-        return next(
-            problems(parse({**ATTACKED, "eval": {"attacks": ["relearning", "lira"], **settings}}))
-        )
+        return make.problem(eval={"attacks": ["relearning", "lira"], **settings})
 
     given = problem(attack_knobs={"relearning": {"steps": 7, "reset_head": True}})
     assert given.eval.attack("relearning") == Relearning(steps=7, reset_head=True)
     assert given.eval.attack("lira") == Lira()
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
-    for default in ({}, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+    no_knobs: dict[str, Any] = {}
+    for default in (no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
         assert problem(attack_knobs=default) == problem()
+
+
+def test_knobs_of_an_attack_on_generators_reach_it_too() -> None:
+    def problem(**settings: Any) -> Problem:
+        evaluation = {"attacks": ["latent-label", "relearn-kept"], **settings}
+        return make.problem(models="cvae-mlp", method="selective-amnesia", eval=evaluation)
+
+    given = problem(attack_knobs={"latent-label": {"steps": 7, "lr": 1}}, effort=0.5)
+    assert given.eval.attack("latent-label") == LatentLabel(steps=7, lr=1.0)
+    assert given.eval.attack("relearn-kept") == Relearn(per_class=0)
+    assert given.eval.effort == 0.5
+    assert given.eval.attack_knobs == '{"latent-label": {"lr": 1.0, "steps": 7}}'
+    default = {"relearn-kept": {"per_class": 0}, "latent-label": {"steps": 1000}}
+    assert problem(attack_knobs=default) == problem()
+    assert problem(attack_knobs={"relearn-kept": {"per_class": 5}}) != problem()
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        (
+            {"latent-label": {"strength": 7}},
+            "eval.attack_knobs: unknown key 'strength' in the knobs of latent-label; allowed: "
+            "restarts, steps, lr",
+        ),
+        ({"latent-label": {"lr": 0}}, "eval.attack_knobs: lr must be above 0, not 0.0"),
+        ({"ink": {"steps": 7}}, "eval.attack_knobs names 'ink', which is not among eval.attacks"),
+    ],
+)
+def test_wrong_knobs_of_an_attack_on_generators_are_refused(knobs: Any, message: str) -> None:
+    evaluation = {"attacks": ["latent-label"], "attack_knobs": knobs}
+    with pytest.raises(BadInput, match=re.escape(message)):
+        make.sweep(models="cvae-mlp", method="selective-amnesia", eval=evaluation)
 
 
 @pytest.mark.parametrize(
@@ -403,4 +403,4 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
 )
 def test_wrong_knobs_of_an_attack_are_refused(knobs: Any, message: str) -> None:
     with pytest.raises(BadInput, match=re.escape(message)):
-        parse({**ATTACKED, "eval": {"attacks": ["relearning"], "attack_knobs": knobs}})
+        make.sweep(eval={"attacks": ["relearning"], "attack_knobs": knobs})

@@ -7,40 +7,25 @@ from typing import Any
 import pytest
 import torch
 
+from tests.unlearn.attacks.quick import attacked, quick, target_of
 from tests.unlearn.world import World, mask, wreck
-from unlearn.attacks.classifiers import ATTACKS, Attack, attack_columns
+from unlearn.attacks import attacks_on
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
-from unlearn.data import Images, Part, Splits
-from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, Scores
-from unlearn.metrics import columns
 from unlearn.models import build
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images, Split, Splits
 from unlearn.streams import stream
-from unlearn.train import Training, fit, snapshot
-
-QUICK: dict[str, Any] = {
-    "relearning": Relearning(steps=8, every=4, images=100),
-    "linear-probe": LinearProbe(per_class=100),
-    "lira": Lira(shadows=4, steps=20),
-}
-
-
-def beside(attack: Attack, world: World, subject: Any, seed: int = 0) -> Scores:
-    """What the attack finds in the subject, beside the world's original and oracle."""
-    return attack(
-        world.evaluator,
-        subject,
-        attack.references(world.evaluator, world.model, world.oracle, seed),
-        seed,
-    )
+from unlearn.train import Training, fit
 
 
 def test_the_shadows_of_a_network_that_drops_out_without_a_layer_are_repeatable(one: World) -> None:
     model = build("tests.unlearn.models.own_models:DropsOut", (1, 28, 28), 10)
-    first, again = (Lira(shadows=4, steps=3).prepare(one.evaluator, model, 0) for _ in range(2))
+    first, again = (
+        Lira(shadows=4, steps=3).prepare(target_of(one.evaluator), model) for _ in range(2)
+    )
     assert torch.equal(first.odds, again.odds)
 
 
@@ -52,53 +37,7 @@ def masked(one: World) -> Any:
 @pytest.fixture(scope="module")
 def found(one: World, masked: Any) -> dict[str, Scores]:
     """What every attack finds in a masked model."""
-    return {name: beside(attack, one, masked) for name, attack in QUICK.items()}
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_returns_exactly_its_columns(name: str, found: dict[str, Scores]) -> None:
-    kind = ATTACKS[name]
-    assert found[name].keys() == kind.columns.keys()
-    for key, value in found[name].items():
-        assert value is None or isinstance(value, kind.columns[key])
-        assert value is None or torch.isfinite(torch.tensor(value)).all()
-
-
-@pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_works_for_several_classes(name: str, several: World) -> None:
-    found = beside(QUICK[name], several, several.model)
-    assert found.keys() == ATTACKS[name].columns.keys()
-    for column in ("relearn_forget_accuracy", "probe_forget_accuracy", "lira_auc"):
-        assert found.get(column) == found.get(f"original_{column}")  # the original is the subject
-
-
-def test_columns_belong_to_one_attack_and_to_no_metric() -> None:
-    assert len(attack_columns()) == sum(len(kind.columns) for kind in ATTACKS.values())
-    assert not attack_columns().keys() & columns().keys()
-
-
-@pytest.mark.parametrize("name", ["relearning", "linear-probe", "lira"])
-def test_models_stay_untouched_and_the_seed_decides(name: str, one: World, masked: Any) -> None:
-    attack = replace(QUICK[name], steps=4) if name != "linear-probe" else QUICK[name]
-    before = [snapshot(model) for model in (masked, one.model, one.oracle)]
-    first, again = (beside(attack, one, masked, 7) for _ in range(2))
-    assert first == again
-    for weights, model in zip(before, (masked, one.model, one.oracle), strict=True):
-        assert all(torch.equal(weights[key], tensor) for key, tensor in model.state_dict().items())
-        assert not model.training
-
-
-def test_wrong_knobs_are_refused() -> None:
-    for wrong in ({"steps": 0}, {"lr": 0.0}, {"every": 0}):
-        with pytest.raises(BadInput):
-            Relearning(**wrong)
-    for attack, knobs in (
-        (LinearProbe, {"per_class": 0}),
-        (LinearProbe, {"ridge": 0.0}),
-        (Lira, {"shadows": 3}),
-    ):
-        with pytest.raises(BadInput):
-            attack(**knobs)
+    return {name: attacked(quick(name), one, masked) for name in attacks_on("classifier")}
 
 
 # relearning
@@ -108,7 +47,7 @@ def test_a_hidden_class_comes_back_sooner_than_an_unknown_one(one: World) -> Non
     hidden = copy.deepcopy(one.model)
     hidden.head.bias.data[3] -= 15
     attack = Relearning(steps=24, every=2, images=100, rehearse=True)
-    scores = beside(attack, one, hidden)
+    scores = attacked(attack, one, hidden)
     assert scores["relearn_forget_accuracy"][0] < 0.1
     assert scores["original_relearn_batches_points"] == 0
     assert scores["relearn_batches_points"] < scores["oracle_relearn_batches_points"]
@@ -120,26 +59,27 @@ def test_forgotten_images_alone_cost_the_rest(one: World) -> None:
     alone, both = (
         Relearning(steps=24, every=24, images=100, rehearse=mix) for mix in (False, True)
     )
-    last = [attack.reader(one.evaluator, one.model, 0).retain[-1] for attack in (alone, both)]
+    last = [
+        attack.course(target_of(one.evaluator), one.model).retain[-1] for attack in (alone, both)
+    ]
     assert last[0] < 0.8 < 0.9 < last[1]
 
 
 def test_a_hard_mask_fools_relearning_until_the_head_is_reset(one: World, masked: Any) -> None:
     bare = Relearning(steps=12, every=3, images=200)
-    blind_spot = beside(bare, one, masked)
-    assert blind_spot["relearn_batches_points"] is None
-    assert blind_spot["ain_points"] is None
-    assert set(blind_spot["relearn_forget_accuracy"]) == {0.0}
-    assert blind_spot["original_relearn_batches_points"] == 0
+    fooled = attacked(bare, one, masked)
+    assert fooled["relearn_batches_points"] is None
+    assert fooled["ain_points"] is None
+    assert set(fooled["relearn_forget_accuracy"]) == {0.0}
+    assert fooled["original_relearn_batches_points"] == 0
     fair = replace(bare, reset_head=True)
-    assert fair.reader(one.evaluator, masked, 0) == fair.reader(
-        one.evaluator, one.model, 0
-    )  # what it is, is found
+    target = target_of(one.evaluator)
+    assert fair.course(target, masked) == fair.course(target, one.model)  # it finds what it is
 
 
 def test_a_wreck_is_told_by_its_retain_accuracy(one: World) -> None:
     attack = Relearning(steps=24, every=2, images=100, rehearse=True)
-    scores = beside(attack, one, wreck(one.model))
+    scores = attacked(attack, one, wreck(one.model))
     batches, oracle = scores["relearn_batches_points"], scores["oracle_relearn_batches_points"]
     assert (
         batches is None or batches >= oracle
@@ -148,8 +88,8 @@ def test_a_wreck_is_told_by_its_retain_accuracy(one: World) -> None:
 
 
 def test_targets_and_the_index_by_hand() -> None:
-    reader = Course([0.0, 5.0, 10.0], [0.1, 0.8, 0.9], [1.0, 1.0, 1.0])
-    assert [reader.reached(target) for target in (0.1, 0.5, 0.85, 0.95)] == [0.0, 5.0, 10.0, None]
+    course = Course([0.0, 5.0, 10.0], [0.1, 0.8, 0.9], [1.0, 1.0, 1.0])
+    assert [course.reached(target) for target in (0.1, 0.5, 0.85, 0.95)] == [0.0, 5.0, 10.0, None]
     assert index(0.0, 9.0) == pytest.approx(0.1)
     assert index(9.0, 9.0) == 1
     assert index(None, 9.0) is None
@@ -173,7 +113,7 @@ def test_the_probe_finds_the_mask(found: dict[str, Scores]) -> None:
 
 
 def test_a_wreck_has_little_to_probe(one: World, found: dict[str, Scores]) -> None:
-    wrecked = LinearProbe(per_class=100).run(one.evaluator, wreck(one.model), 0)
+    wrecked = LinearProbe(per_class=100).run(target_of(one.evaluator), wreck(one.model))
     assert (
         wrecked["probe_forget_accuracy"] < found["linear-probe"]["oracle_probe_forget_accuracy"]
     )  # fooled: "nothing is left"
@@ -183,10 +123,8 @@ def test_a_wreck_has_little_to_probe(one: World, found: dict[str, Scores]) -> No
 def test_the_probe_finds_nothing_where_there_is_nothing(one: World) -> None:
     blank = copy.deepcopy(one.model)
     blank.hidden.weight.data.zero_()
-    assert LinearProbe(per_class=50).run(one.evaluator, blank, 0)["probe_forget_accuracy"] in (
-        0.0,
-        1.0,
-    )  # one answer for everything
+    found = LinearProbe(per_class=50).run(target_of(one.evaluator), blank)
+    assert found["probe_forget_accuracy"] in (0.0, 1.0)  # one answer for everything
 
 
 def test_the_probes_head_is_at_the_minimum() -> None:
@@ -218,32 +156,22 @@ def test_the_likelihood_ratio_by_hand() -> None:
 
 
 def test_lira_finds_members_of_an_overfitted_model(one: World) -> None:
-    """Few images, many steps: a model that remembers them is told from one that never saw the class."""
+    """Few images, many steps: a model that remembers them differs from one that never saw them."""
 
-    def few(part: Part) -> Part:
-        return Part(part.forget.take(torch.arange(80)), part.retain.take(torch.arange(0, 800, 4)))
+    def few(part: Split) -> Split:
+        return Split(part.forget.take(torch.arange(80)), part.retain.take(torch.arange(0, 800, 4)))
 
     splits = Splits(few(one.splits.train), one.splits.val, few(one.splits.test))
-    seen = Images(
-        *(
-            torch.cat(pair)
-            for pair in zip(
-                *((i.x, i.y) for i in (splits.train.forget, splits.train.retain)), strict=True
-            )
-        )
-    )
-    weights, _ = fit(
-        fresh(one.model, stream(0, "own")),
-        seen,
-        Training(steps=80, batch=32, lr=3e-3),
-        stream(0, "own"),
-    )
+    train = splits.train
+    x, y = torch.cat([train.forget.x, train.retain.x]), torch.cat([train.forget.y, train.retain.y])
+    plan = Training(steps=80, batch=32, lr=3e-3)
+    start = fresh(one.model, stream(0, "own"))
+    weights, _ = fit(start, Images(x, y), plan, stream(0, "own"))
     attack = Lira(shadows=8, steps=80, batch=32)
     model = one.load(weights)
     evaluator = ClassifierEvaluator(splits, one.evaluator.forget, 10)
-    scores = attack(
-        evaluator, model, attack.references(evaluator, mask(model, 3), one.oracle, 0), 0
-    )
+    models = {"original": mask(model, 3), "oracle": one.oracle}
+    scores = attack(model, attack.references(target_of(evaluator), models)).scores
     assert scores["lira_auc"] > 0.6
     assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
     assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1

@@ -5,44 +5,48 @@ import pytest
 import torch
 from torch import nn
 
-from unlearn.attacks.generators import PROBES, Context, Outcome
-from unlearn.attacks.generators.base import choices_outcome, images_outcome
+from tests.unlearn.attacks.quick import quick
+from unlearn.attacks import attacks_on
+from unlearn.attacks.generators.base import Context, Recovery, grade_favourites, grade_images
 from unlearn.attacks.generators.intervals import difference, wilson
 from unlearn.attacks.generators.optimise import minimise
-from unlearn.attacks.generators.prototype import prototypes, sharpness
+from unlearn.attacks.generators.prototype import Prototype, sharpness
 from unlearn.attacks.generators.relearn import shots
 from unlearn.attacks.generators.walks import leg
-from unlearn.data import Images
 from unlearn.errors import BadInput
+from unlearn.splits import Images
 from unlearn.streams import stream
-from unlearn.train import snapshot
 
 
 def test_images_of_one_label_count_as_one_try() -> None:
-    apart, together = Outcome(48, 64, torch.empty(0)), Outcome(48, 64, torch.empty(0), shared=16)
+    apart, together = Recovery(48, 64, torch.empty(0)), Recovery(48, 64, torch.empty(0), shared=16)
     assert apart.rate == together.rate == 0.75
     assert together.interval == wilson(3, 4)
     assert apart.interval == wilson(48, 64)
     assert together.above(together) == difference(3, 4, 3, 4)
 
 
-# Those that need no search. `deceptive-label` finds nothing in an original whose latent hides the label.
+# Attacks without a search. `deceptive-label` finds nothing where the latent hides the label.
 FINDERS = ["random-z", "noisy-label", "double-interpolation", "triangular-walk", "transplant"]
 
 
+def recover(name, subject, context, purpose=None, **knobs):
+    return quick(name, **knobs).recover(subject, context, stream(0, purpose or name))
+
+
 @pytest.fixture(scope="module")
-def outcomes(original, untrained, context) -> dict[tuple[str, str], Outcome]:
+def outcomes(original, untrained, context) -> dict[tuple[str, str], Recovery]:
     subjects = {"original": original, "untrained": untrained}
     return {
-        (name, of): probe(subject, context, stream(0, name))
-        for name, probe in PROBES.items()
+        (name, of): recover(name, subject, context)
+        for name in attacks_on("generator")
         for of, subject in subjects.items()
     }
 
 
 @pytest.mark.parametrize("of", ["original", "untrained"])
-@pytest.mark.parametrize("name", PROBES)
-def test_a_probe_gives_a_rate_an_interval_and_a_picture(name, of, outcomes, original):
+@pytest.mark.parametrize("name", attacks_on("generator"))
+def test_an_attack_gives_a_rate_an_interval_and_a_picture(name, of, outcomes, original):
     outcome = outcomes[name, of]
     low, high = outcome.interval
     assert 0 <= low <= outcome.rate <= high <= 1
@@ -51,19 +55,6 @@ def test_a_probe_gives_a_rate_an_interval_and_a_picture(name, of, outcomes, orig
     assert outcome.pictures.dim() == 5
     assert outcome.pictures.shape[2:] == original.shape
     assert len(outcome.pictures.unique()) > 1
-
-
-@pytest.mark.parametrize("name", PROBES)
-def test_a_probe_repeats_itself_and_touches_nothing(name, outcomes, original, context):
-    before = snapshot(original)
-    again = PROBES[name](original, context, stream(0, name))
-    first = outcomes[name, "original"]
-    assert (again.hits, again.trials, again.steps) == (first.hits, first.trials, first.steps)
-    assert torch.equal(again.pictures, first.pictures)
-    assert all(torch.equal(value, before[key]) for key, value in original.state_dict().items())
-    assert all(p.grad is None for p in original.parameters())
-    for model in (original, context.attacker, context.grader):
-        assert all(p.requires_grad for p in model.parameters())
 
 
 @pytest.mark.parametrize("name", FINDERS)
@@ -76,27 +67,28 @@ def test_the_original_gives_the_class_away_and_an_untrained_decoder_cannot(name,
 @pytest.mark.parametrize("name", ["latent-label", "label-only", "prototype"])
 def test_optimisation_finds_the_class_in_the_original_only(name, original, untrained, context):
     longer = replace(context, effort=0.12)
-    assert PROBES[name](original, longer, stream(1, name)).rate > 0.4
-    assert PROBES[name](untrained, longer, stream(1, name)).hits == 0
+    attack = quick(name)
+    assert attack.recover(original, longer, stream(1, name)).rate > 0.4
+    assert attack.recover(untrained, longer, stream(1, name)).hits == 0
 
 
 def test_a_few_images_bring_the_class_back_into_the_oracle(oracle, context):
     longer = replace(context, effort=0.3)
-    back = PROBES["relearn-100"](oracle, longer, stream(0, "relearn"))
+    back = recover("relearn-100", oracle, longer, "relearn")
     assert back.reached
     assert back.steps is not None
     assert back.steps <= 60
-    asked = PROBES["random-z"](oracle, context, stream(0, "ask"))
+    asked = recover("random-z", oracle, context, "ask")
     assert asked.rate < 0.3 < back.rate
-    never = PROBES["relearn-kept"](oracle, context, stream(0, "relearn"))
+    never = recover("relearn-kept", oracle, context, "relearn")
     assert (never.steps, never.reached) == (None, False)
 
 
 def test_several_forgotten_classes_are_all_asked_for(original, context, digits):
     both = replace(context, splits=digits.split([0, 3]), forget=(0, 3))
     assert both.wanted(5, torch.device("cpu")).tolist() == [0, 3, 0, 3, 0]
-    assert PROBES["random-z"](original, both, stream(0, "both")).rate > 0.5
-    assert PROBES["prototype"](original, both, stream(0, "both")).trials == both.restarts
+    assert recover("random-z", original, both, "both").rate > 0.5
+    assert recover("prototype", original, both, "both", restarts=13).trials == 13
 
 
 def test_restarts_are_independent_and_reach_the_minimum():
@@ -123,7 +115,7 @@ def test_walks_start_and_end_where_they_should():
 
 
 class SeesZero(nn.Module):
-    """A judge that reads bright images as a 0 and dark ones as a 1, or (`sign` -1) the other way round."""
+    """A judge that reads bright images as a 0 and dark ones as a 1; the reverse at `sign` -1."""
 
     def __init__(self, sign):
         super().__init__()
@@ -143,10 +135,10 @@ def test_the_attacker_chooses_by_its_own_judge_and_the_grader_counts(context):
         torch.ones(3, 1, 28, 28),
         torch.zeros(3, dtype=torch.long),
     )
-    assert choices_outcome(at_odds, torch.stack([dark, bright], 1), wanted).hits == 0
+    assert grade_favourites(at_odds, torch.stack([dark, bright], 1), wanted).hits == 0
     assert (
-        images_outcome(at_odds, dark, wanted).hits,
-        images_outcome(at_odds, bright, wanted).hits,
+        grade_images(at_odds, dark, wanted).hits,
+        grade_images(at_odds, bright, wanted).hits,
     ) == (3, 0)
 
 
@@ -160,27 +152,32 @@ def test_one_judge_cannot_attack_and_grade(context):
         replace(context, grader=context.attacker)
 
 
-@pytest.mark.parametrize("field", ["trials", "restarts", "effort"])
-def test_a_context_refuses_nothing_to_do(field, context):
-    with pytest.raises(BadInput, match=field):
-        replace(context, **{field: 0})
+def test_a_context_refuses_nothing_to_do(context):
+    with pytest.raises(BadInput, match="effort"):
+        replace(context, effort=0)
+
+
+@pytest.mark.parametrize(("name", "knob"), [("random-z", "trials"), ("latent-label", "restarts")])
+def test_an_attack_refuses_nothing_to_do(name, knob):
+    with pytest.raises(BadInput, match=knob):
+        quick(name, **{knob: 0})
 
 
 def test_prototypes_are_the_sharpest_and_shots_are_few(original, splits):
-    owned = prototypes(original, 0, stream(0, "p"))
+    owned = Prototype().owned(original, 0, stream(0, "p"))
     z = torch.randn(64, original.z_dim, generator=stream(1, "p"))
     with torch.no_grad():
         any_zero = original(z, original.one_hot(torch.zeros(64, dtype=torch.long)))
     assert sharpness(owned).min() > sharpness(any_zero).mean()
     assert sharpness(torch.full((1, 1, 8, 8), 0.3)).item() == pytest.approx(0, abs=1e-12)
-    few = shots(splits.train.forget, 3, stream(0, "shots"))
+    few = shots(splits.train.forget, 3, 64, stream(0, "shots"))
     assert len(few) >= 64
     assert len(few.x.flatten(1).unique(dim=0)) == 3
 
 
 @pytest.mark.parametrize("name", ["random-z", "transplant"])
 def test_only_the_original_is_above_the_oracle(outcomes, oracle, context, name):
-    unseen = PROBES[name](oracle, context, stream(0, name))
+    unseen = recover(name, oracle, context)
     low, high = outcomes[name, "original"].above(unseen)
     assert 0 < low < outcomes[name, "original"].rate - unseen.rate <= high
     assert outcomes[name, "untrained"].above(unseen)[0] <= 0
@@ -192,9 +189,7 @@ def test_a_class_without_test_images_is_an_error(original, context, splits):
     empty = copy.deepcopy(splits.test)
     gone = replace(empty, forget=Images(empty.forget.x[:0], empty.forget.y[:0]))
     with pytest.raises(BadInput, match="no test images of class 0"):
-        PROBES["transplant"](
-            original, replace(context, splits=replace(splits, test=gone)), stream(0, "none")
-        )
+        recover("transplant", original, replace(context, splits=replace(splits, test=gone)))
 
 
 def test_a_context_is_checked(original, attacker, grader, splits):

@@ -1,7 +1,10 @@
+"""Image statistics: by hand, against a slow loop, and their gradients."""
+
 from math import atan2, log, pi
 
 import pytest
 import torch
+from torch import Tensor
 
 from unlearn.generators.regularisers import (
     BINS,
@@ -11,10 +14,17 @@ from unlearn.generators.regularisers import (
     total_variation,
     weighted,
 )
+from unlearn.splits import Dataset
 from unlearn.streams import stream
 
 
-def test_total_variation_by_hand():
+def test_ink_and_contrast_by_hand() -> None:
+    x = torch.tensor([0.0, 1.0, 0.5, 0.5]).view(1, 1, 2, 2)
+    assert REGULARISERS["ink"](x).tolist() == [0.5]
+    assert REGULARISERS["contrast"](x).tolist() == [0.125]
+
+
+def test_total_variation_by_hand() -> None:
     x = torch.tensor([[0.0, 1.0, 0.0], [0.5, 0.5, 0.5]]).view(1, 1, 2, 3)
     down = (0.5 + 0.5 + 0.5) / 3
     right = (1 + 1 + 0 + 0) / 4
@@ -22,8 +32,8 @@ def test_total_variation_by_hand():
     assert total_variation(torch.full((1, 3, 5, 4), 0.7)).item() == 0
 
 
-def slow_histogram(image):
-    """Place by place, in Python numbers: the Sobel response, its angle in half turns, two nearest bins."""
+def slow_histogram(image: Tensor) -> list[float]:
+    """Pixel by pixel, in Python numbers: Sobel response, angle in half turns, two nearest bins."""
     bins = [0.0] * BINS
     for i in range(1, image.shape[0] - 1):
         for j in range(1, image.shape[1] - 1):
@@ -38,7 +48,7 @@ def slow_histogram(image):
     return bins
 
 
-def test_orientation_histogram_equals_the_slow_loop_on_real_digits(digits):
+def test_orientation_histogram_equals_the_slow_loop_on_real_digits(digits: Dataset) -> None:
     x = digits.test.pixels()[:5].double()
     fast = orientation_histogram(x)
     for image, histogram in zip(x[:, 0], fast, strict=True):
@@ -48,14 +58,14 @@ def test_orientation_histogram_equals_the_slow_loop_on_real_digits(digits):
 
 
 @pytest.mark.parametrize(("turned", "peak"), [(False, 0), (True, BINS // 2)])
-def test_stripes_have_one_orientation_and_no_entropy(turned, peak):
+def test_stripes_have_one_orientation_and_no_entropy(turned: bool, peak: int) -> None:
     stripes = (torch.arange(20) // 3 % 2).float().expand(20, 20)
     x = (stripes.T if turned else stripes).reshape(1, 1, 20, 20)
     assert orientation_histogram(x)[0].argmax() == peak
     assert orientation_entropy(x).item() == pytest.approx(0, abs=1e-6)
 
 
-def test_noise_has_every_orientation_and_flat_grey_none():
+def test_noise_has_every_orientation_and_flat_grey_none() -> None:
     noise = torch.rand(4, 1, 60, 60, generator=stream(0, "noise"))
     assert (orientation_entropy(noise) > 0.98 * log(BINS)).all()
     assert (orientation_entropy(noise) <= log(BINS) + 1e-6).all()
@@ -63,7 +73,7 @@ def test_noise_has_every_orientation_and_flat_grey_none():
 
 
 @pytest.mark.parametrize("name", REGULARISERS)
-def test_gradients_are_right_and_stay_finite_where_an_image_is_flat(name):
+def test_gradients_are_right_and_stay_finite_where_an_image_is_flat(name: str) -> None:
     x = torch.rand(2, 1, 6, 6, generator=stream(1, name), dtype=torch.float64).requires_grad_()
     assert torch.autograd.gradcheck(REGULARISERS[name], x, eps=1e-7, atol=1e-4)
     flat = torch.full((1, 1, 6, 6), 0.5, requires_grad=True)
@@ -71,7 +81,7 @@ def test_gradients_are_right_and_stay_finite_where_an_image_is_flat(name):
     assert torch.isfinite(gradient).all()
 
 
-def test_weighted_is_the_sum_of_its_parts(digits):
+def test_weighted_is_the_sum_of_its_parts(digits: Dataset) -> None:
     x = digits.test.pixels()[:3]
     by_hand = 2 * REGULARISERS["ink"](x) + 0.5 * REGULARISERS["tv"](x)
     torch.testing.assert_close(weighted(x, {"ink": 2.0, "tv": 0.5, "orient": 0.0}), by_hand)

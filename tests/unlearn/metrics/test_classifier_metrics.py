@@ -1,7 +1,8 @@
-"""Metrics of classifiers: second routes for their numbers, and planted models that they rank, or admit they do not.
+"""Metrics of classifiers: their contract, and planted models that they rank or say they do not.
 
-Planted, on real digits: `original` (forgot nothing), `oracle` (never saw the class), `masked` (the original with the
-class's logit at -10,000: knows everything, says nothing), `wrecked` (noise on all weights: forgot everything).
+Planted, on real digits: `original` (forgot nothing), `oracle` (never saw the class), `masked` (the
+original with the class's logit at -10,000: knows everything, says nothing), `wrecked` (noise on all
+weights: forgot everything).
 """
 
 import copy
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from tests.unlearn.world import World, mask
-from unlearn.attacks.classifiers import ATTACKS
+from unlearn.attacks import attacks_on
 from unlearn.evaluation import ClassifierEvidence, Scores
 from unlearn.metrics import METRICS, columns, score
 from unlearn.metrics.calibration import ece
@@ -96,7 +97,7 @@ def test_evidence_is_unaugmented_and_complete(
         "retain": 500,
     }
     again = one.evaluator.observe(one.oracle)
-    assert again.random is evidence["oracle"].random  # one fool a setting
+    assert again.random is evidence["oracle"].random  # drawn once per evaluator
 
 
 # planted models
@@ -113,7 +114,8 @@ def test_accuracy_tells_all_but_the_mask(scores: dict[str, Scores]) -> None:
 
 def test_whatever_is_fooled_says_so() -> None:
     assert [name for name, metric in CLASSIFIER.items() if not metric.blind_spot] == []
-    assert [name for name, attack in ATTACKS.items() if not attack.blind_spot] == []
+    attacks = attacks_on("classifier")
+    assert [name for name, attack in attacks.items() if not attack.blind_spot] == []
 
 
 def test_entropy_tells_the_original_and_the_wreck_but_not_the_mask(

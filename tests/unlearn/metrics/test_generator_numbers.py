@@ -1,4 +1,4 @@
-"""Second routes for the numbers of a generator's metrics: tables small enough to be read by hand."""
+"""Second routes for the numbers of a generator's metrics: tables small enough to check by hand."""
 
 from math import log
 from types import SimpleNamespace
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlearn.evaluation import Drawn, GeneratorEvaluator, GeneratorEvidence
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, JudgedSamples
 from unlearn.generators.judges import panel
 from unlearn.metrics.entropy import entropy
 from unlearn.metrics.frechet import frechet_distance
@@ -19,7 +19,10 @@ NONE = torch.empty(0)
 
 
 def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
-    """Three labels, two images each, label 0 forgotten; the last output of a reject-aware judge is "none of these"."""
+    """Three labels, two images each, label 0 forgotten.
+
+    The last output of a reject-aware judge is "none of these".
+    """
     lead = torch.tensor(
         [
             [[0.7, 0.2, 0.1, 0.0], [0.1, 0.8, 0.1, 0.0]],
@@ -35,7 +38,9 @@ def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
     dataset: Any = SimpleNamespace(classes=3)
     judges: Any = {"lead": None, "val": None, "plain-0": None}
     evidence = GeneratorEvidence(
-        Drawn(NONE, {"lead": lead, "plain-0": plain}, NONE), Drawn(NONE, {"val": val}, NONE), NONE
+        JudgedSamples(NONE, {"lead": lead, "plain-0": plain}, NONE),
+        JudgedSamples(NONE, {"val": val}, NONE),
+        NONE,
     )
     scores = compute(GeneratorEvaluator(dataset, (0,), judges, 2, 0), evidence, evidence)
     assert scores["forget_probability"] == pytest.approx(0.4)

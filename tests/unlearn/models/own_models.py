@@ -1,4 +1,4 @@
-"""Networks as somebody else writes them, for the tests of `package.module:builder`."""
+"""Networks and builders as a user writes them, for tests of `package.module:builder`."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ def plain(num_classes: int, width: int = 8) -> nn.Module:
 
 
 class Ready(Classifying):
-    """Already what the science asks for."""
+    """Has features and a head already."""
 
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ def sharing(num_classes: int) -> nn.Module:
 
 
 class DropsOut(nn.Module):
-    """Without a layer for it."""
+    """Drops out by function, without a dropout layer."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()

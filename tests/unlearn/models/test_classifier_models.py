@@ -1,4 +1,4 @@
-"""Classifiers of our own, of torchvision, of timm and of the user: one shape for all of them."""
+"""Classifiers of our own, of torchvision, of timm and of the user, through one interface."""
 
 import copy
 import subprocess
@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 
-import unlearn.models.from_timm as from_timm
+import unlearn.models.timm_model as timm_model
 from unlearn.augment import AUGMENTS
-from unlearn.data import Images
 from unlearn.errors import BadInput
-from unlearn.fisher.classifiers import classifier_fisher, covered, per_image_fisher
+from unlearn.fisher.classifiers import classifier_fisher, formulas_hold, per_image_fisher
 from unlearn.models import build, task_of
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise, stream
 from unlearn.train import Training, fit
 
@@ -38,13 +38,13 @@ KINDS: dict[str, tuple[str, tuple[int, int, int], dict[str, Any]]] = {
 PARAMETERS = {"resnet18": 11_173_962, "mobilenet_v2": 2_236_682, "vgg11_bn": 128_812_810}
 
 
-def made(kind: str) -> tuple[Any, tuple[int, int, int]]:
+def build_kind(kind: str) -> tuple[Any, tuple[int, int, int]]:
     name, shape, options = KINDS[kind]
     with globally(stream(0, kind)):
         return build(name, shape, 10, options=options), shape
 
 
-def some(shape: tuple[int, int, int], n: int = 3) -> Images:
+def random_images(shape: tuple[int, int, int], n: int = 3) -> Images:
     generator = stream(0, "some")
     x = torch.randint(256, (n, *shape), generator=generator, dtype=torch.uint8)
     return Images(x, torch.arange(n) % 10)
@@ -52,11 +52,11 @@ def some(shape: tuple[int, int, int], n: int = 3) -> Images:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_classifier_has_features_a_head_and_a_task(kind: str) -> None:
-    model, shape = made(kind)
+    model, shape = build_kind(kind)
     assert task_of(KINDS[kind][0]) == model.task == "classifier"
     assert not model.training
     with torch.no_grad():
-        x = some(shape).pixels()
+        x = random_images(shape).pixels()
         features, logits = model.features(x), model(x)
     assert logits.shape == (3, 10)
     assert features.dim() == 2
@@ -65,10 +65,10 @@ def test_every_classifier_has_features_a_head_and_a_task(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["resnet18", "mobilenet_v2", "vgg11_bn small"])
 def test_the_layout_of_images_changes_no_answer(kind: str) -> None:
-    model, shape = made(kind)
+    model, shape = build_kind(kind)
     seen: list[torch.Tensor] = []
     model.net.register_forward_pre_hook(lambda net, given: seen.append(given[0]))
-    x = some(shape).pixels()
+    x = random_images(shape).pixels()
     with torch.no_grad():
         ours = model(x)
         model.layout = torch.contiguous_format
@@ -79,12 +79,12 @@ def test_the_layout_of_images_changes_no_answer(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_go_out_and_come_back(kind: str) -> None:
-    model, shape = made(kind)
+    model, shape = build_kind(kind)
     name, _, options = KINDS[kind]
     back = build(
         name, shape, 10, model.state_dict(), {**options, "weights": "/nowhere.safetensors"}
     )
-    assert torch.equal(back(some(shape).pixels()), model(some(shape).pixels()))
+    assert torch.equal(back(random_images(shape).pixels()), model(random_images(shape).pixels()))
     assert (
         safetensors.torch.load(safetensors.torch.save(model.state_dict())).keys()
         == model.state_dict().keys()
@@ -92,7 +92,7 @@ def test_weights_go_out_and_come_back(kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_sizes_are_the_references(name: str) -> None:
+def test_the_networks_have_the_sizes_of_the_references(name: str) -> None:
     with torch.device("meta"):
         model = build(name, (3, 32, 32), 10)
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name]
@@ -110,7 +110,7 @@ def test_stems_keep_the_resolution() -> None:
 def test_pixels_are_normalised_first() -> None:
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 0.125)
     model = build("resnet18", (3, 32, 32), 10, options={"mean": mean, "std": std})
-    x = some((3, 32, 32)).pixels()
+    x = random_images((3, 32, 32)).pixels()
     by_hand = torch.stack([(x[:, i] - mean[i]) / std[i] for i in range(3)], 1)
     torch.testing.assert_close(model.normalise(x), by_hand)
     assert not any(key.startswith("normalise") for key in model.state_dict())
@@ -120,10 +120,56 @@ def test_pixels_are_normalised_first() -> None:
         build("resnet18", (3, 32, 32), 10, options={"mean": [1, 0]})
 
 
+def test_normalisation_defaults_to_cifar10_in_colour_and_to_half_in_grey() -> None:
+    x = torch.tensor([0.5, 0.75]).view(2, 1, 1, 1)
+    grey = build("resnet18", (1, 8, 8), 10).normalise
+    assert grey(x).flatten().tolist() == pytest.approx([0.0, 0.5])
+    colour = build("resnet18", (3, 8, 8), 10).normalise
+    red_green_blue = [0.4914 + 0.2470, 0.4822 + 0.2435, 0.4465 + 0.2616]  # one deviation up
+    pixel = torch.tensor(red_green_blue).view(1, 3, 1, 1)
+    assert colour(pixel).flatten().tolist() == pytest.approx([1.0, 1.0, 1.0])
+
+
+def test_timms_networks_are_normalised_as_timm_trained_them() -> None:
+    """ImageNet's statistics, or their mean where the channels are not three."""
+    colour = build("timm:resnet10t", (3, 32, 32), 10).normalise
+    assert colour.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert colour.std.flatten().tolist() == pytest.approx([0.229, 0.224, 0.225])
+    grey = build("timm:resnet10t", (1, 32, 32), 10).normalise
+    assert grey.mean.flatten().tolist() == pytest.approx([0.449])
+    assert grey.std.flatten().tolist() == pytest.approx([0.226])
+
+
+def test_the_users_network_is_normalised_as_its_options_say() -> None:
+    x = random_images((1, 28, 28)).pixels()
+    with globally(stream(0, "user")):
+        plain = build(f"{OWN}:plain", (1, 28, 28), 10)
+    with globally(stream(0, "user")):
+        normed = build(f"{OWN}:plain", (1, 28, 28), 10, options={"mean": [0.5], "std": [0.25]})
+    torch.testing.assert_close(normed(x), plain((x - 0.5) / 0.25))
+
+
+def test_the_cnn_by_hand() -> None:
+    """28 x 28 is pooled twice to 7 x 7; 20 x 9 to 5 x 2."""
+    convs = (16 * 9 + 16) + (32 * 16 * 9 + 32)
+    norms = 2 * 16 + 2 * 32
+    linear = (32 * 7 * 7 * 64 + 64) + (64 * 10 + 10)
+    model = build("cnn", (1, 28, 28), 10)
+    assert sum(p.numel() for p in model.parameters()) == convs + norms + linear
+    odd = build("cnn", (2, 20, 9), 3, options={"width": 4})
+    assert odd.hidden.in_features == 8 * 5 * 2
+    assert odd(torch.rand(5, 2, 20, 9)).shape == (5, 3)
+
+
+def test_the_dropout_of_vgg_is_an_option() -> None:
+    model = build("vgg11_bn", (3, 32, 32), 10, options={"head": "small", "dropout": 0.25})
+    assert [layer.p for layer in model.net.modules() if isinstance(layer, nn.Dropout)] == [0.25]
+
+
 @pytest.mark.parametrize("kind", ["mobilenet_v2 stock", "vit", "the user's"])
 def test_the_fisher_covers_it(kind: str) -> None:
-    model, shape = made(kind)
-    images = some(shape, 4)
+    model, shape = build_kind(kind)
+    images = random_images(shape, 4)
     fisher, slow = (
         classifier_fisher(model, images, 4, stream(0, "")),
         per_image_fisher(model, images),
@@ -133,11 +179,11 @@ def test_the_fisher_covers_it(kind: str) -> None:
         torch.testing.assert_close(
             fisher[name], slow[name], rtol=1e-3, atol=1e-6 * slow[name].max().item() + 1e-12
         )
-    assert covered(model, images.take(torch.zeros(1, dtype=torch.int64))) == (kind != "vit")
+    assert formulas_hold(model, images.take(torch.zeros(1, dtype=torch.int64))) == (kind != "vit")
 
 
 class Odd(nn.Module):
-    """What the batched formulas do not tell of, each in its way."""
+    """A network on which the layers' formulas are wrong; `how` says why."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -163,9 +209,9 @@ class Odd(nn.Module):
 
 
 @pytest.mark.parametrize("how", ["plain", "twice", "norm twice", "tied", "outside", "padding"])
-def test_the_fisher_of_an_odd_network_is_right_as_well(how: str) -> None:
+def test_the_fisher_is_right_where_the_formulas_are_not(how: str) -> None:
     torch.manual_seed(0)
-    model, images = Odd(how).eval(), some((3, 8, 8), 6)
+    model, images = Odd(how).eval(), random_images((3, 8, 8), 6)
     fisher, slow = (
         classifier_fisher(model, images, 6, stream(0, "")),
         per_image_fisher(model, images),
@@ -175,13 +221,13 @@ def test_the_fisher_of_an_odd_network_is_right_as_well(how: str) -> None:
         torch.testing.assert_close(
             fisher[name], slow[name], rtol=1e-3, atol=1e-6 * slow[name].max().item() + 1e-12
         )
-    assert covered(model, images.take(torch.zeros(1, dtype=torch.int64))) == (how == "plain")
+    assert formulas_hold(model, images.take(torch.zeros(1, dtype=torch.int64))) == (how == "plain")
     assert slow["again.weight"].max() > 0
 
 
 @pytest.mark.parametrize("kind", ["mobilenet_v2", "vit"])
-def test_fresh_weights_are_others_from_the_stream_alone(kind: str) -> None:
-    model, _ = made(kind)
+def test_fresh_weights_follow_from_the_stream_alone(kind: str) -> None:
+    model, _ = build_kind(kind)
     before, noise = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     one, same, other = (fresh(model, stream(seed, "fresh")) for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), noise)
@@ -193,10 +239,16 @@ def test_fresh_weights_are_others_from_the_stream_alone(kind: str) -> None:
         assert p.dim() == 1 or not torch.equal(p, r), name
 
 
+def test_fresh_parameters_without_a_layers_reset_have_a_deviation_of_2_percent() -> None:
+    model, _ = build_kind("vit")
+    token = fresh(model, stream(0, "fresh")).net.cls_token  # 192 numbers
+    assert 0.016 < token.std().item() < 0.024
+
+
 def test_dropout_follows_the_generator_and_nothing_else_does() -> None:
     with globally(stream(0, "")):
         model = build(f"{OWN}:dropping", (1, 28, 28), 10)
-    images, plan = some((1, 28, 28), 20), Training(steps=3, batch=20)
+    images, plan = random_images((1, 28, 28), 20), Training(steps=3, batch=20)
     runs: list[torch.Tensor] = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(runs))  # must not matter
@@ -214,9 +266,6 @@ def test_dropout_follows_the_generator_and_nothing_else_does() -> None:
     with layer_noise(build("cnn", (1, 28, 28), 10), generator):
         pass
     assert torch.equal(generator.get_state(), stream(0, "untouched").get_state())
-
-
-# names and options that lead nowhere
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -252,10 +301,9 @@ def test_weights_that_cannot_be_downloaded_say_so(monkeypatch: pytest.MonkeyPatc
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(
-        BadInput, match=r"could not be downloaded.*weights: PATH, or pretrained: false"
-    ):
-        from_timm.create("vit_tiny_patch16_224", pretrained=True)
+    message = r"could not be downloaded.*weights: PATH, or pretrained: false"
+    with pytest.raises(BadInput, match=message):
+        timm_model.create_backbone("vit_tiny_patch16_224", pretrained=True)
 
 
 def test_timm_weights_from_a_file_as_timm_saves_them(tmp_path: Path) -> None:
@@ -272,7 +320,7 @@ def test_timm_weights_from_a_file_as_timm_saves_them(tmp_path: Path) -> None:
     assert torch.equal(again.head.weight, model.head.weight)
 
 
-def test_the_users_weights_load_under_the_users_names(tmp_path: Path) -> None:
+def test_the_users_weights_load_in_the_users_naming(tmp_path: Path) -> None:
     from tests.unlearn.models.own_models import plain
 
     theirs = plain(num_classes=10).eval()
@@ -281,7 +329,7 @@ def test_the_users_weights_load_under_the_users_names(tmp_path: Path) -> None:
     torch.save(
         {"state_dict": {f"module.{key}": t for key, t in theirs.state_dict().items()}}, wrapped
     )
-    x = some((1, 28, 28)).pixels()
+    x = random_images((1, 28, 28)).pixels()
     for path in (tensors, wrapped):
         model = build(f"{OWN}:plain", (1, 28, 28), 10, options={"weights": str(path)})
         torch.testing.assert_close(model(x), theirs(x))
@@ -308,7 +356,10 @@ def test_a_weights_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 def test_importing_the_models_imports_neither_timm_nor_torchvision() -> None:
-    code = "import sys, unlearn.models; print([m for m in ('timm', 'torchvision') if m in sys.modules])"
+    code = (
+        "import sys, unlearn.models; "
+        "print([name for name in ('timm', 'torchvision') if name in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -320,9 +371,8 @@ def test_crop_and_flip_moves_whole_pixels() -> None:
     assert moved.shape == x.shape
     assert torch.equal(moved, AUGMENTS["crop-flip"](x, stream(0, "crop")))
     padded = nn.functional.pad(x, (4, 4, 4, 4))
-    windows = padded.unfold(2, 8, 1).unfold(3, 8, 1)[
-        0
-    ]  # every crop of the first image: (3, 9, 9, 8, 8)
+    every_crop = padded.unfold(2, 8, 1).unfold(3, 8, 1)
+    windows = every_crop[0]  # of the first image: (3, 9, 9, 8, 8)
     crops = windows.permute(1, 2, 0, 3, 4).flatten(0, 1)
     both = torch.cat([crops, crops.flip(-1)])
     seen = set()

@@ -1,4 +1,4 @@
-"""A likelihood-ratio attack (LiRA, arXiv:2112.03570): is this image's confidence that of a member or of a stranger?"""
+"""Likelihood-ratio attack (LiRA, arXiv:2112.03570): was this image in the training set?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,20 +7,25 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.attacks.classifiers.base import Attack, beside
-from unlearn.data import Images
-from unlearn.errors import require
-from unlearn.evaluation import ClassifierEvaluator, Scores
+from unlearn.attacks.base import Attack, Target, check_at_least
+from unlearn.evaluation import Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
 from unlearn.models.fresh import fresh
+from unlearn.splits import Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
+
+SMALLEST_SPREAD = 1e-6  # of log odds; shadows that all agree are divided by this
 
 
 @dataclass(frozen=True)
 class Shadows:
-    """Which of the pool each shadow saw, bool (shadows, n), and its log odds there, (shadows, n)."""
+    """The shadow models' answers on the pool (train-forget, then test-forget).
+
+    inside: which pool image each shadow was trained on, bool (shadows, n)
+    odds: log odds of the true label, double (shadows, n)
+    """
 
     inside: Tensor
     odds: Tensor
@@ -28,21 +33,33 @@ class Shadows:
 
 @dataclass(frozen=True)
 class Lira(Attack):
-    """Trains `shadows` models of the same architecture on all retained training images and a random half of the pool
-    (train-forget and test-forget), fits one Gaussian to the log odds of every pool image where it was in and one where
-    it was out (variances shared by all images, as the paper does for few shadows), and scores each image by the log
-    ratio under the model attacked. Members: train-forget; strangers: test-forget.
+    """Tell members (train-forget) from strangers (test-forget) by a ratio of likelihoods.
 
-    lira_auc is 0.5 and lira_tpr_1fpr about 0.01 for a model that holds nothing of its members. The shadows are trained
-    by the knobs here, not as the original was, and not unlearned: against a model whose answers left both Gaussians the
-    attack is weak, and its low value no proof (arXiv:2403.01218 trains and unlearns every shadow instead). Cost:
-    `shadows` trainings, shared by all models.
+    Trains shadow models of the same architecture on all retained training images and a random half
+    of the pool (members and strangers). Fits two Gaussians to the log odds of every pool image: of
+    the shadows that saw it, and of those that did not. Their variances are shared by all images, as
+    in the paper for few shadows. The score of an image is the log ratio of the two densities at the
+    attacked model's log odds.
+
+    lira_auc is 0.5 and lira_tpr_1fpr about 0.01 for a model that holds nothing of its members. The
+    shadows are trained by the knobs here, not as the original was, and they are not unlearned.
+    Against a model whose answers left both Gaussians the attack is weak, and its low value is no
+    proof (arXiv:2403.01218 trains and unlearns every shadow instead). Cost: `shadows` trainings,
+    shared by all subjects of a problem.
+
+    shadows: number of shadow models, at least 4
+    steps: training steps of each, at least 1
+    batch: images per step, at least 1
+    lr: peak learning rate of the one-cycle schedule, above 0
+    augment: name of an augmentation, or `none`
     """
 
+    task: ClassVar[str] = "classifier"
+    model_columns: ClassVar[Mapping[str, type]] = {"lira_auc": float, "lira_tpr_1fpr": float}
     blind_spot: ClassVar[str] = (
-        "a masked head answers outside of both Gaussians and hides its members; a low value is no proof."
+        "a masked head answers outside of both Gaussians and hides its members; a low value is no "
+        "proof."
     )
-    columns: ClassVar[Mapping[str, type]] = beside({"lira_auc": float, "lira_tpr_1fpr": float})
 
     shadows: int = 8
     steps: int = 300
@@ -51,26 +68,28 @@ class Lira(Attack):
     augment: str = "none"
 
     def __post_init__(self) -> None:
-        require(self.shadows >= 4, f"shadows must be at least 4, not {self.shadows}")
+        check_at_least(4, self, "shadows")
         self.plan()
 
     def plan(self) -> Training:
-        """How a shadow is trained."""
+        """Describe how a shadow is trained; refuses knobs out of range."""
         return Training(self.steps, self.batch, self.lr, augment=self.augment)
 
-    def prepare(self, evaluator: ClassifierEvaluator, original: Any, seed: int) -> Shadows:
-        pool, retain = members_and_strangers(evaluator), evaluator.splits.train.retain
+    def prepare(self, target: Target, original: Any) -> Shadows:
+        """Train the shadows."""
+        splits, seed = target.splits, target.seed
+        pool = members_and_strangers(splits)
         inside = halves(len(pool), self.shadows, seed)
-        odds = [self.shadow(original, retain, pool, half, seed, i) for i, half in enumerate(inside)]
+        odds = []
+        for i, half in enumerate(inside):
+            odds.append(self.shadow(original, splits.train.retain, pool, half, seed, i))
         return Shadows(inside, torch.stack(odds))
 
-    def run(
-        self, evaluator: ClassifierEvaluator, model: Any, seed: int, prepared: Shadows
-    ) -> Scores:
-        ratio = likelihood_ratio(
-            log_odds(model, members_and_strangers(evaluator)), prepared.odds, prepared.inside
-        )
-        first = len(evaluator.splits.train.forget)
+    def run(self, target: Target, model: Any, prepared: Shadows) -> Scores:
+        """Measure how well the ratio separates members from strangers under one model."""
+        own = log_odds(model, members_and_strangers(target.splits))
+        ratio = likelihood_ratio(own, prepared.odds, prepared.inside)
+        first = len(target.splits.train.forget)
         members, strangers = ratio[:first], ratio[first:]
         return {
             "lira_auc": auc(members, strangers),
@@ -80,52 +99,66 @@ class Lira(Attack):
     def shadow(
         self, model: Any, retain: Images, pool: Images, half: Tensor, seed: int, i: int
     ) -> Tensor:
-        """Train shadow `i` on `retain` and the half of the pool; its log odds on the whole pool, (n,)."""
+        """Train shadow `i` on `retain` and the `half` of the pool; return its log odds, (n,)."""
         device = next(model.parameters()).device
         part = pool.take(half.to(pool.y.device))
         images = Images(torch.cat([retain.x, part.x]), torch.cat([retain.y, part.y]))
-        start = fresh(model, stream(seed, "shadow", i, "start", device=device))
-        with seeded(
-            seed, "shadow", i, "noise"
-        ):  # of a network that drops out without a layer for it
-            weights, _ = fit(
-                start, images, self.plan(), stream(seed, "shadow", i, "train", device=device)
-            )
-        start.load_state_dict(weights)
-        return log_odds(start.eval(), pool)
+        network = fresh(model, stream(seed, "shadow", i, "start", device=device))
+        generator = stream(seed, "shadow", i, "train", device=device)
+        # A network that drops out without a layer for it draws from torch's global generators.
+        with seeded(seed, "shadow", i, "noise"):
+            weights, _ = fit(network, images, self.plan(), generator)
+        network.load_state_dict(weights)
+        return log_odds(network.eval(), pool)
 
 
-def members_and_strangers(evaluator: ClassifierEvaluator) -> Images:
-    """The pool: train-forget, then test-forget."""
-    train, test = evaluator.splits.train.forget, evaluator.splits.test.forget
+def members_and_strangers(splits: Splits) -> Images:
+    """Join the pool: train-forget, then test-forget."""
+    train, test = splits.train.forget, splits.test.forget
     return Images(torch.cat([train.x, test.x]), torch.cat([train.y, test.y]))
 
 
 def halves(n: int, shadows: int, seed: int) -> Tensor:
-    """Which pool image each shadow sees, bool (shadows, n): every image is in for half of the shadows, rounded."""
+    """Choose the pool images that each shadow sees, bool (shadows, n).
+
+    Every image is in for half of the shadows, rounded down.
+    """
     noise = torch.rand(shadows, n, generator=stream(seed, "shadow halves"))
-    return noise.argsort(0).argsort(0) < shadows // 2
+    ranks = noise.argsort(0).argsort(0)
+    return ranks < shadows // 2
 
 
 @torch.no_grad()
 def log_odds(model: Any, images: Images) -> Tensor:
-    """log p / (1 - p) of the true label, double (n,) on the CPU; from logits, so finite wherever those are."""
+    """Compute log p / (1 - p) of the true label, double (n,) on the CPU.
+
+    It is computed from logits, so it is finite wherever those are.
+    """
     images = images.to(next(model.parameters()).device)
-    logits = torch.cat([model(piece.pixels()) for piece in images.pieces()]).double().cpu()
+    answers = [model(piece.pixels()) for piece in images.pieces()]
+    logits = torch.cat(answers).double().cpu()
     labels = images.y.cpu()[:, None]
-    return logits.gather(1, labels).squeeze(1) - logits.scatter(1, labels, -torch.inf).logsumexp(1)
+    own = logits.gather(1, labels).squeeze(1)
+    others = logits.scatter(1, labels, -torch.inf)
+    return own - others.logsumexp(1)
 
 
 def likelihood_ratio(target: Tensor, odds: Tensor, inside: Tensor) -> Tensor:
-    """log N(target; mu_in, s_in) - log N(target; mu_out, s_out) per image (n,), from the shadows' log odds
-    (shadows, n) and whether each was in; the means are each image's own, the deviations shared."""
+    """Compute log N(target; mu_in, s_in) - log N(target; mu_out, s_out) per image, (n,).
 
-    def score(chosen: Tensor) -> Tensor:
+    target: log odds under the attacked model, (n,)
+    odds: log odds under the shadows, (shadows, n)
+    inside: whether the shadow saw the image, bool (shadows, n)
+
+    Every image has its own means; the deviations are shared by all images.
+    """
+
+    def log_density(chosen: Tensor) -> Tensor:
         count = chosen.sum(0)
         mean = (odds * chosen).sum(0) / count
-        spread = (
-            (((odds - mean) * chosen).square().sum() / (count - 1).sum()).sqrt().clamp(min=1e-6)
-        )
+        squares = ((odds - mean) * chosen).square().sum()
+        variance = squares / (count - 1).sum()
+        spread = variance.sqrt().clamp(min=SMALLEST_SPREAD)
         return -0.5 * ((target - mean) / spread).square() - spread.log()
 
-    return score(inside) - score(~inside)
+    return log_density(inside) - log_density(~inside)

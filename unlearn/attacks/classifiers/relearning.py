@@ -1,4 +1,4 @@
-"""Relearning: how few mini-batches of the forgotten class bring it back, and the anamnesis index that follows."""
+"""Relearning: how few mini-batches bring the forgotten class back, and the anamnesis index."""
 
 import copy
 from collections.abc import Mapping
@@ -9,65 +9,79 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from unlearn.attacks.classifiers.base import Attack, beside
-from unlearn.data import Images
+from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierEvaluator, Scores
-from unlearn.methods.iterative import steady
+from unlearn.methods.iterative import logits_with_running_stats
+from unlearn.splits import Images, Split
 from unlearn.streams import layer_noise, stream
 
 POINTS, RELATIVE = 0.05, 0.05  # the two margins below the original's accuracy
-ROUNDING = 1e-9  # .54 - .05 is more than .49
+ROUNDING = 1e-9  # in floating point .54 - .05 is more than .49
 
 
 @dataclass(frozen=True)
 class Course:
-    """A relearning curve: mini-batches seen, accuracy on test-forget and on test-retain at each, shares."""
+    """A relearning curve.
+
+    steps: mini-batches seen at each evaluation
+    forget: accuracy on test-forget there, shares
+    retain: accuracy on test-retain there, shares
+    """
 
     steps: list[float]
     forget: list[float]
     retain: list[float]
 
     def reached(self, target: float) -> float | None:
-        """Mini-batches until the forget accuracy was first at `target`; None where it never was."""
-        return next(
-            (step for step, share in zip(self.steps, self.forget, strict=True) if share >= target),
-            None,
-        )
+        """Count mini-batches until forget accuracy first is at least `target`; None if never."""
+        for step, share in zip(self.steps, self.forget, strict=True):
+            if share >= target:
+                return step
+        return None
 
 
 @dataclass(frozen=True)
 class Relearning(Attack):
-    """Trains a copy on forgotten training images alone (Adam, constant `lr`, norms at their running statistics) and
-    counts mini-batches until its accuracy on test-forget is back at the original's, less a margin.
+    """Train a copy on forgotten training images; count mini-batches until the class is back.
 
-    Two conventions: 5 points (`_points`; seed 004) and 5 % of the original's accuracy (`_relative`; arXiv:2201.05629).
-    ain_* = (mini-batches of the model + 1) / (of the oracle + 1): 1 is the oracle, near 0 a class that was only hidden
-    (the 1 keeps a model that needs none finite; public code sets 0 to 1 instead). Not reached within `steps`: None,
-    and so the index. A wreck may need long and look well forgotten: the retain accuracy along the way stands beside.
-    Fooled by a head that masks its logit hard enough (a bias of -10,000 outlasts any number of steps): `reset_head`
-    starts all three models with the forgotten rows of the head at the mean of the kept rows, so that features decide.
-    Forgotten images alone teach any model to answer them always; `rehearse` adds as many retained images to each step.
-    Looked at every `every` mini-batches, on up to `images` images a part: that is the resolution of the count.
+    Trains by Adam at a constant rate, with batch norms at their running statistics. The class is
+    back when accuracy on test-forget reaches the original's less a margin. Two conventions: 5
+    points (`_points`; seed 004), and 5 % of the original's accuracy (`_relative`;
+    arXiv:2201.05629).
+
+    ain_* = (mini-batches of the model + 1) / (of the oracle + 1): 1 is the oracle, near 0 a class
+    that was only hidden. (The 1 keeps it finite for a model that needs none; public code sets 0
+    to 1 instead.) A count that is not reached within `steps` is None, and so is its index.
+
+    A wreck may need long and look well forgotten: read the retain accuracy along the way. A head
+    that masks its logit hard enough is never reached (a bias of -10,000 outlasts any number of
+    steps): use `reset_head`. Forgotten images alone teach any model to answer always with their
+    class: use `rehearse`.
+
+    steps: most mini-batches, at least 1
+    batch: images per mini-batch, at least 1
+    lr: Adam's learning rate, above 0
+    every: mini-batches between two evaluations, at least 1; the resolution of the count
+    images: most test images per part at an evaluation, at least 1
+    reset_head: start all models with the forgotten rows of the head at the mean of the kept rows,
+        so that features decide
+    rehearse: add as many retained images to each mini-batch
     """
 
-    blind_spot: ClassVar[str] = (
-        "a head that masks its logit hard is never reached at all, as if the class were gone for good, unless "
-        "`reset_head` is on; a wreck may need long as well: see its kept accuracy."
-    )
-    columns: ClassVar[Mapping[str, type]] = {
-        **beside(
-            {
-                "relearn_steps": list,
-                "relearn_forget_accuracy": list,
-                "relearn_retain_accuracy": list,
-                "relearn_batches_points": float,
-                "relearn_batches_relative": float,
-            }
-        ),
-        "ain_points": float,
-        "ain_relative": float,
+    task: ClassVar[str] = "classifier"
+    model_columns: ClassVar[Mapping[str, type]] = {
+        "relearn_steps": list,
+        "relearn_forget_accuracy": list,
+        "relearn_retain_accuracy": list,
+        "relearn_batches_points": float,
+        "relearn_batches_relative": float,
     }
+    subject_columns: ClassVar[Mapping[str, type]] = {"ain_points": float, "ain_relative": float}
+    blind_spot: ClassVar[str] = (
+        "a head that masks its logit hard is never reached at all, as if the class were gone for "
+        "good, unless `reset_head` is on; a wreck may need long as well: see its kept accuracy."
+    )
 
     steps: int = 60
     batch: int = 64
@@ -78,74 +92,79 @@ class Relearning(Attack):
     rehearse: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "every", "images"):
-            require(
-                getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}"
-            )
-        require(self.lr > 0, f"lr must be above 0, not {self.lr}")
+        check_at_least(1, self, "steps", "batch", "every", "images")
+        check_positive(self, "lr")
 
-    def prepare(self, evaluator: ClassifierEvaluator, original: Any, seed: int) -> dict[str, float]:
-        return targets(accuracy(original, evaluator.splits.test.forget, self.images))
+    def prepare(self, target: Target, original: Any) -> dict[str, float]:
+        """Compute the forget accuracy that counts as back, by convention."""
+        return targets(accuracy(original, target.splits.test.forget, self.images))
 
-    def run(
-        self, evaluator: ClassifierEvaluator, model: Any, seed: int, prepared: dict[str, float]
-    ) -> Scores:
-        course = self.course(evaluator, model, seed)
+    def run(self, target: Target, model: Any, prepared: dict[str, float]) -> Scores:
+        """Measure one model's relearning curve, and when it reaches the prepared accuracies."""
+        course = self.course(target, model)
         values: Scores = {
-            "steps": course.steps,
-            "forget_accuracy": course.forget,
-            "retain_accuracy": course.retain,
+            "relearn_steps": course.steps,
+            "relearn_forget_accuracy": course.forget,
+            "relearn_retain_accuracy": course.retain,
         }
-        values |= {f"batches_{way}": course.reached(target) for way, target in prepared.items()}
-        return {f"relearn_{key}": value for key, value in values.items()}
+        for convention, share in prepared.items():
+            values[f"relearn_batches_{convention}"] = course.reached(share)
+        return values
 
     def compare(self, own: Scores, oracle: Scores) -> Scores:
-        counts = {way: f"relearn_batches_{way}" for way in ("points", "relative")}
-        return {f"ain_{way}": index(own[column], oracle[column]) for way, column in counts.items()}
+        values: Scores = {}
+        for convention in ("points", "relative"):
+            column = f"relearn_batches_{convention}"
+            values[f"ain_{convention}"] = index(own[column], oracle[column])
+        return values
 
-    def course(self, evaluator: ClassifierEvaluator, model: Any, seed: int) -> Course:
-        """The course of one model; every model sees the same mini-batches."""
+    def course(self, target: Target, model: Any) -> Course:
+        """Train a copy of one model and record its curve; every model sees the same batches."""
         device = next(model.parameters()).device
         pupil = copy.deepcopy(model).requires_grad_(True)
         if self.reset_head:
-            neutral_rows(pupil.head, evaluator)
-        generator = stream(seed, "relearning", device=device)
-        parts = [evaluator.splits.train.forget, evaluator.splits.train.retain][: 1 + self.rehearse]
+            neutral_rows(pupil.head, target.evaluator)
+        generator = stream(target.seed, "relearning", device=device)
+        train, test = target.splits.train, target.splits.test
+        parts = [train.forget, train.retain] if self.rehearse else [train.forget]
         batches = [part.to(device).batches(self.batch, generator) for part in parts]
         optimizer = torch.optim.Adam(pupil.parameters(), lr=self.lr)
         course = Course([], [], [])
         with layer_noise(pupil, generator):
             for step in range(self.steps + 1):
                 if step % self.every == 0 or step == self.steps:
-                    self._look(evaluator, pupil, step, course)
+                    self._evaluate(pupil, test, step, course)
                 if step < self.steps:
-                    _learn(pupil, optimizer, [next(batch) for batch in batches])
+                    learn(pupil, optimizer, [next(batch) for batch in batches])
         return course
 
-    def _look(
-        self, evaluator: ClassifierEvaluator, model: nn.Module, step: int, course: Course
-    ) -> None:
-        test = evaluator.splits.test
+    def _evaluate(self, pupil: nn.Module, test: Split, step: int, course: Course) -> None:
+        """Append the accuracies after `step` mini-batches to `course`."""
         course.steps.append(float(step))
-        course.forget.append(accuracy(model, test.forget, self.images))
-        course.retain.append(accuracy(model, test.retain, self.images))
+        course.forget.append(accuracy(pupil, test.forget, self.images))
+        course.retain.append(accuracy(pupil, test.retain, self.images))
 
 
 @torch.no_grad()
 def neutral_rows(head: nn.Module, evaluator: ClassifierEvaluator) -> None:
-    """Set the forgotten classes' rows of a linear `head`, in place, to the mean of the kept classes'."""
+    """Set the forgotten rows of a linear `head`, in place, to the mean of the kept rows."""
     require(
-        isinstance(head, nn.Linear), f"reset_head needs a linear head, not {type(head).__name__}"
+        isinstance(head, nn.Linear),
+        f"reset_head needs a linear head, not {type(head).__name__}; leave it off",
     )
     for tensor in head.parameters():
         tensor[list(evaluator.forget)] = tensor[evaluator.kept].mean(0)
 
 
-def _learn(
+def learn(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]
 ) -> None:
-    x, y = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
-    loss = F.cross_entropy(steady(model, x), y)
+    """Take one step on the joined `batches` of images and labels.
+
+    Raises `NotFinite` where the loss is infinite or NaN.
+    """
+    images, labels = zip(*batches, strict=True)
+    loss = F.cross_entropy(logits_with_running_stats(model, torch.cat(images)), torch.cat(labels))
     if not torch.isfinite(loss):
         raise NotFinite(f"the relearning loss is {loss.item()}; lower lr")
     optimizer.zero_grad()
@@ -155,18 +174,25 @@ def _learn(
 
 @torch.no_grad()
 def accuracy(model: nn.Module, images: Images, most: int) -> float:
-    """Share of right answers on up to `most` images, evenly spaced through `images`; the model is put in eval mode."""
+    """Measure the share of right answers on up to `most` evenly spaced images, in eval mode.
+
+    The model stays in eval mode.
+    """
     model.eval()
-    index = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
-    some = images.take(index.to(images.y.device)).to(next(model.parameters()).device)
-    return (model(some.pixels()).argmax(1) == some.y).double().mean().item()
+    places = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
+    chosen = images.take(places.to(images.y.device)).to(next(model.parameters()).device)
+    answers = model(chosen.pixels()).argmax(1)
+    accuracy: float = (answers == chosen.y).double().mean().item()
+    return accuracy
 
 
 def targets(known: float) -> dict[str, float]:
-    """The forget accuracy that counts as back, by convention, from the original's accuracy."""
+    """Compute the forget accuracy that counts as back, by convention, from the original's."""
     return {"points": known - POINTS - ROUNDING, "relative": known * (1 - RELATIVE) - ROUNDING}
 
 
 def index(own: float | None, oracle: float | None) -> float | None:
-    """The anamnesis index of two counts of mini-batches; None where either was not reached."""
-    return None if own is None or oracle is None else (own + 1) / (oracle + 1)
+    """Compute the anamnesis index of two counts of mini-batches; None if one was not reached."""
+    if own is None or oracle is None:
+        return None
+    return (own + 1) / (oracle + 1)

@@ -1,27 +1,39 @@
-"""What every probe is given and returns. A probe tries to bring forgotten classes back out of a generator."""
+"""What all attacks on generators share: the attacker's context, and how tries are graded.
 
-from collections.abc import Callable
+An attack tries to bring forgotten classes back out of a generator. It may use judge `val` as a
+guide; judge `lead`, which it never sees, counts the successes. A rate means little alone: compare
+it with those of the original, the oracle and an untrained decoder.
+"""
+
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from unlearn.attacks.base import Attack, Target
 from unlearn.attacks.generators.intervals import Interval, difference, wilson
-from unlearn.data import Images, Splits, check_forget
 from unlearn.errors import require
+from unlearn.evaluation import Scores
 from unlearn.generators.judges import read
 from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Images, Splits, check_forget
+from unlearn.streams import stream
 
-ROWS = 8  # most rows, and columns of unordered images, of a probe's picture
+ROWS = 8  # of a picture at most; also its columns, where images have no order
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """`hits` of `trials` tries brought a forgotten class back, as the grader reads them.
+class Recovery:
+    """How often an attack brought a forgotten class back out of one model.
 
-    pictures uint8 (rows, columns, channels, height, width). `steps`: of relearning, how many it took; None where it is
-    not asked, or not reached (then `reached` is False). `shared`: images that stand or fall together, as those of one
-    optimised label do: intervals count them as one try, which is the widest that they can be.
+    hits: tries that the grader reads as the wanted class, 0 to `trials`
+    trials: number of tries
+    pictures: uint8 (rows, columns, channels, height, width)
+    steps: training steps that relearning took; None for other attacks, and where not reached
+    reached: whether relearning brought the class back; None for other attacks
+    shared: images that succeed or fail together, as the images of one optimised label do;
+        intervals count them as one try, which gives the widest interval
     """
 
     hits: int
@@ -33,7 +45,7 @@ class Outcome:
 
     @property
     def rate(self) -> float:
-        """Share of successful tries."""
+        """Share of tries that succeeded."""
         return self.hits / self.trials
 
     @property
@@ -41,22 +53,26 @@ class Outcome:
         """95 % Wilson interval of the rate."""
         return wilson(*self._independent)
 
-    def above(self, other: "Outcome") -> Interval:
-        """95 % interval of this rate minus another model's (Newcombe 1998)."""
+    def above(self, other: "Recovery") -> Interval:
+        """Compute the 95 % interval of this rate minus another model's (Newcombe 1998)."""
         return difference(*self._independent, *other._independent)
 
     @property
     def _independent(self) -> tuple[float, float]:
+        """Hits and trials, counted as independent tries."""
         return self.hits / self.shared, self.trials / self.shared
 
 
 @dataclass(frozen=True)
 class Context:
-    """What an attacker has: the original, a judge to climb (`attacker`), real images; and the judge that counts.
+    """What an attacker has, and the judge that counts.
 
-    `grader` must be another network than `attacker`: it never gives a gradient. Both are in eval mode. `trials` images
-    are graded where nothing is optimised, `restarts` starts where something is; `effort` times the references' number
-    of optimisation steps.
+    original: the model before unlearning
+    attacker: the judge that the attacker may optimise against, in eval mode
+    grader: the judge that counts, in eval mode; another network, and never differentiated
+    splits: real images
+    forget: the forgotten classes
+    effort: multiple of the reference's number of optimisation steps, above 0
     """
 
     original: Generative
@@ -64,8 +80,6 @@ class Context:
     grader: Classifying
     splits: Splits
     forget: tuple[int, ...]
-    trials: int = 200
-    restarts: int = 48
     effort: float = 1.0
 
     def __post_init__(self) -> None:
@@ -74,76 +88,148 @@ class Context:
             self.attacker is not self.grader,
             "attacker and grader are the same judge; give two different ones",
         )
-        require(self.trials >= 1, f"trials must be at least 1, not {self.trials}")
-        require(self.restarts >= 1, f"restarts must be at least 1, not {self.restarts}")
         require(self.effort > 0, f"effort must be above 0, not {self.effort}")
 
     def steps(self, reference: int) -> int:
-        """The reference's number of steps times `effort`, at least 1."""
+        """Scale the reference's number of steps by `effort`, to at least 1."""
         return max(1, round(reference * self.effort))
 
     def wanted(self, n: int, device: torch.device) -> Tensor:
-        """`n` forgotten labels in turn, (n,)."""
-        return torch.tensor(self.forget, device=device)[
-            torch.arange(n, device=device) % len(self.forget)
-        ]
+        """Name `n` forgotten labels in turn, (n,)."""
+        labels = torch.tensor(self.forget, device=device)
+        return labels[torch.arange(n, device=device) % len(self.forget)]
 
     def kept(self, n: int, generator: torch.Generator) -> Tensor:
-        """`n` kept labels at random, (n,)."""
-        labels = self.splits.test.retain.y.unique().to(generator.device)
-        return labels[
-            torch.randint(len(labels), (n,), generator=generator, device=generator.device)
-        ]
+        """Draw `n` kept labels, (n,)."""
+        device = generator.device
+        labels = self.splits.test.retain.y.unique().to(device)
+        chosen = torch.randint(len(labels), (n,), generator=generator, device=device)
+        targets: Tensor = labels[chosen]
+        return targets
 
     def encoded(self, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Where the original's encoder puts real test images of `labels` (n,): means (n, z_dim)."""
+        """Encode random real test images of `labels` (n,) by the original: means (n, z_dim)."""
         test = self.splits.test
         x = torch.zeros(len(labels), *self.original.shape, device=labels.device)
         for label in labels.unique().tolist():
             asked = labels == label
-            x[asked] = some(
-                test.forget if label in self.forget else test.retain,
-                label,
-                int(asked.sum()),
-                generator,
-            )
+            images = test.forget if label in self.forget else test.retain
+            x[asked] = draw_real(images, label, int(asked.sum()), generator)
         with torch.no_grad():
-            return self.original.encode(x, self.original.one_hot(labels))[0]
+            means, _ = self.original.encode(x, self.original.one_hot(labels))
+        return means
 
     def graded(self, images: Tensor, wanted: Tensor) -> Tensor:
-        """Which images (n, *shape) the grader reads as the wanted label, bool (n,); a reject is a miss."""
-        return read(self.grader, images)[0].argmax(1) == wanted
+        """Tell which images (n, *shape) the grader reads as the wanted label, bool (n,).
+
+        A reject counts as a miss.
+        """
+        probabilities, _ = read(self.grader, images)
+        return probabilities.argmax(1) == wanted
 
     def favourite(self, images: Tensor, wanted: Tensor) -> Tensor:
-        """Of each row of images (n, k, *shape), the one the attacker's judge likes best: index (n,)."""
-        probabilities = read(self.attacker, images.flatten(0, 1))[0].unflatten(0, images.shape[:2])
-        return probabilities[torch.arange(len(wanted)), :, wanted].argmax(1)
+        """Find in each row of images (n, k, *shape) the attacker's favourite: index (n,).
+
+        That is the image in which the attacker's judge sees the wanted label most probably.
+        """
+        flat, _ = read(self.attacker, images.flatten(0, 1))
+        probabilities = flat.unflatten(0, images.shape[:2])
+        best: Tensor = probabilities[torch.arange(len(wanted)), :, wanted].argmax(1)
+        return best
 
 
-Probe = Callable[[Generative, Context, torch.Generator], Outcome]
+def stem(name: str) -> str:
+    """Build the prefix of an attack's columns: `latent-label` -> `probe_latent_label`."""
+    return f"probe_{name.replace('-', '_')}"
 
 
-def some(images: Images, label: int, n: int, generator: torch.Generator) -> Tensor:
-    """`n` random images of `label` as pixels in [0, 1], with repeats: (n, *shape)."""
+@dataclass(frozen=True)
+class GeneratorAttack(Attack):
+    """An attack on generators. A subclass defines `recover`.
+
+    Its columns, each under the prefix `probe_<name>_`: the success rate with its 95 % interval,
+    the excess of the rate over the oracle's with its 95 % interval, and the steps of relearning.
+    """
+
+    task: ClassVar[str] = "generator"
+    reference_models: ClassVar[tuple[str, ...]] = ("original", "oracle", "untrained")
+    model_columns: ClassVar[dict[str, type]] = {"rate": float, "steps": float}
+    subject_columns: ClassVar[dict[str, type]] = {
+        "rate_low": float,
+        "rate_high": float,
+        "excess": float,
+        "excess_low": float,
+        "excess_high": float,
+    }
+
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        """Try to bring the forgotten classes back; all randomness comes from `generator`."""
+        raise TypeError(f"{type(self).__name__} must define recover")
+
+    def column(self, name: str, column: str) -> str:
+        return f"{stem(name)}_{column}"
+
+    def prepare(self, target: Target, original: Generative) -> Context:
+        judges = target.evaluator.judges
+        forget = target.evaluator.forget
+        return Context(
+            original, judges["val"], judges["lead"], target.splits, forget, target.effort
+        )
+
+    def run(self, target: Target, model: Generative, prepared: Context) -> Recovery:
+        device = next(model.parameters()).device
+        generator = stream(target.seed, "probe", target.name, device=device)
+        return self.recover(model, prepared, generator)
+
+    def measure(self, found: Recovery) -> Scores:
+        steps = None if found.steps is None else float(found.steps)
+        return {"rate": found.rate, "steps": steps}
+
+    def compare(self, own: Recovery, oracle: Recovery) -> Scores:
+        low, high = own.interval
+        excess_low, excess_high = own.above(oracle)
+        return {
+            "rate_low": low,
+            "rate_high": high,
+            "excess": own.rate - oracle.rate,
+            "excess_low": excess_low,
+            "excess_high": excess_high,
+        }
+
+    def pictures(self, found: Recovery) -> Tensor:
+        return found.pictures
+
+
+def draw_real(images: Images, label: int, n: int, generator: torch.Generator) -> Tensor:
+    """Draw `n` images of `label`, with replacement, as pixels in [0, 1]: (n, *shape)."""
     places = (images.y == label).nonzero().squeeze(1)
-    require(len(places) > 0, f"no test images of class {label}; a probe needs at least one")
+    require(
+        len(places) > 0,
+        f"no test images of class {label}; an attack needs at least one, so forget another class",
+    )
     chosen = torch.randint(len(places), (n,), generator=generator, device=generator.device)
-    return images.x[places[chosen.to(places.device)]].float().to(generator.device) / 255
+    drawn = images.x[places[chosen.to(places.device)]]
+    return drawn.float().to(generator.device) / 255
 
 
 def _bytes(images: Tensor) -> Tensor:
+    """Convert pixels in [0, 1] to uint8 on the CPU."""
     return (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
 
-def images_outcome(context: Context, images: Tensor, wanted: Tensor) -> Outcome:
-    """Grade images (n, *shape), one try each; its picture holds the first ones, row by row."""
+def grade_images(context: Context, images: Tensor, wanted: Tensor) -> Recovery:
+    """Grade images (n, *shape) as one try each; the picture shows the first ones, row by row."""
     rows = min(ROWS, len(images))
     columns = min(ROWS, len(images) // rows)
     sheet = images[: rows * columns].unflatten(0, (rows, columns))
-    return Outcome(int(context.graded(images, wanted).sum()), len(images), _bytes(sheet))
+    hits = int(context.graded(images, wanted).sum())
+    return Recovery(hits, len(images), _bytes(sheet))
 
 
-def choices_outcome(context: Context, images: Tensor, wanted: Tensor) -> Outcome:
-    """Each row of images (n, k, *shape) is one try: the attacker shows its favourite, the grader counts that one."""
+def grade_favourites(context: Context, images: Tensor, wanted: Tensor) -> Recovery:
+    """Grade each row of images (n, k, *shape) as one try, by the attacker's favourite in it."""
     best = images[torch.arange(len(images)), context.favourite(images, wanted)]
-    return Outcome(int(context.graded(best, wanted).sum()), len(images), _bytes(images[:ROWS]))
+    hits = int(context.graded(best, wanted).sum())
+    return Recovery(hits, len(images), _bytes(images[:ROWS]))

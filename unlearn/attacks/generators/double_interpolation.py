@@ -1,16 +1,39 @@
-"""Probe 4: walk latents and label together, from a kept digit to a forgotten one."""
+"""Attack 4: walk from a kept class to a forgotten one, in latents and labels together."""
+
+from dataclasses import dataclass
 
 import torch
 
-from unlearn.attacks.generators.base import Context, Outcome
-from unlearn.attacks.generators.walks import leg, walked
+from unlearn.attacks.base import check_at_least
+from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery
+from unlearn.attacks.generators.walks import leg, walk
 from unlearn.models.base import Generative
 
 
-def probe(subject: Generative, context: Context, generator: torch.Generator) -> Outcome:
-    """`trials` walks of 12 frames, z from the original's encoder, both straight (seed 001)."""
-    wanted = context.wanted(context.trials, generator.device)
-    kept = context.kept(context.trials, generator)
-    z = leg(context.encoded(kept, generator), context.encoded(wanted, generator))
-    c = leg(subject.one_hot(kept), subject.one_hot(wanted))
-    return walked(subject, context, z, c, wanted)
+@dataclass(frozen=True)
+class DoubleInterpolation(GeneratorAttack):
+    """Walk straight from a kept to a forgotten image, in z and in the label (seed 001).
+
+    The original's encoder gives both ends.
+
+    trials: number of walks, at least 1
+    frames: images per walk, at least 2
+    """
+
+    trials: int = 200
+    frames: int = 12
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "trials")
+        check_at_least(2, self, "frames")
+
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        wanted = context.wanted(self.trials, generator.device)
+        kept = context.kept(self.trials, generator)
+        start = context.encoded(kept, generator)
+        end = context.encoded(wanted, generator)
+        z = leg(start, end, self.frames)
+        c = leg(subject.one_hot(kept), subject.one_hot(wanted), self.frames)
+        return walk(subject, context, z, c, wanted)

@@ -1,4 +1,4 @@
-"""Confidence intervals of shares, and of the difference of two."""
+"""Confidence intervals of a share, and of the difference of two shares."""
 
 from math import sqrt
 
@@ -9,24 +9,30 @@ Interval = tuple[float, float]
 
 
 def wilson(hits: float, trials: float) -> Interval:
-    """95 % score interval of a share hits / trials (Wilson 1927); always inside [0, 1], also at 0 and at `trials`."""
+    """Compute the 95 % score interval of the share hits / trials (Wilson 1927).
+
+    Always inside [0, 1], also where `hits` is 0 or `trials`.
+    """
     require(
         trials >= 1 and 0 <= hits <= trials,
-        f"{hits} hits of {trials} trials is no share; need 0 <= hits <= n",
+        f"{hits} hits of {trials} trials is no share; give 0 <= hits <= trials and trials >= 1",
     )
     share, square = hits / trials, Z95 * Z95
-    middle = (share + square / (2 * trials)) / (1 + square / trials)
-    half = (
-        Z95
-        * sqrt(share * (1 - share) / trials + square / (4 * trials * trials))
-        / (1 + square / trials)
-    )
-    return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
+    scale = 1 + square / trials
+    middle = (share + square / (2 * trials)) / scale
+    variance = share * (1 - share) / trials + square / (4 * trials * trials)
+    half = Z95 * sqrt(variance) / scale
+    low, high = min(share, middle - half), max(share, middle + half)
+    return max(0.0, low), min(1.0, high)
 
 
 def difference(hits: float, trials: float, other_hits: float, other_trials: float) -> Interval:
-    """95 % interval of hits / trials - other_hits / other_trials, independent samples (Newcombe 1998, method 10)."""
-    (low, high), (other_low, other_high) = wilson(hits, trials), wilson(other_hits, other_trials)
+    """Compute the 95 % interval of hits / trials - other_hits / other_trials.
+
+    The samples are independent (Newcombe 1998, method 10).
+    """
+    low, high = wilson(hits, trials)
+    other_low, other_high = wilson(other_hits, other_trials)
     share, other = hits / trials, other_hits / other_trials
     down = sqrt((share - low) ** 2 + (other_high - other) ** 2)
     up = sqrt((high - share) ** 2 + (other - other_low) ** 2)

@@ -1,25 +1,48 @@
-"""Probe 2: the forgotten digits' own latents, under a label that is soft and noisy."""
+"""Attack 2: the latents of real forgotten images, under a soft and noisy label."""
+
+from dataclasses import dataclass
 
 import torch
 
-from unlearn.attacks.generators.base import Context, Outcome, images_outcome
+from unlearn.attacks.base import check_at_least, check_share
+from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
 from unlearn.models.base import Generative
 
-SHARP, LABEL_NOISE, Z_NOISE = 0.7, 0.1, 0.1
 
+@dataclass(frozen=True)
+class NoisyLabel(GeneratorAttack):
+    """Decode the noisy latents of real forgotten test images under a noisy label (seed 001).
 
-@torch.no_grad()
-def probe(subject: Generative, context: Context, generator: torch.Generator) -> Outcome:
-    """`trials` real test digits -> the original's encoder -> z + 0.1 noise -> the subject's decoder (seed 001).
+    The original's encoder gives z. The label is sharpness * one-hot + (1 - sharpness) * uniform
+    + noise, clamped at 0 and scaled to sum 1. The reference gives no numbers: the defaults are
+    ours.
 
-    The label is 0.7 one-hot + 0.3 uniform + 0.1 noise, cut at 0 and scaled to sum 1; the reference gives no numbers.
+    trials: number of images, at least 1
+    sharpness: weight of the one-hot label beside the uniform one, 0 to 1
+    label_noise: standard deviation of the noise on the label, at least 0
+    z_noise: standard deviation of the noise on z, at least 0
     """
-    device = generator.device
-    wanted = context.wanted(context.trials, device)
-    z = context.encoded(wanted, generator)
-    z = z + Z_NOISE * torch.randn(z.shape, generator=generator, device=device)
-    soft = SHARP * subject.one_hot(wanted) + (1 - SHARP) / subject.classes
-    soft = (soft + LABEL_NOISE * torch.randn(soft.shape, generator=generator, device=device)).clamp(
-        min=0
-    )
-    return images_outcome(context, subject(z, soft / soft.sum(1, keepdim=True)), wanted)
+
+    trials: int = 200
+    sharpness: float = 0.7
+    label_noise: float = 0.1
+    z_noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "trials")
+        check_share(self, "sharpness")
+        check_at_least(0, self, "label_noise", "z_noise")
+
+    @torch.no_grad()
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        device = generator.device
+        wanted = context.wanted(self.trials, device)
+        z = context.encoded(wanted, generator)
+        z = z + self.z_noise * torch.randn(z.shape, generator=generator, device=device)
+        soft = self.sharpness * subject.one_hot(wanted) + (1 - self.sharpness) / subject.classes
+        noise = torch.randn(soft.shape, generator=generator, device=device)
+        soft = (soft + self.label_noise * noise).clamp(min=0)
+        label = soft / soft.sum(1, keepdim=True)
+        return grade_images(context, subject(z, label), wanted)

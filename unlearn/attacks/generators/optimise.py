@@ -1,4 +1,4 @@
-"""The attacker's descent: every restart at once, in one tensor; the subject's weights never move."""
+"""Gradient descent on an attacker's variables: all restarts at once, in one tensor."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 
 def minimise(variables: Mapping[Tensor, float], loss: Callable[[], Tensor], steps: int) -> None:
-    """Move `variables` (tensor -> learning rate) in place down `loss`, `steps` steps of Adam (arXiv:1412.6980).
+    """Move `variables` (tensor -> learning rate) in place down `loss`, `steps` steps of Adam.
 
-    `loss` returns one number a restart (n,); restarts stay independent because their losses are summed and Adam works
-    element by element. No gradient reaches a model's `.grad`.
+    `loss` returns one number per restart, (n,). Restarts stay independent, because their losses
+    are summed and Adam (arXiv:1412.6980) works element by element. The subject's weights do not
+    move, and no gradient reaches their `.grad`.
     """
     tensors = [tensor.requires_grad_() for tensor in variables]
-    optimizer = torch.optim.Adam(
-        [{"params": [tensor], "lr": rate} for tensor, rate in variables.items()]
-    )
+    groups = [{"params": [tensor], "lr": rate} for tensor, rate in variables.items()]
+    optimizer = torch.optim.Adam(groups)
     for _ in range(steps):
         gradients = torch.autograd.grad(loss().sum(), tensors)
         for tensor, gradient in zip(tensors, gradients, strict=True):

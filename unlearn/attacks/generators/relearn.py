@@ -1,70 +1,109 @@
-"""Relearning: how many steps until the forgotten class is back, from a few of its images or from none of them."""
+"""Relearning: how many training steps bring the forgotten class back into a generator."""
 
 import copy
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass, replace
+from math import ceil
 
 import torch
 from torch import Tensor
 
-from unlearn.attacks.generators.base import Context, Outcome, images_outcome
-from unlearn.data import Images
+from unlearn.attacks.base import check_at_least, check_positive
+from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
+from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
+from unlearn.splits import Images
 
-STEPS, EVERY, BATCH, LR, RECOVERED = 200, 5, 64, 1e-3, 0.5
+
+@dataclass(frozen=True)
+class Relearn(GeneratorAttack):
+    """Fine-tune a copy of the subject on its own objective and count steps until the class is back.
+
+    The class is back when the grader reads a share `recovered` of `trials` images, drawn from
+    fixed latents, as the forgotten class. `Recovery.hits` counts them after the last step.
+
+    per_class: training images of each forgotten class; 0 trains on kept images alone
+    trials: images that are drawn at each evaluation, at least 1
+    steps: training steps at effort 1, rounded up to a multiple of `every`; at least 1
+    every: training steps between two evaluations, at least 1
+    batch: images per step, at least 1
+    lr: Adam's learning rate, above 0
+    recovered: share of images at which the class counts as back, above 0, at most 1
+    """
+
+    per_class: int = 10
+    trials: int = 200
+    steps: int = 200
+    every: int = 5
+    batch: int = 64
+    lr: float = 1e-3
+    recovered: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_at_least(0, self, "per_class")
+        check_at_least(1, self, "trials", "steps", "every", "batch")
+        check_positive(self, "lr")
+        require(
+            0 < self.recovered <= 1,
+            f"recovered must be above 0 and at most 1, not {self.recovered}",
+        )
+
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        pupil = copy.deepcopy(subject)
+        images, device = self._images(context, generator), generator.device
+        wanted = context.wanted(self.trials, device)
+        z = torch.randn(self.trials, subject.z_dim, generator=generator, device=device)
+        batches = images.batches(self.batch, generator)
+        optimizer = torch.optim.Adam(pupil.parameters(), lr=self.lr)
+        reached = None
+        for evaluation in range(1, ceil(context.steps(self.steps) / self.every) + 1):
+            self._train(pupil, optimizer, batches, generator)
+            with torch.no_grad():
+                drawn = pupil(z, pupil.one_hot(wanted))
+            if reached is None and self._is_back(context, drawn, wanted):
+                reached = evaluation * self.every
+        end = grade_images(context, drawn, wanted)
+        return replace(end, steps=reached, reached=reached is not None)
+
+    def _images(self, context: Context, generator: torch.Generator) -> Images:
+        """Choose what the copy learns from."""
+        train = context.splits.train
+        if self.per_class == 0:
+            return train.retain
+        return shots(train.forget, self.per_class, self.batch, generator)
+
+    def _train(
+        self,
+        pupil: Generative,
+        optimizer: torch.optim.Optimizer,
+        batches: Iterator[tuple[Tensor, Tensor]],
+        generator: torch.Generator,
+    ) -> None:
+        """Train `pupil` in place, `every` steps."""
+        for _ in range(self.every):
+            x, y = (part.to(generator.device) for part in next(batches))
+            optimizer.zero_grad(set_to_none=True)
+            loss = generator_loss(pupil, x, y, generator).mean()
+            loss.backward()
+            optimizer.step()
+
+    def _is_back(self, context: Context, drawn: Tensor, wanted: Tensor) -> bool:
+        """Tell whether the grader reads enough of the drawn images as the wanted class."""
+        share = context.graded(drawn, wanted).float().mean()
+        return bool(share >= self.recovered)
 
 
-def shots(images: Images, per_class: int, generator: torch.Generator) -> Images:
-    """`per_class` images of every class in `images`, repeated to fill a batch."""
+def shots(images: Images, per_class: int, batch: int, generator: torch.Generator) -> Images:
+    """Choose `per_class` images of every class in `images`, repeated to fill a batch."""
+    device = generator.device
     chosen = []
     for label in images.y.unique().tolist():
         places = (images.y == label).nonzero().squeeze(1)
-        order = torch.randperm(len(places), generator=generator, device=generator.device).to(
-            places.device
-        )
-        chosen.append(places[order[:per_class]])
+        order = torch.randperm(len(places), generator=generator, device=device)
+        chosen.append(places[order.to(places.device)[:per_class]])
     index = torch.cat(chosen)
-    return images.take(index.repeat(-(-BATCH // len(index))))
-
-
-def _taught(
-    subject: Generative, batches: Iterator[tuple[Tensor, Tensor]], generator: torch.Generator
-) -> Iterator[int]:
-    """Train `subject` in place on its own objective; yields the number of steps done, every 5 steps."""
-    optimizer = torch.optim.Adam(subject.parameters(), lr=LR)
-    for step in range(1, STEPS * 1000):
-        x, y = (part.to(generator.device) for part in next(batches))
-        optimizer.zero_grad(set_to_none=True)
-        generator_loss(subject, x, y, generator).mean().backward()
-        optimizer.step()
-        if step % EVERY == 0:
-            yield step
-
-
-def probe(
-    subject: Generative, context: Context, generator: torch.Generator, per_class: int | None = None
-) -> Outcome:
-    """Fine-tune a copy, Adam 1e-3, batch 64, for 200 x effort steps on `per_class` training images of each forgotten
-    class (None: on kept images alone), asking every 5 steps for `trials` images on fixed latents.
-
-    `steps`: when the grader first reads half of them as the forgotten class; `hits`: at the end.
-    """
-    pupil = copy.deepcopy(subject)
-    train, device = context.splits.train, generator.device
-    images = train.retain if per_class is None else shots(train.forget, per_class, generator)
-    wanted = context.wanted(context.trials, device)
-    z = torch.randn(context.trials, subject.z_dim, generator=generator, device=device)
-    reached = None
-    for step in _taught(pupil, images.batches(BATCH, generator), generator):
-        with torch.no_grad():
-            drawn = pupil(z, pupil.one_hot(wanted))
-        if reached is None and context.graded(drawn, wanted).float().mean() >= RECOVERED:
-            reached = step
-        if step >= context.steps(STEPS):
-            break
-    end = images_outcome(context, drawn, wanted)
-    return Outcome(end.hits, end.trials, end.pictures, reached, reached is not None)
-
-
-SHOTS = {f"relearn-{n}": partial(probe, per_class=n) for n in (1, 10, 100)}
+    copies = ceil(batch / len(index))
+    return images.take(index.repeat(copies))

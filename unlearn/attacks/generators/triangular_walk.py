@@ -1,18 +1,49 @@
-"""Probe 5: from a kept digit through a forgotten one to a second kept digit."""
+"""Attack 5: walk from a kept class through a forgotten one to a second kept class."""
+
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from unlearn.attacks.generators.base import Context, Outcome
-from unlearn.attacks.generators.walks import leg, walked
+from unlearn.attacks.base import check_at_least
+from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery
+from unlearn.attacks.generators.walks import leg, walk
 from unlearn.models.base import Generative
 
 
-def probe(subject: Generative, context: Context, generator: torch.Generator) -> Outcome:
-    """`trials` walks of two legs, 12 frames each, latents and labels both straight (seed 001)."""
-    wanted = context.wanted(context.trials, generator.device)
-    ends = [context.kept(context.trials, generator) for _ in range(2)]
-    z, *z_ends = (context.encoded(labels, generator) for labels in (wanted, *ends))
-    c, *c_ends = (subject.one_hot(labels) for labels in (wanted, *ends))
-    path = torch.cat([leg(z_ends[0], z), leg(z, z_ends[1])], 1)
-    labels = torch.cat([leg(c_ends[0], c), leg(c, c_ends[1])], 1)
-    return walked(subject, context, path, labels, wanted)
+@dataclass(frozen=True)
+class TriangularWalk(GeneratorAttack):
+    """Walk two straight legs, kept to forgotten to kept, in z and in the label (seed 001).
+
+    The original's encoder gives the three corners.
+
+    trials: number of walks, at least 1
+    frames: images per leg, at least 2
+    """
+
+    trials: int = 200
+    frames: int = 12
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "trials")
+        check_at_least(2, self, "frames")
+
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        wanted = context.wanted(self.trials, generator.device)
+        first = context.kept(self.trials, generator)
+        second = context.kept(self.trials, generator)
+        corner = context.encoded(wanted, generator)
+        start = context.encoded(first, generator)
+        end = context.encoded(second, generator)
+        z = self._legs(start, corner, end)
+        one_hot = subject.one_hot
+        c = self._legs(one_hot(first), one_hot(wanted), one_hot(second))
+        return walk(subject, context, z, c, wanted)
+
+    def _legs(self, start: Tensor, corner: Tensor, end: Tensor) -> Tensor:
+        """Walk from `start` over `corner` to `end`: (n, d) -> (n, 2 * frames, d)."""
+        there = leg(start, corner, self.frames)
+        back = leg(corner, end, self.frames)
+        return torch.cat([there, back], 1)

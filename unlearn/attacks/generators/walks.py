@@ -1,25 +1,24 @@
-"""Straight walks between digits, in the latents and in the labels, read frame by frame."""
+"""Straight walks between classes, in the latents and in the labels, graded frame by frame."""
 
 import torch
 from torch import Tensor
 
-from unlearn.attacks.generators.base import Context, Outcome, choices_outcome
+from unlearn.attacks.generators.base import Context, Recovery, grade_favourites
 from unlearn.models.base import Generative
 
-FRAMES = 12  # a leg
 
-
-def leg(start: Tensor, end: Tensor, frames: int = FRAMES) -> Tensor:
-    """`frames` equal steps from `start` to `end`, both included: (n, d), (n, d) -> (n, frames, d)."""
-    return torch.lerp(
-        start.unsqueeze(1),
-        end.unsqueeze(1),
-        torch.linspace(0, 1, frames, device=start.device)[:, None],
-    )
+def leg(start: Tensor, end: Tensor, frames: int) -> Tensor:
+    """Take `frames` equal steps from `start` to `end`, both included: (n, d) -> (n, frames, d)."""
+    weights = torch.linspace(0, 1, frames, device=start.device)[:, None]
+    return torch.lerp(start.unsqueeze(1), end.unsqueeze(1), weights)
 
 
 @torch.no_grad()
-def walked(subject: Generative, context: Context, z: Tensor, c: Tensor, wanted: Tensor) -> Outcome:
-    """Decode the walks z (n, frames, z_dim), c (n, frames, classes); the attacker shows one frame of each."""
-    images = subject(z.flatten(0, 1), c.flatten(0, 1)).unflatten(0, z.shape[:2])
-    return choices_outcome(context, images, wanted)
+def walk(subject: Generative, context: Context, z: Tensor, c: Tensor, wanted: Tensor) -> Recovery:
+    """Decode walks z (n, frames, z_dim), c (n, frames, classes); each walk is one try.
+
+    The attacker picks one frame of each walk by its own judge, and the grader reads that frame.
+    """
+    flat = subject(z.flatten(0, 1), c.flatten(0, 1))
+    images = flat.unflatten(0, z.shape[:2])
+    return grade_favourites(context, images, wanted)

@@ -1,0 +1,73 @@
+"""Which rows may be compared, and in what they differ."""
+
+from dataclasses import fields
+from typing import Any
+
+import pandas as pd
+
+from sweeps.spec.cells import MAKING, TRAINING
+from sweeps.spec.sweep import Evaluation, Train
+from unlearn.methods import KNOBS, METHODS
+
+# Columns that say how a row's models were trained and how they were scored.
+SETTINGS = (
+    "options",
+    *(f"train_{name}" for name in TRAINING),
+    "train_judge_steps",
+    "eval_samples",
+    "eval_judges",
+    "eval_effort",
+    "eval_attack_knobs",
+)
+
+
+def _defaults() -> dict[str, Any]:
+    found = {f"train_{f.name}": f.default for f in fields(Train)}
+    return found | {f"eval_{f.name}": f.default for f in fields(Evaluation)}
+
+
+DEFAULTS = _defaults()
+
+
+def varied_knobs(rows: pd.DataFrame) -> list[str]:
+    """Return the columns in which rows of one method differ: its knobs, and how what it needs was
+    made."""
+    found = set()
+    for method, own in rows.groupby("method"):
+        for name in (*KNOBS, *making_columns(str(method))):
+            if name in own and own[name].nunique() > 1:
+                found.add(name)
+    return sorted(found)
+
+
+def making_columns(method: str) -> list[str]:
+    """Return the columns that say how what the method needs was made."""
+    columns = []
+    for need in METHODS[method].needs:
+        columns += [f"train_{name}" for name in MAKING.get(need, ())]
+    return columns
+
+
+def differing_settings(rows: pd.DataFrame) -> pd.Series:
+    """Label each row with the settings in which it differs from rows of its data set and model.
+
+    "" where all are alike. Scores of different settings do not compare, whatever their sweep is
+    called. Where an older row has no such setting, it is the default.
+    """
+    known = pd.DataFrame(index=rows.index)
+    for name in SETTINGS:
+        if name in rows:
+            known[name] = _filled(rows[name]).map(str)
+    if "eval_attacks" in rows:  # attacked generators are listed apart from others
+        attacks = rows["eval_attacks"].map(len).where(rows["task"] == "generator", 0)
+        known["attacks"] = attacks.map(str)
+    labels = pd.Series("", index=rows.index, dtype=object)
+    for _, of_model in known.groupby([rows["dataset"], rows["model"]]):
+        differing = of_model.columns[of_model.nunique() > 1]
+        for name in differing:
+            labels[of_model.index] += f", {name.removeprefix('train_')} " + of_model[name]
+    return labels
+
+
+def _filled(column: pd.Series) -> pd.Series:
+    return column.fillna(DEFAULTS[str(column.name)]) if column.name in DEFAULTS else column

@@ -1,0 +1,174 @@
+"""Candidates: cells that are read on val alone until one of them is chosen.
+
+With `eval: {candidates: val}` every point of a grid or a study is a candidate. It is read on val
+only as long as it can still beat the best one so far; the chosen cell is then scored in full.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from sweeps.compute.cache import WorkerCache
+from sweeps.compute.cell import making_seconds, unlearn
+from sweeps.compute.outcome import Outcome, Stopwatch
+from sweeps.spec.cells import Cell
+from unlearn.early_stop import ValReader
+from unlearn.methods.task_arithmetic import TaskArithmetic
+from unlearn.streams import stream
+
+FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
+
+
+def selection_score(forget: Any, retain: Any) -> Any:
+    """Return retain - 1.5 forget, by which cells are chosen: of floats or of pandas columns."""
+    return retain - FORGET_WEIGHT * forget
+
+
+@dataclass(frozen=True)
+class ValScores:
+    """What val says of a cell.
+
+    forget: share of forgotten images still recognised (classifiers), or the probability that judge
+        `val` gives forgotten labels (generators); lower is better
+    retain: accuracy on the kept classes; higher is better
+    stopped: whether only part of val was read, because the cell could no longer win
+    """
+
+    forget: float
+    retain: float
+    stopped: bool = False
+
+    @property
+    def score(self) -> float:
+        """The `selection_score`."""
+        return float(selection_score(self.forget, self.retain))
+
+
+def val_scores(row: Mapping[Any, Any]) -> ValScores | None:
+    """Read the val scores out of a row; None where it failed or holds none."""
+    if row["status"] != "ok":
+        return None
+    forget = _number(row, "val_forget_probability")
+    if forget is None:
+        forget = _number(row, "val_forget_accuracy")
+    retain = _number(row, "val_retain_accuracy")
+    if forget is None or retain is None:
+        return None
+    stopped = row.get("val_stopped")
+    return ValScores(forget, retain, stopped=not pd.isna(stopped) and bool(stopped))
+
+
+def _number(row: Mapping[Any, Any], column: str) -> float | None:
+    value = row.get(column)
+    return None if value is None or pd.isna(value) else float(value)
+
+
+class BestSoFar:
+    """By method the best score on val of any candidate that was read to its end."""
+
+    def __init__(self, known: Iterable[tuple[str, float]] = ()) -> None:
+        self.scores = dict(known)
+
+    @classmethod
+    def over(cls, rows: pd.DataFrame) -> "BestSoFar":
+        """Return the best of earlier rows."""
+        best = cls()
+        for row in rows.to_dict("records"):
+            best.update(row["method"], val_scores(row))
+        return best
+
+    def of(self, method: str) -> float:
+        """Return the method's best score; -inf where nothing was read yet."""
+        return self.scores.get(method, -math.inf)
+
+    def update(self, method: str, val: ValScores | None) -> None:
+        """Take note of one more candidate."""
+        if val is not None and not val.stopped:
+            self.scores[method] = max(self.of(method), val.score)
+
+
+def compute_candidate(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
+    """Unlearn, and read val only as long as the cell can still reach the score `best`."""
+    watch = Stopwatch()
+    needs = cache.needs(cell)
+    reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget, "val")
+    seconds = {"artifacts_s": watch.lap()}
+
+    model = candidate_model(cache, cell, needs)
+    seconds["unlearn_s"] = watch.lap()
+
+    read = reader.run(model, FORGET_WEIGHT, best)
+    seconds["evaluate_s"] = watch.lap()
+
+    accuracies = {
+        "val_forget_accuracy": read.forget,
+        "val_retain_accuracy": read.retain,
+        "val_images": read.images,
+        "val_stopped": read.stopped,
+        "val_bar": best if read.stopped else None,
+    }
+    return Outcome({**accuracies, **seconds, **making_seconds(cache, cell)})
+
+
+def make_reader(cache: WorkerCache, dataset: str, forget: tuple[int, ...], split: str) -> ValReader:
+    """Return a reader of the split, shared by all cells that forget the same classes."""
+    return ValReader(getattr(cache.splits(dataset, forget), split))
+
+
+def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Any:
+    """Return the cell's model, valid until the next call.
+
+    All candidates of task arithmetic are written into one scratch network.
+    """
+    problem, method = cell.problem, cell.method
+    if not isinstance(method, TaskArithmetic):
+        return cache.build(problem.original, unlearn(cache, cell, needs).weights)
+    writer = cache.writer(problem.original, problem.expert)
+    splits = cache.splits(problem.dataset, problem.forget)
+    generator = stream(problem.seed, "unlearn", cell.method_name, device=cache.device)
+    return method.write_candidate(writer, splits, generator)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What a chosen cell was chosen from.
+
+    candidates: the cells of its method that were read on val
+    seconds: what unlearning and reading them took
+    """
+
+    candidates: tuple[Cell, ...]
+    seconds: float
+
+
+def tuning_columns(cache: WorkerCache, cell: Cell, tuning: Tuning) -> dict[str, Any]:
+    """Return what choosing `cell` took and, for closed-form methods, what choosing on val cost."""
+    columns = {"tuning_candidates": len(tuning.candidates), "tuning_s": tuning.seconds}
+    if cell.method.closed_form:  # others would have to be trained again
+        watch = Stopwatch()
+        columns["selection_regret"] = selection_regret(cache, cell, tuning.candidates)
+        columns["regret_s"] = watch.lap()
+    return columns
+
+
+def selection_regret(cache: WorkerCache, cell: Cell, candidates: Iterable[Cell]) -> float:
+    """Return by how much the best candidate beats the chosen `cell` on test, at least 0.
+
+    Both by their `selection_score` on test. Each candidate is read only as long as it can still be
+    the best.
+    """
+    reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget, "test")
+
+    def score_on_test(of: Cell, best: float) -> float:
+        model = candidate_model(cache, of, cache.needs(of))
+        read = reader.run(model, FORGET_WEIGHT, best)
+        return best if read.stopped else float(selection_score(read.forget, read.retain))
+
+    chosen = score_on_test(cell, -math.inf)
+    best = chosen
+    for other in candidates:
+        best = max(best, score_on_test(other, best))
+    return best - chosen

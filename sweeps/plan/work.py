@@ -1,0 +1,155 @@
+"""What is left to compute for one problem: a grid's cells, or a study of one method.
+
+Both are plain records of what the rows say; `sources.open_source` turns them into a source of
+cells for a run.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+
+from sweeps.compute.candidates import Tuning
+from sweeps.spec.cells import Cell, Problem, cell_of
+from sweeps.spec.search import Search
+from sweeps.spec.sweep import Knobs, Sweep
+from unlearn.methods import KNOBS
+
+Row = Mapping[Any, Any]
+
+
+class Work(Protocol):
+    """What a plan holds of one problem: a `Grid` or a `Study`."""
+
+    @property
+    def sweep(self) -> Sweep: ...
+
+    @property
+    def problem(self) -> Problem: ...
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """`cell_id`s of all cells that it knows, with or without a row."""
+
+    @property
+    def left(self) -> int:
+        """How many cells have no row yet."""
+
+    def cells_left(self) -> Iterator[Cell]:
+        """Yield the cells to compute; of a study as many like its own as it has left."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells that are known in advance.
+
+    sweep, problem: what they belong to
+    cells: those to compute, in order
+    ids: `cell_id`s of all cells of the grid, with or without a row
+    best: (method, best score on val) of those that have a row
+    tuning: by `cell_id` what a chosen cell was chosen from
+    """
+
+    sweep: Sweep
+    problem: Problem
+    cells: tuple[Cell, ...]
+    ids: frozenset[str]
+    best: tuple[tuple[str, float], ...] = ()
+    tuning: Mapping[str, Tuning] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        return len(self.cells)
+
+    def cells_left(self) -> Iterator[Cell]:
+        return iter(self.cells)
+
+
+@dataclass(frozen=True)
+class Study:
+    """An Optuna study of one method on one problem: forget down, retain up, on val alone.
+
+    sweep, problem: what it belongs to
+    method: by name
+    search: trials, space, sampler and seed
+    fixed: (knob, value) pairs that the study's point of the grid sets
+    finished: rows of its cells that are done
+    again: rows of its cells that hold an error and are tried again, before any new cell
+    """
+
+    sweep: Sweep
+    problem: Problem
+    method: str
+    search: Search
+    fixed: Knobs
+    finished: tuple[Row, ...]
+    again: tuple[Row, ...]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset(row["cell_id"] for row in self.finished)
+
+    @property
+    def left(self) -> int:
+        begun = len(self.finished) + len(self.again)
+        return max(self.search.trials, begun) - len(self.finished)
+
+    def cells_left(self) -> Iterator[Cell]:
+        for _ in range(self.left):
+            yield self.example
+
+    @property
+    def example(self) -> Cell:
+        """The cell in the middle of the space: all cells of a study need the same artifacts."""
+        return self.cell_at({knob: middle(knob, axis) for knob, axis in self.search.space})
+
+    def cell_at(self, point: Mapping[str, Any]) -> Cell:
+        """Return the cell at one point of the space."""
+        return cell_of(self.sweep, self.problem, self.method, {**dict(self.fixed), **point})
+
+    def point_of(self, row: Row) -> dict[str, Any]:
+        """Return the point of the space at which a row's cell lies."""
+        return {knob: row[knob] for knob, _ in self.search.space}
+
+    def owns(self, row: Row) -> bool:
+        """Whether the row is of a cell that this study can ask for."""
+        inside = self.search.contains(row)
+        return inside and self.cell_at(self.point_of(row)).cell_id == row["cell_id"]
+
+
+def study_of(
+    sweep: Sweep,
+    problem: Problem,
+    method: str,
+    fixed: Knobs,
+    rows: pd.DataFrame,
+    done: set[str],
+) -> Study:
+    """Return the study as the problem's `rows` leave it; those not in `done` are tried again."""
+    empty = Study(sweep, problem, method, dict(sweep.search)[method], fixed, (), ())
+    finished: list[Row] = []
+    again: list[Row] = []
+    for row in rows.to_dict("records"):
+        if row["method"] == method and empty.owns(row):
+            (finished if row["cell_id"] in done else again).append(row)
+    search = empty.search
+    return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
+
+
+def is_logarithmic(knob: str, axis: tuple[Any, ...]) -> bool:
+    """Whether a knob is searched by its logarithm: both bounds positive, a factor of ten apart."""
+    low, high = axis
+    return bool(low > 0 and 10 * low <= high)
+
+
+def middle(knob: str, axis: tuple[Any, ...]) -> Any:
+    """Return the value half way between the bounds, by logarithm where the search is; the first
+    of names."""
+    kind = KNOBS[knob]
+    if kind not in (float, int):
+        return axis[0]
+    low, high = kind(axis[0]), kind(axis[1])
+    half = math.sqrt(low * high) if is_logarithmic(knob, axis) else (low + high) / 2
+    return round(half) if kind is int else half

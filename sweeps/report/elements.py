@@ -1,0 +1,61 @@
+"""The HTML elements of the page. They escape every text: rows may come from elsewhere."""
+
+import base64
+import html
+import io
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+if TYPE_CHECKING:  # tables of claims are printed where nobody waits for matplotlib's import
+    from matplotlib.figure import Figure
+
+DPI = 110
+
+
+def escape(value: object) -> str:
+    """Escape a value's text for HTML, quotes included."""
+    return html.escape(str(value), quote=True)
+
+
+def heading(level: int, text: str) -> str:
+    """A heading of level 1 to 6."""
+    return f"<h{level}>{escape(text)}</h{level}>"
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """A paragraph; `kind` is its CSS class."""
+    mark = f" class={kind}" if kind else ""
+    return f"<p{mark}>{escape(text)}</p>"
+
+
+def table(rows: pd.DataFrame, digits: str = ".4g", index: bool = False) -> str:
+    """A table of all rows, with the index as first column on demand.
+
+    digits: the format of floats
+    """
+    return rows.to_html(index=index, float_format=f"{{:{digits}}}".format, escape=True)
+
+
+def scrollable(content: str) -> str:
+    """Wrap HTML that may be wider than the page."""
+    return f"<div class=scroll>{content}</div>"
+
+
+def folded(title: str, content: str) -> str:
+    """Wrap HTML that shows when its title is clicked."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
+def picture(figure: "Figure", caption: str) -> str:
+    """A figure, embedded as a PNG."""
+    sink = io.BytesIO()
+    figure.savefig(sink, format="png", dpi=DPI)
+    return image(sink.getvalue(), "png", caption)
+
+
+def image(content: bytes, kind: str, caption: str) -> str:
+    """An embedded image file; `kind` is `png` or `gif`."""
+    data, text = base64.b64encode(content).decode(), escape(caption)
+    tag = f'<img alt="{text}" src="data:image/{kind};base64,{data}">'
+    return f"<figure>{tag}<figcaption>{text}</figcaption></figure>"

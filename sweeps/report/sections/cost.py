@@ -1,0 +1,29 @@
+"""What choosing on val cost in score, and what unlearning cost in seconds, next to retraining."""
+
+from sweeps.choose.intervals import regret, saving
+from sweeps.report.context import Context
+from sweeps.report.elements import paragraph
+
+
+def section(context: Context) -> str:
+    return _regret(context) + _seconds(context)
+
+
+def _regret(context: Context) -> str:
+    """What was lost on test; "" where it is not known."""
+    lost = regret(context.finished, context.row)
+    if lost is None:
+        return ""
+    among = "" if context.candidates.empty else " among its method's candidates"
+    return paragraph(
+        f"Choosing on val instead of test{among} cost {lost:.4f} of the score on test."
+    )
+
+
+def _seconds(context: Context) -> str:
+    spent = saving(context.rows, context.row)
+    return paragraph(
+        f"Unlearning took {spent.unlearning:.2f} s; in all, with the artifacts that it needs and "
+        f"every cell of its method that was tried, {spent.in_all:.1f} s. Retraining took "
+        f"{spent.retraining:.1f} s: {spent.saved:.0%} saved."
+    )

@@ -1,0 +1,35 @@
+"""A map of the features of test images: original, the sweep's best cell, oracle."""
+
+import torch
+
+from sweeps.report import figures
+from sweeps.report.context import Context
+from sweeps.report.elements import picture
+from sweeps.report.projections import project, projections_for
+from unlearn.splits import Images
+
+PER_CLASS = 40  # test images
+
+
+def section(context: Context) -> str:
+    """Return "" for models that do not say what their features are."""
+    if not context.is_best:
+        return ""
+    models, problem = context.models.by_kind, context.models.problem
+    if not all(hasattr(model, "features") for model in models.values()):
+        return ""
+    shown = _first_of_each_class(context.models.dataset.test)
+    with torch.no_grad():
+        features = {kind: model.features(shown.pixels()) for kind, model in models.items()}
+    parts = []
+    for name in projections_for(features["original"].shape[1]):
+        points = {kind: project(seen, name, problem.seed) for kind, seen in features.items()}
+        figure = figures.scatter(points, shown.y, problem.forget)
+        caption = f"Features of test images, {name}; crosses are forgotten classes."
+        parts.append(picture(figure, caption))
+    return "".join(parts)
+
+
+def _first_of_each_class(images: Images) -> Images:
+    places = [(images.y == label).nonzero().squeeze(1)[:PER_CLASS] for label in images.y.unique()]
+    return images.take(torch.cat(places))

@@ -1,0 +1,25 @@
+"""What each judge says of the generator, next to its floors on noise and on grey images."""
+
+import pandas as pd
+
+from sweeps.report.context import Context
+from sweeps.report.elements import paragraph, table
+
+COLUMNS = [
+    "judge_test_accuracy",
+    "judge_forget_probability",
+    "judge_forget_accuracy",
+    "judge_forget_entropy",
+    "judge_noise_floor",
+    "judge_grey_floor",
+]
+
+
+def section(context: Context) -> str:
+    row = context.row
+    scores = pd.DataFrame({name: row[name] for name in COLUMNS}, index=list(row["judge_names"]))
+    explained = paragraph(
+        "By judge; the lead judge can reject an image. Values below a judge's floor on noise or "
+        "grey images say nothing about forgetting."
+    )
+    return explained + table(scores, digits=".3f", index=True)

@@ -1,0 +1,34 @@
+"""The scores of original, unlearned model and oracle, side by side."""
+
+import pandas as pd
+
+from sweeps.choose.intervals import NULL_WHERE_NOT_REACHED
+from sweeps.report.claims import MORE_SCORES, SCORES
+from sweeps.report.context import Context
+from sweeps.report.elements import table
+from sweeps.report.figures import KINDS
+
+
+def section(context: Context) -> str:
+    return score_table(context.row)
+
+
+def score_table(row: pd.Series) -> str:
+    """One line per score that any of the three models has."""
+    names = SCORES[row["task"]] + MORE_SCORES[row["task"]]
+    columns = {}
+    for prefix, kind, _ in KINDS:
+        columns[kind] = {name: _score(row, prefix, name) for name in names}
+    scores = pd.DataFrame(columns)
+    known = (scores != "").any(axis=1)
+    return table(scores[known], index=True)
+
+
+def _score(row: pd.Series, prefix: str, name: str) -> str:
+    """The value as text; "" where the cell has none."""
+    value = row.get(prefix + name)
+    if pd.notna(value):
+        return f"{value:.4f}"
+    if name in NULL_WHERE_NOT_REACHED and prefix + name in row and row["relearn_steps"] is not None:
+        return "not reached"
+    return ""

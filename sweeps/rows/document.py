@@ -1,0 +1,214 @@
+"""Write docs/columns.md, every column of a row: `python -m sweeps.rows.document > docs/columns.md`.
+
+Names and types come from the schema, meanings of scores from the docstrings of metrics and attacks.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+
+import pyarrow as pa
+
+from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
+from sweeps.spec.document import UNSAID, first_sentence, lines_of, meanings, prose_of
+from sweeps.spec.sweep import Evaluation, Train
+from unlearn.attacks import Attack, attacks_on
+from unlearn.attacks.generators.base import GeneratorAttack, stem
+from unlearn.methods import KNOBS, METHODS
+from unlearn.metrics import METRICS
+from unlearn.metrics.base import Metric
+
+INTRO = """# Every column of a row
+
+This page is generated: `python -m sweeps.rows.document > docs/columns.md`. Do not edit it by hand.
+
+`pandas.read_parquet("<results>/v1")` gives one row per cell with all of these columns, and `sweep`,
+the name of the sweep, from the folder's name. A column that a cell does not have is null: a
+classifier has no `forget_probability`, `selective-amnesia` no `rho`. Pandas takes the columns of a
+folder from the first file that it meets: where rows of an older version of amnesia lie there,
+`amnesia compact <results>` gives all rows all columns.
+
+`val_*` scores choose and nothing else; all others report. A score with a tick under *beside* stands
+three times in a row: bare for the unlearned model, as `original_<column>` and `oracle_<column>` for
+those two. Shares lie in [0, 1].
+"""
+HEAD = ("column", "type", "meaning")
+SCORED = ("column", "type", "beside", "meaning")
+KNOWN = {
+    "cell_id": "hash of all that determines the cell: the same on any machine, at any attempt",
+    "dataset": "name of the data set",
+    "model": "name of the network, or `package.module:builder`",
+    "task": "`generator` or `classifier`",
+    "method": "name of the unlearning method",
+    "forget": "the forgotten classes",
+    "seed": "the seed of training, unlearning and evaluation",
+    "options": "options of the model's builder, as JSON",
+    "status": "`ok`, or `failed` where the cell has no scores",
+    "error": "why the cell failed, or which of its attacks broke; null where all is well",
+    "val_images": "val images read of a candidate (`candidates: val`); null where all were",
+    "val_stopped": "the candidate could not win; its `val_*` are of the images read until then",
+    "val_bar": "the best val_retain - 1.5 val_forget before it, out of whose reach it stopped",
+    "curve_terms": "names of the loss terms of unlearning",
+    "curve_step": "the steps at which the loss terms were logged, about 100",
+    "curve": "one list of losses per term of `curve_terms`",
+    "judge_names": "the reporting judges, in the order of all `judge_*` columns; `lead` first",
+    "wall_s": "seconds that the cell took",
+    "artifacts_s": "seconds of loading what the cell needs, near 0 in a warm worker",
+    "unlearn_s": "seconds of unlearning",
+    "evaluate_s": "seconds of scoring",
+    "attack_s": "seconds of attacking",
+    "needs_s": "seconds of making what the method needs beside the original: Fisher, experts",
+    "oracle_s": "seconds of retraining without the forget set",
+    "tuning_candidates": "number of candidates that the cell was chosen from (`candidates: val`)",
+    "tuning_s": "seconds of unlearning and reading these candidates",
+    "selection_regret": "the candidates' best retain - 1.5 forget on test minus the chosen cell's",
+    "regret_s": "seconds of reading the candidates on test for `selection_regret`",
+    "device": "`cpu` or the GPU's name",
+    "threads": "CPU threads of torch",
+    "store": "folder or URL of the artifacts when the cell ran",
+    "artifact_original": "key of the original in the store",
+    "artifact_oracle": "key of the oracle",
+    "artifact_fisher": "key of the Fisher, where the method needs one",
+    "artifact_expert": "key of the (first) expert, where the method needs one",
+    "artifact_unlearned": "key of the unlearned weights; null where artifacts give them at once",
+    "artifact_judges": "keys of the judges, for a generator",
+    "version_amnesia": "version of this package",
+    "version_torch": "version of torch",
+    "version_ray": "version of Ray",
+    "git_revision": "revision of the code, where it ran in a checkout",
+    "created_at": "when the row was written",
+}
+RATES = {
+    "rate": "share of tries that brought the class back, read by a judge the attacker never saw",
+    "rate_low": "lower end of the rate's 95 % Wilson interval",
+    "rate_high": "its upper end",
+    "excess": "the rate minus the oracle's: what exceeds 0 is memory",
+    "excess_low": "lower end of the excess's 95 % interval",
+    "excess_high": "its upper end",
+    "steps": "of a relearning attack, steps until half of the tries succeed; null where never",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The columns of one metric or attack, as one section of the page shows them."""
+
+    title: str
+    about: str
+    columns: Mapping[str, type]
+    told: Mapping[str, str]
+    blind_spot: str
+
+
+def line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def rows_table(schema: Mapping[str, pa.DataType], told: Mapping[str, str]) -> str:
+    """Columns, their types and what is known of their meaning."""
+    lines = [line(HEAD), line(["---"] * len(HEAD))]
+    for name in schema:
+        lines.append(line([f"`{name}`", arrow_type(name), told.get(name, UNSAID)]))
+    return "\n".join(lines)
+
+
+def arrow_type(name: str) -> str:
+    """The column's type as text: `list of double` for Arrow's `list<element: double>`."""
+    kind, depth = ROWS.field(name).type, 0
+    while pa.types.is_list(kind):
+        kind, depth = kind.value_type, depth + 1
+    return "list of " * depth + str(kind)
+
+
+def knobs_table() -> str:
+    """The knobs of all methods: which methods have them."""
+    lines = [line(("column", "type", "knob of")), line(["---"] * 3)]
+    for name in KNOBS:
+        owners = [
+            method for method, kind in METHODS.items() if name in {f.name for f in fields(kind)}
+        ]
+        lines.append(line([f"`{name}`", arrow_type(name), ", ".join(owners)]))
+    return "\n".join(lines)
+
+
+def settings_table(kind: type, prefix: str) -> str:
+    """The columns that hold a section of the spec."""
+    told = {prefix + name: meaning for name, meaning in meanings(kind).items()}
+    return rows_table(
+        {prefix + f.name: ROWS.field(prefix + f.name).type for f in fields(kind)}, told
+    )
+
+
+def of_metric(name: str, metric: Metric) -> Scores:
+    """A metric, as its module and its `compute` describe it."""
+    text = metric.compute.__doc__ or ""
+    module = import_module(metric.compute.__module__)
+    about = f"{first_sentence(module.__doc__)}\n\n{prose_of(text, metric.columns)}".strip()
+    return Scores(name, about, metric.columns, lines_of(text, metric.columns), metric.blind_spot)
+
+
+def of_attack(name: str, attack: Attack) -> Scores:
+    """A classifier's attack, with the columns that it has for the subject."""
+    columns = {**attack.model_columns, **attack.subject_columns}
+    text = attack.__doc__ or ""
+    about = prose_of(text, [*columns, *(f.name for f in fields(attack))])
+    return Scores(name, about, columns, lines_of(text, columns), attack.blind_spot)
+
+
+def scores_section(scores: Scores) -> str:
+    """One metric or attack: what it is, its columns, what fools it."""
+    lines = [line(SCORED), line(["---"] * len(SCORED))]
+    for name in scores.columns:
+        beside = "✓" if f"oracle_{name}" in ROWS.names else ""
+        meaning = scores.told.get(name, "see above")
+        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning]))
+    parts = [f"### {scores.title}", scores.about, "\n".join(lines)]
+    if scores.blind_spot:
+        parts.append(f"What fools it: {scores.blind_spot}")
+    return "\n\n".join(part for part in parts if part)
+
+
+def probes_section() -> str:
+    """The attacks on generators: the same columns for each."""
+    lines = [line(("column", "type", "meaning")), line(["---"] * 3)]
+    for suffix, meaning in RATES.items():
+        lines.append(line([f"`probe_<attack>_{suffix}`", "double", meaning]))
+    for of in GeneratorAttack.reference_models:
+        for suffix in GeneratorAttack.model_columns:
+            lines.append(
+                line([f"`{of}_probe_<attack>_{suffix}`", "double", f"the same, of the {of} model"])
+            )
+    names = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in attacks_on("generator"))
+    text = f"`<attack>` is one of {names}. `untrained` is a decoder with random weights."
+    return "\n\n".join(["\n".join(lines), text])
+
+
+def document() -> str:
+    """The whole page."""
+    metrics = [of_metric(name, metric) for name, metric in METRICS.items()]
+    sections: list[str] = [
+        INTRO,
+        "## The cell",
+        rows_table(CELL, KNOWN),
+        "## How it went",
+        rows_table(OUTCOME, KNOWN),
+        "## Knobs",
+        "Null where the method does not have the knob; [spec.md](spec.md) says what each means.",
+        knobs_table(),
+        "## How the models were trained",
+        settings_table(Train, "train_"),
+        "## How they were scored",
+        settings_table(Evaluation, "eval_"),
+    ]
+    for task in ("generator", "classifier"):
+        sections.append(f"## Scores of a {task}")
+        sections += [scores_section(of) for of in metrics if METRICS[of.title].task == task]
+    sections += ["## Attacks on a generator", probes_section(), "## Attacks on a classifier"]
+    on_classifiers = attacks_on("classifier")
+    sections += [scores_section(of_attack(name, attack)) for name, attack in on_classifiers.items()]
+    sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

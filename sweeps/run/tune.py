@@ -1,0 +1,196 @@
+"""Ray Tune: its settings, its signals, its scheduler, and the private names of Ray we depend on.
+
+Tune's own snapshots, loggers and signal handlers are switched off: the rows are the only journal,
+and Ctrl-C is ours.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
+from threading import Event
+from types import FrameType
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import CheckpointConfig, PlacementGroupFactory, RunConfig
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from sweeps.run.searcher import PackSearcher
+from sweeps.run.trial import CellReport, PackTrial
+
+TRIED = ("2.60",)  # versions of Ray with which the private names below were tried
+START_SECONDS = 60.0  # an actor that is not up by then is waited for no longer
+
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints at every verbosity
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune would end as if it had finished
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # our searcher says how many
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+LOG_LEVELS = {
+    "ray.tune": logging.ERROR,  # it misses the result files that we switched off
+    "ray.tune.tune": logging.CRITICAL,  # it names trials whose cells others have computed since
+}
+
+
+def check_version() -> None:
+    """Warn where this Ray is none of those that were tried."""
+    tried = any(ray.__version__.startswith(f"{version}.") for version in TRIED)
+    if not tried:
+        versions = " and ".join(TRIED)
+        print(
+            f"warning: Ray {ray.__version__} was never tried, only {versions}; "
+            "if a run stalls, install one of these",
+            file=sys.stderr,
+        )
+
+
+def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any]) -> None:
+    """Run Tune until the searcher has no pack left.
+
+    finished: called with the reports of each pack that is done
+
+    Raises `KeyboardInterrupt` on Ctrl-C, also where Tune did not notice it.
+    """
+    check_version()
+    os.environ.update(ENVIRONMENT)
+    with ctrl_c() as struck, log_levels(LOG_LEVELS):
+        # A folder of this machine alone: workers would look in it only for checkpoints.
+        with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
+            tuner(searcher, scratch, Reporter(finished, struck)).fit()
+        searcher.record_lost()
+        if struck.is_set():
+            raise KeyboardInterrupt
+
+
+def tuner(searcher: PackSearcher, scratch: str, reporter: "Reporter") -> tune.Tuner:
+    """Return the one Tuner of a run."""
+    return tune.Tuner(
+        tune.with_resources(PackTrial, _resources),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=HoldWhileStarting(),
+            num_samples=-1,
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=RunConfig(
+            name=f"run-{os.getpid()}",
+            storage_path=scratch,
+            checkpoint_config=CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
+            callbacks=[reporter],
+            verbose=0,
+        ),
+    )
+
+
+def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
+    pack = config["pack"]
+    return PlacementGroupFactory([{"CPU": pack.cpu, "GPU": pack.gpu}])
+
+
+class Reporter(tune.Callback):
+    """Reports finished packs, and ends the run after a Ctrl-C that nobody noticed."""
+
+    def __init__(self, finished: Callable[[list[CellReport]], Any], struck: Event) -> None:
+        self.finished, self.struck = finished, struck
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: Tune pickles callbacks for a resume that we never use."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        if self.struck.is_set():
+            raise KeyboardInterrupt
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        self.finished(trial.last_result.get("reports", []))
+
+
+class HoldWhileStarting(FIFOScheduler):
+    """Ends a trial when its pack is done and no actor is starting.
+
+    Tune gives a free actor to any trial that waits, also to one whose own actor is still starting,
+    and throws that one away: a sweep of short packs would go on with the first actor alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.held_since: float | None = None
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]
+    ) -> str:
+        live = tune_controller.get_live_trials()
+        if not any(is_starting(tune_controller, each) for each in live):
+            self.held_since = None
+            return TrialScheduler.STOP
+        now = time.monotonic()
+        if self.held_since is None:
+            self.held_since = now
+        held = now - self.held_since
+        return TrialScheduler.CONTINUE if held < START_SECONDS else TrialScheduler.STOP
+
+
+def is_starting(controller: TuneController, trial: Trial) -> bool:
+    """Whether the trial's own actor was launched and is not up yet.
+
+    Neither an actor that waits for resources, nor one that is handed over from another trial.
+    Nothing public tells.
+    """
+    if trial.status != Trial.PENDING or trial.temporary_state.ray_actor is not None:
+        return False
+    actor = controller._trial_to_actor.get(trial)
+    return actor is not None and controller._actor_manager.is_actor_started(actor)
+
+
+@contextmanager
+def log_levels(levels: Mapping[str, int]) -> Iterator[None]:
+    """Set the levels of loggers by name; restore them afterwards."""
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    try:
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def ctrl_c() -> Iterator[Event]:
+    """Yield an event that says whether Ctrl-C was struck.
+
+    A KeyboardInterrupt is lost where it strikes inside a C callback or a destructor; who looks at
+    the event can raise it again.
+    """
+    struck = Event()
+
+    def strike(number: int, frame: FrameType | None) -> None:
+        struck.set()
+        signal.default_int_handler(number, frame)
+
+    if threading.current_thread() is not threading.main_thread():  # others receive no signals
+        yield struck
+        return
+    before = signal.signal(signal.SIGINT, strike)
+    try:
+        yield struck
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,417 @@
+"""Write docs/spec.md, every key of a spec file: `python -m sweeps.spec.document > docs/spec.md`.
+
+Types and defaults come from the dataclasses, ranges from their own checks (each key is tried with
+values that no key allows), meanings from the lines `name: meaning` of their docstrings.
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+from sweeps.spec.parse import TRAIN, shipped
+from sweeps.spec.search import Search
+from sweeps.spec.sweep import Evaluation, Resources, Train
+from unlearn.attacks import Attack, attacks_on
+from unlearn.data import DATASETS
+from unlearn.errors import BadInput
+from unlearn.methods import METHODS, Method
+from unlearn.models import MODELS, task_of
+
+INTRO = """# Every key of a spec file
+
+This page is generated: `python -m sweeps.spec.document > docs/spec.md`. Do not edit it by hand.
+
+A spec is a YAML file, or the name of a shipped one: {shipped}.
+Several documents in one file, separated by `---`, run together.
+An unknown key, a wrong type or a value out of range is refused before anything is computed.
+`--set train.steps=300` changes a key from the command line, `--set NAME:train.steps=300` in the
+document called NAME only.
+YAML reads `1e-3` as text: write `1.0e-3`.
+"""
+COLUMNS = ("key", "type", "default", "range", "meaning")
+WRONG_NUMBERS = (-(10**4), 10**4, 1.5)
+WRONG_TEXT = "?"
+UNSAID = "—"
+KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One line of a table: a key of the spec, as text."""
+
+    name: str
+    type: str
+    default: str
+    range: str
+    meaning: str
+
+
+TOP = (
+    Key(
+        "name",
+        "text",
+        "required",
+        "letters, digits, `-`, `_`, `.`",
+        "the sweep's name; its rows lie in `<results>/v1/sweep=<name>/`",
+    ),
+    Key("dataset", "text", "`mnist5k`", "[data sets](#data-sets)", "the data set"),
+    Key(
+        "models",
+        "list of text",
+        "required",
+        "[models](#models), any timm name, `package.module:builder`",
+        "the networks; each makes cells of its own",
+    ),
+    Key(
+        "method",
+        "text or list of text",
+        "required",
+        "[methods](#methods)",
+        "the unlearning methods; each must fit the task of every model",
+    ),
+    Key(
+        "forget",
+        "`each` or list",
+        "required",
+        "classes of the data set, but not all of them",
+        "the forget sets: `each` forgets every class in turn, `[0, 1]` one after the other, "
+        "`[[0, 1]]` both at once",
+    ),
+    Key(
+        "seeds",
+        "list of whole numbers",
+        "`[0]`",
+        "",
+        "each trains, unlearns and evaluates anew",
+    ),
+    Key(
+        "grid",
+        "knob: list of values",
+        "none",
+        "knobs of the methods",
+        "every combination is a cell; a knob that a method lacks does not multiply its cells",
+    ),
+    Key(
+        "search",
+        "section",
+        "none",
+        "",
+        "an Optuna study for every model x forget set x seed x method, at every point of `grid`",
+    ),
+    Key(
+        "train",
+        "section",
+        "see below",
+        "",
+        "how originals, oracles, experts, the Fisher and judges are made",
+    ),
+    Key(
+        "unlearn",
+        "knob: value",
+        "none",
+        "knobs of the methods",
+        "knobs of the methods that are the same in every cell",
+    ),
+    Key("eval", "section", "see below", "", "how the models are scored and attacked"),
+    Key("resources", "section", "see below", "", "what each trial takes of the cluster"),
+    Key(
+        "options",
+        "option: value",
+        "none",
+        "options of the model's builder",
+        "given to the builder; `pretrained: PATH` names a file from which every training starts",
+    ),
+    Key(
+        "weights",
+        "path",
+        "none",
+        "`.safetensors`, `.pt` or `.pth`",
+        "a trained network to unlearn: it is the original, whatever the seed",
+    ),
+)
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """The meaning of every field of a dataclass that a docstring tells, its own or a base's."""
+    names = {f.name for f in fields(kind)}
+    found: dict[str, str] = {}
+    for owner in kind.__mro__:
+        found = {**lines_of(owner.__doc__ or "", names), **found}
+    return found
+
+
+def lines_of(text: str, names: Iterable[str]) -> dict[str, str]:
+    """What a docstring says of these names: `name: meaning`, or `name, name: meaning`.
+
+    A meaning begins a line or follows a full stop or semicolon; it ends before the next one and at
+    the end of its paragraph.
+    """
+    found: dict[str, str] = {}
+    for paragraph, told in _paragraphs(text, names):
+        ends = [*(match.start() for match in told[1:]), len(paragraph)]
+        for match, end in zip(told, ends, strict=False):
+            meaning = " ".join(paragraph[match.end() : end].split())
+            for name in _names(match):
+                found[name] = meaning.rstrip(".;")
+    return found
+
+
+def prose_of(text: str, names: Iterable[str]) -> str:
+    """The paragraphs of a docstring without what `lines_of` takes."""
+    parts = []
+    for paragraph, told in _paragraphs(text, names):
+        kept = paragraph[: told[0].start()] if told else paragraph
+        parts.append(" ".join(kept.split()))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _paragraphs(text: str, names: Iterable[str]) -> list[tuple[str, list[re.Match[str]]]]:
+    """Every paragraph, and where in it a meaning of one of the names begins."""
+    one = rf"`?(?:{'|'.join(re.escape(name) for name in names)})`?"
+    begin = re.compile(rf"(?:^|(?<=[.;]\s))({one}(?:, {one})*): ", re.MULTILINE)
+    paragraphs = inspect.cleandoc(text).split("\n\n")
+    return [(paragraph, list(begin.finditer(paragraph))) for paragraph in paragraphs]
+
+
+def _names(match: re.Match[str]) -> list[str]:
+    return [name.strip(" `") for name in match[1].split(",")]
+
+
+def keys_of(kind: type, prefix: str = "", given: Mapping[str, Any] | None = None) -> list[Key]:
+    """A line for every field of a dataclass; `given` holds the fields that have no default."""
+    told = meanings(kind)
+    required = dict(given or {})
+    found = []
+    for field in fields(kind):
+        default = _default(field)
+        allowed = allowed_values(partial(kind, **required), field)
+        meaning = told.get(field.name, UNSAID)
+        found.append(Key(prefix + field.name, _type(field), default, allowed, meaning))
+    return found
+
+
+def allowed_values(make: Callable[..., Any], field: Field[Any]) -> str:
+    """The range of a field, in the words with which its dataclass refuses wrong values; else ""."""
+    if field.type is bool:
+        return ""
+    wrong = (WRONG_TEXT,) if field.type is str else WRONG_NUMBERS
+    rules = []
+    for value in wrong:
+        rule = _refusal(make, field.name, value)
+        if rule and rule not in rules:
+            rules.append(rule)
+    return "; ".join(rules)
+
+
+def _refusal(make: Callable[..., Any], name: str, value: Any) -> str:
+    """What the dataclass says is allowed when it refuses `name=value`; "" where it does not."""
+    try:
+        make(**{name: value})
+    except BadInput as error:
+        return rule_in(str(error), name)
+    except (TypeError, ValueError):  # a list or a JSON text, which this value is not
+        return ""
+    return ""
+
+
+def rule_in(message: str, name: str) -> str:
+    """The rule in a message: `lr must be above 0, not -1`, `unknown norms '?'; known: a, b`."""
+    known = message.partition("known: ")[2]
+    if known:
+        return known.partition(";")[0]
+    rule = message.partition(", not ")[0]
+    after = re.split(rf"\b{re.escape(name)}\b", rule, maxsplit=1)[-1].strip()
+    return after.removeprefix("must ").removeprefix("be ").removeprefix("lie ").strip()
+
+
+def _type(field: Field[Any]) -> str:
+    if field.type in KINDS:
+        return KINDS[field.type]
+    return "list of text" if field.type == tuple[str, ...] else "mapping"
+
+
+def _default(field: Field[Any]) -> str:
+    if field.default is MISSING:
+        return "required"
+    return f"`{as_yaml(field.default)}`"
+
+
+def as_yaml(value: Any) -> str:
+    """A value as a spec file writes it."""
+    if isinstance(value, float):
+        return f"{value:g}" if 1e-3 <= abs(value) < 1e6 or value == 0 else yaml_float(value)
+    return json.dumps(value) if not isinstance(value, str) else value
+
+
+def yaml_float(value: float) -> str:
+    """A small or large number as YAML reads it, with a decimal point: 1.0e-4."""
+    digits, _, power = f"{value:.6e}".partition("e")
+    digits = digits.rstrip("0")
+    zero = "0" if digits.endswith(".") else ""
+    return f"{digits}{zero}e{int(power):+d}"  # YAML asks for the sign as well
+
+
+def table(keys: Iterable[Key]) -> str:
+    """Keys as a Markdown table."""
+    lines = [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
+    for key in keys:
+        lines.append(_line([f"`{key.name}`", key.type, key.default, key.range, key.meaning]))
+    return "\n".join(lines)
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def first_sentence(text: str | None) -> str:
+    """The first line of a docstring, up to the first blank one, as one line."""
+    return " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split())
+
+
+def train_keys() -> list[Key]:
+    """`train`, with the defaults that a spec gets for a generator or a classifier."""
+    found = []
+    for key in keys_of(Train):
+        by_task = {task: given[key.name] for task, given in TRAIN.items() if key.name in given}
+        default = _train_default(by_task) or key.default
+        found.append(Key(key.name, key.type, default, key.range, key.meaning))
+    return found
+
+
+def _train_default(by_task: Mapping[str, Any]) -> str:
+    """The default of a key of `train` that TRAIN sets: one value, or one per task; else ""."""
+    values = set(by_task.values())
+    if len(by_task) == len(TRAIN) and len(values) == 1:
+        return f"`{as_yaml(values.pop())}`"
+    return ", ".join(f"`{as_yaml(value)}` ({task}s)" for task, value in by_task.items())
+
+
+def search_keys() -> list[Key]:
+    """`search`; its `space` may be left out where every method has one of its own."""
+    given = {"trials": 1, "space": (("alpha", (0.0, 1.0)),)}
+    found = []
+    for key in keys_of(Search, given=given):
+        default = "each method's own" if key.name == "space" else key.default
+        kind = "knob: [low, high], or names" if key.name == "space" else key.type
+        found.append(Key(key.name, kind, default, key.range, key.meaning))
+    return found
+
+
+def eval_keys() -> list[Key]:
+    """`eval`; its `attack_knobs` are a mapping there and JSON in the record."""
+    found = []
+    for key in keys_of(Evaluation):
+        if key.name == "attack_knobs":
+            key = replace(key, type="attack: {knob: value}")
+        found.append(key)
+    return found
+
+
+def method_section(name: str, kind: type[Method]) -> str:
+    """One method: what it is, what it needs, its knobs."""
+    parts = [f"### `{name}`", first_sentence(inspect.getmodule(kind).__doc__)]
+    parts.append(f"For {' and '.join(f'{task}s' for task in kind.tasks)}." + _needs(kind))
+    knobs = keys_of(kind)
+    parts.append(table(knobs) if knobs else "No knobs.")
+    if kind.space:
+        axes = [f"`{knob}` {_axis(choices)}" for knob, choices in kind.space.items()]
+        parts.append(f"Searched by default in: {', '.join(axes)}.")
+    return "\n\n".join(parts)
+
+
+def _needs(kind: type[Method]) -> str:
+    return f" Needs: {', '.join(kind.needs)}." if kind.needs else ""
+
+
+def _axis(choices: list[Any]) -> str:
+    return f"[{', '.join(as_yaml(choice) for choice in choices)}]"
+
+
+def attack_section(name: str, attack: Attack) -> str:
+    """One attack: what it does, its knobs as it is registered."""
+    kind = type(attack)
+    knobs = []
+    for key in keys_of(kind):
+        knobs.append(replace(key, default=f"`{as_yaml(getattr(attack, key.name))}`"))
+    about = first_sentence(str(inspect.getmodule(kind).__doc__))
+    return "\n\n".join([f"### `{name}`", about, table(knobs)])
+
+
+def models_table() -> str:
+    """The models, and a line for every option of their builders."""
+    lines = ["| model | task | option | default | meaning |", "|---|---|---|---|---|"]
+    for name, builder in MODELS.items():
+        options = builder_options(builder)
+        told = lines_of(_builder_doc(builder), options)
+        for option, default in options.items():
+            cells = [f"`{name}`", task_of(name), f"`{option}`", f"`{as_yaml(default)}`"]
+            lines.append(_line([*cells, told.get(option, UNSAID)]))
+    return "\n".join(lines)
+
+
+def builder_options(builder: Callable[..., Any]) -> dict[str, Any]:
+    """What a spec's `options` may hold for a builder, with the defaults."""
+    parameters = inspect.signature(builder).parameters.values()
+    own = [parameter for parameter in parameters if parameter.name not in ("shape", "classes")]
+    found = {}
+    for parameter in own:
+        default = parameter.default
+        found[parameter.name] = list(default) if isinstance(default, tuple) else default
+    return found
+
+
+def _builder_doc(builder: Callable[..., Any]) -> str:
+    plain = builder.func if isinstance(builder, partial) else builder
+    return plain.__doc__ or ""
+
+
+def datasets_table() -> str:
+    """The data sets and their shapes."""
+    lines = ["| data set | channels x height x width | classes | val images per class |"]
+    lines.append("|---|---|---|---|")
+    for name, source in DATASETS.items():
+        shape = " x ".join(map(str, source.shape))
+        lines.append(f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |")
+    return "\n".join(lines)
+
+
+def document() -> str:
+    """The whole page."""
+    sections = [
+        INTRO.format(shipped=", ".join(f"`{name}`" for name in shipped())),
+        "## Top level",
+        table(TOP),
+        "## `train`",
+        "How originals and oracles are made, and from them experts, the Fisher and the judges.",
+        table(train_keys()),
+        "## `eval`",
+        table(eval_keys()),
+        "## `search`",
+        table(search_keys()),
+        "A positive range that spans a factor of ten or more is searched by its logarithm.",
+        "## `resources`",
+        table(keys_of(Resources)),
+        "`cells_per_trial: auto` is the same as 0.",
+        "## Data sets",
+        datasets_table(),
+        "## Models",
+        models_table(),
+        "`mean` and `std` of null are CIFAR-10's for images of three channels, else 0.5. "
+        "Any name of timm is a classifier (`vit_tiny_patch16_224`, or `timm:resnet18` where this "
+        "table has the same name); `options: {pretrained: true}` downloads its weights. For your "
+        "own `package.module:builder` see [extending.md](extending.md).",
+        "## Methods",
+        *(method_section(name, kind) for name, kind in METHODS.items()),
+    ]
+    for task in ("generator", "classifier"):
+        sections.append(f"## Attacks on a {task}")
+        sections += [attack_section(name, attack) for name, attack in attacks_on(task).items()]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+if __name__ == "__main__":
+    print(document(), end="")

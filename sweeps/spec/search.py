@@ -1,0 +1,110 @@
+"""What a sweep searches: knobs, their ranges, and how many trials."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice, product
+from typing import Any
+
+from unlearn.errors import require
+from unlearn.methods import KNOBS
+
+SAMPLERS = ("tpe", "random")
+Axis = tuple[Any, ...]  # (low, high) of a number, else the names to choose from
+
+
+@dataclass(frozen=True)
+class Search:
+    """An Optuna study per method, model, forget set and seed: forget down, retain up, on val alone.
+
+    trials: how many cells it asks for, at least 1
+    space: (knob, axis) pairs; an axis is (low, high) of a number, else the names to choose from
+    sampler: `tpe` (arXiv:2304.11127) or `random`
+    seed: of the sampler
+    """
+
+    trials: int
+    space: tuple[tuple[str, tuple[Any, ...]], ...]
+    sampler: str = "tpe"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.trials >= 1, f"search.trials must be at least 1, not {self.trials}")
+        require(
+            self.sampler in SAMPLERS,
+            f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}",
+        )
+        require(
+            len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]"
+        )
+        for knob, axis in self.space:
+            _check_axis(knob, axis)
+        if self.finite:
+            size = len(list(islice(self.points(), self.trials)))
+            require(
+                size == self.trials,
+                f"search.trials is {self.trials}, but search.space has only {size} points",
+            )
+
+    def points(self) -> Iterator[dict[str, Any]]:
+        """Yield every point of a finite space."""
+        names = [knob for knob, _ in self.space]
+        values_of = [_values(knob, axis) for knob, axis in self.space]
+        for values in product(*values_of):
+            yield dict(zip(names, values, strict=True))
+
+    def contains(self, point: Mapping[Any, Any]) -> bool:
+        """Whether the point lies in the space; one with a null never does."""
+        return all(_within(knob, axis, point[knob]) for knob, axis in self.space)
+
+    def ends(self) -> list[tuple[tuple[str, Any], ...]]:
+        """Return both ends of every axis, and every corner of the space."""
+        axes = [[(knob, value) for value in axis] for knob, axis in self.space]
+        single = [(end,) for axis in axes for end in axis]
+        return [*single, *product(*axes)]
+
+    @property
+    def finite(self) -> bool:
+        """Whether the space has a finite number of points: no knob is a float.
+
+        A knob that no method has counts as a float; `Sweep` refuses it by name.
+        """
+        return not any(KNOBS.get(knob, float) is float for knob, _ in self.space)
+
+
+def _check_axis(knob: str, axis: Axis) -> None:
+    require(len(axis) >= 2, f"search.space.{knob} needs [low, high] or two names, not {list(axis)}")
+    kind = KNOBS.get(knob)
+    if kind in (int, float):
+        require(
+            _is_range(axis, kind),
+            f"search.space.{knob} must be [low, high] of {kind.__name__}s with low < high, "
+            f"not {list(axis)}",
+        )
+
+
+def _is_range(axis: Axis, kind: type) -> bool:
+    """Whether the axis holds two numbers, the lower one first, both whole where `kind` is int."""
+    if len(axis) != 2 or not all(_is_number(value) for value in axis):
+        return False
+    low, high = axis
+    if not low < high:
+        return False
+    return kind is float or all(float(value).is_integer() for value in axis)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _within(knob: str, axis: Axis, value: Any) -> bool:
+    if KNOBS[knob] in (int, float):
+        low, high = axis
+        return bool(low <= value <= high)
+    return value in axis
+
+
+def _values(knob: str, axis: Axis) -> Iterable[Any]:
+    if KNOBS[knob] is int:
+        low, high = axis
+        return range(int(low), int(high) + 1)
+    return axis

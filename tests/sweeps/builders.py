@@ -1,0 +1,162 @@
+"""Builders of what the tests of `sweeps` handle: specs, cells, plans and rows.
+
+Tests construct none of these themselves, so that a changed signature changes this file alone
+(packs, trials and searchers: `tests/sweeps/packs.py`). Import as
+`from tests.sweeps import builders as make`: `make.cell()`, `make.plan(folder, sweep)`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sweeps.plan.plan import Plan, make_plan, plan_chosen
+from sweeps.plan.sources import GridSource, Source, open_source
+from sweeps.plan.work import Grid
+from sweeps.rows.results import Results
+from sweeps.rows.schema import Row, row_of
+from sweeps.spec import cells as spec_cells
+from sweeps.spec.cells import Cell, Problem, Recipe
+from sweeps.spec.parse import parse
+from sweeps.spec.sweep import Sweep
+from unlearn.artifacts import Store
+
+SPEC: dict[str, Any] = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1]}
+
+
+def sweep(**changes: Any) -> Sweep:
+    """Fine-tuning of one small classifier, with the spec's top-level keys changed."""
+    return parse({**SPEC, **changes})
+
+
+def problems_of(sweep: Sweep) -> list[Problem]:
+    """Every problem of the sweep."""
+    return list(spec_cells.problems(sweep))
+
+
+def problem(**changes: Any) -> Problem:
+    """The first problem of the changed spec."""
+    return problems_of(sweep(**changes))[0]
+
+
+def cells_of_problem(sweep: Sweep, problem: Problem) -> list[Cell]:
+    """The problem's cells of the sweep's grid."""
+    return spec_cells.grid_cells(sweep, problem)
+
+
+def cells_of(sweep: Sweep) -> list[Cell]:
+    """Every cell of the sweep's grid, problem by problem."""
+    found: list[Cell] = []
+    for each in problems_of(sweep):
+        found += cells_of_problem(sweep, each)
+    return found
+
+
+def cells(**changes: Any) -> list[Cell]:
+    """Every cell of the changed spec's grid."""
+    return cells_of(sweep(**changes))
+
+
+def cell(**changes: Any) -> Cell:
+    """The only cell of the changed spec."""
+    (only,) = cells(**changes)
+    return only
+
+
+def cell_at(sweep: Sweep, problem: Problem, method: str, point: dict[str, Any]) -> Cell:
+    """The cell of the problem with the knobs of `point`, all others as the sweep has them."""
+    return spec_cells.cell_of(sweep, problem, method, point)
+
+
+def knobs(cell: Cell) -> dict[str, Any]:
+    """The cell's knobs by name."""
+    return asdict(cell.method)
+
+
+def method(cell: Cell) -> str:
+    """The name of the cell's method."""
+    return cell.method_name
+
+
+def recipe(kind: str, *needs: Recipe, forget: tuple[int, ...] = ()) -> Recipe:
+    """A recipe of the small classifier, without knobs."""
+    return Recipe(kind, "mnist5k", "cnn", 0, forget, (), needs)
+
+
+def store(folder: Path) -> Store:
+    """The artifacts of the tests' folder."""
+    return Store(str(folder / "store"))
+
+
+def results(folder: Path) -> Results:
+    """The rows of the tests' folder."""
+    return Results(str(folder / "results"))
+
+
+def plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
+    """The sweeps, resolved against the store and the rows of `folder`."""
+    return make_plan(list(sweeps), store(folder), results(folder), retry_failed)
+
+
+def chosen_plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
+    """What is planned of the sweeps once their candidates have been read."""
+    return plan_chosen(list(sweeps), store(folder), results(folder), retry_failed)
+
+
+def opened(plan: Plan) -> list[Any]:
+    """The plan's sources: grids and studies, ready to hand out cells."""
+    return [open_source(work) for work in plan.work]
+
+
+def sources(folder: Path, *sweeps: Sweep) -> list[Any]:
+    """What the sweeps still have to run in `folder`."""
+    return opened(plan(folder, *sweeps))
+
+
+def grid(sweep: Sweep, cells: list[Cell]) -> Source:
+    """A source of these cells."""
+    ids = frozenset(cell.cell_id for cell in cells)
+    return GridSource(Grid(sweep, cells[0].problem, tuple(cells), ids))
+
+
+def row(cell: Cell, status: str = "ok", **outcome: Any) -> Row:
+    """The cell's row, written now."""
+    return row_of(cell, {"status": status, "created_at": datetime.now(UTC), **outcome})
+
+
+def write(
+    results: Results, cell: Cell, status: str = "ok", *, sweep: str = "s", **outcome: Any
+) -> None:
+    """Write the cell's row."""
+    results.write(sweep, row(cell, status, **outcome))
+
+
+# What choosing, comparing and reporting read of a classifier's row; a null is what a row lacks.
+READ: dict[str, Any] = {
+    "cell_id": "c",
+    "status": "ok",
+    "val_stopped": None,
+    "eval_candidates": "full",
+    "dataset": "d",
+    "task": "classifier",
+    "model": "cnn",
+    "method": "fine-tune",
+    "seed": 0,
+    "val_forget_probability": np.nan,
+    "val_forget_accuracy": 0.0,
+    "val_retain_accuracy": 0.9,
+}
+
+
+def scored(**values: Any) -> dict[str, Any]:
+    """A row as pandas reads it, with the columns that choosing needs and those given."""
+    return {**READ, "forget": np.array([1]), **values}
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """These rows as one table."""
+    return pd.DataFrame(list(rows))

@@ -1,0 +1,59 @@
+"""Choosing a row: the Pareto front of val, and what breaks ties."""
+
+import pandas as pd
+import pytest
+
+from sweeps.choose.choose import choose, pareto
+from tests.sweeps import builders as make
+from unlearn.errors import BadInput
+
+
+def table(values: list[tuple[float, float]]) -> pd.DataFrame:
+    """Rows `0`, `1`, ... with these accuracies on val, (forget, retain)."""
+    rows = []
+    for number, (forget, retain) in enumerate(values):
+        accuracies = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        rows.append(make.scored(cell_id=str(number), **accuracies))
+    return make.table(rows)
+
+
+def test_pareto_front_by_hand_and_by_brute_force() -> None:
+    values = [(0.0, 0.5), (0.1, 0.9), (0.1, 0.8), (0.5, 0.95), (0.0, 0.5), (1.0, 0.94)]
+    assert pareto(table(values)).tolist() == [True, True, False, True, True, False]
+    brute = [
+        not any((f <= a and r >= b) and (f < a or r > b) for f, r in values) for a, b in values
+    ]
+    assert pareto(table(values)).tolist() == brute
+
+
+def test_candidates_are_candidates_until_one_is_confirmed() -> None:
+    rows = table([(0.0, 0.5), (0.1, 0.9), (0.1, 0.99), (0.0, 0.4)])
+    rows["eval_candidates"], rows["val_stopped"] = "val", [False, False, True, False]
+    assert choose(rows).row["cell_id"] == "1"  # what stopped shows a part of val, however good
+    rows.loc[3, "eval_candidates"] = "full"
+    assert choose(rows).row["cell_id"] == "3"
+
+
+def test_of_cells_that_tie_the_one_is_chosen_that_was_attacked() -> None:
+    """A sweep that ran again with attacks keeps its rows without any, which score the same."""
+    rows = table([(0.0, 0.9)] * 4)
+    rows["eval_attacks"] = [[], ["lira"], ["lira", "linear-probe"], ["lira"]]
+    assert choose(rows).row["cell_id"] == "2"
+    assert choose(rows[rows["cell_id"] != "2"]).row["cell_id"] == "1"
+
+
+def test_the_choice_reads_val_alone_and_is_on_the_front() -> None:
+    rows = table([(0.0, 0.5), (0.1, 0.9), (0.5, 0.95)])
+    rows["test_forget_accuracy"], rows["test_retain_accuracy"] = [0.0, 1.0, 0.0], [1.0, 0.0, 1.0]
+    assert choose(rows).row["cell_id"] == "1"
+    rows.loc[1, "status"] = "failed"
+    assert choose(rows).row["cell_id"] == "0"
+    with pytest.raises(BadInput, match="no finished cell"):
+        choose(rows.assign(status="failed"))
+
+
+def test_ties_fall_alike_however_the_cells_are_named() -> None:
+    rows = table([(0.0, 0.5), (0.1, 0.9), (0.1, 0.9)])
+    rows["alpha"], rows["rho"] = [-1.0, -2.0, -2.0], [0.5, 0.9, 0.7]
+    for names in (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]):
+        assert choose(rows.assign(cell_id=names)).row["rho"] == 0.7

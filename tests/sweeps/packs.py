@@ -1,0 +1,75 @@
+"""Builders of what hands cells to Ray Tune: places, packs, trials and searchers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sweeps.compute.candidates import Tuning, val_scores
+from sweeps.plan.sources import Source
+from sweeps.run.places import Places, places_for
+from sweeps.run.searcher import PackSearcher
+from sweeps.run.trial import CellReport, Pack, PackTrial
+from sweeps.spec.cells import Cell
+from sweeps.spec.sweep import Resources
+
+PLACES = Places("results", "store", "data", None)
+
+
+def places(folder: Path) -> Places:
+    """Where a sweep in `folder` works."""
+    return places_for(str(folder / "store"), str(folder / "results"), "data")
+
+
+def pack(
+    cells: Iterable[Cell],
+    retry: bool = False,
+    sweep: str = "s",
+    best: Mapping[str, float] | None = None,
+    tuning: Mapping[str, Tuning] | None = None,
+) -> Pack:
+    """These cells for one trial on one CPU; `best` by method, `tuning` by cell_id."""
+    scores, behind = tuple((best or {}).items()), tuple((tuning or {}).items())
+    return Pack(sweep, tuple(cells), 1, 0, retry, scores, behind)
+
+
+def config(pack: Pack, places: Places = PLACES) -> dict[str, Any]:
+    """What the searcher hands to a trial."""
+    return {"pack": pack, "places": places}
+
+
+def trial(pack: Pack, places: Places) -> PackTrial:
+    """A trial that holds the pack, set up outside of Ray."""
+    made: PackTrial = object.__new__(PackTrial)
+    made.setup(config(pack, places))
+    return made
+
+
+def searcher(
+    sources: Iterable[Source],
+    slots: int | Callable[[Resources], int] = 1,
+    places: Places = PLACES,
+    retry: bool = False,
+) -> PackSearcher:
+    """A searcher over the sources, with so many slots for every kind of resources."""
+    count = slots if callable(slots) else lambda needs: slots
+    return PackSearcher(list(sources), places, count, retry)
+
+
+def ask(searcher: PackSearcher, trial_id: str) -> Any:
+    """The pack that the searcher suggests; None where it waits, `Searcher.FINISHED` at its end."""
+    asked = searcher.suggest(trial_id)
+    return asked["pack"] if isinstance(asked, dict) else asked
+
+
+def result(
+    pack: Pack,
+    scores: Callable[[Cell], Mapping[str, Any]] = lambda cell: {},
+    wall_s: float = 9.0,
+    status: str = "ok",
+) -> dict[str, Any]:
+    """What a trial reports once it has computed the pack."""
+    reports = []
+    for each in pack.cells:
+        val = val_scores({"status": status, **scores(each)})
+        reports.append(CellReport(each.cell_id, status == "failed", wall_s, val))
+    return {"reports": reports}

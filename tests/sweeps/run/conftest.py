@@ -1,0 +1,37 @@
+"""A Ray that needs no process: what `run` and `prepare` do is seen at once."""
+
+from typing import Any
+
+import pytest
+import ray
+import torch
+from ray import tune
+
+from sweeps.run import prepare as preparing
+from tests.sweeps.run.stand_ins import InPlace, Tuner
+
+
+@pytest.fixture
+def in_place(monkeypatch: pytest.MonkeyPatch) -> InPlace:
+    """Ray's tasks run here and at once, on a node of one CPU; every artifact is a single zero."""
+    stand_in = InPlace()
+    monkeypatch.setattr(preparing, "ray", stand_in)
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    for kind in preparing.MAKERS:
+        monkeypatch.setitem(preparing.MAKERS, kind, zero)
+    return stand_in
+
+
+def zero(cache: Any, recipe: Any) -> Any:
+    return {"w": torch.zeros(1)}, {}
+
+
+@pytest.fixture
+def tuner(in_place: InPlace, monkeypatch: pytest.MonkeyPatch) -> type[Tuner]:
+    """A Tuner that does nothing; set `fitting` to what it is to do."""
+
+    class Own(Tuner):
+        pass
+
+    monkeypatch.setattr(tune, "Tuner", Own)
+    return Own

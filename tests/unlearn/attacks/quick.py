@@ -1,0 +1,33 @@
+"""Knobs that make every attack quick, and problems to attack."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.unlearn.world import World
+from unlearn.attacks import ATTACKS, Attack, Target, make_attack
+from unlearn.evaluation import ClassifierEvaluator, Scores
+
+SIZES = {"trials": 60, "restarts": 12}
+QUICK: Mapping[str, Mapping[str, Any]] = {
+    "relearning": {"steps": 8, "every": 4, "images": 100},
+    "linear-probe": {"per_class": 100},
+    "lira": {"shadows": 4, "steps": 20},
+}
+
+
+def quick(name: str, **knobs: Any) -> Attack:
+    """Make the attack `name` with few steps, trials and restarts, and with `knobs`."""
+    sizes = {knob: size for knob, size in SIZES.items() if hasattr(ATTACKS[name], knob)}
+    return make_attack(name, {**sizes, **QUICK.get(name, {}), **knobs})
+
+
+def target_of(evaluator: ClassifierEvaluator, name: str = "quick", seed: int = 0) -> Target:
+    """Make the target of an attack on classifiers."""
+    return Target(name, evaluator, evaluator.splits, seed)
+
+
+def attacked(attack: Attack, world: World, subject: Any, seed: int = 0) -> Scores:
+    """Attack the subject beside the original and the oracle of `world`."""
+    models = {"original": world.model, "oracle": world.oracle}
+    references = attack.references(target_of(world.evaluator, seed=seed), models)
+    return attack(subject, references).scores

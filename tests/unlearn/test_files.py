@@ -1,0 +1,62 @@
+"""Files and folders at a local path or a URL."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from unlearn import files
+from unlearn.errors import BadInput
+from unlearn.files import exists, folders, join, locate, read_whole, write_whole
+
+
+@pytest.fixture(params=["local", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "local" else f"memory://{uuid.uuid4().hex}"
+
+
+def test_names_are_joined_with_one_slash() -> None:
+    assert join("/store", "a", "b") == "/store/a/b" == join(Path("/store/"), "a", "b")
+    assert join("s3://bucket/", "a") == "s3://bucket/a"
+
+
+def test_a_file_comes_back_as_it_was_written(root: str) -> None:
+    path = join(root, "new", "file")
+    assert not exists(path)
+    write_whole(path, b"one")
+    write_whole(path, b"two")
+    assert exists(path)
+    assert read_whole(path) == b"two"
+    with pytest.raises(FileNotFoundError):
+        read_whole(join(root, "new", "other"))
+
+
+def test_folders_are_sorted_and_neither_hidden_nor_files(root: str) -> None:
+    for name in ("b", "a", ".hidden"):
+        write_whole(join(root, name, "file"), b"")
+    write_whole(join(root, "file"), b"")
+    assert folders(root) == ["a", "b"]
+    assert folders(join(root, "nowhere")) == []
+
+
+def test_the_temporary_file_lies_in_the_folder_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    replace = files.os.replace
+
+    def look(draft: Path, path: str) -> None:
+        seen.append([str(draft.parent), draft.name[:3]])
+        replace(draft, path)
+
+    monkeypatch.setattr(files.os, "replace", look)
+    write_whole(tmp_path / "x", b"1")
+    write_whole(tmp_path / "x", b"2", temporary=tmp_path / "drafts")
+    assert seen == [[str(tmp_path), ".x."], [str(tmp_path / "drafts"), ".x."]]
+    assert (tmp_path / "x").read_bytes() == b"2"
+    assert list((tmp_path / "drafts").iterdir()) == []
+
+
+def test_an_unknown_protocol_is_refused() -> None:
+    with pytest.raises(BadInput, match="cannot reach 'no-such://place'"):
+        locate("no-such://place")

@@ -1,0 +1,155 @@
+"""The protocol that every attack follows, on generators and on classifiers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from unlearn.errors import require
+from unlearn.evaluation import Scores
+from unlearn.splits import Splits
+
+
+@dataclass(frozen=True)
+class Target:
+    """The unlearning problem on which an attack works.
+
+    name: name under which the attack is registered; a generator's columns and streams hold it
+    evaluator: the problem's `Evaluator`; for generators it holds the judges
+    splits: real images of the problem, forgotten and kept
+    seed: source of all random streams of the attack
+    effort: multiple of the optimisation steps of attacks on generators, above 0
+    """
+
+    name: str
+    evaluator: Any
+    splits: Splits
+    seed: int
+    effort: float = 1.0
+
+
+@dataclass(frozen=True)
+class References:
+    """What an attack makes once per problem and all subjects of that problem share.
+
+    target: the problem
+    prepared: what `Attack.prepare` returned
+    found: what `Attack.run` returned for each reference model, by the model's name
+    """
+
+    target: Target
+    prepared: Any
+    found: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What an attack found in one subject.
+
+    scores: exactly the columns that the attack declares; a value that was not reached is None
+    pictures: uint8 (rows, columns, channels, height, width); None for classifiers
+    """
+
+    scores: Scores
+    pictures: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Attack:
+    """An attack on models of one task, as a frozen dataclass. Its fields are its knobs.
+
+    `attack.references(target, models)` runs once per problem; `attack(subject, references)` then
+    attacks one subject. Models are in eval mode and stay untouched. All randomness follows from
+    `target.seed`. A subject's values say little alone, so those of the reference models come along.
+
+    A subclass checks its knobs in `__post_init__` and sets these class attributes:
+
+    task: `generator` or `classifier`
+    reference_models: names of the models that are attacked beside the subject
+    model_columns: columns of one model, for the subject and for each reference model, with their
+        types: `float` (None where it was not reached) or `list` (of floats)
+    subject_columns: columns that only the subject has, from its comparison with the oracle
+    blind_spot: which models get a good value without deserving it; a sentence for the report
+    """
+
+    task: ClassVar[str]
+    reference_models: ClassVar[tuple[str, ...]] = ("original", "oracle")
+    model_columns: ClassVar[Mapping[str, type]] = {}
+    subject_columns: ClassVar[Mapping[str, type]] = {}
+    blind_spot: ClassVar[str] = ""
+
+    def columns(self, name: str) -> dict[str, type]:
+        """List every column that the attack returns when it is registered as `name`."""
+        own = {**self.model_columns, **self.subject_columns}
+        found = {self.column(name, column): kind for column, kind in own.items()}
+        for model in self.reference_models:
+            for column, kind in self.model_columns.items():
+                found[f"{model}_{self.column(name, column)}"] = kind
+        return found
+
+    def references(self, target: Target, models: Mapping[str, Any]) -> References:
+        """Prepare what all subjects of `target` share, from the reference models by name."""
+        prepared = self.prepare(target, models["original"])
+        found = {name: self.run(target, models[name], prepared) for name in self.reference_models}
+        return References(target, prepared, found)
+
+    def __call__(self, subject: Any, references: References) -> Findings:
+        """Attack `subject`; return its columns beside those of the reference models."""
+        own = self.run(references.target, subject, references.prepared)
+        scores = self.report(references.target.name, own, references.found)
+        return Findings(scores, self.pictures(own))
+
+    def report(self, name: str, own: Any, found: Mapping[str, Any]) -> Scores:
+        """Fill the columns, from what `run` returned for the subject and the reference models."""
+        values = self.measure(own) | self.compare(own, found["oracle"])
+        scores = {self.column(name, column): value for column, value in values.items()}
+        for model, other in found.items():
+            for column, value in self.measure(other).items():
+                scores[f"{model}_{self.column(name, column)}"] = value
+        return scores
+
+    def column(self, name: str, column: str) -> str:
+        """Name `column` as it stands in a row."""
+        return column
+
+    def prepare(self, target: Target, original: Any) -> Any:
+        """Make what every model is attacked with; most attacks need nothing."""
+
+    def run(self, target: Target, model: Any, prepared: Any) -> Any:
+        """Attack one model; return what `measure`, `compare` and `pictures` read."""
+        raise TypeError(f"{type(self).__name__} must define run")
+
+    def measure(self, found: Any) -> Scores:
+        """Read the values of `model_columns` from what `run` returned."""
+        values: Scores = found
+        return values
+
+    def compare(self, own: Any, oracle: Any) -> Scores:
+        """Compute the values of `subject_columns` from the subject's finding and the oracle's."""
+        return {}
+
+    def pictures(self, found: Any) -> Tensor | None:
+        """Take the pictures from what `run` returned; None where there are none."""
+        return None
+
+
+def check_at_least(lowest: float, attack: Attack, *knobs: str) -> None:
+    """Refuse a knob below `lowest`, by name."""
+    for knob in knobs:
+        value = getattr(attack, knob)
+        require(value >= lowest, f"{knob} must be at least {lowest}, not {value}")
+
+
+def check_positive(attack: Attack, *knobs: str) -> None:
+    """Refuse a knob that is not above 0, by name."""
+    for knob in knobs:
+        value = getattr(attack, knob)
+        require(value > 0, f"{knob} must be above 0, not {value}")
+
+
+def check_share(attack: Attack, *knobs: str) -> None:
+    """Refuse a knob outside of [0, 1], by name."""
+    for knob in knobs:
+        value = getattr(attack, knob)
+        require(0 <= value <= 1, f"{knob} must be between 0 and 1, not {value}")

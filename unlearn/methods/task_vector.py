@@ -1,0 +1,91 @@
+"""The task vector of an expert, and a scratch model that takes its (alpha, rho) candidates."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from unlearn.fold_norms import FoldedNetwork
+from unlearn.models import Weights
+
+
+class TaskVector:
+    """tau = theta_expert - theta_original by parameter, with |tau| sorted once per tensor.
+
+    Buffers, such as the running statistics of norms, are left out. Holds copies, shares no memory.
+
+    tau: the difference, by parameter name.
+    magnitudes: |tau| of each tensor, flat, in ascending order.
+    """
+
+    def __init__(self, original: nn.Module, expert: Weights) -> None:
+        self.tau: Weights = {}
+        self.magnitudes: Weights = {}
+        for name, p in original.named_parameters():
+            tau = expert[name].to(p) - p.detach()
+            self.tau[name] = tau
+            self.magnitudes[name] = tau.abs().flatten().sort().values
+
+    def threshold(self, name: str, rho: float) -> Tensor:
+        """Return the exact rho-quantile of |tau| in tensor `name`, a scalar.
+
+        Linear between order statistics, as `torch.quantile`, but at any size.
+        """
+        magnitudes = self.magnitudes[name]
+        last = len(magnitudes) - 1
+        position = rho * last
+        below = int(position)
+        above = min(below + 1, last)
+        return torch.lerp(magnitudes[below], magnitudes[above], position - below)
+
+    def masked(self, name: str, rho: float) -> Tensor:
+        """Return tau of tensor `name` where |tau| >= its rho-quantile, and 0 elsewhere."""
+        tau = self.tau[name]
+        return tau * (tau.abs() >= self.threshold(name, rho))
+
+    def cutoffs(self, rho: float) -> dict[str, float]:
+        """Return, by tensor, the next number below its threshold.
+
+        |tau| > cutoff is the same as |tau| >= threshold. All values leave the device at once.
+        """
+        thresholds = torch.stack([self.threshold(name, rho) for name in self.tau])
+        infinity = torch.full_like(thresholds, torch.inf)
+        below = torch.nextafter(thresholds, -infinity)
+        return dict(zip(self.tau, below.tolist(), strict=True))
+
+
+class CandidateWriter:
+    """Writes theta_pre + alpha mask(tau, rho) into one scratch copy of the model, again and again.
+
+    A candidate costs three passes over the weights: no clone, no sort, no new model.
+
+    model: the scratch copy, in eval mode; it holds a candidate until the next `write`.
+    folded: the same network with its batch norms folded, checked on the images `x`.
+    """
+
+    def __init__(self, original: nn.Module, vector: TaskVector, x: Tensor) -> None:
+        self.vector = vector
+        self.model = copy.deepcopy(original).eval()
+        self.parameters = dict(self.model.named_parameters())
+        self.folded = FoldedNetwork(self.model, x)
+        self.theta = {name: p.detach().clone() for name, p in original.named_parameters()}
+        self.buffers = {name: b.detach().clone() for name, b in original.named_buffers()}
+        largest = max(self.theta.values(), key=Tensor.numel)
+        self.scratch = torch.empty_like(largest).flatten()
+
+    @torch.no_grad()
+    def write(self, alpha: float, rho: float) -> nn.Module:
+        """Write the candidate (alpha, rho) and return the scratch model, in eval mode.
+
+        Its parameters have the bits that `TaskArithmetic` gives; its buffers are the original's.
+        """
+        for name, cutoff in self.vector.cutoffs(rho).items():
+            tau = self.vector.tau[name]
+            masked = self.scratch[: tau.numel()].view(tau.shape)
+            torch.ops.aten.hardshrink.out(tau, cutoff, out=masked)
+            step = masked.mul_(alpha)
+            torch.add(self.theta[name], step, out=self.parameters[name].data)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(self.buffers[name])
+        # Training mode in between makes a network drop what it caches of its weights in eval mode.
+        return self.model.train().eval()
