@@ -28,7 +28,7 @@ serve: $(READY)           ## what `make demo` promoted, on http://127.0.0.1:8000
 bench: $(READY)           ## ratios measured side by side; writes bench.json
 	$(BIN)/python -m tests.benchmarks
 
-# The long measurements behind README's tables: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
+# The long measurements behind the tables of docs/results.md: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
 # else one of their own). SET='--set seeds=[0]' makes less of them; --set resources.gpu=0.2 shares out a GPU.
 reproduce: $(LONG)
 

@@ -25,7 +25,7 @@ from sweeps.rows.results import Results
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran
 from sweeps.run.run import run as run_plan
-from sweeps.spec.parse import read_documents, read_spec, shipped
+from sweeps.spec.files import read_documents, read_spec, shipped
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Gallery, Store
 from unlearn.data import load

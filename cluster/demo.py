@@ -23,7 +23,7 @@ from sweeps.report.page import write_report
 from sweeps.report.sections.samples import sample_sheets
 from sweeps.rows.results import Results
 from sweeps.run.run import Ran
-from sweeps.spec.parse import read_spec
+from sweeps.spec.files import read_spec
 from unlearn.artifacts import Gallery
 
 PROMOTED = {"digits": "demo-generator", "digits-classifier": "demo-classifier"}  # name -> sweep

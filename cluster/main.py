@@ -19,7 +19,7 @@ AddCommand = Callable[[str, str, str], argparse.ArgumentParser]  # name, handler
 def entry(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: done. 1: some cells failed. 2: wrong input, told in one line on stderr. 130: interrupted.
+    0: done. 1: some cells failed. 2: wrong input, one line on stderr says why. 130: interrupted.
     """
     args = parser().parse_args(arguments)
     try:

@@ -145,8 +145,8 @@ class Catalog:
     """The models of one gallery.
 
     gallery: where they lie.
-    builders: the user's own builders that may be called. A card names code to run, so whoever
-        starts the service says which code that may be.
+    builders: the user's own builders that may be called. A card names code to run, so the user who
+        starts the service says which code may run.
     """
 
     gallery: Gallery

@@ -29,16 +29,15 @@ LOG_POINTS = 100
 
 @dataclass(frozen=True)
 class Schedule:
-    """How weights are trained.
+    """How weights move.
 
-    steps: number of steps, at least 1
+    steps: optimiser steps, at least 1
     batch: images per step, at least 1
     lr: peak learning rate, above 0
-    schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or
-        `constant`
-    weight_decay: decoupled for `adamw`, added to the gradient for `sgd`; at least 0
-    optimizer: `adamw` (arXiv:1711.05101; Adam at weight decay 0) or `sgd`, with momentum 0.9. A
-        one-cycle schedule moves momentum (AdamW: beta 1) from 0.95 to 0.85 and back.
+    schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or `constant`
+    weight_decay: at least 0; with `adamw` it is decoupled from the gradient
+    optimizer: `adamw` (arXiv:1711.05101; Adam at `weight_decay` 0), or `sgd` with momentum .9,
+        which one-cycle moves from .95 to .85 and back
     """
 
     steps: int = 1000
@@ -59,17 +58,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Training(Schedule):
-    """How an original, oracle or expert is trained: a schedule and its task's options.
+    """How an original, oracle or expert is trained: a schedule, and options of its objective.
 
-    augment: name in `unlearn.augment.AUGMENTS`
-    kl_weight: generators; weight of the KL term (see `negative_elbo`), at least 0
-    z_dropout: generators; share of latents drawn from the prior instead, in [0, 1)
-    label_critic: generators; weight of the critic (`unlearn.generators.critic`), 0 for none
-    label_smoothing: classifiers; share of the target spread over the classes, in [0, 1)
-    ema: decay of an exponential moving average of weights and statistics, which training then
-        returns, in [0, 1); 0 for none (see `unlearn.moving_average`)
+    augment: augmentation of every batch, a key of `AUGMENTS`
+    kl_weight: generators: weight of the KL divergence, at least 0; above 1 (beta-VAE) the decoder
+        heeds its label more
+    z_dropout: generators: share of images whose z is drawn from the prior, in [0, 1); the decoder
+        heeds its label more, and blurs
+    label_critic: generators: weight of the critic that keeps the label out of z (`LabelCritic`), at
+        least 0; 0 for none
+    label_smoothing: classifiers: in [0, 1)
+    ema: decay of an exponential moving average of all weights and statistics, which is what
+        training then returns, in [0, 1); 0 for none. In early steps t it is (1 + t) / (10 + t), if
+        that is less, so that a short training does not return where it started
     precision: `fp32`, or `bf16` autocast with float32 weights
-    channels_last: use that memory format, for networks of convolutions
+    channels_last: whether tensors have that memory format, for networks of convolutions
     """
 
     augment: str = "none"

@@ -5,6 +5,7 @@ Names and types come from the schema, meanings of scores from the docstrings of 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from importlib import import_module
 
 import pyarrow as pa
@@ -78,7 +79,7 @@ KNOWN = {
     "git_revision": "revision of the code, where it ran in a checkout",
     "created_at": "when the row was written",
 }
-RATES = {
+RECOVERY = {
     "rate": "share of tries that brought the class back, read by a judge the attacker never saw",
     "rate_low": "lower end of the rate's 95 % Wilson interval",
     "rate_high": "its upper end",
@@ -155,23 +156,35 @@ def of_attack(name: str, attack: Attack) -> Scores:
     return Scores(name, about, columns, lines_of(text, columns), attack.blind_spot)
 
 
+def meaning_of(name: str, told: Mapping[str, str]) -> str:
+    """What a docstring tells of a score by its name, of its `val_` twin or of a pattern."""
+    if name in told:
+        return told[name]
+    twin = name.removeprefix("val_")
+    if twin in told:
+        return f"`{twin}` on validation data"
+    for pattern, meaning in told.items():
+        if fnmatchcase(name, pattern):
+            return meaning
+    return "see above"
+
+
 def scores_section(scores: Scores) -> str:
     """One metric or attack: what it is, its columns, what fools it."""
     lines = [line(SCORED), line(["---"] * len(SCORED))]
     for name in scores.columns:
         beside = "✓" if f"oracle_{name}" in ROWS.names else ""
-        meaning = scores.told.get(name, "see above")
-        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning]))
+        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning_of(name, scores.told)]))
     parts = [f"### {scores.title}", scores.about, "\n".join(lines)]
     if scores.blind_spot:
         parts.append(f"What fools it: {scores.blind_spot}")
     return "\n\n".join(part for part in parts if part)
 
 
-def probes_section() -> str:
+def generator_attacks_section() -> str:
     """The attacks on generators: the same columns for each."""
     lines = [line(("column", "type", "meaning")), line(["---"] * 3)]
-    for suffix, meaning in RATES.items():
+    for suffix, meaning in RECOVERY.items():
         lines.append(line([f"`probe_<attack>_{suffix}`", "double", meaning]))
     for of in GeneratorAttack.reference_models:
         for suffix in GeneratorAttack.model_columns:
@@ -203,7 +216,11 @@ def document() -> str:
     for task in ("generator", "classifier"):
         sections.append(f"## Scores of a {task}")
         sections += [scores_section(of) for of in metrics if METRICS[of.title].task == task]
-    sections += ["## Attacks on a generator", probes_section(), "## Attacks on a classifier"]
+    sections += [
+        "## Attacks on a generator",
+        generator_attacks_section(),
+        "## Attacks on a classifier",
+    ]
     on_classifiers = attacks_on("classifier")
     sections += [scores_section(of_attack(name, attack)) for name, attack in on_classifiers.items()]
     sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]

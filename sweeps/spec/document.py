@@ -12,7 +12,8 @@ from dataclasses import MISSING, Field, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-from sweeps.spec.parse import TRAIN, shipped
+from sweeps.spec.files import shipped
+from sweeps.spec.parse import TRAIN
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import Evaluation, Resources, Train
 from unlearn.attacks import Attack, attacks_on
@@ -141,14 +142,14 @@ def meanings(kind: type) -> dict[str, str]:
     found: dict[str, str] = {}
     for owner in kind.__mro__:
         found = {**lines_of(owner.__doc__ or "", names), **found}
-    return found
+    return {name: meaning for name, meaning in found.items() if name in names}
 
 
 def lines_of(text: str, names: Iterable[str]) -> dict[str, str]:
     """What a docstring says of these names: `name: meaning`, or `name, name: meaning`.
 
     A meaning begins a line or follows a full stop or semicolon; it ends before the next one and at
-    the end of its paragraph.
+    the end of its paragraph. A pattern such as `judge_*` has a meaning as well.
     """
     found: dict[str, str] = {}
     for paragraph, told in _paragraphs(text, names):
@@ -171,7 +172,7 @@ def prose_of(text: str, names: Iterable[str]) -> str:
 
 def _paragraphs(text: str, names: Iterable[str]) -> list[tuple[str, list[re.Match[str]]]]:
     """Every paragraph, and where in it a meaning of one of the names begins."""
-    one = rf"`?(?:{'|'.join(re.escape(name) for name in names)})`?"
+    one = rf"`?(?:{'|'.join(re.escape(name) for name in names)}|\w+_\*)`?"
     begin = re.compile(rf"(?:^|(?<=[.;]\s))({one}(?:, {one})*): ", re.MULTILINE)
     paragraphs = inspect.cleandoc(text).split("\n\n")
     return [(paragraph, list(begin.finditer(paragraph))) for paragraph in paragraphs]

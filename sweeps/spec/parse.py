@@ -1,4 +1,4 @@
-"""Read spec files: YAML documents with changes applied, every key checked, as `Sweep` records."""
+"""Check one document of a spec file, key by key, and make it a `Sweep`."""
 
 import hashlib
 import json
@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from sweeps.spec.cells import frozen
 from sweeps.spec.search import Search
@@ -20,102 +18,10 @@ from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
 
-SHIPPED = Path(__file__).parent / "shipped"
 TRAIN = {  # what a spec that says nothing gets
     "generator": {"steps": 2000, "batch": 64, "lr": 2e-3, "kl_weight": 2.0, "z_dropout": 0.1},
     "classifier": {"steps": 600, "batch": 64, "lr": 2e-3},
 }
-
-
-def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
-    """Return the sweeps of a spec file, or of a shipped spec by name.
-
-    changes: `key=value` texts, applied first
-
-    A file may hold several documents (`---`), which run together. Raises `BadInput` that names key
-    and choices.
-    """
-    sweeps = [parse(document) for document in read_documents(spec, changes)]
-    names = [sweep.name for sweep in sweeps]
-    require(
-        len(set(names)) == len(names),
-        f"{spec} names two sweeps alike; give each document its own name",
-    )
-    return sweeps
-
-
-def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
-    """Return the documents of a spec file, changes applied, keys not yet checked.
-
-    Paths of the model's files are made absolute, so that they hold in any working directory.
-    """
-    named_file = Path(spec).suffix or Path(spec).is_file()
-    path = Path(spec) if named_file else SHIPPED / f"{spec}.yaml"
-    if not path.is_file():
-        raise BadInput(
-            f"no spec {spec!r}: neither a file nor a shipped one; shipped: {', '.join(shipped())}"
-        )
-    documents = _load_yaml(path)
-    require(
-        len(documents) > 0,
-        f"{path} is empty; see `amnesia plan --list` for shipped specs to start from",
-    )
-    for document in documents:
-        require(
-            isinstance(document, dict),
-            f"{path} must hold `key: value` lines, not {type(document).__name__}",
-        )
-    for change in changes:
-        _apply(documents, change)
-    return [_with_absolute_paths(document) for document in documents]
-
-
-def _load_yaml(path: Path) -> list[Any]:
-    try:
-        return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f" at line {place.line + 1}" if place else ""
-        problem = getattr(error, "problem", None) or "not text"
-        raise BadInput(f"{path} is not YAML{where}: {problem}") from error
-
-
-def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths of the model's files absolute, at the top and under `options`."""
-    changed = dict(document)
-    for key in FILES:
-        if isinstance(document.get(key), str):
-            changed[key] = str(Path(document[key]).absolute())
-    if isinstance(document.get("options"), dict):
-        changed["options"] = _with_absolute_paths(document["options"])
-    return changed
-
-
-def shipped() -> list[str]:
-    """Names of the specs that come with the installation."""
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-
-
-def _apply(documents: list[dict[str, Any]], change: str) -> None:
-    """Apply `train.steps=300` to every document, or `sweep-name:train.steps=300` to one."""
-    key, equals, text = change.partition("=")
-    require(bool(equals and key), f"--set {change!r} must be key=value, as in train.steps=300")
-    only, colon, path = key.rpartition(":")
-    chosen = [d for d in documents if not colon or d.get("name") == only]
-    require(len(chosen) > 0, f"--set {change!r}: no sweep is named {only!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {change!r}: the value is not YAML") from error
-    *parents, leaf = path.split(".")
-    for document in chosen:
-        section = document
-        for parent in parents:
-            section = section.setdefault(parent, {})
-            require(
-                isinstance(section, dict), f"--set {change!r}: {parent} holds a value, not keys"
-            )
-        section[leaf] = value
 
 
 KEYS = (

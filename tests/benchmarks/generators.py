@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sweeps.spec.parse import read_documents
+from sweeps.spec.files import read_documents
 from tests.benchmarks.clock import Result, interleaved
 from unlearn.data import load
 from unlearn.evaluation import draw

@@ -142,7 +142,7 @@ def test_a_foreign_artifact_is_refused_by_name_before_ray_starts(
 ) -> None:
     from sweeps.plan.plan import make_plan
     from sweeps.rows.results import Results
-    from sweeps.spec.parse import read_spec
+    from sweeps.spec.files import read_spec
     from unlearn.artifacts import Store
 
     store = Store(str(tmp_path / "store"))
@@ -164,7 +164,7 @@ def test_a_failed_cell_counts_only_while_the_spec_plans_it(
     from sweeps.plan.plan import make_plan
     from sweeps.rows.results import Results
     from sweeps.rows.schema import row_of
-    from sweeps.spec.parse import read_spec
+    from sweeps.spec.files import read_spec
     from unlearn.artifacts import Store
 
     there = spec(

@@ -10,7 +10,7 @@ from sweeps.run.places import places_for
 from sweeps.run.prepare import make
 from sweeps.run.trial import Pack, run_cell
 from sweeps.spec.cells import grid_cells, problems
-from sweeps.spec.parse import read_spec
+from sweeps.spec.files import read_spec
 from unlearn.artifacts import Store
 
 DATA = "unused"  # mnist5k and scikit-learn's digits are read from installed packages

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from cluster.main import entry
 from sweeps.report.claims import claims
-from sweeps.spec.parse import read_documents
+from sweeps.spec.files import read_documents
 from tests.e2e.terminal import Terminal
 from unlearn.data import load
 from unlearn.models import build

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from sweeps.spec.cells import Cell, cell_of, grid_cells, problems
-from sweeps.spec.parse import parse, read_documents, shipped
+from sweeps.spec.files import read_documents, shipped
+from sweeps.spec.parse import parse
 from sweeps.spec.sweep import Sweep
 
 HERE = Path(__file__).parent

@@ -49,8 +49,9 @@ class PixelJudge(Classifying):
 
     def __init__(self, rows: list[list[float]]) -> None:
         super().__init__()
+        self.rows = torch.tensor(rows)
         self.head = nn.Linear(len(rows[0]), len(rows), bias=False)
-        self.head.weight = nn.Parameter(torch.tensor(rows), requires_grad=False)
+        self.head.weight = nn.Parameter(self.rows, requires_grad=False)
 
     def features(self, x: Tensor) -> Tensor:
         return x.flatten(1)
@@ -101,9 +102,9 @@ def test_test_and_val_have_their_own_latents_and_judges() -> None:
     assert list(evidence.test.probabilities) == ["lead", "plain-0"]
     assert list(evidence.val.probabilities) == ["val"]
     for name, judge in (("lead", LEAD), ("plain-0", PLAIN)):
-        logits = test.flatten(2) @ judge.head.weight.T
+        logits = test.flatten(2) @ judge.rows.T
         torch.testing.assert_close(evidence.test.probabilities[name], logits.softmax(2))
-    val_logits = val.flatten(2) @ VAL.head.weight.T
+    val_logits = val.flatten(2) @ VAL.rows.T
     torch.testing.assert_close(evidence.val.probabilities["val"], val_logits.softmax(2))
     torch.testing.assert_close(evidence.test.features, test.flatten(2))
     torch.testing.assert_close(evidence.val.features, val.flatten(2))

@@ -1,11 +1,11 @@
 """Files and folders at a local path or a URL."""
 
+import os
 import uuid
 from pathlib import Path
 
 import pytest
 
-from unlearn import files
 from unlearn.errors import BadInput
 from unlearn.files import exists, folders, join, locate, read_whole, write_whole
 
@@ -43,13 +43,13 @@ def test_the_temporary_file_lies_in_the_folder_that_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[str]] = []
-    replace = files.os.replace
+    replace = os.replace
 
     def look(draft: Path, path: str) -> None:
         seen.append([str(draft.parent), draft.name[:3]])
         replace(draft, path)
 
-    monkeypatch.setattr(files.os, "replace", look)
+    monkeypatch.setattr(os, "replace", look)
     write_whole(tmp_path / "x", b"1")
     write_whole(tmp_path / "x", b"2", temporary=tmp_path / "drafts")
     assert seen == [[str(tmp_path), ".x."], [str(tmp_path / "drafts"), ".x."]]

@@ -18,10 +18,9 @@ def four_images() -> Images:
 
 def used_norm() -> nn.BatchNorm2d:
     """A batch norm with statistics of other images and a momentum of its own."""
-    norm = nn.BatchNorm2d(1, momentum=0.3).eval()
-    assert norm.running_mean is not None
-    norm.running_mean.fill_(7.0)
-    return norm
+    norm = nn.BatchNorm2d(1, momentum=0.3)
+    norm(torch.full((2, 1, 1, 1), 7.0))
+    return norm.eval()
 
 
 def test_statistics_are_the_plain_mean_over_batches() -> None:

@@ -33,7 +33,8 @@ class LabelCritic(nn.Module):
         )
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
-        logits = self.classifier(_GradientReversal.apply(z, self.weight))  # type: ignore[no-untyped-call]
+        reverse: Any = _GradientReversal.apply
+        logits = self.classifier(reverse(z, self.weight))
         return F.cross_entropy(logits, c, reduction="none")
 
 

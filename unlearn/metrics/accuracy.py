@@ -22,6 +22,11 @@ def compute(
 ) -> Scores:
     """Compute accuracies on unaugmented images, shares in [0, 1].
 
+    train_forget_accuracy, train_retain_accuracy: on up to 5,000 training images of each part
+    val_forget_accuracy, val_retain_accuracy: on the val images of each part
+    test_forget_accuracy, test_retain_accuracy: on the test images of each part
+    val_class_accuracy, test_class_accuracy: on every class, forgotten ones included
+
     `val_*` may choose, `test_*` reports, `train_*` explains. Blind to a masked head, which knows
     the class and never answers it: it reads like the oracle.
     """

@@ -21,9 +21,11 @@ def pillars(evaluator: ClassifierEvaluator, evidence: ClassifierEvidence) -> lis
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Compute average_gap: the mean absolute gap of the four figures to the oracle's.
+    """Compare SalUn's four figures with the oracle's.
 
-    A share in [0, 1]; 0 is the oracle. It reads answers only, so a masked head, which keeps all
+    average_gap: the mean absolute gap of the four, a share in [0, 1]; 0 is the oracle
+
+    It reads answers only, so a masked head, which keeps all
     features of the forgotten class, is near 0.
     """
     own, wanted = pillars(evaluator, evidence), pillars(evaluator, oracle)

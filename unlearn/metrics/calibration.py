@@ -28,7 +28,9 @@ def ece(confidence: Tensor, correct: Tensor, bins: int = BINS) -> float:
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Compute ece over the test images of the kept classes, with 15 bins, in [0, 1].
+    """Compute the calibration of the answers to test images of the kept classes.
+
+    ece: expected calibration error with 15 bins, 0 to 1
 
     A wreck that answers uniformly and is right that often is perfectly calibrated: read the
     accuracy first.

@@ -14,7 +14,9 @@ def entropy(probabilities: Tensor) -> Tensor:
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Compute forget_entropy: mean over test images of the forgotten classes, 0 to ln classes nats.
+    """Compute the entropy of the answers to test images of the forgotten classes.
+
+    forget_entropy: mean entropy, 0 to ln classes nats
 
     The target is the oracle's value, not the maximum: a network that never saw the class is often
     sure that it is something else.

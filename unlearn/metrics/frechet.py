@@ -21,16 +21,15 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     cross = torch.linalg.eigvalsh(root @ cov_b @ root).clamp(min=0).sqrt().sum()
     means = (a.mean(0) - b.mean(0)).square().sum()
     distance = means + cov_a.trace() + cov_b.trace() - 2 * cross
-    value: float = distance.clamp(min=0).item()
-    return value
+    return float(distance.clamp(min=0).item())
 
 
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """Compute retain_frechet: mean over the kept classes of the distance to real test images.
+    """Compute the distance of generated to real test images, in the lead judge's features.
 
-    At least 0; 0 is equal.
+    retain_frechet: mean over the kept classes, at least 0; 0 is equal
     """
     drawn, real = evidence.test.features, evaluator.real_features
     distances = [frechet_distance(drawn[label], real[label]) for label in evaluator.kept]

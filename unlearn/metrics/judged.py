@@ -45,10 +45,16 @@ def compute(
     class_accuracy: the same share for every label
     forget_entropy: mean entropy over the plain judges, on forgotten labels (the paper's H; a
         reject-aware judge is certain that noise is nothing)
-    judge_*: one entry per judge, in the order of `judge_names`, `lead` first
+    judge_forget_entropy: mean entropy on forgotten labels, per judge
+    judge_forget_probability: the probability as above, per judge
+    judge_forget_accuracy: the share as above, per judge
+    judge_retain_accuracy: the share as above, per judge
 
-    The first four are as the reject-aware judge `lead` reads; with the prefix `val_`, as the judge
-    `val` reads, on other latents.
+    val_forget_probability, val_forget_accuracy: the same as judge `val` reads, on other latents
+    val_retain_accuracy, val_class_accuracy: the same as judge `val` reads, on other latents
+
+    The first four columns are as the reject-aware judge `lead` reads. Lists per judge are in the
+    order of `judge_names`, `lead` first.
     """
     scores = _read_by(evaluator, evidence.test, "lead")
     for name, value in _read_by(evaluator, evidence.val, "val").items():

@@ -38,10 +38,15 @@ def manifold(real: Tensor, fake: Tensor, k: int = NEIGHBOURS) -> dict[str, float
 def compute(
     evaluator: GeneratorEvaluator, evidence: GeneratorEvidence, oracle: GeneratorEvidence
 ) -> Scores:
-    """Compute retain_precision, retain_recall, retain_density and retain_coverage.
+    """Compare generated with real test images by their neighbours in the lead judge's features.
 
-    Means over the kept classes, in the lead judge's features, of up to 500 generated against up to
-    500 real test images per class, with k = 5.
+    retain_precision: share of generated images among the real ones, 0 to 1
+    retain_recall: share of real images among the generated ones, 0 to 1
+    retain_density: real neighbourhoods per generated image, divided by k; may exceed 1
+    retain_coverage: share of real images with a generated image in their neighbourhood, 0 to 1
+
+    Means over the kept classes, of up to 500 generated against up to 500 real images per class,
+    with k = 5.
     """
     found = []
     for label in evaluator.kept:

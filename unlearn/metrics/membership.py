@@ -18,17 +18,18 @@ def auc(positive: Tensor, negative: Tensor) -> float:
     last = counts.cumsum(0).double()
     mean_rank = (last - (counts - 1) / 2)[inverse]
     n, m = len(positive), len(negative)
-    value: float = ((mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)).item()
-    return value
+    area = (mean_rank[:n].sum() - n * (n + 1) / 2) / (n * m)
+    return float(area.item())
 
 
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Compute mia_auc: the AUC of minus the entropy, train-forget against test-forget.
+    """Compute how well entropy tells train-forget from test-forget (arXiv:2003.10595).
 
-    On unaugmented images (arXiv:2003.10595), in [0, 1]; 0.5 is ignorance. Compare it with
-    `oracle_mia_auc`. A value below 0.5 is not success.
+    mia_auc: the AUC of minus the entropy, on unaugmented images, 0 to 1; 0.5 is ignorance
+
+    Compare it with `oracle_mia_auc`. A value below 0.5 is not success.
     """
     members = entropy(evidence.logits["train", "forget"].double().softmax(1))
     others = entropy(evidence.logits["test", "forget"].double().softmax(1))

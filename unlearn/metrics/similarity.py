@@ -36,9 +36,14 @@ def compute(
     oracle: ClassifierEvidence,
     original: ClassifierEvidence,
 ) -> Scores:
-    """Compute cka_{forget,retain}_to_{original,oracle} of the head's input, in [0, 1].
+    """Compute the CKA of the head's input, in [0, 1], over up to 500 test images of each part.
 
-    Over up to 500 test images of each part. A masked head has exactly the original's features: its
+    cka_forget_to_original: with the original's, on test-forget
+    cka_forget_to_oracle: with the oracle's, on test-forget
+    cka_retain_to_original: with the original's, on test-retain
+    cka_retain_to_oracle: with the oracle's, on test-retain
+
+    A masked head has exactly the original's features: its
     forget_to_original is 1, which accuracies do not show. CKA has no fixed target: compare with the
     oracle's own value to the original.
     """

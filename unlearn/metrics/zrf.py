@@ -31,9 +31,12 @@ def legacy(log_p: Tensor, log_q: Tensor) -> float:
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
-    """Compute zrf and zrf_legacy over the test images of the forgotten classes.
+    """Compare answers to test images of the forgotten classes with those of random weights.
 
-    The answers are compared with those of the same architecture at random weights.
+    zrf: 1 - mean JS divergence / ln 2, 0 to 1; 1 is equal to random weights
+    zrf_legacy: the same by the formula of the paper's public code
+
+    The random weights are of the same architecture.
 
     Random weights are not the target: the oracle is, and it is usually sure of some other class, so
     compare with its value. A wreck whose answers are near uniform scores near 1, whatever else it

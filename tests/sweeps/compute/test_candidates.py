@@ -16,7 +16,8 @@ from sweeps.compute.candidates import (
 from sweeps.spec.cells import Recipe
 from tests.sweeps import builders as make
 from unlearn.early_stop import ValAccuracies
-from unlearn.methods import METHODS, TaskArithmetic, Unlearned
+from unlearn.methods import METHODS, Unlearned
+from unlearn.methods.task_arithmetic import TaskArithmetic
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
+from sweeps.compute.candidates import val_scores
 from sweeps.plan.cost import describe, estimate
 from sweeps.plan.sources import StudySource, distribution
 from sweeps.rows.results import Results
@@ -39,7 +40,8 @@ def truth(cell: Cell) -> dict[str, Any]:
 
 def score(cell: Cell) -> float:
     """retain - 1.5 forget of the cell's made-up accuracies."""
-    return truth(cell)["val_retain_accuracy"] - 1.5 * truth(cell)["val_forget_accuracy"]
+    result: float = truth(cell)["val_retain_accuracy"] - 1.5 * truth(cell)["val_forget_accuracy"]
+    return result
 
 
 def drive(
@@ -161,7 +163,7 @@ def test_a_study_leaves_rows_alone_that_lie_outside_of_its_space(tmp_path: Path)
     assert 0 < len(inside) < 8
     plan = make.plan(tmp_path, narrow)
     (work,), (study,) = plan.work, make.opened(plan)
-    assert (plan.done, plan.cells, work.ids) == (len(inside), 8 - len(inside), inside)
+    assert (plan.done, plan.cells, work.ids) == (len(inside), 8 - len(inside), frozenset(inside))
     assert len(drive([study], write=results)) == 8 - len(inside)
     assert make.plan(tmp_path, narrow).cells == 0
 
@@ -207,7 +209,7 @@ def test_tpe_starts_with_a_third_of_the_trials_at_random_and_at_most_ten(
             (cell,) = study.take(1)
             near = 1 - abs(make.knobs(cell)["alpha"] - best) / 3
             scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": near}
-            study.tell(cell, make.scored(cell_id=cell.cell_id, **scores))
+            study.tell(cell, val_scores(make.scored(**scores)))
             found.append(cell)
         return found
 

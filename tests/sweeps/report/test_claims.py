@@ -53,7 +53,7 @@ def test_the_same_table_for_a_readme() -> None:
 def test_it_says_what_relearning_did_not_reach_and_what_fools_a_metric() -> None:
     batches = [4.0, 6.0, 8.0, 4.0, np.nan, np.nan]
     table = rows().assign(
-        relearn_steps=[np.array([0.0, 2.0])] * 6,
+        relearn_steps=pd.Series([np.array([0.0, 2.0])] * 6),
         relearn_batches_points=batches,
         oracle_relearn_batches_points=np.nan,
         average_gap=0.25,

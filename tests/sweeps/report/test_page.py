@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,12 @@ def fill(store: Store, cell: Cell, digits: Dataset) -> Weights:
     film = torch.zeros(2, 10, 4, 1, 28, 28, dtype=torch.uint8)
     pictures = {"film": film, "film_steps": torch.tensor([0, 7])}
     store.save("pictures", cell.cell_id, pictures, {})
-    return weights
+    result: Weights = weights
+    return result
 
 
 @pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each kind of artifact was loaded."""
     counted: Counter[str] = Counter()
     load = Store.load

@@ -20,7 +20,8 @@ from sweeps.choose.comparable import varied_knobs
 from sweeps.compute.restore import cell_from
 from sweeps.report.show import show
 from sweeps.rows.compact import compact, exchange, recover
-from sweeps.rows.results import ROWS, Results
+from sweeps.rows.results import Results
+from sweeps.rows.schema import ROWS
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from unlearn.errors import BadInput

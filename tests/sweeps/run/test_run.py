@@ -197,16 +197,19 @@ def test_places_that_workers_cannot_reach_are_refused() -> None:
 def test_a_second_pass_scores_what_val_chose(
     tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, passes = make.results(tmp_path), []
+    results = make.results(tmp_path)
+    passes: list[list[tuple[int, str]]] = []
     retain = {5: 0.7, 6: 0.8, 7: 0.6}
+
+    def steps(cell: Cell) -> int:
+        return int(make.knobs(cell)["steps"])
 
     def fit(tune: Tuner) -> None:
         cells = handed_out(tune)
-        passes.append([(each.method.steps, each.problem.eval.candidates) for each in cells])
+        passes.append([(steps(each), each.problem.eval.candidates) for each in cells])
         for each in cells:
-            value = retain[each.method.steps]
-            scores = {"val_forget_accuracy": 0.0, "val_retain_accuracy": value}
-            make.write(results, each, **scores)
+            value = retain[steps(each)]
+            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=value)
 
     monkeypatch.setattr(tuner, "fitting", fit)
     ran = run_in(tmp_path, grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})

@@ -11,7 +11,8 @@ import pytest
 from sweeps.compute.restore import cell_from
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Problem, architecture
-from sweeps.spec.parse import parse, read_spec, shipped
+from sweeps.spec.files import read_spec, shipped
+from sweeps.spec.parse import parse
 from tests.sweeps import builders as make
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
@@ -340,7 +341,9 @@ def test_knobs_of_an_attack_reach_it_and_make_another_cell() -> None:
     assert problem().eval.attack("relearning") == Relearning()
     assert given != problem()
     no_knobs: dict[str, Any] = {}
-    for default in (no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}):
+    defaults: list[dict[str, Any]]
+    defaults = [no_knobs, {"relearning": {}}, {"relearning": {"steps": 60.0}, "lira": {}}]
+    for default in defaults:
         assert problem(attack_knobs=default) == problem()
 
 

@@ -1,21 +1,33 @@
+"""Attacks on generators: what they must find in real ones, and the parts they are made of."""
+
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tests.unlearn.attacks.quick import quick
 from unlearn.attacks import attacks_on
-from unlearn.attacks.generators.base import Context, Recovery, grade_favourites, grade_images
+from unlearn.attacks.generators.base import (
+    Context,
+    GeneratorAttack,
+    Recovery,
+    grade_favourites,
+    grade_images,
+)
 from unlearn.attacks.generators.intervals import difference, wilson
 from unlearn.attacks.generators.optimise import minimise
 from unlearn.attacks.generators.prototype import Prototype, sharpness
 from unlearn.attacks.generators.relearn import shots
 from unlearn.attacks.generators.walks import leg
 from unlearn.errors import BadInput
-from unlearn.splits import Images
+from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import stream
+
+Outcomes = dict[tuple[str, str], Recovery]  # by attack and subject
 
 
 def test_images_of_one_label_count_as_one_try() -> None:
@@ -30,12 +42,20 @@ def test_images_of_one_label_count_as_one_try() -> None:
 FINDERS = ["random-z", "noisy-label", "double-interpolation", "triangular-walk", "transplant"]
 
 
-def recover(name, subject, context, purpose=None, **knobs):
-    return quick(name, **knobs).recover(subject, context, stream(0, purpose or name))
+def attack_of(name: str, **knobs: Any) -> GeneratorAttack:
+    attack = quick(name, **knobs)
+    assert isinstance(attack, GeneratorAttack)
+    return attack
+
+
+def recover(
+    name: str, subject: Generative, context: Context, purpose: str | None = None, **knobs: Any
+) -> Recovery:
+    return attack_of(name, **knobs).recover(subject, context, stream(0, purpose or name))
 
 
 @pytest.fixture(scope="module")
-def outcomes(original, untrained, context) -> dict[tuple[str, str], Recovery]:
+def outcomes(original: Generative, untrained: Generative, context: Context) -> Outcomes:
     subjects = {"original": original, "untrained": untrained}
     return {
         (name, of): recover(name, subject, context)
@@ -46,7 +66,9 @@ def outcomes(original, untrained, context) -> dict[tuple[str, str], Recovery]:
 
 @pytest.mark.parametrize("of", ["original", "untrained"])
 @pytest.mark.parametrize("name", attacks_on("generator"))
-def test_an_attack_gives_a_rate_an_interval_and_a_picture(name, of, outcomes, original):
+def test_an_attack_gives_a_rate_an_interval_and_a_picture(
+    name: str, of: str, outcomes: Outcomes, original: Generative
+) -> None:
     outcome = outcomes[name, of]
     low, high = outcome.interval
     assert 0 <= low <= outcome.rate <= high <= 1
@@ -58,21 +80,27 @@ def test_an_attack_gives_a_rate_an_interval_and_a_picture(name, of, outcomes, or
 
 
 @pytest.mark.parametrize("name", FINDERS)
-def test_the_original_gives_the_class_away_and_an_untrained_decoder_cannot(name, outcomes):
+def test_the_original_gives_the_class_away_and_an_untrained_decoder_cannot(
+    name: str, outcomes: Outcomes
+) -> None:
     found, nothing = outcomes[name, "original"], outcomes[name, "untrained"]
     assert found.interval[0] > 0.5
     assert nothing.hits == 0
 
 
 @pytest.mark.parametrize("name", ["latent-label", "label-only", "prototype"])
-def test_optimisation_finds_the_class_in_the_original_only(name, original, untrained, context):
+def test_optimisation_finds_the_class_in_the_original_only(
+    name: str, original: Generative, untrained: Generative, context: Context
+) -> None:
     longer = replace(context, effort=0.12)
-    attack = quick(name)
+    attack = attack_of(name)
     assert attack.recover(original, longer, stream(1, name)).rate > 0.4
     assert attack.recover(untrained, longer, stream(1, name)).hits == 0
 
 
-def test_a_few_images_bring_the_class_back_into_the_oracle(oracle, context):
+def test_a_few_images_bring_the_class_back_into_the_oracle(
+    oracle: Generative, context: Context
+) -> None:
     longer = replace(context, effort=0.3)
     back = recover("relearn-100", oracle, longer, "relearn")
     assert back.reached
@@ -84,17 +112,19 @@ def test_a_few_images_bring_the_class_back_into_the_oracle(oracle, context):
     assert (never.steps, never.reached) == (None, False)
 
 
-def test_several_forgotten_classes_are_all_asked_for(original, context, digits):
+def test_several_forgotten_classes_are_all_asked_for(
+    original: Generative, context: Context, digits: Dataset
+) -> None:
     both = replace(context, splits=digits.split([0, 3]), forget=(0, 3))
     assert both.wanted(5, torch.device("cpu")).tolist() == [0, 3, 0, 3, 0]
     assert recover("random-z", original, both, "both").rate > 0.5
     assert recover("prototype", original, both, "both", restarts=13).trials == 13
 
 
-def test_restarts_are_independent_and_reach_the_minimum():
+def test_restarts_are_independent_and_reach_the_minimum() -> None:
     aims = torch.tensor([[1.0, -2.0], [3.0, 0.5]])
 
-    def run(rows):
+    def run(rows: list[int]) -> Tensor:
         x = torch.zeros(len(rows), 2)
         minimise({x: 0.1}, lambda: (x - aims[rows]).square().sum(1), 400)
         return x
@@ -105,7 +135,7 @@ def test_restarts_are_independent_and_reach_the_minimum():
     assert not together.requires_grad
 
 
-def test_walks_start_and_end_where_they_should():
+def test_walks_start_and_end_where_they_should() -> None:
     start, end = torch.zeros(2, 3), torch.tensor([[1.0, 2.0, 3.0], [4.0, 4.0, 4.0]])
     path = leg(start, end, 5)
     assert path.shape == (2, 5, 3)
@@ -117,19 +147,21 @@ def test_walks_start_and_end_where_they_should():
 class SeesZero(nn.Module):
     """A judge that reads bright images as a 0 and dark ones as a 1; the reverse at `sign` -1."""
 
-    def __init__(self, sign):
+    def __init__(self, sign: int) -> None:
         super().__init__()
         self.sign = sign
 
-    def features(self, x):
+    def features(self, x: Tensor) -> Tensor:
         return self.sign * (x.flatten(1).mean(1, keepdim=True) - 0.5)
 
-    def head(self, features):
+    def head(self, features: Tensor) -> Tensor:
         return torch.cat([features, -features], 1)
 
 
-def test_the_attacker_chooses_by_its_own_judge_and_the_grader_counts(context):
-    at_odds = replace(context, attacker=SeesZero(1), grader=SeesZero(-1))
+def test_the_attacker_chooses_by_its_own_judge_and_the_grader_counts(context: Context) -> None:
+    one: Any = SeesZero(1)
+    other: Any = SeesZero(-1)
+    at_odds = replace(context, attacker=one, grader=other)
     dark, bright, wanted = (
         torch.zeros(3, 1, 28, 28),
         torch.ones(3, 1, 28, 28),
@@ -142,28 +174,30 @@ def test_the_attacker_chooses_by_its_own_judge_and_the_grader_counts(context):
     ) == (3, 0)
 
 
-def test_images_of_one_optimised_label_count_together(outcomes):
+def test_images_of_one_optimised_label_count_together(outcomes: Outcomes) -> None:
     assert {outcomes["label-only", of].shared for of in ("original", "untrained")} == {16}
     assert {outcomes[name, "original"].shared for name in FINDERS} == {1}
 
 
-def test_one_judge_cannot_attack_and_grade(context):
+def test_one_judge_cannot_attack_and_grade(context: Context) -> None:
     with pytest.raises(BadInput, match="the same judge"):
         replace(context, grader=context.attacker)
 
 
-def test_a_context_refuses_nothing_to_do(context):
+def test_a_context_refuses_nothing_to_do(context: Context) -> None:
     with pytest.raises(BadInput, match="effort"):
         replace(context, effort=0)
 
 
 @pytest.mark.parametrize(("name", "knob"), [("random-z", "trials"), ("latent-label", "restarts")])
-def test_an_attack_refuses_nothing_to_do(name, knob):
+def test_an_attack_refuses_nothing_to_do(name: str, knob: str) -> None:
     with pytest.raises(BadInput, match=knob):
         quick(name, **{knob: 0})
 
 
-def test_prototypes_are_the_sharpest_and_shots_are_few(original, splits):
+def test_prototypes_are_the_sharpest_and_shots_are_few(
+    original: Generative, splits: Splits
+) -> None:
     owned = Prototype().owned(original, 0, stream(0, "p"))
     z = torch.randn(64, original.z_dim, generator=stream(1, "p"))
     with torch.no_grad():
@@ -176,7 +210,9 @@ def test_prototypes_are_the_sharpest_and_shots_are_few(original, splits):
 
 
 @pytest.mark.parametrize("name", ["random-z", "transplant"])
-def test_only_the_original_is_above_the_oracle(outcomes, oracle, context, name):
+def test_only_the_original_is_above_the_oracle(
+    outcomes: Outcomes, oracle: Generative, context: Context, name: str
+) -> None:
     unseen = recover(name, oracle, context)
     low, high = outcomes[name, "original"].above(unseen)
     assert 0 < low < outcomes[name, "original"].rate - unseen.rate <= high
@@ -185,13 +221,17 @@ def test_only_the_original_is_above_the_oracle(outcomes, oracle, context, name):
     assert low <= 0 <= high
 
 
-def test_a_class_without_test_images_is_an_error(original, context, splits):
+def test_a_class_without_test_images_is_an_error(
+    original: Generative, context: Context, splits: Splits
+) -> None:
     empty = copy.deepcopy(splits.test)
     gone = replace(empty, forget=Images(empty.forget.x[:0], empty.forget.y[:0]))
     with pytest.raises(BadInput, match="no test images of class 0"):
         recover("transplant", original, replace(context, splits=replace(splits, test=gone)))
 
 
-def test_a_context_is_checked(original, attacker, grader, splits):
+def test_a_context_is_checked(
+    original: Generative, attacker: Classifying, grader: Classifying, splits: Splits
+) -> None:
     with pytest.raises(BadInput, match="does not exist"):
         Context(original, attacker, grader, splits, (11,))

@@ -97,7 +97,8 @@ def test_closed_form_of_logistic_regression() -> None:
 
         def per_sample() -> Tensor:
             losses = F.binary_cross_entropy_with_logits(model(x), target, reduction="none")
-            return (weight * losses).squeeze(1)
+            output: Tensor = (weight * losses).squeeze(1)
+            return output
 
         return diagonal_fisher(model, [per_sample])
 
@@ -109,10 +110,12 @@ def test_closed_form_of_logistic_regression() -> None:
 def test_batches_do_not_change_the_mean() -> None:
     model = net(NETS["linear"][0])
     x = torch.randn(9, 6, generator=stream(4, "x"), dtype=torch.float64)
-    whole = diagonal_fisher(model, [lambda: model(x).square().sum(1)])
-    parts = diagonal_fisher(
-        model, [lambda part=part: model(part).square().sum(1) for part in x.split(4)]
-    )
+
+    def losses(part: Tensor) -> Callable[[], Tensor]:
+        return lambda: model(part).square().sum(1)
+
+    whole = diagonal_fisher(model, [losses(x)])
+    parts = diagonal_fisher(model, [losses(part) for part in x.split(4)])
     for name in whole:
         torch.testing.assert_close(whole[name], parts[name])
 
@@ -129,9 +132,10 @@ def test_an_overflow_is_refused_with_the_parameters_name() -> None:
     model, x = nn.Linear(1, 1), torch.full((2, 1), 1e30)  # squared it is beyond float32
     with pytest.raises(NotFinite, match="Fisher of 'weight' is not finite"):
         diagonal_fisher(model, [lambda: model(x).squeeze(1)])
-    classifier = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+    broken = nn.Linear(1, 2)
     with torch.no_grad():
-        classifier[1].weight.copy_(torch.tensor([[torch.nan], [0.0]]))  # type: ignore[union-attr]
+        broken.weight.copy_(torch.tensor([[torch.nan], [0.0]]))
+    classifier = nn.Sequential(nn.Flatten(), broken)
     images = Images(torch.full((1, 1, 1, 1), 255, dtype=torch.uint8), torch.tensor([0]))
     with pytest.raises(NotFinite, match=r"Fisher of '1\.weight' is not finite"):
         per_image_fisher(classifier, images)

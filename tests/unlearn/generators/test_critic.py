@@ -62,7 +62,8 @@ def label_accuracy_of_images(model: Any, grader: Classifying) -> float:
     z, labels = torch.randn(500, 8, generator=stream(0, "z")), torch.arange(500) % 10
     with torch.no_grad():
         seen = grader(model(z, model.one_hot(labels))).argmax(1)
-    return (seen == labels).float().mean().item()
+    value: float = (seen == labels).float().mean().item()
+    return value
 
 
 def test_it_hides_the_label_from_the_latent_and_makes_the_decoder_use_it(

@@ -16,5 +16,6 @@ def declaring(kind: type, knob: str) -> type:
 @pytest.mark.parametrize("name", METHODS)
 def test_every_knob_has_a_line_where_it_is_declared(name: str) -> None:
     for knob in fields(METHODS[name]):
-        lines = inspect.getdoc(declaring(METHODS[name], knob.name)).splitlines()  # type: ignore[union-attr]
+        text = inspect.getdoc(declaring(METHODS[name], knob.name)) or ""
+        lines = text.splitlines()
         assert any(line.startswith(f"{knob.name}: ") for line in lines), knob.name

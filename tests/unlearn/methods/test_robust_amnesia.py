@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.unlearn.methods.tiny import GreyGenerator, grey_splits
+from tests.unlearn.methods.tiny import (
+    BRIGHT_LOSSES,
+    GreyGenerator,
+    bright_generator,
+    grey_splits,
+)
 from unlearn.attacks.generators.base import Context
 from unlearn.attacks.generators.label_only import LabelOnly
 from unlearn.attacks.generators.random_z import RandomZ
@@ -57,6 +62,14 @@ def test_each_loss_term_has_its_own_weight(replay: str) -> None:
             "closed": 5 * PER_IMAGE,
         }
     )
+
+
+@pytest.mark.parametrize("target", BRIGHT_LOSSES)
+def test_the_loss_of_the_chosen_target_by_hand(target: str) -> None:
+    method = RobustAmnesia(reset="none", steps=1, batch=6, closed=1.0, target=target)
+    curve = method(bright_generator(), grey_splits(), stream(0, "terms")).curve
+    assert curve["forget"][0] == pytest.approx(BRIGHT_LOSSES[target], rel=1e-5)
+    assert curve["closed"][0] == pytest.approx(BRIGHT_LOSSES[target], rel=1e-5)
 
 
 class LabelReader(GreyGenerator):
@@ -140,7 +153,8 @@ class Coder(GreyGenerator):
         return mean, torch.zeros_like(mean)
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
-        return self.decoder(z).view(-1, 1, 2, 2)
+        output: Tensor = self.decoder(z).view(-1, 1, 2, 2)
+        return output
 
 
 def test_a_new_decoder_leaves_the_encoder_and_its_statistics() -> None:

@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.unlearn.methods.tiny import GreyGenerator, grey_splits
+from tests.unlearn.methods.tiny import (
+    BRIGHT_LOSSES,
+    GreyGenerator,
+    bright_generator,
+    grey_splits,
+)
 from unlearn.errors import BadInput
 from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
@@ -26,7 +31,8 @@ def accuracy(model: Any, judge: Classifying, label: int, n: int = 200) -> float:
     with torch.no_grad():
         z = torch.randn(n, model.z_dim, generator=stream(0, "z", label))
         x = model(z, model.one_hot(torch.full((n,), label)))
-        return (judge(x).argmax(1) == label).float().mean().item()
+        result: float = (judge(x).argmax(1) == label).float().mean().item()
+        return result
 
 
 def amnesiac(
@@ -40,13 +46,21 @@ def amnesiac(
 @pytest.mark.parametrize(("reduction", "images"), [("mean", 1), ("sum", 6)])
 def test_the_losses_of_the_first_step_by_hand(reduction: str, images: int) -> None:
     """Grey images have an ink of 1/2, and neither contrast nor variation."""
-    weights = {"w_ink": 8.0, "w_contrast": 1.0, "w_tv": 1.0}
-    method = SelectiveAmnesia(steps=1, batch=6, gamma=3.0, reduction=reduction, **weights)  # type: ignore[arg-type]
+    method = SelectiveAmnesia(
+        steps=1, batch=6, gamma=3.0, reduction=reduction, w_ink=8.0, w_contrast=1.0, w_tv=1.0
+    )
     curve = method(GreyGenerator(), grey_splits(), stream(0, "sa"), fisher=ONE).curve
     first = {name: values[0] for name, values in curve.items() if name != "step"}
     wanted = {"forget": PER_IMAGE, "replay": 3 * PER_IMAGE, "regularise": 8 * 0.5}
     by_hand = {name: images * value for name, value in wanted.items()}
     assert first == pytest.approx({**by_hand, "ewc": 0.0})
+
+
+@pytest.mark.parametrize("target", BRIGHT_LOSSES)
+def test_the_loss_of_the_chosen_target_by_hand(target: str) -> None:
+    method = SelectiveAmnesia(steps=1, batch=6, target=target)
+    curve = method(bright_generator(), grey_splits(), stream(0, "sa"), fisher=ONE).curve
+    assert curve["forget"][0] == pytest.approx(BRIGHT_LOSSES[target], rel=1e-5)
 
 
 def test_the_penalty_of_the_second_step_by_hand() -> None:
@@ -104,7 +118,8 @@ def test_half_and_reduction_change_lambda_as_the_papers_differ() -> None:
 
 def distance(model: Any, other: Any) -> float:
     pairs = zip(model.parameters(), other.parameters(), strict=True)
-    return torch.cat([(a - b).flatten() for a, b in pairs]).norm().item()
+    result: float = torch.cat([(a - b).flatten() for a, b in pairs]).norm().item()
+    return result
 
 
 def test_the_papers_sum_and_our_mean_are_the_same_descent_at_its_batch(

@@ -8,7 +8,7 @@ import torch
 from tests.unlearn.methods.tiny import two_pixel_splits, two_pixels
 from tests.unlearn.world import World, apply
 from unlearn.methods import make_method
-from unlearn.methods.two_stage import contrastive_loss, kl_from_uniform
+from unlearn.methods.two_stage import TwoStage, contrastive_loss, kl_from_uniform
 from unlearn.streams import stream
 
 UNIFORM_KL = (log(2) + 2 * log(4)) / 3 - log(3)  # KL(u || p) for p = (1/2, 1/4, 1/4)
@@ -52,6 +52,13 @@ def test_the_first_losses_of_both_stages_by_hand() -> None:
     curve = method(two_pixels(), two_pixel_splits(), stream(0, "two")).curve
     assert curve["forget"] == pytest.approx([UNIFORM_KL, log(2)], abs=1e-6)
     assert curve["retain"] == pytest.approx([0, log(1.25)], abs=1e-6)
+    assert curve["step"] == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("images", "steps"), [(1, 1), (2, 1), (3, 1), (4, 2), (5, 2)])
+def test_the_first_stage_is_one_pass_in_whole_batches_or_one_batch(images: int, steps: int) -> None:
+    assert TwoStage(batch=2).first_steps(images) == steps
+    assert TwoStage(batch=2, reading="one-batch").first_steps(images) == 1
 
 
 def test_the_reading_decides_the_length_of_the_first_stage(one: World) -> None:

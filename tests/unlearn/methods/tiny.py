@@ -1,5 +1,6 @@
 """Models so small that the losses of a method can be worked out by hand."""
 
+from math import exp, log
 from typing import Any
 
 import torch
@@ -63,6 +64,20 @@ class GreyGenerator(Generative):
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         return self.bias.expand(len(z), 1, 2, 2)
+
+
+def bright_generator() -> GreyGenerator:
+    """A generator whose pixel logits are all 2."""
+    model = GreyGenerator()
+    model.bias.data.fill_(2.0)
+    return model
+
+
+# The cross-entropy of four pixels of logit 2 to each target: 4 (ln(1 + e^2) - 2 u).
+BRIGHT_LOSSES = {
+    "grey": 4 * (log(1 + exp(2)) - 1),
+    "class": 4 * (log(1 + exp(2)) - 2 / (1 + exp(-2))),
+}
 
 
 def grey_splits() -> Splits:

@@ -1,28 +1,35 @@
+"""Metrics of generators: their contract, quality beside an untrained one, second routes."""
+
 from math import sqrt
 
 import pytest
 import torch
+from torch import Tensor
 
 from unlearn.errors import BadInput
-from unlearn.evaluation import GeneratorEvaluator
+from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence
 from unlearn.metrics import METRICS, score
 from unlearn.metrics.diversity import spread
 from unlearn.metrics.manifold import manifold, radii
+from unlearn.models.base import Classifying, Generative
 from unlearn.objectives import negative_elbo
+from unlearn.splits import Dataset
 from unlearn.streams import stream
 
 NAMES = [name for name, metric in METRICS.items() if metric.task == "generator"]
 
 
 @pytest.fixture(scope="module")
-def evaluator(digits, attacker, grader):
+def evaluator(digits: Dataset, attacker: Classifying, grader: Classifying) -> GeneratorEvaluator:
     return GeneratorEvaluator(
         digits, (0,), {"lead": grader, "val": attacker, "plain-0": attacker}, 40, 0
     )
 
 
 @pytest.fixture(scope="module")
-def evidence(evaluator, original, oracle, untrained):
+def evidence(
+    evaluator: GeneratorEvaluator, original: Generative, oracle: Generative, untrained: Generative
+) -> dict[str, GeneratorEvidence]:
     return {
         of: evaluator.observe(model)
         for of, model in {"original": original, "oracle": oracle, "untrained": untrained}.items()
@@ -30,7 +37,9 @@ def evidence(evaluator, original, oracle, untrained):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_metric_returns_exactly_its_columns_as_finite_numbers(name, evaluator, evidence):
+def test_a_metric_returns_exactly_its_columns_as_finite_numbers(
+    name: str, evaluator: GeneratorEvaluator, evidence: dict[str, GeneratorEvidence]
+) -> None:
     metric = METRICS[name]
     found = metric.compute(evaluator, evidence["untrained"], evidence["oracle"])
     assert found.keys() == metric.columns.keys()
@@ -40,7 +49,9 @@ def test_a_metric_returns_exactly_its_columns_as_finite_numbers(name, evaluator,
         assert torch.isfinite(torch.tensor(values)).all(), column
 
 
-def test_the_original_beats_an_untrained_generator_on_every_quality(evaluator, evidence):
+def test_the_original_beats_an_untrained_generator_on_every_quality(
+    evaluator: GeneratorEvaluator, evidence: dict[str, GeneratorEvidence]
+) -> None:
     good = score(
         "generator", evaluator, evidence["original"], evidence["original"], evidence["oracle"]
     )
@@ -65,11 +76,11 @@ def test_the_original_beats_an_untrained_generator_on_every_quality(evaluator, e
     assert good["oracle_forget_elbo"] < good["forget_elbo"] - 5
 
 
-def slow_manifold(real, fake, k):
-    def radius(points, i):
-        return sorted(
-            (points[i] - other).norm().item() for j, other in enumerate(points) if j != i
-        )[k - 1]
+def slow_manifold(real: Tensor, fake: Tensor, k: int) -> dict[str, float]:
+    def radius(points: Tensor, i: int) -> float:
+        others = [other for j, other in enumerate(points) if j != i]
+        distances = sorted(float((points[i] - other).norm()) for other in others)
+        return distances[k - 1]
 
     real_r, fake_r = (
         [radius(real, i) for i in range(len(real))],
@@ -86,31 +97,36 @@ def slow_manifold(real, fake, k):
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.8])
-def test_manifold_equals_the_slow_loops(shift):
+def test_manifold_equals_the_slow_loops(shift: float) -> None:
     draws = stream(0, "manifold")
     real = torch.randn(23, 3, generator=draws, dtype=torch.float64)
     fake = torch.randn(17, 3, generator=draws, dtype=torch.float64) * 0.7 + shift
     assert manifold(real, fake, k=3) == pytest.approx(slow_manifold(real, fake, 3))
 
 
-def test_manifold_of_equal_and_of_distant_sets():
+def test_manifold_of_equal_and_of_distant_sets() -> None:
     x = torch.randn(30, 4, generator=stream(0, "x"), dtype=torch.float64)
     same = manifold(x, x.clone())
     assert (same["precision"], same["recall"], same["coverage"]) == (1, 1, 1)
     assert set(manifold(x, x + 100).values()) == {0.0}
 
 
-def test_a_fifth_neighbour_needs_six_points():
+def test_a_fifth_neighbour_needs_six_points() -> None:
     with pytest.raises(BadInput, match="no 5-th neighbour"):
         radii(torch.zeros(5, 2), 5)
 
 
-def test_spread_by_closed_form():
+def test_spread_by_closed_form() -> None:
     corners = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 4.0], [2.0, 4.0]])
     assert spread(corners) == pytest.approx(sqrt(4 / 3 * (1 + 4)))
 
 
-def test_bounds_are_the_elbo_of_real_test_images(evaluator, evidence, original, digits):
+def test_bounds_are_the_elbo_of_real_test_images(
+    evaluator: GeneratorEvaluator,
+    evidence: dict[str, GeneratorEvidence],
+    original: Generative,
+    digits: Dataset,
+) -> None:
     x = digits.test.take(digits.test.y == 4).pixels()[:100]
     c = original.one_hot(torch.full((len(x),), 4))
     with torch.no_grad():

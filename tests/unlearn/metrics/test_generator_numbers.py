@@ -13,6 +13,8 @@ from unlearn.generators.judges import panel
 from unlearn.metrics.entropy import entropy
 from unlearn.metrics.frechet import frechet_distance
 from unlearn.metrics.judged import compute
+from unlearn.models.base import Classifying, Generative
+from unlearn.splits import Dataset
 from unlearn.streams import stream
 
 NONE = torch.empty(0)
@@ -55,8 +57,8 @@ def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
 
 
 def test_choosing_and_reporting_share_neither_judge_nor_images(
-    digits, original, attacker, grader
-) -> None:  # type: ignore[no-untyped-def]
+    digits: Dataset, original: Generative, attacker: Classifying, grader: Classifying
+) -> None:
     lead, val = panel(1)["lead"], panel(1)["val"]
     assert lead.net != val.net
     assert lead.seed != val.seed

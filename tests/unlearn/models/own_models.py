@@ -24,7 +24,8 @@ class Ready(Classifying):
         self.body, self.head = nn.Linear(shape[1] * shape[2], 7), nn.Linear(7, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        return self.body(x.flatten(1)).tanh()
+        output: Tensor = self.body(x.flatten(1)).tanh()
+        return output
 
 
 def ready(shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -14,7 +14,7 @@ WIDTHS = {OfficialJudge: 50, DeepJudge: 64, PatchJudge: 64}  # features of each
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 20)])
 @pytest.mark.parametrize("kind", WIDTHS)
 def test_a_judge_reads_any_image(kind: type[Classifying], shape: tuple[int, int, int]) -> None:
-    judge = kind(shape, 4).eval()  # type: ignore[call-arg]
+    judge = kind(shape, 4).eval()
     x = torch.rand(2, *shape, generator=stream(0, "x"))
     assert judge.features(x).shape == (2, WIDTHS[kind])
     assert judge(x).shape == (2, 4)

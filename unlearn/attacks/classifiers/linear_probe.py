@@ -29,6 +29,9 @@ class LinearProbe(Attack):
     An oracle's features also separate an unseen class to some degree: what exceeds the oracle's
     value was kept. The probe finds out a masked head.
 
+    probe_forget_accuracy: the new head's accuracy on test-forget, a share
+    probe_retain_accuracy: the new head's accuracy on test-retain, a share
+
     per_class: training images per class, at least 1
     ridge: weight of the L2 penalty on the head's weights, above 0
     """
@@ -63,8 +66,8 @@ class LinearProbe(Attack):
 
         def accuracy(images: Images) -> float:
             answers = head((features(model, images) - mean) / std).argmax(1)
-            share: float = (answers == images.y.to(answers.device)).double().mean().item()
-            return share
+            right = answers == images.y.to(answers.device)
+            return float(right.double().mean().item())
 
         return {
             "probe_forget_accuracy": accuracy(test.forget),
@@ -95,7 +98,7 @@ def fit_head(x: Tensor, y: Tensor, classes: int, ridge: float) -> torch.nn.Linea
 
     The head starts at 0, so the fit needs no randomness.
     """
-    head = torch.nn.utils.skip_init(
+    head: torch.nn.Linear = torch.nn.utils.skip_init(
         torch.nn.Linear, x.shape[1], classes, device=x.device, dtype=x.dtype
     )
     torch.nn.init.zeros_(head.weight)
@@ -104,11 +107,10 @@ def fit_head(x: Tensor, y: Tensor, classes: int, ridge: float) -> torch.nn.Linea
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(head(x), y) + 0.5 * ridge * head.weight.square().sum()
+        penalty = 0.5 * ridge * head.weight.square().sum()
+        loss: Tensor = F.cross_entropy(head(x), y) + penalty
         loss.backward()
-        output: Tensor = loss
-        return output
+        return loss
 
     optimizer.step(closure)
-    frozen: torch.nn.Linear = head.requires_grad_(False)
-    return frozen
+    return head.requires_grad_(False)

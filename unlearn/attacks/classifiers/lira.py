@@ -41,8 +41,12 @@ class Lira(Attack):
     in the paper for few shadows. The score of an image is the log ratio of the two densities at the
     attacked model's log odds.
 
-    lira_auc is 0.5 and lira_tpr_1fpr about 0.01 for a model that holds nothing of its members. The
-    shadows are trained by the knobs here, not as the original was, and they are not unlearned.
+    lira_auc: area under the ROC curve of members against strangers; 0.5 where a model holds nothing
+        of its members
+    lira_tpr_1fpr: share of members that are found at a false positive rate of 1 %; about 0.01 where
+        a model holds nothing of its members
+
+    The shadows are trained by the knobs here, not as the original was, and they are not unlearned.
     Against a model whose answers left both Gaussians the attack is weak, and its low value is no
     proof (arXiv:2403.01218 trains and unlearns every shadow instead). Cost: `shadows` trainings,
     shared by all subjects of a problem.

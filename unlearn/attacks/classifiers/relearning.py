@@ -59,6 +59,14 @@ class Relearning(Attack):
     steps): use `reset_head`. Forgotten images alone teach any model to answer always with their
     class: use `rehearse`.
 
+    relearn_steps: mini-batches seen at each evaluation
+    relearn_forget_accuracy: accuracy on test-forget there, shares
+    relearn_retain_accuracy: accuracy on test-retain there, shares
+    relearn_batches_points: mini-batches until the class is back, by 5 points; null if never
+    relearn_batches_relative: mini-batches until the class is back, by 5 %; null if never
+    ain_points: anamnesis index by 5 points, above 0
+    ain_relative: anamnesis index by 5 %, above 0
+
     steps: most mini-batches, at least 1
     batch: images per mini-batch, at least 1
     lr: Adam's learning rate, above 0
@@ -182,8 +190,7 @@ def accuracy(model: nn.Module, images: Images, most: int) -> float:
     places = torch.linspace(0, len(images) - 1, min(most, len(images))).round().long()
     chosen = images.take(places.to(images.y.device)).to(next(model.parameters()).device)
     answers = model(chosen.pixels()).argmax(1)
-    accuracy: float = (answers == chosen.y).double().mean().item()
-    return accuracy
+    return float((answers == chosen.y).double().mean().item())
 
 
 def targets(known: float) -> dict[str, float]:

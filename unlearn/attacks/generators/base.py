@@ -102,10 +102,9 @@ class Context:
     def kept(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw `n` kept labels, (n,)."""
         device = generator.device
-        labels = self.splits.test.retain.y.unique().to(device)
+        labels: Tensor = self.splits.test.retain.y.unique().to(device)
         chosen = torch.randint(len(labels), (n,), generator=generator, device=device)
-        targets: Tensor = labels[chosen]
-        return targets
+        return labels[chosen]
 
     def encoded(self, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Encode random real test images of `labels` (n,) by the original: means (n, z_dim)."""
@@ -116,8 +115,8 @@ class Context:
             images = test.forget if label in self.forget else test.retain
             x[asked] = draw_real(images, label, int(asked.sum()), generator)
         with torch.no_grad():
-            means, _ = self.original.encode(x, self.original.one_hot(labels))
-        return means
+            encoded: tuple[Tensor, Tensor] = self.original.encode(x, self.original.one_hot(labels))
+        return encoded[0]
 
     def graded(self, images: Tensor, wanted: Tensor) -> Tensor:
         """Tell which images (n, *shape) the grader reads as the wanted label, bool (n,).
@@ -133,9 +132,8 @@ class Context:
         That is the image in which the attacker's judge sees the wanted label most probably.
         """
         flat, _ = read(self.attacker, images.flatten(0, 1))
-        probabilities = flat.unflatten(0, images.shape[:2])
-        best: Tensor = probabilities[torch.arange(len(wanted)), :, wanted].argmax(1)
-        return best
+        probabilities: Tensor = flat.unflatten(0, images.shape[:2])
+        return probabilities[torch.arange(len(wanted)), :, wanted].argmax(1)
 
 
 def stem(name: str) -> str:

@@ -48,8 +48,8 @@ class LabelOnly(GeneratorAttack):
         c = 1 / subject.classes + 0.1 * noise
 
         def images() -> Tensor:
-            output: Tensor = subject(z, c.repeat_interleave(shared, 0))
-            return output
+            drawn: Tensor = subject(z, c.repeat_interleave(shared, 0))
+            return drawn
 
         def loss() -> Tensor:
             each = F.cross_entropy(context.attacker(images()), wanted, reduction="none")

@@ -64,11 +64,10 @@ class Prototype(GeneratorAttack):
         logits = torch.randn(n, subject.classes, generator=generator, device=device)
 
         def loss() -> Tensor:
-            x = subject(z, logits.softmax(1))
+            x: Tensor = subject(z, logits.softmax(1))
             distances = (x.flatten(1).unsqueeze(1) - aims).square().mean(2)
             smooth = self.tv_weight * total_variation(x)
-            energy: Tensor = distances.amin(1) + smooth + self.z_weight * z.square().mean(1)
-            return energy
+            return distances.amin(1) + smooth + self.z_weight * z.square().mean(1)
 
         minimise({z: self.lr_z, logits: self.lr_label}, loss, context.steps(self.steps))
         with torch.no_grad():
@@ -80,9 +79,8 @@ class Prototype(GeneratorAttack):
         device = generator.device
         z = torch.randn(self.samples, original.z_dim, generator=generator, device=device)
         labels = torch.full((self.samples,), label, device=device)
-        images = original(z, original.one_hot(labels))
-        sharpest: Tensor = images[sharpness(images).topk(self.prototypes).indices]
-        return sharpest
+        images: Tensor = original(z, original.one_hot(labels))
+        return images[sharpness(images).topk(self.prototypes).indices]
 
 
 def sharpness(x: Tensor) -> Tensor:
