@@ -6,13 +6,16 @@ READY := $(VENV)/.ready
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: demo test check serve bench clean reproduce $(LONG)
+.PHONY: demo test test-gpu check serve bench clean reproduce $(LONG)
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, real browser where there is one
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+
+test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
+	$(BIN)/python -m pytest tests/gpu
 
 check: $(READY)           ## linters and types
 	$(BIN)/ruff check .

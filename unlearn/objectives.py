@@ -37,9 +37,30 @@ def negative_elbo(
     """
     mu, logvar = model.encode(x, c)
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
-    z = mu + (0.5 * logvar).exp() * noise
+    dropped = None
     if z_dropout > 0:
-        dropped = torch.rand(len(z), 1, generator=generator, device=z.device) < z_dropout
+        dropped = torch.rand(len(mu), 1, generator=generator, device=mu.device) < z_dropout
+    return elbo_of_draws(model, x, c, (mu, logvar), noise, dropped, kl_weight, critic)
+
+
+def elbo_of_draws(
+    model: Generative,
+    x: Tensor,
+    c: Tensor,
+    code: tuple[Tensor, Tensor],
+    noise: Tensor,
+    dropped: Tensor | None = None,
+    kl_weight: float = 1.0,
+    critic: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> Tensor:
+    """`negative_elbo` of numbers that are drawn already, and of `code`, the mean and log variance
+    (n, z_dim) that the encoder gave.
+
+    noise: N(0, I), shape (n, z_dim). dropped: bool (n, 1), whose z is replaced by its noise.
+    """
+    mu, logvar = code
+    z = mu + (0.5 * logvar).exp() * noise
+    if dropped is not None:
         z = torch.where(dropped, noise, z)
     logits = model.decode(z, c)
     pixel_losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")

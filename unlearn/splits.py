@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import require
+from unlearn.feeds import Batches
 from unlearn.streams import stream
 
 # Images per forward pass when a whole split is read. On a CPU more than 100 fall out of its caches
@@ -56,22 +57,14 @@ class Images:
         for x, y in zip(self.x.split(size), self.y.split(size), strict=True):
             yield Images(x, y)
 
-    def batches(self, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield shuffled batches without end: (pixels in [0, 1] (size, ...), labels (size,)).
+    def batches(self, size: int, generator: torch.Generator) -> Batches:
+        """Return shuffled batches without end: (pixels in [0, 1] (size, ...), labels (size,)).
 
         Each epoch shows every image at most once, in a new order; the images that do not fill the
-        last batch are left out. `size` is at most the number of images. Raises `BadInput` where
-        there are no images.
+        last batch are left out. `size` is at most the number of images. The first batch raises
+        `BadInput` where there are no images.
         """
-        require(len(self) > 0, "no images to train on; check the forget set against the data set")
-        size = min(size, len(self))
-        last_start = len(self) - size
-        while True:
-            order = torch.randperm(len(self), generator=generator, device=generator.device)
-            order = order.to(self.y.device)
-            for start in range(0, last_start + 1, size):
-                index = order[start : start + size]
-                yield self.x[index].float() / 255, self.y[index]
+        return Batches(self.x, self.y, size, generator)
 
 
 @dataclass(frozen=True)

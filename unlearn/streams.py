@@ -1,4 +1,5 @@
-"""Named random streams: the same seed and purpose give the same numbers on every machine and in any order."""
+"""Named random streams: the same seed and purpose give the same numbers on every machine and in any
+order."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,13 +21,15 @@ def _number(seed: int, *purpose: object) -> int:
 
 
 def stream(seed: int, *purpose: object, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator seeded by a hash of `seed` and `purpose`, so that no two purposes share numbers."""
+    """A generator seeded by a hash of `seed` and `purpose`, so that no two purposes share
+    numbers."""
     return torch.Generator(device).manual_seed(_number(seed, *purpose))
 
 
 @contextmanager
 def seeded(seed: int, *purpose: object) -> Iterator[None]:
-    """Inside, torch's global generators are seeded by a hash of `seed` and `purpose`; outside, as they were."""
+    """Inside, torch's global generators are seeded by a hash of `seed` and `purpose`; outside, as
+    they were."""
     with torch.random.fork_rng():
         torch.manual_seed(_number(seed, *purpose))
         yield
@@ -34,7 +37,8 @@ def seeded(seed: int, *purpose: object) -> Iterator[None]:
 
 @contextmanager
 def globally(generator: torch.Generator) -> Iterator[None]:
-    """Inside, torch's global generators (CPU and every GPU) are seeded from `generator`; outside, as they were.
+    """Inside, torch's global generators (CPU and every GPU) are seeded from `generator`; outside,
+    as they were.
 
     For what takes no generator: initial weights of layers, dropout.
     """
@@ -46,15 +50,21 @@ def globally(generator: torch.Generator) -> Iterator[None]:
 
 @contextmanager
 def layer_noise(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Seed dropout and stochastic depth of `model` from `generator`; a model without them draws nothing from it."""
-    if any(
-        max(getattr(layer, "p", 0) or 0, getattr(layer, "drop_prob", 0) or 0) > 0
-        for layer in _droppers(model)
-    ):
+    """Seed dropout and stochastic depth of `model` from `generator`; a model without them draws
+    nothing from it."""
+    if draws_in_layers(model):
         with globally(generator):
             yield
     else:
         yield
+
+
+def draws_in_layers(model: nn.Module) -> bool:
+    """Whether `model` has layers of dropout or stochastic depth that draw."""
+    return any(
+        max(getattr(layer, "p", 0) or 0, getattr(layer, "drop_prob", 0) or 0) > 0
+        for layer in _droppers(model)
+    )
 
 
 def _droppers(model: nn.Module) -> list[nn.Module]:

@@ -1,25 +1,28 @@
-"""Gradient descent, once: every original, oracle, expert, judge and iterative method goes through `descend`."""
+"""Gradient descent: originals, oracles, experts, judges and iterative methods use `descend`."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from unlearn.augment import AUGMENTS
+from unlearn.capture import captured
+from unlearn.device_optimizers import DEVICE_OPTIMIZERS
 from unlearn.errors import NotFinite, lookup, require
 from unlearn.generators.critic import LabelCritic
 from unlearn.models import Weights
+from unlearn.moving_average import MovingAverage
 from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective
 from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise
 
 Curve = dict[str, list[float]]  # "step" and one list a loss term
+Log = list[tuple[int, dict[str, Tensor]]]  # steps taken, and the terms of the last one
 Watch = Callable[[int, nn.Module], Any]
 LOG_POINTS = 100
 
@@ -114,15 +117,13 @@ def _constant(
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
 
-def _adamw(model: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True
-    )
+def _adamw(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
 
 
-def _sgd(model: nn.Module, plan: Schedule) -> torch.optim.Optimizer:
+def _sgd(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimizer:
     return torch.optim.SGD(
-        model.parameters(), plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True
+        parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True
     )
 
 
@@ -131,43 +132,107 @@ SCHEDULES = {"one-cycle": _one_cycle, "cosine": _cosine, "constant": _constant}
 OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
+def rates(plan: Schedule) -> Iterator[tuple[float, float]]:
+    """Yield learning rate and momentum (AdamW: beta 1) per step, as torch's schedules set them."""
+    optimizer = OPTIMIZERS[plan.optimizer]([nn.Parameter(torch.zeros(()))], plan)
+    scheduler = SCHEDULES[plan.schedule](optimizer, plan)
+    (group,) = optimizer.param_groups
+    while True:
+        yield group["lr"], group["betas"][0] if "betas" in group else group["momentum"]
+        optimizer.step()
+        scheduler.step()
+
+
+def _mover(model: nn.Module, plan: Schedule) -> Callable[[], None]:
+    """Return the function that moves the weights of `model` one step down their gradients."""
+    parameters = list(model.parameters())
+    if parameters[0].is_cuda:
+        kind, cycles = DEVICE_OPTIMIZERS[plan.optimizer], plan.schedule == "one-cycle"
+        return kind(parameters, rates(plan), plan.weight_decay, cycles)
+    optimizer = OPTIMIZERS[plan.optimizer](parameters, plan)
+    scheduler = SCHEDULES[plan.schedule](optimizer, plan)
+
+    def move() -> None:
+        optimizer.step()
+        scheduler.step()
+
+    return move
+
+
 def descend(
     model: nn.Module,
     terms: Callable[[], dict[str, Tensor]],
     plan: Schedule,
     add_gradients: Callable[[], dict[str, Tensor]] | None = None,
     watch: Watch | None = None,
+    after: Callable[[], None] | None = None,
 ) -> Curve:
-    """Move `model` in place down the sum of `terms()`; return the curve of every term at up to 100 steps.
+    """Train `model` in place on the sum of `terms()`; return the curve of every term.
 
-    `terms` draws a batch and returns named scalars. `add_gradients` runs after the backward pass, adds to `.grad`
-    directly and returns the terms it stands for. `watch` is called with (step, model) before the first step and after
-    each; it may look and must not touch, nor draw from the run's generator. Raises `NotFinite` and never returns a
-    broken model.
+    terms: draws a batch and returns named scalars
+    plan: steps, optimizer and schedule
+    add_gradients: runs after the backward pass, adds to `.grad` directly and returns the terms that
+        it stands for
+    watch: called with (step, model) before the first step and after each; it may look, but must
+        change nothing and draw nothing from the run's generator
+    after: runs when the weights have moved, as part of the step
+
+    The curve has up to 100 steps. Raises `NotFinite` and never returns a broken model.
+
+    On a CUDA device the step runs as a CUDA graph where it can (`unlearn.capture`). A step
+    (`terms`, `add_gradients`, `after`) must therefore take what changes on the host from step to
+    step through `unlearn.feeds`.
     """
-    optimizer = OPTIMIZERS[plan.optimizer](model, plan)
-    scheduler = SCHEDULES[plan.schedule](optimizer, plan)
-    every = max(1, plan.steps // LOG_POINTS)
-    logged: list[tuple[int, dict[str, Tensor]]] = []
-    if watch is not None:
-        watch(0, model)
-    for step in range(plan.steps):
-        optimizer.zero_grad(set_to_none=True)
+    return finite_curve(logged_steps(model, terms, plan, add_gradients, watch, after), model)
+
+
+def logged_steps(
+    model: nn.Module,
+    terms: Callable[[], dict[str, Tensor]],
+    plan: Schedule,
+    add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+    watch: Watch | None = None,
+    after: Callable[[], None] | None = None,
+) -> Log:
+    """Train `model` as `descend` does; return the terms on the device, finite or not."""
+    device = next(model.parameters()).device
+    move = _mover(model, plan)
+
+    def step() -> dict[str, Tensor]:
+        for p in model.parameters():
+            p.grad = None
         losses = terms()
         torch.stack(list(losses.values())).sum().backward()
         if add_gradients is not None:
             losses = {**losses, **add_gradients()}
-        optimizer.step()
-        scheduler.step()
+        move()
+        if after is not None:
+            after()
+        return losses
+
+    with captured(step, plan.steps, model, device) as take:
+        return _run(take, model, plan.steps, watch)
+
+
+def _run(
+    step: Callable[[], dict[str, Tensor]], model: nn.Module, steps: int, watch: Watch | None
+) -> Log:
+    """Take `steps` steps; return the terms of up to 100 of them, with the steps taken so far."""
+    every = max(1, steps // LOG_POINTS)
+    logged: Log = []
+    if watch is not None:
+        watch(0, model)
+    for number in range(steps):
+        losses = step()
         if watch is not None:
-            watch(step + 1, model)
-        if step % every == 0 or step == plan.steps - 1:
-            logged.append((step + 1, {name: loss.detach() for name, loss in losses.items()}))
-    return _finite_curve(logged, model)
+            watch(number + 1, model)
+        if number % every == 0 or number == steps - 1:
+            logged.append((number + 1, {k: loss.detach().clone() for k, loss in losses.items()}))
+    return logged
 
 
-def _finite_curve(logged: list[tuple[int, dict[str, Tensor]]], model: nn.Module) -> Curve:
-    """Bring the logged terms to the host (one copy a term); refuse a run that went infinite or NaN."""
+def finite_curve(logged: Log, model: nn.Module) -> Curve:
+    """Copy the logged terms to the host; raise `NotFinite` where a term or weight is not finite."""
     curve: Curve = {"step": [float(step) for step, _ in logged]}
     for name in logged[0][1]:
         curve[name] = torch.stack([losses[name] for _, losses in logged]).double().tolist()
@@ -183,10 +248,12 @@ def _finite_curve(logged: list[tuple[int, dict[str, Tensor]]], model: nn.Module)
 def fit(
     model: Any, images: Images, plan: Training, generator: torch.Generator, steady: bool = False
 ) -> tuple[Weights, Curve]:
-    """Train a copy of `model` on `images` under its task's objective; return its weights and the loss curve per image.
+    """Train a copy of `model` on `images` under its task's objective; return its weights and the
+    loss curve per image.
 
-    Batches, augmentation, dropout and latent noise all come from `generator`; device and dtype from the model. `steady`
-    leaves batch norms at the model's running statistics, for images of one class, which cannot normalise themselves.
+    Batches, augmentation, dropout and latent noise all come from `generator`; device and dtype from
+    the model. `steady` leaves batch norms at the model's running statistics, for images of one
+    class, which cannot normalise themselves.
     """
     pupil = copy.deepcopy(model).train()
     for norm in batch_norms(pupil) if steady else ():
@@ -203,22 +270,16 @@ def fit(
         with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             return {"loss": objective(pupil, x, y, generator).mean()}
 
-    average = AveragedModel(pupil, use_buffers=True) if plan.ema else None
-
-    def follow(step: int, _: nn.Module) -> None:
-        if average is not None:
-            average.multi_avg_fn = get_ema_multi_avg_fn(min(plan.ema, (1 + step) / (10 + step)))
-            average.update_parameters(pupil)
-
+    average = MovingAverage(pupil, plan.ema) if plan.ema else None
+    moving = pupil if critic is None else nn.ModuleList([pupil, critic])
     with layer_noise(pupil, generator):
-        curve = descend(
-            pupil if critic is None else nn.ModuleList([pupil, critic]), terms, plan, watch=follow
-        )
-    return snapshot(pupil if average is None else average.module), curve
+        curve = descend(moving, terms, plan, after=average)
+    return snapshot(pupil if average is None else average.mean), curve
 
 
 def make_critic(model: Any, plan: Training, generator: torch.Generator) -> LabelCritic | None:
-    """The critic that a generator's plan asks for, its first weights from `generator`; most plans ask for none."""
+    """The critic that a generator's plan asks for, its first weights from `generator`; most plans
+    ask for none."""
     if model.task != "generator" or plan.label_critic == 0:
         return None
     with globally(generator):

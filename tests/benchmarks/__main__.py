@@ -14,10 +14,15 @@ import torch
 
 from cluster.commands import data_root
 from sweeps.compute.cache import configure_worker
-from tests.benchmarks import classifiers, generators
+from tests.benchmarks import classifiers, generators, gpu
 from tests.benchmarks.clock import write
 
-BENCHES = {**generators.BENCHES, **classifiers.BENCHES}
+BENCHES = {**generators.BENCHES, **classifiers.BENCHES, **gpu.BENCHES}
+
+
+def shown(value: float | bool | str) -> str:
+    """A value of a result for the table."""
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def main() -> None:
@@ -38,7 +43,7 @@ def main() -> None:
         result = BENCHES[name](cache)
         print(
             f"{name:24s}",
-            " ".join(f"{key} {value:.4g}" for key, value in result.items()),
+            " ".join(f"{key} {shown(value)}" for key, value in result.items()),
             flush=True,
         )
         write(given.out, name, {**result, "scale": given.scale, "threads": given.threads})

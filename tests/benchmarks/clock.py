@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 REPEATS = 5
-Result = dict[str, float | bool]
+Result = dict[str, float | bool | str]
 
 
 def seconds(work: Callable[[], object]) -> float:

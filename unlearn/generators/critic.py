@@ -41,10 +41,15 @@ class LabelCritic(nn.Module):
 class _GradientReversal(torch.autograd.Function):
     """The identity, whose gradient is multiplied by -weight (arXiv:1505.07818)."""
 
+    generate_vmap_rule = True  # several models may train as one (`unlearn.stacked`)
+
     @staticmethod
-    def forward(ctx: Any, z: Tensor, weight: float) -> Tensor:
-        ctx.weight = weight
+    def forward(z: Tensor, weight: float) -> Tensor:
         return z.view_as(z)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.weight = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -123,10 +123,38 @@ def _blurred_noise(x: Tensor, generator: torch.Generator) -> Tensor:
     """Draw noise of full contrast at half to a seventh of the resolution, and enlarge it."""
     device = generator.device
     n, channels, height, width = x.shape
-    factor = int(torch.randint(2, 8, (1,), generator=generator, device=device))
+    drawn = torch.randint(2, 8, (1,), generator=generator, device=device)
+    if drawn.is_cuda:
+        return _blurred_on_device(x, drawn, generator)
+    factor = int(drawn)
     size = (n, channels, height // factor + 1, width // factor + 1)
     small = torch.rand(size, generator=generator, device=device)
     return F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)
+
+
+def _blurred_on_device(x: Tensor, factor: Tensor, generator: torch.Generator) -> Tensor:
+    """As `_blurred_noise`, for a `factor` (1,) that the host never reads.
+
+    The noise is drawn at the largest size, and its corner of the drawn size enlarged, so that a
+    step with such images can be captured (`unlearn.capture`).
+    """
+    height, width = x.shape[2:]
+    size = (len(x), x.shape[1], height // 2 + 1, width // 2 + 1)
+    noise = torch.rand(size, generator=generator, device=generator.device)
+    down = _places(height, factor) / (height // 2 + 1) * 2 - 1
+    across = _places(width, factor) / (width // 2 + 1) * 2 - 1
+    grid = torch.stack([across.expand(height, -1), down.unsqueeze(1).expand(-1, width)], 2)
+    return F.grid_sample(noise, grid.expand(len(x), -1, -1, -1), align_corners=False)
+
+
+def _places(n: int, factor: Tensor) -> Tensor:
+    """Where the centres of `n` pixels (n,) lie among n // factor + 1 larger ones, each 1 wide.
+
+    Those beyond the first and last centre are moved onto it, as bilinear enlargement does.
+    """
+    few = n // factor + 1
+    centres = (torch.arange(n, device=factor.device) + 0.5) * few / n
+    return centres.clamp(min=0.5).minimum(few - 0.5)
 
 
 def _shuffled(x: Tensor, generator: torch.Generator) -> Tensor:

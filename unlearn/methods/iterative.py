@@ -61,11 +61,16 @@ class Iterative(Method):
         )
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
-        """Yield shuffled, augmented batches of `images` without end, on the model's device."""
+        """Return shuffled, augmented batches of `images` without end, on the model's device."""
         device = next(model.parameters()).device
         augment = AUGMENTS[self.augment]
-        for x, y in images.to(device).batches(self.batch, generator):
-            yield augment(x, generator), y
+
+        def augmented(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            x, y = batch
+            return augment(x, generator), y
+
+        # A map goes on after an error, such as one in a step that cannot be captured.
+        return map(augmented, images.to(device).batches(self.batch, generator))
 
     def forget_retain_batches(
         self, model: nn.Module, splits: Splits, generator: torch.Generator

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.errors import require
+from unlearn.feeds import Numbers
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
 from unlearn.methods.iterative import Iterative, training_copy
 from unlearn.splits import Splits
@@ -54,16 +55,19 @@ def decaying_l1(model: nn.Module, gamma: float, steps: int) -> StepFunction:
     gradient are left out. Reports the penalty as `l1`.
     """
     parameters = list(model.parameters())
-    calls = iter(range(steps))
+    values = ((gamma * (1 - step / steps),) for step in range(steps))
+    decaying = Numbers(values, parameters[0].device)
 
     @torch.no_grad()
     def add_gradients() -> Losses:
-        gamma_t = gamma * (1 - next(calls) / steps)
+        (gamma_t,) = next(decaying)
         moving: list[Tensor] = [p for p in parameters if p.grad is not None]
         gradients = [p.grad for p in moving if p.grad is not None]
         signs = torch._foreach_sign(moving)
-        torch._foreach_add_(gradients, signs, alpha=gamma_t)
+        torch._foreach_mul_(signs, gamma_t)
+        torch._foreach_add_(gradients, signs)
         norms = torch._foreach_norm(moving, 1)
-        return {"l1": gamma_t * torch.stack(norms).sum()}
+        penalty: Tensor = gamma_t * torch.stack(norms).sum()
+        return {"l1": penalty}
 
     return add_gradients

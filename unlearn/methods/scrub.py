@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.errors import require
+from unlearn.feeds import Phases
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
 from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
 from unlearn.splits import Splits
@@ -78,7 +79,7 @@ class Scrub(Iterative):
         """Return the function that computes `forget` (0 after `msteps`), `distill`, `retain`."""
         forget, retain = self.forget_retain_batches(teacher, splits, generator)
         weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)
-        steps = count()
+        ascends = Phases(step < self.msteps for step in count())
 
         def divergence(logits: Tensor, x: Tensor) -> Tensor:
             with torch.no_grad():
@@ -92,7 +93,7 @@ class Scrub(Iterative):
             distill = self.alpha * divergence(logits, x_r)
             retain_loss = self.gamma * F.cross_entropy(logits, y_r)
             found = {"forget": none, "distill": distill, "retain": retain_loss}
-            if next(steps) < self.msteps:
+            if next(ascends):
                 x_f, _ = next(forget)
                 forget_logits = logits_with_running_stats(student, x_f)
                 found["forget"] = -weight * divergence(forget_logits, x_f)

@@ -1,0 +1,110 @@
+"""How much faster a captured step is than the same step launched from Python; needs a CUDA
+device."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from tests.benchmarks.clock import Result, interleaved
+from tests.benchmarks.generators import Bench
+from unlearn.capture import eager_steps
+from unlearn.models import build
+from unlearn.splits import Images
+from unlearn.stacked import fit_together
+from unlearn.streams import seeded, stream
+from unlearn.train import Training, fit
+
+CVAE = {"batch": 128, "lr": 3e-3, "kl_weight": 1.5, "label_critic": 50.0}
+RESNET = {  # as `baselines-cifar10` trains it
+    "batch": 128,
+    "lr": 2e-3,
+    "weight_decay": 0.05,
+    "label_smoothing": 0.1,
+    "ema": 0.998,
+    "augment": "crop-flip",
+    "precision": "bf16",
+    "channels_last": True,
+}
+
+
+def on_device(model: nn.Module, images: Images, plan: Training) -> Result:
+    """Seconds of one training captured and eager, side by side; steps a second of both."""
+    model, images = model.cuda(), images.to("cuda")
+
+    def train() -> None:
+        fit(model, images, plan, stream(0, "train", device="cuda"))
+        torch.cuda.synchronize()
+
+    def eager() -> None:
+        with eager_steps():
+            train()
+
+    train()
+    slow, fast = interleaved(eager, train)
+    return {
+        "ratio": slow / fast,
+        "eager_steps_per_s": plan.steps / slow,
+        "captured_steps_per_s": plan.steps / fast,
+        "steps": plan.steps,
+        "device": torch.cuda.get_device_name(),
+    }
+
+
+def captured_vs_eager_cvae(cache: Bench) -> Result:
+    """A CVAE's training on MNIST, launched from Python / as a CUDA graph."""
+    plan = Training(cache.count(1000), **CVAE)  # type: ignore[arg-type]
+    return on_device(cache.model(), cache.dataset.train, plan)
+
+
+def captured_vs_eager_resnet18(cache: Bench) -> Result:
+    """ResNet-18's training on images of CIFAR-10's shape, launched from Python / as a CUDA
+    graph."""
+    pixels = torch.randint(256, (20_000, 3, 32, 32), generator=stream(0, "pixels"))
+    images = Images(pixels.to(torch.uint8), torch.arange(20_000) % 10)
+    with seeded(0, "bench"):
+        model = build("resnet18", (3, 32, 32), 10)
+    plan = Training(cache.count(600), **RESNET)  # type: ignore[arg-type]
+    return on_device(model, images, plan)
+
+
+def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
+    """CVAEs trained on MNIST one by one / as one program of `members`, in steps of a model a
+    second.
+
+    `ratio` against steps launched from Python, `ratio_captured` against captured ones.
+    """
+    images, plan = cache.dataset.train.to("cuda"), Training(cache.count(300), **CVAE)  # type: ignore[arg-type]
+    models = [cache.model().cuda() for _ in range(members)]
+
+    def single() -> None:
+        fit(models[0], images, plan, stream(0, "train", device="cuda"))
+        torch.cuda.synchronize()
+
+    def eager() -> None:
+        with eager_steps():
+            single()
+
+    def together() -> None:
+        generators = [stream(seed, "train", device="cuda") for seed in range(members)]
+        fit_together(models, [images] * members, plan, generators)
+        torch.cuda.synchronize()
+
+    together()
+    slow, captured, stacked = interleaved(eager, single, together)
+    return {
+        "ratio": slow * members / stacked,
+        "ratio_captured": captured * members / stacked,
+        "stacked_model_steps_per_s": plan.steps * members / stacked,
+        "members": members,
+        "device": torch.cuda.get_device_name(),
+    }
+
+
+BENCHES: dict[str, Callable[[Bench], Result]] = {}
+if torch.cuda.is_available():
+    BENCHES = {
+        "captured_vs_eager_cvae": captured_vs_eager_cvae,
+        "captured_vs_eager_resnet18": captured_vs_eager_resnet18,
+        "stacked_vs_single_cvae": stacked_vs_single_cvae,
+    }
