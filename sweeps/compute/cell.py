@@ -7,6 +7,7 @@ from sweeps.compute.cache import WorkerCache
 from sweeps.compute.outcome import Outcome, Stopwatch
 from sweeps.compute.recorder import Recorder
 from sweeps.spec.cells import Cell
+from unlearn.capture import StepReport, step_reports
 from unlearn.methods import Unlearned
 from unlearn.metrics import score
 from unlearn.models import Weights
@@ -25,7 +26,8 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
 
     recorder = recorder_of(cache, cell)
     watched = needs if recorder is None else {**needs, "watch": recorder}
-    unlearned = unlearn(cache, cell, watched)
+    with step_reports() as reports:
+        unlearned = unlearn(cache, cell, watched)
     seconds["unlearn_s"] = watch.lap()
 
     subject = evaluator.observe(cache.build(problem.original, unlearned.weights))
@@ -41,6 +43,7 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
         cache.store.save("pictures", cell.cell_id, pictures, {"cell": cell.describe()})
     error = found.pop("error", None)
     columns = {**scores, **found, **_curve(unlearned), **seconds, **making_seconds(cache, cell)}
+    columns["step_captured"] = steps_captured(reports)
     if not cell.method.closed_form:
         save_weights(cache, cell, unlearned.weights)
         columns["artifact_unlearned"] = cell.cell_id
@@ -83,6 +86,12 @@ def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
         if wanted:
             needs_s += cache.seconds(recipe)
     return {"oracle_s": cache.seconds(recipes["oracle"]), "needs_s": needs_s}
+
+
+def steps_captured(reports: list[StepReport]) -> bool | None:
+    """Return whether all training steps ran as CUDA graphs; None where none ran on a GPU."""
+    on_gpu = [report for report in reports if report.device != "cpu"]
+    return all(report.captured for report in on_gpu) if on_gpu else None
 
 
 def _curve(unlearned: Unlearned) -> dict[str, Any]:

@@ -66,6 +66,7 @@ KNOWN = {
     "regret_s": "seconds of reading the candidates on test for `selection_regret`",
     "device": "`cpu` or the GPU's name",
     "threads": "CPU threads of torch",
+    "step_captured": "whether the method's training steps ran as CUDA graphs; null without a GPU",
     "store": "folder or URL of the artifacts when the cell ran",
     "artifact_original": "key of the original in the store",
     "artifact_oracle": "key of the oracle",

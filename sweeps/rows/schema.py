@@ -54,6 +54,7 @@ PROVENANCE = {
     "regret_s": pa.float64(),  # reading the candidates on test for that
     "device": pa.string(),
     "threads": pa.int64(),
+    "step_captured": pa.bool_(),  # whether the training steps ran as CUDA graphs; null on a CPU
     "store": pa.string(),
     "artifact_original": pa.string(),
     "artifact_oracle": pa.string(),

@@ -48,15 +48,12 @@ def rows_of(folder: Path) -> pd.DataFrame:
 
 
 def differing_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """A line per cell that only one side has, and per value that differs."""
+    """A line per cell that only one side has, per column that is gone, per value that differs."""
     lines = [
         f"cell {key} is only in one of them"
         for key in before.index.symmetric_difference(after.index)
     ]
-    lines += [
-        f"column {name} is only in one of them"
-        for name in before.columns.symmetric_difference(after.columns)
-    ]
+    lines += [f"column {name} is gone" for name in before.columns.difference(after.columns)]
     for key in before.index.intersection(after.index):
         for name in before.columns.intersection(after.columns):
             one, other = repr(before.at[key, name]), repr(after.at[key, name])

@@ -1,8 +1,8 @@
 """The average gap to the oracle, of SalUn (arXiv:2310.12508, section 6)."""
 
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
-from unlearn.metrics import efficacy
 from unlearn.metrics.base import Metric
+from unlearn.metrics.efficacy import compute as compute_efficacy
 
 
 def pillars(evaluator: ClassifierEvaluator, evidence: ClassifierEvidence) -> list[float]:
@@ -14,7 +14,7 @@ def pillars(evaluator: ClassifierEvaluator, evidence: ClassifierEvidence) -> lis
     accuracies = []
     for split, part in (("train", "forget"), ("train", "retain"), ("test", "retain")):
         accuracies.append(evidence.correct(split, part).double().mean().item())
-    mia_efficacy = efficacy.compute(evaluator, evidence, evidence)["mia_efficacy"]
+    mia_efficacy = compute_efficacy(evaluator, evidence, evidence)["mia_efficacy"]
     return [1 - accuracies[0], *accuracies[1:], mia_efficacy]
 
 

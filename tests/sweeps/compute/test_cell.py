@@ -13,6 +13,7 @@ from sweeps.spec.cells import Recipe
 from tests.sweeps import builders as make
 from unlearn.attacks import ATTACKS, Attack, Findings
 from unlearn.attacks.generators.base import GeneratorAttack, Recovery
+from unlearn.capture import StepReport
 from unlearn.methods import METHODS
 
 
@@ -96,3 +97,13 @@ def test_an_attack_that_breaks_takes_nothing_else_with_it(monkeypatch: pytest.Mo
     assert isinstance(error, str)
     assert error.startswith("no lira: RuntimeError: out of memory (test_cell.py:")
     assert (found, pictures) == ({"relearning of": "the model"}, {})
+
+
+def test_steps_count_as_captured_where_all_of_them_ran_as_graphs() -> None:
+    graph = StepReport("H100", steps=100, replayed=97)
+    python = StepReport("H100", steps=100, obstacle="the step reads a value on the host")
+    on_a_cpu = StepReport("cpu", steps=100)
+    assert computing.steps_captured([graph, on_a_cpu]) is True
+    assert computing.steps_captured([graph, python]) is False
+    assert computing.steps_captured([on_a_cpu]) is None
+    assert computing.steps_captured([]) is None
