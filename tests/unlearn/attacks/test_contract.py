@@ -129,24 +129,35 @@ class Contract:
         assert make_attack(case.name, {first: more}) == replace(ATTACKS[case.name], **{first: more})
 
 
+@pytest.fixture(scope="module", params=attacks_on("generator"))
+def generator_case(
+    request: pytest.FixtureRequest,
+    digits: Dataset,
+    splits: Splits,
+    original: Generative,
+    oracle: Generative,
+    untrained: Generative,
+    attacker: Classifying,
+    grader: Classifying,
+) -> Case:
+    judges = {"lead": grader, "val": attacker}
+    evaluator = GeneratorEvaluator(digits, (0,), judges, 10, 0)
+    target = Target(request.param, evaluator, splits, 0, effort=0.01)
+    models = {"original": original, "oracle": oracle, "untrained": untrained}
+    return case_of(request.param, target, models, oracle)
+
+
+@pytest.fixture(scope="module", params=attacks_on("classifier"))
+def classifier_case(request: pytest.FixtureRequest, one: World) -> Case:
+    target = target_of(one.evaluator, request.param)
+    models = {"original": one.model, "oracle": one.oracle}
+    return case_of(request.param, target, models, mask(one.model, 3))
+
+
 class TestOnGenerators(Contract):
-    @pytest.fixture(scope="class", params=attacks_on("generator"))
-    def case(
-        self,
-        request: pytest.FixtureRequest,
-        digits: Dataset,
-        splits: Splits,
-        original: Generative,
-        oracle: Generative,
-        untrained: Generative,
-        attacker: Classifying,
-        grader: Classifying,
-    ) -> Case:
-        judges = {"lead": grader, "val": attacker}
-        evaluator = GeneratorEvaluator(digits, (0,), judges, 10, 0)
-        target = Target(request.param, evaluator, splits, 0, effort=0.01)
-        models = {"original": original, "oracle": oracle, "untrained": untrained}
-        return case_of(request.param, target, models, oracle)
+    @pytest.fixture
+    def case(self, generator_case: Case) -> Case:
+        return generator_case
 
     def test_its_pictures_are_bytes(self, case: Case, original: Generative) -> None:
         pictures = case.findings.pictures
@@ -157,11 +168,9 @@ class TestOnGenerators(Contract):
 
 
 class TestOnClassifiers(Contract):
-    @pytest.fixture(scope="class", params=attacks_on("classifier"))
-    def case(self, request: pytest.FixtureRequest, one: World) -> Case:
-        target = target_of(one.evaluator, request.param)
-        models = {"original": one.model, "oracle": one.oracle}
-        return case_of(request.param, target, models, mask(one.model, 3))
+    @pytest.fixture
+    def case(self, classifier_case: Case) -> Case:
+        return classifier_case
 
     def test_it_works_for_several_classes(self, case: Case, several: World) -> None:
         target = target_of(several.evaluator, case.name)
