@@ -1,9 +1,8 @@
-"""Run a training step as a CUDA graph: its kernels are recorded once and launched together from
-then on.
+"""Run a training step as a CUDA graph: record its kernels once, then launch them together.
 
-A small network's step is bound by launches: on one H100 a CVAE's step takes 2.7 ms from Python and
-0.5 ms as a graph. The random numbers are the same both ways: the graph advances the generators as
-Python would.
+Launches take most of a small network's step: on one H100 a CVAE's step takes about 4 ms from Python
+and 0.56 ms as a graph (docs/gpu.md). The random numbers are the same both ways: the graph advances
+the generators as Python would.
 """
 
 import random
@@ -30,11 +29,13 @@ MOST = 4  # captures a run, where phases change
 
 @dataclass
 class StepReport:
-    """How a run's steps ran.
+    """How the steps of one run were taken.
 
-    device: name of the CUDA device, or another device's type. steps: of the run. replayed: how many
-    of them ran as a graph; the first ones, and some that begin an epoch, never do. obstacle: what
-    kept the steps from being captured, "" for nothing.
+    device: name of the CUDA device, or the type of another one
+    steps: number of steps of the run
+    replayed: number of steps that ran as a graph, in 0 .. steps; the first ones, and some that
+        begin an epoch, never do
+    obstacle: what kept the steps from being captured, "" for nothing
     """
 
     device: str
@@ -44,7 +45,7 @@ class StepReport:
 
     @property
     def captured(self) -> bool:
-        """Whether steps ran as a graph, to the end of the run."""
+        """Whether steps ran as a graph, up to the end of the run."""
         return self.replayed > 0 and not self.obstacle
 
 
@@ -54,7 +55,7 @@ _off: list[str] = []
 
 @contextmanager
 def step_reports() -> Iterator[list[StepReport]]:
-    """Collect a report of every run of steps inside, in order."""
+    """Collect one report per run of `unlearn.train.descend` inside, in order."""
     reports: list[StepReport] = []
     _reports.append(reports)
     try:
@@ -65,7 +66,7 @@ def step_reports() -> Iterator[list[StepReport]]:
 
 @contextmanager
 def eager_steps(reason: str = "switched off") -> Iterator[None]:
-    """Inside, no step is captured."""
+    """Take every step inside from Python; reports give `reason` as the obstacle."""
     _off.append(reason)
     try:
         yield
@@ -84,14 +85,13 @@ class Graph(Protocol):
 
 
 class CudaGraph:
-    """A step as a CUDA graph, recorded on the current stream (which must not be the default
-    one)."""
+    """A step as a CUDA graph, recorded on the current stream, which must not be the default one."""
 
     def __init__(self) -> None:
         self.graph = torch.cuda.CUDAGraph()
 
     def record(self, step: Callable[[], Losses], generators: list[torch.Generator]) -> Losses:
-        """As `Graph.record`. Where it fails, the generators and the allocator are as they were."""
+        """Record `step`; where that fails, leave generators and allocator as they were."""
         device = torch.cuda.current_device()
         pool = torch.cuda.graph_pool_handle()
         clones = _clones([torch.cuda.default_generators[device], *generators])
@@ -110,6 +110,7 @@ class CudaGraph:
         return losses
 
     def replay(self) -> None:
+        """Launch the graph."""
         self.graph.replay()
 
     def _give_up(self, device: int, pool: Any) -> None:
@@ -133,8 +134,7 @@ def _clones(generators: list[torch.Generator]) -> list[_Clone]:
 
 
 class _Inspection(TorchFunctionMode):
-    """Notes the generators that a step draws from, and the first function with a result on the
-    host.
+    """Note the generators that a step draws from, and the first function with a result on the host.
 
     What feeds do to fill their buffers does not count: a captured step does not repeat it.
     """
@@ -161,19 +161,24 @@ class _Inspection(TorchFunctionMode):
 
 @dataclass(frozen=True)
 class _Seen:
-    """What a step that ran from Python has shown: what it reads, draws from, and what in it cannot
-    be captured."""
+    """What a step has shown that ran from Python.
+
+    feeds: what it reads, in order
+    generators: what it draws from
+    obstacle: what in it cannot be captured, "" for nothing
+    host_draws: whether the host's generators (`random`, NumPy) advanced in the meantime
+    """
 
     feeds: list[Feed[Any]]
     generators: list[torch.Generator]
     obstacle: str
+    host_draws: bool
 
 
 def _inspect(
     step: Callable[[], Losses], model: nn.Module, known: list[torch.Generator], cuda: bool
 ) -> tuple[Losses, _Seen]:
-    """Run `step` from Python and look at what it does. known: the generators it is known to draw
-    from."""
+    """Run `step` from Python and note what it does; `known` are generators that it draws from."""
     inspection, host, attributes = _Inspection(), _host_randomness(), _attributes(model)
     with _noticing_syncs(cuda) as syncs, inspection:
         losses, feeds = reading(step, known)
@@ -182,13 +187,12 @@ def _inspect(
         obstacle = "the step reads a value of the device on the host"
     elif cuda and inspection.on_host:
         obstacle = f"the step computes on the host ({inspection.on_host})"
-    elif host != _host_randomness():
-        obstacle = "the step draws random numbers on the host"
     elif attributes != _attributes(model):
         obstacle = "the network changes an attribute on the host"
     elif len({id(feed) for feed in feeds}) < len(feeds):
         obstacle = "the step takes two batches from one source"
-    return losses, _Seen(feeds, inspection.generators, obstacle)
+    drawn = host != _host_randomness()
+    return losses, _Seen(feeds, inspection.generators, obstacle, drawn)
 
 
 def _host_randomness() -> tuple[Any, ...]:
@@ -197,7 +201,7 @@ def _host_randomness() -> tuple[Any, ...]:
 
 
 def _attributes(model: nn.Module) -> list[dict[str, Any]]:
-    """The numbers, flags and strings that the parts of `model` hold as plain attributes."""
+    """Return the numbers, flags and strings that the parts of `model` hold as attributes."""
     plain = (bool, int, float, str)
     return [
         {name: value for name, value in vars(part).items() if isinstance(value, plain)}
@@ -225,13 +229,17 @@ def _noticing_syncs(cuda: bool) -> Iterator[list[str]]:
 
 
 class CapturedStep:
-    """A step that runs from Python at first and as a graph from then on, as long as its feeds allow
-    it.
+    """A step that runs from Python at first, and as a graph from then on where it can.
 
-    `step` moves the weights once and returns the named terms of the loss; the tensors of a repeated
-    step are the same ones every time. What changes between steps on the host must come from feeds:
-    a counter of its own would be frozen. A step that cannot be captured runs from Python
-    throughout, with the same result.
+    What changes between steps on the host must come from feeds: a counter of the step's own would
+    be frozen. A step that cannot be captured runs from Python throughout, with the same result.
+
+    step: moves the weights once and returns the named terms of the loss; a repeated step returns
+        the same tensors every time
+    report: is filled in
+    model: what the step moves; watched for attributes that change
+    make_graph: makes the graph that records the step
+    cuda: whether the step runs on a CUDA device
     """
 
     def __init__(
@@ -254,7 +262,7 @@ class CapturedStep:
             report.obstacle = f"a run of {report.steps} steps is too short to capture"
 
     def __call__(self) -> Losses:
-        """Take one step; the terms of its loss."""
+        """Take one step; return the terms of its loss."""
         if self.report.obstacle:
             return self.step()
         turns = {feed.upcoming() for feed in self.seen.feeds} if self.seen else {Turn.NEW}
@@ -268,17 +276,18 @@ class CapturedStep:
         return self.step() if graph is None else self._replay(graph)
 
     def _from_python(self, usual: bool) -> Losses:
-        """Run the step from Python and look at it; a `usual` step does what later ones do, and is
-        judged by that."""
-        known = [] if self.seen is None else self.seen.generators
-        losses, self.seen = _inspect(self.step, self.model, known, self.cuda)
-        self.warm += 1
+        """Run the step from Python; judge it by what it does where it does what later steps do."""
+        before = self.seen or _Seen([], [], "", False)
+        losses, seen = _inspect(self.step, self.model, before.generators, self.cuda)
+        self.seen, self.warm = seen, self.warm + 1
         if usual:
-            self.report.obstacle = self.seen.obstacle
+            self.report.obstacle = seen.obstacle
+        if usual and seen.host_draws and before.host_draws:  # once may be another thread's draw
+            self.report.obstacle = "the step draws random numbers on the host"
         return losses
 
     def _capture(self, seen: _Seen | None) -> Graph | None:
-        """Record the step; None, with the obstacle noted, where that cannot be done."""
+        """Record the step; return None, with the obstacle noted, where that cannot be done."""
         if seen is None or self.captures == MOST:
             self.report.obstacle = f"the step changed more than {MOST} times"
             return None
@@ -321,10 +330,10 @@ class CapturedStep:
 def captured(
     step: Callable[[], Losses], steps: int, model: nn.Module, device: torch.device
 ) -> Iterator[Callable[[], Losses]]:
-    """`step`, which moves `model`, as a graph where it can be one: on a CUDA device.
+    """Give `step`, which moves `model`, as a graph where it can be one: on a CUDA device.
 
     There everything inside runs on a stream of our own, since the default one cannot be captured.
-    Reports to every `step_reports` around.
+    Every `step_reports` around gets a report.
     """
     report = StepReport(_name(device), steps)
     for reports in _reports:
@@ -352,7 +361,7 @@ def _own_stream(device: torch.device) -> Iterator[None]:
 
 @cache
 def _stream(device: int) -> torch.cuda.Stream:
-    """One stream a device: the allocator keeps freed memory by stream."""
+    """Return one stream per device: the allocator keeps freed memory by stream."""
     return torch.cuda.Stream(device)
 
 

@@ -1,5 +1,4 @@
-"""AdamW and SGD for a CUDA device: rates that change every step live in tensors, so that a step can
-be captured.
+"""AdamW and SGD whose rates live in tensors, so that a CUDA graph can hold their step.
 
 torch's fused kernels read the learning rate from a tensor but take beta 1 and momentum as
 constants, and a one-cycle schedule moves those too. Both classes put the change around the kernel.
@@ -19,8 +18,7 @@ BETA1, BETA2 = 0.9, 0.999
 
 
 def adamw_numbers(rates: Rates, weight_decay: float) -> Iterator[tuple[float, float, float]]:
-    """Per step: the kernel's learning rate, the factor on its first moment beforehand, the factor
-    on the weights. See `DeviceAdamW`."""
+    """Yield, per step, what `DeviceAdamW` needs: lr', the factor on M and that on the weights."""
     before = 1.0
     for t, (lr, beta1) in enumerate(rates, start=1):
         scale = (1 - beta1) / (1 - BETA1)
@@ -30,13 +28,18 @@ def adamw_numbers(rates: Rates, weight_decay: float) -> Iterator[tuple[float, fl
 
 
 class DeviceAdamW:
-    """AdamW (arXiv:1711.05101) with beta 1 = b_t changing every step, by a fused kernel whose beta
-    1 is B = 0.9.
+    """AdamW (arXiv:1711.05101), beta 1 = b_t per step, by a fused kernel whose beta 1 is B = 0.9.
 
     The kernel computes M' = B M + (1 - B) g and moves by lr' M' / (1 - B^t). It keeps the first
     moment m as M = m / s_t, s_t = (1 - b_t) / (1 - B): handed M b_t s_(t-1) / (B s_t) and lr' = lr
     s_t (1 - B^t) / (1 - b_t^t), it computes m' = b_t m + (1 - b_t) g and AdamW's move. At a
     constant b_t = B nothing is changed. Weights decay beforehand, as torch's do.
+
+    parameters: those to move
+    rates: learning rate and beta 1 per step
+    weight_decay: at least 0
+    cycles: whether beta 1 ever differs from 0.9
+    held: whether numbers are tensors; None for the device's own way
     """
 
     def __init__(
@@ -85,8 +88,10 @@ class DeviceAdamW:
 
 
 class DeviceSGD:
-    """SGD with momentum m_t changing every step: v' = m_t v + g + weight_decay theta, theta' =
-    theta - lr v'."""
+    """SGD whose momentum is m_t: v' = m_t v + g + weight_decay theta, theta' = theta - lr v'.
+
+    The knobs are those of `DeviceAdamW`; rates are learning rate and momentum per step.
+    """
 
     def __init__(
         self,

@@ -30,9 +30,10 @@ class Turn(Enum):
 class _Now(threading.local):
     """The step that this thread runs.
 
-    read: the feeds it has read, None where nobody asks. capturing: whether it is being captured.
-    advancing: whether a feed is filling its buffers. states: the states of generators, by id, when
-    the step began.
+    read: the feeds it has read, None where nobody asks
+    capturing: whether it is being captured
+    advancing: whether a feed is filling its buffers
+    states: the states of generators, by id, when the step began
     """
 
     def __init__(self) -> None:
@@ -46,12 +47,12 @@ _now = _Now()
 
 
 def advancing() -> bool:
-    """Whether this thread is filling a feed's buffers at the moment, which no capture repeats."""
+    """Return whether this thread is filling a feed's buffers, which no capture repeats."""
     return _now.advancing
 
 
 class Feed(Iterator[Item], Generic[Item]):
-    """An input of a step, one item a step. Its buffers keep their address on a CUDA device."""
+    """An input of a step, one item per step. On a CUDA device its buffers keep their address."""
 
     def __next__(self) -> Item:
         if not _now.capturing:
@@ -68,15 +69,15 @@ class Feed(Iterator[Item], Generic[Item]):
             _now.advancing = False
 
     def upcoming(self) -> Turn:
-        """How the next step differs from the last one."""
+        """Return how the next step differs from the last one."""
         return Turn.SAME
 
     def advance(self) -> None:
-        """Fill the buffers with the next step's item; runs on the host, never inside a capture."""
+        """Fill the buffers with the next step's item; never runs inside a capture."""
         raise NotImplementedError
 
     def item(self) -> Item:
-        """The item in the buffers; what it launches may be captured."""
+        """Return the item in the buffers; what this launches may be captured."""
         raise NotImplementedError
 
 
@@ -85,8 +86,8 @@ def reading(
 ) -> tuple[Item, list[Feed[Any]]]:
     """Run `step`; return its result and the feeds that it read, in order.
 
-    generators: those that the step may draw from, as far as they are known. capturing: feeds do not
-    advance.
+    generators: those that the step may draw from, as far as they are known
+    capturing: whether feeds keep their items instead of taking the next ones
     """
     read: list[Feed[Any]] = []
     _now.read, _now.capturing = read, capturing
@@ -98,12 +99,15 @@ def reading(
 
 
 class Batches(Feed[tuple[Tensor, Tensor]]):
-    """Endless shuffled batches of (pixels in [0, 1], labels); each image once an epoch, the last
-    short one cut.
+    """Shuffled batches without end: see `unlearn.splits.Images.batches`.
 
-    `x` uint8 (n, channels, height, width), `y` int64 (n,). The order of an epoch is drawn from
-    `generator` when its first batch is asked for. Where a step draws other numbers before that, the
-    step is `Turn.ODD`, so that all draws keep their order.
+    The order of an epoch is drawn when its first batch is asked for. Where a step draws other
+    numbers before that, the step is `Turn.ODD`, so that all draws keep their order.
+
+    x: uint8 (n, channels, height, width)
+    y: int64 (n,)
+    size: images per batch; n where there are fewer
+    generator: draws the order
     """
 
     def __init__(self, x: Tensor, y: Tensor, size: int, generator: torch.Generator) -> None:
@@ -123,7 +127,7 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
         return Turn.ODD if self._epoch_ends() and not self.first else Turn.SAME
 
     def next_index(self) -> Tensor:
-        """Where the next batch's images stand, (size,); draws the order of an epoch that begins."""
+        """Return where the next batch's images stand (size,); draw the order of a new epoch."""
         require(len(self.y) > 0, "no images to train on; check the forget set against the data set")
         if _now.read is not None:
             self.first = self._nothing_drawn()
@@ -144,8 +148,10 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
             self.index.copy_(chosen)
 
     def _nothing_drawn(self) -> bool:
-        """Whether this step has drawn nothing from the generator yet; a generator that it is not
-        known to draw from has no state noted."""
+        """Return whether this step has drawn nothing from the generator yet.
+
+        A generator that the step is not known to draw from has no state noted.
+        """
         began = _now.states.get(id(self.generator))
         return began is None or torch.equal(began, self.generator.get_state())
 
@@ -154,8 +160,12 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
 
 
 class Numbers(Feed[tuple[Any, ...]]):
-    """Numbers that change every step: floats on a CPU, float32 tensors () elsewhere or where `held`
-    says so."""
+    """Numbers that change every step: floats on a CPU, float32 tensors () elsewhere.
+
+    values: a tuple of numbers per step
+    device: where the step runs
+    held: whether items are tensors; None for the device's own way
+    """
 
     def __init__(
         self, values: Iterable[Sequence[float]], device: torch.device, held: bool | None = None
@@ -179,8 +189,10 @@ class Numbers(Feed[tuple[Any, ...]]):
 
 
 class Phases(Feed[Item]):
-    """Host values that stay for many steps, such as "does the ascent take part"; a change asks for
-    a new capture."""
+    """Host values that stay for many steps, such as whether a term takes part.
+
+    A change asks for a new capture. After the last of `values`, that one stays.
+    """
 
     def __init__(self, values: Iterable[Item]) -> None:
         self.values = iter(values)

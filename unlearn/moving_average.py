@@ -12,12 +12,14 @@ from unlearn.feeds import Numbers
 
 
 class MovingAverage:
-    """mean <- d_t mean + (1 - d_t) weights after step t, over all parameters and buffers of
-    `model`.
+    """A moving average: mean <- d_t mean + (1 - d_t) weights after step t = 1, 2, ...
 
-    d_t is `decay`, or (1 + t) / (10 + t) where that is less, so that a short training does not
-    return where it started. `mean` starts as a copy of the model. Integer buffers (a batch norm's
-    count) are averaged and cut.
+    It covers all parameters and buffers and starts as a copy of the model. d_t is `decay`, or
+    (1 + t) / (10 + t) where that is less, so that a short training does not return where it
+    started. Whole numbers (a batch norm's count) are averaged and truncated.
+
+    model: what is averaged
+    decay: largest d_t, in [0, 1)
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -27,7 +29,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def __call__(self) -> None:
-        """Take the model's present weights in."""
+        """Update the mean by the model's present weights."""
         kept, taken = next(self.shares)
         pairs = list(zip(_tensors(self.mean), _tensors(self.model), strict=True))
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
@@ -44,7 +46,7 @@ class MovingAverage:
 
 
 def _average_whole_numbers(pairs: list[tuple[Tensor, Tensor]], kept: Any, taken: Any) -> None:
-    """mean <- kept mean + taken number, cut, for all pairs in a few operations."""
+    """Set every mean to kept mean + taken number, truncated, in a few operations."""
     means, numbers = [mean for mean, _ in pairs], [number for _, number in pairs]
     together = torch.cat([mean.flatten() for mean in means]) * kept
     together = together + torch.cat([number.flatten() for number in numbers]) * taken

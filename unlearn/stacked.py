@@ -27,7 +27,7 @@ Trained = tuple[Weights, Curve]
 
 
 class _Loss(nn.Module):
-    """A member's loss per batch, a function of drawn numbers alone."""
+    """A member's mean loss over a batch, a function of numbers that are drawn already."""
 
     def __init__(self, model: Generative, critic: nn.Module | None, kl_weight: float) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class _Loss(nn.Module):
 
 
 class _Stack(nn.Module):
-    """The weights of all members, stacked: (members, ...) by dotted name."""
+    """The weights of all members, stacked: each (members, ...)."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -52,15 +52,14 @@ class _Stack(nn.Module):
         self.constants = buffers
 
     def state(self) -> dict[str, Tensor]:
-        """Stacked parameters and buffers by the member's own names."""
+        """Return stacked parameters and buffers by a member's own names."""
         return {**dict(zip(self.names, self.weights, strict=True)), **self.constants}
 
 
 class _Together(Feed[tuple[Tensor, Tensor]]):
-    """One batch of every member: pixels (members, n, ...) and labels (members, n), gathered at
-    once.
+    """A batch of every member, gathered at once; images that members share are kept once.
 
-    Images that members share are kept once.
+    Items are pixels in [0, 1] (members, n, channels, height, width) and labels (members, n).
     """
 
     def __init__(self, members: Sequence[Batches]) -> None:
@@ -89,8 +88,10 @@ class _Together(Feed[tuple[Tensor, Tensor]]):
 
 
 def can_stack(model: Any, plan: Training) -> bool:
-    """Whether members like `model` can train under `plan` as one program: generators without batch
-    norms and dropout, on unchanged images."""
+    """Return whether models like this can train under `plan` as one program.
+
+    Generators without batch norms and dropout can, on images that are not augmented.
+    """
     still = not batch_norms(model) and not draws_in_layers(model)
     return bool(model.task == "generator" and still and plan.augment == "none")
 
@@ -101,12 +102,17 @@ def fit_together(
     plan: Training,
     generators: Sequence[torch.Generator],
 ) -> list[Trained | NotFinite]:
-    """`unlearn.train.fit` for several generators of one architecture at once: what each gives
-    alone, up to rounding. A member whose weights or loss are not finite is its error; the others
-    stand.
+    """Train copies of several generators of one architecture at once; see `unlearn.train.fit`.
 
-    Each member takes its images and draws from the place of the same number. Raises `BadInput`
-    where the members cannot be stacked (`can_stack`) or have fewer images than a batch.
+    Returns weights and curve of every member: what it gives alone, up to rounding. A member whose
+    weights or loss are not finite gives its `NotFinite`; the others stand.
+
+    models: the members, of one architecture, on one device
+    images: training images per member, at least one batch
+    plan: the same for all
+    generators: random stream per member
+
+    Raises `BadInput` where the members cannot be stacked (`can_stack`) or have too few images.
     """
     require(all(can_stack(model, plan) for model in models), "these models cannot be stacked")
     require(
@@ -139,8 +145,11 @@ def fit_together(
 def _draws(
     z_dim: int, plan: Training, generators: Sequence[torch.Generator]
 ) -> tuple[Tensor, Tensor | None]:
-    """What every member draws in a step, in the order in which it does alone: latent noise
-    (members, n, z_dim), and which latents are dropped (members, n, 1)."""
+    """Draw every member's numbers of one step, in the order in which a member alone draws them.
+
+    Returns latent noise (members, n, z_dim) and, where the plan drops latents, which ones
+    (members, n, 1).
+    """
     noise, chances = [], []
     for generator in generators:
         device = generator.device
@@ -153,7 +162,7 @@ def _draws(
 def _each(
     member: _Loss, stack: _Stack, x: Tensor, c: Tensor, noise: Tensor, dropped: Tensor | None
 ) -> Tensor:
-    """The loss of every member (members,)."""
+    """Compute the loss of every member (members,)."""
 
     def one(state: dict[str, Tensor], *inputs: Tensor | None) -> Tensor:
         loss: Tensor = functional_call(member, state, inputs)
@@ -166,7 +175,7 @@ def _each(
 
 @torch.no_grad()
 def _unstack(stack: Any, members: Sequence[nn.Module]) -> None:
-    """Write every member's slice of the stack into it."""
+    """Copy each member's slice of the stack into that member."""
     state = stack.state()
     for number, member in enumerate(members):
         for name, tensor in member.named_parameters():
