@@ -63,7 +63,6 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
 
     Raises `KeyboardInterrupt` on Ctrl-C, also where Tune did not notice it.
     """
-    check_version()
     os.environ.update(ENVIRONMENT)
     with ctrl_c() as struck, log_levels(LOG_LEVELS):
         # A folder of this machine alone: workers would look in it only for checkpoints.
