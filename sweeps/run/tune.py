@@ -57,7 +57,7 @@ def check_version() -> None:
 
 
 def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any]) -> None:
-    """Run Tune until the searcher has no pack left.
+    """Run Tune until the searcher has no pack left; write failed rows for cells it lost.
 
     finished: called with the reports of each pack that is done
 
