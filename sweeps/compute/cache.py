@@ -1,6 +1,6 @@
 """What one worker process keeps between cells: data, models, judges, evidence.
 
-Everything is loaded from the store and verified once.
+Artifacts come from the store and are verified as they are loaded.
 """
 
 import ctypes

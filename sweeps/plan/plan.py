@@ -78,7 +78,7 @@ def make_plan(
                     draft.chosen_later += len(sweep.methods)
                 else:
                     work.append(_chosen_grid(sweep, problem, work, rows, skip))
-            draft.add(sweep, problem, work, rows, skip)
+            draft.add(work, needed_by(sweep, problem), rows, skip)
     return draft.plan(sweeps, store)
 
 
@@ -87,7 +87,8 @@ def plan_chosen(
 ) -> Plan:
     """Plan the cells that val chooses among candidates which all have their rows by now.
 
-    With `retry_failed` also chosen cells whose row holds an error; no candidate is tried again.
+    With `retry_failed` also chosen cells whose row holds an error; no candidate is tried again. Nor
+    is an artifact that other methods need: where it could not be made, it would fail once more.
     """
     draft = _Draft()
     for sweep in sweeps:
@@ -102,7 +103,7 @@ def plan_chosen(
             work = _work(sweep, problem, rows, skip)
             if not any(each.left for each in work):
                 chosen = _chosen_grid(sweep, problem, work, rows, skip)
-                draft.add(sweep, problem, [chosen], rows, skip)
+                draft.add([chosen], _needed_by_cells(chosen.cells), rows, skip)
     return draft.plan(sweeps, store)
 
 
@@ -123,17 +124,16 @@ class _Draft:
             self.seconds[sweep.name] = statistics.median(good)
 
     def add(
-        self, sweep: Sweep, problem: Problem, work: list[Work], rows: pd.DataFrame, skip: set[str]
+        self, work: list[Work], needed: Iterable[Recipe], rows: pd.DataFrame, skip: set[str]
     ) -> None:
-        """Add one problem's work, its finished rows and, where cells are left, its artifacts."""
+        """Add one problem's work, its finished rows and, where cells are left, what they need."""
         finished = rows[rows["cell_id"].isin(skip & _ids(work))]
         self.done += len(finished)
         self.errors += _with_error(finished).to_dict("records")
         left = [each for each in work if each.left]
         self.work += left
         if left:
-            needed = _in_order(needed_by(sweep, problem))
-            self.recipes |= {recipe.key: recipe for recipe in needed}
+            self.recipes |= {recipe.key: recipe for recipe in _in_order(needed)}
 
     def plan(self, sweeps: list[Sweep], store: Store) -> Plan:
         """Ask the store which artifacts are there."""
@@ -250,6 +250,11 @@ def needed_by(sweep: Sweep, problem: Problem) -> Iterable[Recipe]:
     """Yield the artifacts that the sweep's methods need on one problem."""
     for method in sweep.methods:
         yield from cell_of(sweep, problem, method, {}).recipes().values()
+
+
+def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:
+    for cell in cells:
+        yield from cell.recipes().values()
 
 
 def _in_order(recipes: Iterable[Recipe]) -> list[Recipe]:

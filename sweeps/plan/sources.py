@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import optuna
-import pandas as pd
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
@@ -93,7 +92,7 @@ class StudySource:
 
     def __init__(self, study: Study) -> None:
         self.record, self.sweep, self.left = study, study.sweep, study.left
-        self.best = BestSoFar.over(pd.DataFrame(list(study.finished)))
+        self.best = BestSoFar()
         self.space = {knob: distribution(knob, axis) for knob, axis in study.search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.study = optuna.create_study(
@@ -103,6 +102,7 @@ class StudySource:
         for row in study.finished:
             self.asked[row["cell_id"]] = None
             self._add(row)
+            self.best.update(study.method, val_scores(row))
         for row in study.again:
             self.study.enqueue_trial(study.point_of(row))
 
@@ -203,7 +203,7 @@ def distribution(knob: str, axis: tuple[Any, ...]) -> BaseDistribution:
     """
     kind = KNOBS[knob]
     if kind is float:
-        return FloatDistribution(float(axis[0]), float(axis[1]), log=is_logarithmic(knob, axis))
+        return FloatDistribution(float(axis[0]), float(axis[1]), log=is_logarithmic(axis))
     if kind is int:
-        return IntDistribution(int(axis[0]), int(axis[1]), log=is_logarithmic(knob, axis))
+        return IntDistribution(int(axis[0]), int(axis[1]), log=is_logarithmic(axis))
     return CategoricalDistribution(axis)

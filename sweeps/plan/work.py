@@ -7,6 +7,7 @@ cells for a run.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Protocol
 
 import pandas as pd
@@ -31,7 +32,7 @@ class Work(Protocol):
 
     @property
     def ids(self) -> frozenset[str]:
-        """`cell_id`s of all cells that it knows, with or without a row."""
+        """`cell_id`s of a grid's cells, with or without a row; of a study's finished cells."""
 
     @property
     def left(self) -> int:
@@ -97,8 +98,7 @@ class Study:
         return max(self.search.trials, begun) - len(self.finished)
 
     def cells_left(self) -> Iterator[Cell]:
-        for _ in range(self.left):
-            yield self.example
+        return repeat(self.example, self.left)
 
     @property
     def example(self) -> Cell:
@@ -131,15 +131,19 @@ def study_of(
     empty = Study(sweep, problem, method, dict(sweep.search)[method], fixed, (), ())
     finished: list[Row] = []
     again: list[Row] = []
-    for row in rows.to_dict("records"):
-        if row["method"] == method and empty.owns(row):
+    own = rows[rows["method"] == method]
+    for row in own.to_dict("records"):
+        if empty.owns(row):
             (finished if row["cell_id"] in done else again).append(row)
     search = empty.search
     return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
 
 
-def is_logarithmic(knob: str, axis: tuple[Any, ...]) -> bool:
-    """Whether a knob is searched by its logarithm: both bounds positive, a factor of ten apart."""
+def is_logarithmic(axis: tuple[Any, ...]) -> bool:
+    """Whether a number is searched by its logarithm.
+
+    It is where both bounds are positive and a factor of ten or more apart.
+    """
     low, high = axis
     return bool(low > 0 and 10 * low <= high)
 
@@ -151,5 +155,5 @@ def middle(knob: str, axis: tuple[Any, ...]) -> Any:
     if kind not in (float, int):
         return axis[0]
     low, high = kind(axis[0]), kind(axis[1])
-    half = math.sqrt(low * high) if is_logarithmic(knob, axis) else (low + high) / 2
+    half = math.sqrt(low * high) if is_logarithmic(axis) else (low + high) / 2
     return round(half) if kind is int else half

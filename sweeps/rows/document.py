@@ -64,7 +64,7 @@ KNOWN = {
     "tuning_s": "seconds of unlearning and reading these candidates",
     "selection_regret": "the candidates' best retain - 1.5 forget on test minus the chosen cell's",
     "regret_s": "seconds of reading the candidates on test for `selection_regret`",
-    "device": "`cpu` or the GPU's name",
+    "device": "`cpu` or `cuda`",
     "threads": "CPU threads of torch",
     "step_captured": "whether the method's training steps ran as CUDA graphs; null without a GPU",
     "store": "folder or URL of the artifacts when the cell ran",

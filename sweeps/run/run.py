@@ -13,7 +13,7 @@ from sweeps.run.prepare import prepare
 from sweeps.run.resources import check_resources, resources_by_artifact, slots
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, record_failure
-from sweeps.run.tune import run_packs
+from sweeps.run.tune import check_version, run_packs
 from sweeps.spec.cells import Cell, Recipe
 from unlearn.artifacts import Store
 
@@ -46,10 +46,12 @@ def run(
 ) -> Ran:
     """Bring every planned sweep to one row per cell. Needs an initialised Ray.
 
+    plan: with cells to compute
     growing: whether nodes may still join it
 
     Safe to interrupt and to repeat at any moment.
     """
+    check_version()
     check_resources(plan, growing)
     clock = Clock(progress)
     _run_pass(plan, places, clock, retry_failed)
@@ -57,7 +59,7 @@ def run(
         store, results = Store(places.store), Results(places.results)
         chosen = plan_chosen(list(plan.sweeps), store, results, retry_failed)
         _run_pass(chosen, places, clock, retry_failed)
-    room = slots(plan.sweeps[0].resources)
+    room = slots(plan.work[0].sweep.resources)
     return Ran(plan.cells, clock.prepare_s, clock.tune_s, clock.computed_s, room)
 
 

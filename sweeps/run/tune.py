@@ -57,13 +57,12 @@ def check_version() -> None:
 
 
 def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any]) -> None:
-    """Run Tune until the searcher has no pack left.
+    """Run Tune until the searcher has no pack left; write failed rows for cells it lost.
 
     finished: called with the reports of each pack that is done
 
     Raises `KeyboardInterrupt` on Ctrl-C, also where Tune did not notice it.
     """
-    check_version()
     os.environ.update(ENVIRONMENT)
     with ctrl_c() as struck, log_levels(LOG_LEVELS):
         # A folder of this machine alone: workers would look in it only for checkpoints.

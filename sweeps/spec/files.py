@@ -88,10 +88,6 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
     only, colon, path = key.rpartition(":")
     chosen = [d for d in documents if not colon or d.get("name") == only]
     require(len(chosen) > 0, f"--set {change!r}: no sweep is named {only!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {change!r}: the value is not YAML") from error
     *parents, leaf = path.split(".")
     for document in chosen:
         section = document
@@ -100,4 +96,11 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
             require(
                 isinstance(section, dict), f"--set {change!r}: {parent} holds a value, not keys"
             )
-        section[leaf] = value
+        section[leaf] = _value(change, text)  # one per document: a later change may go into it
+
+
+def _value(change: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"--set {change!r}: the value is not YAML") from error

@@ -217,3 +217,44 @@ def test_a_second_pass_scores_what_val_chose(
     assert sorted(first) == [(5, "val"), (6, "val"), (7, "val")]
     assert second == [(6, "full")]
     assert ran.cells == 4
+
+
+def test_the_second_pass_does_not_make_a_broken_artifact_again(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[list[str]] = []
+
+    def fit(tune: Tuner) -> None:
+        cells = handed_out(tune)
+        passes.append([make.method(each) for each in cells])
+        for each in cells:
+            accuracies = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
+            make.write(make.results(tmp_path), each, **accuracies)
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    monkeypatch.setitem(preparing.MAKERS, "expert", broken)
+    told: Told = []
+    methods = ["fine-tune", "task-arithmetic"]
+    run_in(tmp_path, told, method=methods, eval={"candidates": "val"})
+    assert passes == [["fine-tune"], ["fine-tune"]]
+    made = [what for stage, _, what in told if stage == "prepare"]
+    assert made.count("expert cnn of [1] seed 0") == 1
+
+
+def test_a_ray_that_nobody_tried_is_a_single_warning(
+    tmp_path: Path,
+    tuner: type[Tuner],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fit(tune: Tuner) -> None:
+        for each in handed_out(tune):
+            accuracies = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
+            make.write(make.results(tmp_path), each, **accuracies)
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    monkeypatch.setattr(ray, "__version__", "9.9.9")
+    run_in(tmp_path, eval={"candidates": "val"})
+    warnings = capsys.readouterr().err.splitlines()
+    assert len(warnings) == 1
+    assert warnings[0].startswith("warning: Ray 9.9.9 was never tried, only 2.60;")

@@ -249,6 +249,18 @@ def test_changes_reach_every_key(tmp_path: Path) -> None:
             read_spec(str(path), [change])
 
 
+def test_a_change_of_one_sweep_leaves_alone_what_an_earlier_change_gave_to_all(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: a\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n---\n"
+        "name: b\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n"
+    )
+    a, b = read_spec(str(path), ["train={steps: 30}", "a:train.steps=40"])
+    assert (dict(a.train)["cnn"].steps, dict(b.train)["cnn"].steps) == (40, 30)
+
+
 def test_what_is_not_a_spec(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     for text, says in (
