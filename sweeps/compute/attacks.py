@@ -1,4 +1,4 @@
-"""Attack the model of a cell, where its spec asks: `eval: {attacks: [latent-label, lira]}`."""
+"""Run the attacks that a cell's spec names, as in `eval: {attacks: [latent-label, lira]}`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from unlearn.streams import seeded
 def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
     """Run the attacks that the cell's spec names; return their columns, and pictures by attack.
 
-    An attack that raises leaves the others alone: it has no columns, and `error` says why.
+    An attack that raises does not stop the others: it has no columns, and `error` gives the reason.
     """
     problem = cell.problem
     scores: Scores = {}

@@ -1,4 +1,4 @@
-"""What one worker process keeps between cells: data, models, judges, evidence.
+"""The cache of one worker process: data, models, judges, evidence, kept between cells.
 
 Everything is loaded from the store and verified once.
 """
@@ -22,7 +22,7 @@ from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Splits
 
-TRIAL_IMAGES = 16  # on which the folding of batch norms is tried
+TRIAL_IMAGES = 16  # on which a network with folded batch norms is checked
 
 
 class WorkerCache:
@@ -59,8 +59,8 @@ class WorkerCache:
     def build(self, recipe: Recipe, weights: Weights | None = None) -> Any:
         """Return the network that the recipe names, on the device, in eval mode.
 
-        Without `weights` it starts at random ones; an original (and an oracle, for `pretrained`)
-        starts at those of the user's own file.
+        Without `weights`, its weights are random, or come from the user's file: an original reads
+        the options `weights` and `pretrained`, an oracle only `pretrained`.
         """
         data = self.dataset(recipe.dataset)
         if recipe.kind == "judge":
@@ -72,7 +72,7 @@ class WorkerCache:
         return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
 
     def _seconds(self, recipe: Recipe) -> float:
-        """Return what making the artifact took, wherever that was."""
+        """Return the seconds of making the artifact, from its card."""
         return float(self.store.card(recipe.kind, recipe.key)["seconds"])
 
     def _model(self, recipe: Recipe) -> Any:
@@ -101,7 +101,7 @@ class WorkerCache:
         return make(self, *arguments)
 
     def needs(self, cell: Cell) -> dict[str, Any]:
-        """Return by name the artifacts that the cell's method asks for, in the form it takes."""
+        """Return the artifacts that the cell's method needs, by name, in the form that it takes."""
         return {name: FORMS[name](self, cell.problem) for name in cell.method.needs}
 
 
@@ -121,8 +121,8 @@ OLD_LIMIT = 32 << 20  # older glibc accepts no larger mmap threshold
 def configure_worker(cpus: float) -> None:
     """Set up this process as a worker: as many torch threads as CPUs; glibc keeps freed memory.
 
-    Otherwise freed memory goes back to the kernel and every batch faults it in again. The price:
-    the process stays about as large as it ever was.
+    By default glibc returns freed memory to the kernel, and every batch pays page faults to get it
+    back. The price: the process keeps its peak size.
     """
     torch.set_num_threads(max(1, int(cpus)))
     libc = ctypes.CDLL(None)

@@ -48,7 +48,7 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
 
 
 def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
-    """Run the cell's method on the original; the cell determines all of its randomness."""
+    """Run the cell's method on the original; all of its random numbers follow from the cell."""
     problem, name = cell.problem, cell.method_name
     original = cache.model(problem.original)
     splits = cache.splits(problem.dataset, problem.forget)
@@ -58,8 +58,7 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
 
 
 def recorder_of(cache: WorkerCache, cell: Cell) -> Recorder | None:
-    """Return what records a generator while it forgets; None for classifiers and methods without
-    steps."""
+    """Return a recorder of a generator's images; None for classifiers and methods without steps."""
     problem, steps = cell.problem, getattr(cell.method, "steps", None)
     if problem.task != "generator" or steps is None:
         return None
@@ -74,8 +73,11 @@ def save_weights(cache: WorkerCache, cell: Cell, weights: Weights) -> None:
 
 
 def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
-    """Return what it took to train the oracle (`oracle_s`), and to make what the method needs
-    beside the original (`needs_s`), wherever and whenever that was."""
+    """Return the seconds of making artifacts, from their cards.
+
+    oracle_s: training the oracle
+    needs_s: making the artifacts that the method needs beside the original
+    """
     recipes = cell.recipes()
     needs_s = 0.0
     for recipe in recipes.values():
@@ -86,7 +88,7 @@ def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
 
 
 def _curve(unlearned: Unlearned) -> dict[str, Any]:
-    """Return the loss curve as columns; {} where nothing was optimised."""
+    """Return the loss curve as columns; {} for a method without a training loss."""
     curve = unlearned.curve
     terms = [name for name in curve if name != "step"]
     if not terms:

@@ -1,4 +1,4 @@
-"""From a row back to its cell and its weights."""
+"""Rebuild the cell and the weights of a row."""
 
 import json
 from dataclasses import fields
@@ -17,7 +17,7 @@ from unlearn.models import Weights
 
 
 def cell_from(row: pd.Series) -> Cell:
-    """Return the cell of a row. Raises `BadInput` where its id is not the row's."""
+    """Rebuild the cell of a row. Raises `BadInput` where its id differs from the row's."""
     problem = Problem(
         dataset=row["dataset"],
         model=row["model"],
@@ -53,9 +53,9 @@ def _plain(value: Any, kind: Any) -> Any:
 
 
 def weights_of(cache: WorkerCache, cell: Cell, row: pd.Series) -> Weights:
-    """Return the cell's unlearned weights: from the store, else made again.
+    """Return the cell's unlearned weights: from the store, else unlearned again.
 
-    They are made on as many threads as the row says, so on the same kind of device bit by bit.
+    Unlearning uses as many threads as the row says; on the same kind of device all bits are equal.
     """
     if cache.store.has("unlearned", cell.cell_id):
         stored = cache.store.load("unlearned", cell.cell_id)
