@@ -1,7 +1,6 @@
-"""What is left to compute for one problem: a grid's cells, or a study of one method.
+"""The work left on one problem: the cells of a grid, or a study of one method.
 
-Both are plain records of what the rows say; `sources.open_source` turns them into a source of
-cells for a run.
+Both are plain records, read from the rows; `sources.open_source` makes a source of cells of them.
 """
 
 import math
@@ -21,7 +20,7 @@ Row = Mapping[Any, Any]
 
 
 class Work(Protocol):
-    """What a plan holds of one problem: a `Grid` or a `Study`."""
+    """A part of a plan, for one problem: a `Grid` or a `Study`."""
 
     @property
     def sweep(self) -> Sweep: ...
@@ -38,7 +37,7 @@ class Work(Protocol):
         """How many cells have no row yet."""
 
     def cells_left(self) -> Iterator[Cell]:
-        """Yield the cells to compute; of a study as many like its own as it has left."""
+        """Yield the cells to compute; a study yields its `example` once per cell that is left."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Grid:
     cells: those to compute, in order
     ids: `cell_id`s of all cells of the grid, with or without a row
     best: (method, best score on val) of those that have a row
-    tuning: by `cell_id` what a chosen cell was chosen from
+    tuning: by `cell_id`, the candidates that a chosen cell was chosen from
     """
 
     sweep: Sweep
@@ -93,7 +92,7 @@ class Study:
 
     @property
     def left(self) -> int:
-        begun = len(self.finished) + len(self.again)
+        begun = len(self.finished) + len(self.again)  # can exceed `trials`, if the spec lowered it
         return max(self.search.trials, begun) - len(self.finished)
 
     def cells_left(self) -> Iterator[Cell]:
@@ -127,26 +126,31 @@ def study_of(
     rows: pd.DataFrame,
     done: set[str],
 ) -> Study:
-    """Return the study as the problem's `rows` leave it; those not in `done` are tried again."""
+    """Return the study with its trials among `rows`; those not in `done` are tried again."""
     empty = Study(sweep, problem, method, dict(sweep.search)[method], fixed, (), ())
     finished: list[Row] = []
     again: list[Row] = []
     for row in rows.to_dict("records"):
-        if row["method"] == method and empty.owns(row):
-            (finished if row["cell_id"] in done else again).append(row)
+        if row["method"] != method or not empty.owns(row):
+            continue
+        if row["cell_id"] in done:
+            finished.append(row)
+        else:
+            again.append(row)
     search = empty.search
     return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
 
 
 def is_logarithmic(knob: str, axis: tuple[Any, ...]) -> bool:
-    """Whether a knob is searched by its logarithm: both bounds positive, a factor of ten apart."""
+    """Whether a knob is searched on a log scale: bounds above 0, at least a factor of 10 apart."""
     low, high = axis
     return bool(low > 0 and 10 * low <= high)
 
 
 def middle(knob: str, axis: tuple[Any, ...]) -> Any:
-    """Return the value half way between the bounds, by logarithm where the search is; the first
-    of names."""
+    """Return the middle of an axis: the arithmetic mean of its bounds, the geometric mean on a log
+    scale, the first of names.
+    """
     kind = KNOBS[knob]
     if kind not in (float, int):
         return axis[0]

@@ -1,4 +1,4 @@
-"""What a sweep searches: knobs, their ranges, and how many trials."""
+"""The search of a sweep: its knobs, their ranges, and the number of trials."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

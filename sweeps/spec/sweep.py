@@ -21,7 +21,7 @@ EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each 
 
 @dataclass(frozen=True)
 class Train(Training):
-    """How originals and oracles are trained, and what is made from them.
+    """How originals and oracles are trained, and how experts, Fisher and judges are made.
 
     An expert is the original fine-tuned on the forget set alone, without label smoothing.
 
@@ -30,7 +30,7 @@ class Train(Training):
     expert_schedule: its learning-rate schedule: `one-cycle`, `cosine` or `constant`
     expert_norms: statistics that its batch norms use: the `original`'s running ones; or, as in the
         references, those of each `batch`, which holds the forgotten class alone, so that the expert
-        starts out wrong and learns to mend that
+        starts with wrong predictions and learns to correct them
     experts: how many experts a method gets that uses several, at least 1
     fisher_samples: images over which the Fisher information is averaged, at least 1
     judge_steps: training steps of each judge, at least 1
@@ -61,7 +61,7 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is scored and attacked.
+    """How models are scored and attacked.
 
     samples: images that a generator draws per label, at least 10
     judges: plain judges of a generator, beside the two that can reject an image
@@ -93,11 +93,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial is given.
+    """The resources of one trial.
 
     cpu: cores, above 0; also the number of torch threads
     gpu: GPUs, or a share of one; at least 0
-    cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as last some seconds
+    cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as take about 4 s
     """
 
     cpu: float = 1
@@ -197,7 +197,7 @@ class Sweep:
             )
 
     def _check_knobs(self) -> None:
-        """Refuse knobs that none of the methods has, that stand twice, or that have no values."""
+        """Refuse knobs that no method has, that grid and search both name, or without values."""
         allowed = sorted({f.name for name in self.methods for f in fields(METHODS[name])})
         searched = [knob for _, search in self.search for knob, _ in search.space]
         for place, knobs in (
@@ -212,12 +212,12 @@ class Sweep:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
 
     def _check_ranges(self) -> None:
-        """Refuse values out of range: at every point of the grid, at every end of a search there.
+        """Refuse values out of range at any point of the grid, with any end of the search's axes.
 
-        Also at every corner of the search space: two values may not go together.
+        Tries the corners of the search space too: two values may each be valid, but not together.
         """
         searches = dict(self.search)
-        axes = [[(knob, value) for value in values] for knob, values in self.grid]
+        axes = [product([knob], values) for knob, values in self.grid]
         points = list(product(*axes))
         for name in self.methods:
             ends = searches[name].ends() if searches else [()]
