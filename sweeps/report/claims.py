@@ -1,4 +1,4 @@
-"""Tables of claims: methods beside original and oracle, with intervals, and in pairs."""
+"""Tables of claims: methods beside original and oracle, with intervals; methods in pairs."""
 
 import math
 from collections.abc import Iterator
@@ -69,9 +69,9 @@ REFERENCES = ("original", "oracle")
 
 
 def claims(rows: pd.DataFrame) -> str:
-    """Per data set and task, as HTML: each method's means beside original and oracle, then pairs.
+    """Return the tables of every data set and task as HTML: means per method, then paired methods.
 
-    Leaves out a data set and task that has but one cell of one method: one cell claims nothing.
+    Leaves out a data set and task with one cell of one method only: one cell supports no claim.
     """
     return "".join(_claims(*group) for group in by_task(rows))
 
@@ -79,7 +79,10 @@ def claims(rows: pd.DataFrame) -> str:
 def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> str:
     chosen = chosen_cells(rows)
     lines = summary(chosen, columns)
-    if lines.empty or (lines["cells"].max() < 2 and lines["method"].nunique() <= 3):
+    if lines.empty:
+        return ""
+    one_method = lines["method"].nunique() <= 3  # original and oracle have lines, too
+    if one_method and lines["cells"].max() < 2:
         return ""
     more = with_values(rows, MORE_SCORES[task])
     parts = [heading(2, f"Methods on {dataset} ({task}s)"), paragraph(EXPLANATION)]
@@ -92,7 +95,7 @@ def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> 
 
 
 def _pairs(chosen: pd.DataFrame, column: str) -> str:
-    """The methods compared in pairs; "" where no two share two seeds."""
+    """Return the table of paired differences; "" where no two methods share two seeds."""
     found = paired(chosen, column)
     if found.empty:
         return ""
@@ -129,9 +132,9 @@ def _markdown_table(lines: pd.DataFrame, columns: list[str]) -> str:
 def by_task(
     rows: pd.DataFrame, columns: list[str] | None = None
 ) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
-    """Yield data set, task, their finished rows, and the columns to show that hold values there.
+    """Yield (data set, task, finished rows, score columns that hold values) for each group of rows.
 
-    columns: the scores to show; None takes the report's, and the rates of the attacks asked for
+    columns: the scores to show; None takes the report's scores and the rates of the attacks run
     """
     finished = rows[rows["status"] == "ok"]
     for names, group in finished.groupby(["dataset", "task"]):
@@ -146,7 +149,7 @@ def with_values(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def blind_spots(columns: list[str]) -> str:
-    """Say what fools the metrics and attacks that the columns come from, as HTML."""
+    """List the blind spots of the metrics and attacks that the columns come from, as HTML."""
     owners = [(name, metric.columns, metric.blind_spot) for name, metric in METRICS.items()]
     owners += [(name, attack.columns(name), attack.blind_spot) for name, attack in ATTACKS.items()]
     items = []
@@ -157,7 +160,7 @@ def blind_spots(columns: list[str]) -> str:
 
 
 def attack_rates(rows: pd.DataFrame) -> list[str]:
-    """The success rates of the attacks on generators that any of the rows asked for."""
+    """Return the rate columns of the attacks on generators that any of the rows asked for."""
     asked = {name for names in rows["eval_attacks"] for name in names}
     return [f"{stem(name)}_rate" for name in attacks_on("generator") if name in asked]
 
@@ -185,8 +188,8 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
 def interval(line: Line, column: str) -> str:
     """Format `mean [low, high]`.
 
-    Without bounds where there is but one value; "" where there is none. Where relearning did not
-    get there in some cells, there is no mean: it says in how many.
+    One value has no bounds; no value gives "". If relearning missed its goal in some cells, there is
+    no mean, and the text tells in how many cells.
     """
     unreached = line.get(f"{column}_unreached", 0)
     if unreached > 0:
@@ -195,17 +198,20 @@ def interval(line: Line, column: str) -> str:
     mean, low, high = line.get(column), line.get(f"{column}_low"), line.get(f"{column}_high")
     if pd.isna(mean):
         return ""
-    return f"{mean:.3f}" if pd.isna(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    if pd.isna(low):
+        return f"{mean:.3f}"
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _shade(line: Line, original: Line, oracle: Line, column: str) -> str:
-    """The cell's style attribute; "" for a reference, and where the distance is not known."""
+    """Return the table cell's style attribute; "" for a reference or an unknown distance."""
     if line["method"] in REFERENCES:
         return ""
     if any(of.get(f"{column}_unreached", 0) > 0 for of in (line, original, oracle)):
         return ""
     start, end = original.get(column, math.nan), oracle.get(column, math.nan)
-    if pd.isna(line[column]) or not abs(start - end) > 0:
+    whole = abs(start - end)
+    if pd.isna(line[column]) or not whole > 0:  # nan is not above 0 either
         return ""
-    share = min(1.0, abs(line[column] - end) / abs(start - end))
+    share = min(1.0, abs(line[column] - end) / whole)
     return f' style="background:rgba(194,65,12,{share / 2:.2f})"'

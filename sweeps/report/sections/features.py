@@ -12,7 +12,7 @@ PER_CLASS = 40  # test images
 
 
 def section(context: Context) -> str:
-    """Return "" for models that do not say what their features are."""
+    """Return "" for models without a method `features`."""
     if not context.is_best:
         return ""
     models, problem = context.models.by_kind, context.models.problem

@@ -1,4 +1,4 @@
-"""What each judge says of the generator, next to its floors on noise and on grey images."""
+"""The scores that each judge gives the generator, next to its floors on noise and grey images."""
 
 import pandas as pd
 
