@@ -1,4 +1,4 @@
-"""Running a plan: what is seen without starting Ray. The rest is in tests/e2e."""
+"""Running a plan, as far as it can be tested without Ray. The rest is in tests/e2e."""
 
 import contextlib
 import signal
