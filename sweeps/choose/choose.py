@@ -54,10 +54,11 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
     A row dominates another if it is no worse in both objectives and better in one.
     """
     values = objectives(rows).to_numpy()
-    forget, retain = values[:, 0], values[:, 1]
-    # Entry (i, j) tells whether row j is no worse (or better) than row i.
-    no_worse = (forget[None] <= forget[:, None]) & (retain[None] >= retain[:, None])
-    better = (forget[None] < forget[:, None]) | (retain[None] > retain[:, None])
+    forget, retain = values.T
+    # Entry (i, j) compares row i, "own", with row j.
+    own_forget, own_retain = forget[:, None], retain[:, None]
+    no_worse = (forget <= own_forget) & (retain >= own_retain)
+    better = (forget < own_forget) | (retain > own_retain)
     dominated = (no_worse & better).any(axis=1)
     return np.asarray(~dominated)
 

@@ -22,8 +22,11 @@ SETTINGS = (
 
 
 def _defaults() -> dict[str, Any]:
-    found = {f"train_{f.name}": f.default for f in fields(Train)}
-    return found | {f"eval_{f.name}": f.default for f in fields(Evaluation)}
+    found = {}
+    for prefix, kind in (("train_", Train), ("eval_", Evaluation)):
+        for f in fields(kind):
+            found[prefix + f.name] = f.default
+    return found
 
 
 DEFAULTS = _defaults()

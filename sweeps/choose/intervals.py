@@ -63,10 +63,8 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     gets the setting appended, so that each setting counts as a model of its own.
     """
     good = rows[rows["status"] == "ok"]
-    good = good.assign(
-        forget=good["forget"].map(_joined),
-        model=good["model"] + differing_settings(good),
-    )
+    models = good["model"] + differing_settings(good)
+    good = good.assign(forget=good["forget"].map(_joined), model=models)
     picked = [choose(cells).row for _, cells in good.groupby(["method", *PROBLEM])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
     scored = chosen[chosen["eval_candidates"] != "val"]
@@ -151,8 +149,8 @@ def paired(chosen: pd.DataFrame, column: str) -> pd.DataFrame:
         by_seed = differences.groupby("seed").mean()
         if len(by_seed) < 2:
             continue
-        counts = (len(differences), len(by_seed))
-        lines.append((method, other, *counts, *mean_interval(by_seed), _t_test(by_seed)))
+        shared = (method, other, len(differences), len(by_seed))
+        lines.append((*shared, *mean_interval(by_seed), _t_test(by_seed)))
     names = ["method", "against", "cells", "seeds", "difference", "low", "high", "p"]
     found = pd.DataFrame(lines, columns=names)
     p = found["p"].to_numpy(dtype=float)
@@ -205,9 +203,11 @@ def saving(rows: pd.DataFrame, chosen: pd.Series) -> SecondsSpent:
     tried = rows[rows["method"] == chosen["method"]]
     # A cell with three experts uses the first three of five, so their number makes no new artifact.
     made = [name for name in making_columns(chosen["method"]) if name != "train_experts"]
-    needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
+    needs = float(chosen["needs_s"])
+    if made:
+        needs = float(tried.groupby(made)["needs_s"].max().sum())
     return SecondsSpent(
         unlearning=float(chosen["unlearn_s"]),
-        in_all=float(needs) + spent(tried),
+        in_all=needs + spent(tried),
         retraining=float(chosen["oracle_s"]),
     )

@@ -54,9 +54,10 @@ def promote(
     rows = rows_of_sweep(results, name, sweep)
     if cell is None:
         mixed = sorted({setting.removeprefix(", ") for setting in differing_settings(rows)})
+        held = rows["sweep"].iloc[0]
         require(
             len(mixed) == 1,
-            f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, "
+            f"sweep {held} holds cells of {len(mixed)} settings, "
             f"whose scores do not compare: {'; '.join(mixed)}; "
             "name a cell with --cell, or run each into a results folder of its own",
         )
@@ -104,11 +105,12 @@ def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
         len(found) == 1,
         f"--cell {cell!r} fits {len(found)} rows; give a cell_id as `amnesia show` prints it",
     )
+    row = found.iloc[0]
     require(
-        found.iloc[0]["status"] == "ok",
-        f"cell {cell} failed ({found.iloc[0]['error']}); it has no model to promote",
+        row["status"] == "ok",
+        f"cell {cell} failed ({row['error']}); it has no model to promote",
     )
-    return found.iloc[0]
+    return row
 
 
 def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dict[str, Any]:

@@ -49,9 +49,11 @@ def attack_subject(cache: WorkerCache, problem: Problem, name: str, subject: Any
 def make_references(cache: WorkerCache, problem: Problem, name: str) -> References:
     """Prepare an attack and run it on the reference models: the same for all cells of `problem`."""
     attack = problem.eval.attack(name)
-    models = {of: REFERENCE_MODELS[of](cache, problem) for of in attack.reference_models}
-    splits = cache.splits(problem.dataset, problem.forget)
-    target = Target(name, cache.evaluator(problem), splits, problem.seed, problem.eval.effort)
+    models = {}
+    for reference in attack.reference_models:
+        models[reference] = REFERENCE_MODELS[reference](cache, problem)
+    splits, evaluator = cache.splits(problem.dataset, problem.forget), cache.evaluator(problem)
+    target = Target(name, evaluator, splits, problem.seed, problem.eval.effort)
     return attack.references(target, models)
 
 

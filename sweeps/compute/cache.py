@@ -68,8 +68,11 @@ class WorkerCache:
             return build_judge(judge, data.shape, data.classes, weights).to(self.device)
         options = architecture(recipe.options)
         starts = {"original": FILES, "oracle": ("pretrained",)}.get(recipe.kind, ())
-        options |= {key: value for key, value in recipe.options if key in starts}
-        return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
+        for key, value in recipe.options:
+            if key in starts:
+                options[key] = value
+        network = build(recipe.model, data.shape, data.classes, weights, options)
+        return network.to(self.device)
 
     def _seconds(self, recipe: Recipe) -> float:
         """Return the seconds of making the artifact, from its card."""
@@ -83,7 +86,9 @@ class WorkerCache:
         if problem.task == "classifier":
             splits = self.splits(problem.dataset, problem.forget)
             return ClassifierEvaluator(splits, problem.forget, data.classes)
-        judges = {seat: self.model(recipe) for seat, recipe in problem.judges.items()}
+        judges = {}
+        for seat, recipe in problem.judges.items():
+            judges[seat] = self.model(recipe)
         return GeneratorEvaluator(data, problem.forget, judges, problem.eval.samples, problem.seed)
 
     def _evidence(self, problem: Problem, recipe: Recipe) -> Any:
@@ -94,7 +99,8 @@ class WorkerCache:
 
     def _writer(self, original: Recipe, expert: Recipe) -> CandidateWriter:
         some = self.dataset(original.dataset).val.take(torch.arange(TRIAL_IMAGES))
-        return CandidateWriter(self.model(original), self.vector(original, expert), some.pixels())
+        vector = self.vector(original, expert)
+        return CandidateWriter(self.model(original), vector, some.pixels())
 
     def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
         """Return `make(self, *arguments)`, made once."""

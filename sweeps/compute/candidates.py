@@ -57,7 +57,7 @@ def val_scores(row: Mapping[Any, Any]) -> ValScores | None:
     retain = _number(row, "val_retain_accuracy")
     if forget is None or retain is None:
         return None
-    stopped = row.get("val_stopped")
+    stopped = row.get("val_stopped")  # null for a cell that was scored in full
     return ValScores(forget, retain, stopped=not pd.isna(stopped) and bool(stopped))
 
 

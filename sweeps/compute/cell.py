@@ -79,10 +79,10 @@ def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
     needs_s: making the artifacts that the method needs beside the original
     """
     recipes = cell.recipes()
+    kinds = {need.removesuffix("s") for need in cell.method.needs}  # `experts` are several `expert`
     needs_s = 0.0
     for recipe in recipes.values():
-        wanted = recipe.kind in cell.method.needs or f"{recipe.kind}s" in cell.method.needs
-        if wanted:
+        if recipe.kind in kinds:
             needs_s += cache.seconds(recipe)
     return {"oracle_s": cache.seconds(recipes["oracle"]), "needs_s": needs_s}
 

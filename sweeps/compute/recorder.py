@@ -32,7 +32,8 @@ class Recorder:
         spaced = np.geomspace(1, total, FRAMES - 1).round().astype(int)
         self.moments = {0, *spaced.tolist()}
         generator = stream(seed, "film")
-        self.z = torch.randn(classes * LATENTS, z_dim, generator=generator).to(device)
+        latents = torch.randn(classes * LATENTS, z_dim, generator=generator)
+        self.z = latents.to(device)
         self.labels = torch.arange(classes, device=device).repeat_interleave(LATENTS)
         self.frames: list[Tensor] = []
         self.steps: list[int] = []

@@ -37,7 +37,9 @@ def cell_from(row: pd.Series) -> Cell:
 
 def _record(kind: Any, row: pd.Series, prefix: str = "") -> Any:
     """Return a dataclass from the columns that hold its fields."""
-    values = {f.name: _plain(row[prefix + f.name], f.type) for f in fields(kind)}
+    values = {}
+    for f in fields(kind):
+        values[f.name] = _plain(row[prefix + f.name], f.type)
     return kind(**values)
 
 
@@ -49,7 +51,9 @@ def _plain(value: Any, kind: Any) -> Any:
     require(
         value is not None, "the row was written by another version of amnesia; run its sweep again"
     )
-    return tuple(str(item) for item in value) if kind == tuple[str, ...] else kind(value)
+    if kind == tuple[str, ...]:
+        return tuple(map(str, value))
+    return kind(value)
 
 
 def weights_of(cache: WorkerCache, cell: Cell, row: pd.Series) -> Weights:

@@ -64,7 +64,8 @@ class StepTimer:
         """Return the seconds of making an artifact; the factors of judges and Fisher are rough."""
         knobs = dict(recipe.knobs)
         if recipe.kind == "judge":
-            return float(knobs["steps"]) * self.step(recipe.dataset, "cnn", 64) * 2
+            step = self.step(recipe.dataset, "cnn", 64)
+            return float(knobs["steps"]) * step * 2
         if recipe.kind == "fisher":
             batches = knobs["fisher_samples"] / 500
             step = self.step(recipe.dataset, recipe.model, 500, recipe.options)
@@ -133,15 +134,14 @@ def describe(plan: Plan, cost: Cost) -> str:
 
 
 def _describe_sweep(sweep: Sweep) -> str:
-    axes = (
-        f"{len(sweep.models)} models x {len(sweep.forget)} forget sets x {len(sweep.seeds)} seeds"
-    )
-    tasks = ", ".join(sorted({task_of(model) for model in sweep.models}))
+    models, forget, seeds = len(sweep.models), len(sweep.forget), len(sweep.seeds)
+    axes = f"{models} models x {forget} forget sets x {seeds} seeds"
+    tasks = ", ".join(sorted(set(map(task_of, sweep.models))))
     points = " x ".join(f"{knob}{list(values)}" for knob, values in sweep.grid)
     parts = [axes, points] if points else [axes]
     if sweep.search:
         _, search = sweep.search[0]
-        parts.append(f"{search.trials} {search.sampler} trials a study")
+        parts.append(f"{search.trials} {search.sampler} trials per study")
     methods = ", ".join(sweep.methods)
     return f"{sweep.name}: {methods} on {sweep.dataset} ({tasks}): {'; '.join(parts)}"
 

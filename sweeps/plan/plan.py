@@ -132,8 +132,8 @@ class _Draft:
         left = [each for each in work if each.left]
         self.work += left
         if left:
-            needed = _in_order(needed_by(sweep, problem))
-            self.recipes |= {recipe.key: recipe for recipe in needed}
+            for recipe in _in_order(needed_by(sweep, problem)):
+                self.recipes[recipe.key] = recipe
 
     def plan(self, sweeps: list[Sweep], store: Store) -> Plan:
         """Return the plan; the store says which artifacts are to be made."""
@@ -177,9 +177,12 @@ def _work(sweep: Sweep, problem: Problem, rows: pd.DataFrame, skip: set[str]) ->
     own = rows[same]
     studies: list[Work] = []
     for cell in cells:
-        own_axes = [knob for knob in axes if hasattr(cell.method, knob)]
-        fixed = tuple((knob, getattr(cell.method, knob)) for knob in own_axes)
-        studies.append(study_of(sweep, problem, cell.method_name, fixed, own, skip))
+        fixed = []
+        for knob in axes:
+            if hasattr(cell.method, knob):
+                fixed.append((knob, getattr(cell.method, knob)))
+        study = study_of(sweep, problem, cell.method_name, tuple(fixed), own, skip)
+        studies.append(study)
     return studies
 
 
@@ -192,8 +195,9 @@ def _grid(
         # lets others stop sooner.
         left.sort(key=lambda cell: (sweep.methods.index(cell.method_name), cell.cell_id))
     ids = frozenset(cell.cell_id for cell in cells)
-    best = BestSoFar.over(rows[rows["cell_id"].isin(skip & ids)])
-    return Grid(sweep, problem, tuple(left), ids, tuple(best.scores.items()))
+    finished = rows[rows["cell_id"].isin(skip & ids)]
+    best = tuple(BestSoFar.over(finished).scores.items())
+    return Grid(sweep, problem, tuple(left), ids, best)
 
 
 def _chosen_grid(
@@ -201,10 +205,9 @@ def _chosen_grid(
 ) -> Grid:
     """Return the cells to score in full: the one that val chooses for each method."""
     chosen = _chosen(candidates, rows)
-    left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    ids = frozenset(cell.cell_id for cell in chosen)
     tuning = {cell.cell_id: behind for cell, behind in chosen.items()}
-    return Grid(sweep, problem, left, ids, tuning=tuning)
+    left = tuple(cell for cell in chosen if cell.cell_id not in skip)
+    return Grid(sweep, problem, left, frozenset(tuning), tuning=tuning)
 
 
 def _ids(work: list[Work]) -> set[str]:
@@ -224,8 +227,9 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
     best = BestSoFar.over(planned)
     all_stopped = planned[planned["val_stopped"].eq(True)]
     for method, stopped in all_stopped.groupby("method"):
+        out_of_reach = stopped["val_bar"] > best.of(str(method))
         require(
-            not (stopped["val_bar"] > best.of(str(method))).any(),
+            not out_of_reach.any(),
             f"candidates of {method} in sweep {work[0].sweep.name} were stopped because of a "
             "better one that the spec now leaves out; give the narrower sweep another name",
         )
@@ -260,6 +264,6 @@ def _in_order(recipes: Iterable[Recipe]) -> list[Recipe]:
     """Return each recipe once, after what it needs."""
     found: dict[str, Recipe] = {}
     for recipe in recipes:
-        found |= {need.key: need for need in _in_order(recipe.needs)}
-        found[recipe.key] = recipe
+        for each in (*_in_order(recipe.needs), recipe):
+            found[each.key] = each
     return list(found.values())

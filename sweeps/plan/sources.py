@@ -83,9 +83,16 @@ class GridSource:
         self.best.update(cell.method_name, val)
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
-        reasons = [(cell, why(cell)) for cell in self.cells]
-        self.cells = [cell for cell, reason in reasons if not reason]
-        return [(cell, reason) for cell, reason in reasons if reason]
+        kept: list[Cell] = []
+        dropped: list[tuple[Cell, str]] = []
+        for cell in self.cells:
+            reason = why(cell)
+            if reason:
+                dropped.append((cell, reason))
+            else:
+                kept.append(cell)
+        self.cells = kept
+        return dropped
 
 
 class StudySource:

@@ -102,11 +102,13 @@ class Study:
     @property
     def example(self) -> Cell:
         """The cell in the middle of the space: all cells of a study need the same artifacts."""
-        return self.cell_at({knob: middle(knob, axis) for knob, axis in self.search.space})
+        point = {knob: middle(knob, axis) for knob, axis in self.search.space}
+        return self.cell_at(point)
 
     def cell_at(self, point: Mapping[str, Any]) -> Cell:
         """Return the cell at one point of the space."""
-        return cell_of(self.sweep, self.problem, self.method, {**dict(self.fixed), **point})
+        chosen = {**dict(self.fixed), **point}
+        return cell_of(self.sweep, self.problem, self.method, chosen)
 
     def point_of(self, row: Row) -> dict[str, Any]:
         """Return the point of the space at which a row's cell lies."""
@@ -114,8 +116,10 @@ class Study:
 
     def owns(self, row: Row) -> bool:
         """Whether the row is of a cell that this study can ask for."""
-        inside = self.search.contains(row)
-        return inside and self.cell_at(self.point_of(row)).cell_id == row["cell_id"]
+        if not self.search.contains(row):
+            return False
+        cell = self.cell_at(self.point_of(row))
+        return bool(cell.cell_id == row["cell_id"])
 
 
 def study_of(
@@ -127,7 +131,8 @@ def study_of(
     done: set[str],
 ) -> Study:
     """Return the study with its trials among `rows`; those not in `done` are tried again."""
-    empty = Study(sweep, problem, method, dict(sweep.search)[method], fixed, (), ())
+    search = dict(sweep.search)[method]
+    empty = Study(sweep, problem, method, search, fixed, (), ())
     finished: list[Row] = []
     again: list[Row] = []
     for row in rows.to_dict("records"):
@@ -137,7 +142,6 @@ def study_of(
             finished.append(row)
         else:
             again.append(row)
-    search = empty.search
     return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
 
 
@@ -155,5 +159,7 @@ def middle(knob: str, axis: tuple[Any, ...]) -> Any:
     if kind not in (float, int):
         return axis[0]
     low, high = kind(axis[0]), kind(axis[1])
-    half = math.sqrt(low * high) if is_logarithmic(knob, axis) else (low + high) / 2
+    half = (low + high) / 2
+    if is_logarithmic(knob, axis):
+        half = math.sqrt(low * high)
     return round(half) if kind is int else half

@@ -66,6 +66,7 @@ EXPLANATION = (
     "as a share of the original's distance."
 )
 REFERENCES = ("original", "oracle")
+IDENTITY = ("model", "method", "cells", "seeds")  # the first columns of every line
 
 
 def claims(rows: pd.DataFrame) -> str:
@@ -120,12 +121,12 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
 
 
 def _markdown_table(lines: pd.DataFrame, columns: list[str]) -> str:
-    scores = [f"`{name}`" for name in columns]
-    cells = [["model", "method", "cells", "seeds", *scores], ["---"] * (4 + len(columns))]
+    head = [*IDENTITY, *(f"`{name}`" for name in columns)]
+    cells = [head, ["---"] * len(head)]
     for line in lines.to_dict("records"):
+        identity = [str(line[name]) for name in IDENTITY]
         intervals = [interval(line, name) for name in columns]
-        head = [line["model"], line["method"], line["cells"], line["seeds"]]
-        cells.append([*map(str, head), *intervals])
+        cells.append(identity + intervals)
     return "\n".join(f"| {' | '.join(texts)} |" for texts in cells)
 
 
@@ -150,18 +151,26 @@ def with_values(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 def blind_spots(columns: list[str]) -> str:
     """List the blind spots of the metrics and attacks that the columns come from, as HTML."""
-    owners = [(name, metric.columns, metric.blind_spot) for name, metric in METRICS.items()]
-    owners += [(name, attack.columns(name), attack.blind_spot) for name, attack in ATTACKS.items()]
+    shown = set(columns)
+    spots = {}
+    for name, metric in METRICS.items():
+        if shown.intersection(metric.columns):
+            spots[name] = metric.blind_spot
+    for name, attack in ATTACKS.items():
+        if shown.intersection(attack.columns(name)):
+            spots[name] = attack.blind_spot
     items = []
-    for name, own, blind_spot in owners:
-        if blind_spot and set(columns) & set(own):
+    for name, blind_spot in spots.items():
+        if blind_spot:
             items.append(f"<li><b>{escape(name)}</b>: {escape(blind_spot)}</li>")
     return f"<p>What fools these metrics:</p><ul>{''.join(items)}</ul>" if items else ""
 
 
 def attack_rates(rows: pd.DataFrame) -> list[str]:
     """Return the rate columns of the attacks on generators that any of the rows asked for."""
-    asked = {name for names in rows["eval_attacks"] for name in names}
+    asked: set[str] = set()
+    for names in rows["eval_attacks"]:
+        asked.update(names)
     return [f"{stem(name)}_rate" for name in attacks_on("generator") if name in asked]
 
 
@@ -170,14 +179,15 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
 
     A method's cell is shaded by |method - oracle| / |original - oracle|, at most 1.
     """
-    names = ["model", "method", "cells", "seeds", *columns]
+    names = [*IDENTITY, *columns]
     parts = ["<tr>", *(f"<th>{escape(name)}</th>" for name in names), "</tr>"]
     for _, of_model in lines.groupby("model"):
         by_method = {line["method"]: line for line in of_model.to_dict("records")}
         original, oracle = by_method["original"], by_method["oracle"]
         for line in by_method.values():
-            head = [line["model"], line["method"], line["cells"], line["seeds"]]
-            parts += ["<tr>", *(f"<td>{escape(value)}</td>" for value in head)]
+            parts.append("<tr>")
+            for name in IDENTITY:
+                parts.append(f"<td>{escape(line[name])}</td>")
             for column in columns:
                 style = _shade(line, original, oracle, column)
                 parts.append(f"<td{style}>{interval(line, column)}</td>")
@@ -188,8 +198,8 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
 def interval(line: Line, column: str) -> str:
     """Format `mean [low, high]`.
 
-    One value has no bounds; no value gives "". If relearning missed its goal in some cells, there is
-    no mean, and the text tells in how many cells.
+    One value has no bounds; no value gives "". If relearning missed its goal in some cells, there
+    is no mean, and the text says in how many.
     """
     unreached = line.get(f"{column}_unreached", 0)
     if unreached > 0:

@@ -39,11 +39,12 @@ class CellModels:
     @cached_property
     def by_kind(self) -> dict[str, Any]:
         """`original`, `amnesiac` and `oracle`, in this order."""
-        unlearned = weights_of(self.cache, self.cell, self.row)
+        cache, problem = self.cache, self.problem
+        unlearned = weights_of(cache, self.cell, self.row)
         return {
-            "original": self.cache.model(self.problem.original),
-            "amnesiac": self.cache.build(self.problem.original, unlearned),
-            "oracle": self.cache.model(self.problem.oracle),
+            "original": cache.model(problem.original),
+            "amnesiac": cache.build(problem.original, unlearned),
+            "oracle": cache.model(problem.oracle),
         }
 
     @property

@@ -46,10 +46,11 @@ def tile(images: Tensor, columns: int) -> Tensor:
     """
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    sheet = images.new_ones(rows * (height + 1) - 1, columns * (width + 1) - 1, channels)
+    down, across = height + 1, width + 1  # from one image to the next, in pixels
+    sheet = images.new_ones(rows * down - 1, columns * across - 1, channels)
     for i, image in enumerate(images):
-        top = i // columns * (height + 1)
-        left = i % columns * (width + 1)
+        top = i // columns * down
+        left = i % columns * across
         sheet[top : top + height, left : left + width] = image.permute(1, 2, 0)
     return sheet
 
@@ -194,9 +195,9 @@ def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int])
     ordered = sorted(labels.unique().tolist(), key=lambda label: label in marked)
     for axis, _, places in panels:
         for label in ordered:
-            at = places[labels == label].cpu().numpy()
+            x, y = places[labels == label].cpu().numpy().T
             style = cross if label in marked else dot
-            axis.scatter(at[:, 0], at[:, 1], color=f"C{label % 10}", label=str(label), **style)
+            axis.scatter(x, y, color=f"C{label % 10}", label=str(label), **style)
         axis.set(xticks=[], yticks=[])
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)

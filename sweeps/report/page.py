@@ -78,7 +78,8 @@ def contexts(rows: pd.DataFrame, data_root: str) -> Iterator[Context]:
         return
     best = choose(finished).row["cell_id"]
     setting = differing_settings(rows)
-    problem = rows["forget"].map(str) + rows["model"] + setting + rows["seed"].map(str)
+    forget, seed = rows["forget"].map(str), rows["seed"].map(str)
+    problem = forget + rows["model"] + setting + seed
     for _, group in rows.groupby(problem):
         if (group["status"] == "ok").any():
             yield resolve(group, setting[group.index[0]], best, data_root)
@@ -108,5 +109,6 @@ def _all_rows(rows: pd.DataFrame) -> str:
     identity = ["cell_id", "model", "method", "forget", "seed"]
     scores = SCORES[rows["task"].iloc[0]]
     names = [*identity, *varied_knobs(rows), "status", "wall_s", *scores]
-    main = rows[[name for name in names if name in rows]].dropna(axis=1, how="all")
+    known = [name for name in names if name in rows]
+    main = rows[known].dropna(axis=1, how="all")
     return folded("All rows", scrollable(table(main)))

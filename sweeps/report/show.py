@@ -92,8 +92,8 @@ def _as_table(rows: pd.DataFrame, by: str | None) -> str:
     if rows.empty:
         return "no rows"
     first = [by, "cells"] if by else [*IDENTITY, *varied_knobs(rows)]
-    columns = [name for name in [*first, *MAIN] if name in rows]
-    shown = rows[columns].dropna(axis=1, how="all")
+    known = [name for name in [*first, *MAIN] if name in rows]
+    shown = rows[known].dropna(axis=1, how="all")
     return shown.to_string(index=False, float_format="{:.4g}".format)
 
 

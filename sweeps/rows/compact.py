@@ -48,13 +48,16 @@ def _fold(results: Results, sweep: str) -> int:
     live, draft = _folders(results, sweep)
     with _alone(live.parent):
         _recover(live, draft)
-        found = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
-        tables = {path: in_full([table], str(path)) for path, table in found.items()}
-        good, older = {}, False
-        for path, table in tables.items():
+        tables: dict[Path, pa.Table] = {}
+        good: dict[Path, pa.Table] = {}
+        older = False
+        for path in sorted(live.glob("[!._]*.parquet")):
+            stored = pq.read_table(path)
+            table = in_full([stored], str(path))
+            tables[path] = table
             if not any(table["error"].to_pylist()):
                 good[path] = table
-            older = older or found[path].column_names != table.column_names
+            older = older or stored.column_names != table.column_names
         if len(good) > 1 or older:
             draft.mkdir()
             if good:

@@ -191,11 +191,11 @@ def generator_attacks_section() -> str:
         lines.append(line([f"`probe_<attack>_{suffix}`", "double", meaning]))
     for of in GeneratorAttack.reference_models:
         for suffix in GeneratorAttack.model_columns:
-            lines.append(
-                line([f"`{of}_probe_<attack>_{suffix}`", "double", f"the same, of the {of} model"])
-            )
-    names = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in attacks_on("generator"))
-    text = f"`<attack>` is one of {names}. `untrained` is a decoder with random weights."
+            column = f"`{of}_probe_<attack>_{suffix}`"
+            lines.append(line([column, "double", f"the same, of the {of} model"]))
+    names = [stem(name).removeprefix("probe_") for name in attacks_on("generator")]
+    quoted = ", ".join(f"`{name}`" for name in names)
+    text = f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights."
     return "\n\n".join(["\n".join(lines), text])
 
 
@@ -218,14 +218,16 @@ def document() -> str:
     ]
     for task in ("generator", "classifier"):
         sections.append(f"## Scores of a {task}")
-        sections += [scores_section(of) for of in metrics if METRICS[of.title].task == task]
+        for metric in metrics:
+            if METRICS[metric.title].task == task:
+                sections.append(scores_section(metric))
     sections += [
         "## Attacks on a generator",
         generator_attacks_section(),
         "## Attacks on a classifier",
     ]
-    on_classifiers = attacks_on("classifier")
-    sections += [scores_section(of_attack(name, attack)) for name, attack in on_classifiers.items()]
+    for name, attack in attacks_on("classifier").items():
+        sections.append(scores_section(of_attack(name, attack)))
     sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 

@@ -86,7 +86,8 @@ class Results:
                 return
             row = _better(known, row)
         data = as_parquet(pa.Table.from_pylist([row], schema=ROWS))
-        write_whole(self.cell_file(sweep, row["cell_id"]), data, join(self.table, ".tmp"))
+        path = self.cell_file(sweep, row["cell_id"])
+        write_whole(path, data, join(self.table, ".tmp"))
 
     def sweeps(self) -> list[str]:
         """Return the names of the sweeps that have rows, sorted."""
@@ -99,10 +100,11 @@ class Results:
 
         Raises `BadInput` where there are none.
         """
-        wanted = self.sweeps() if sweep is None else [sweep]
-        if sweep is not None and sweep not in self.sweeps():
+        known = self.sweeps()
+        wanted = known if sweep is None else [sweep]
+        if sweep is not None and sweep not in known:
             raise BadInput(
-                f"no sweep {sweep!r} in {self.root}; known: {', '.join(self.sweeps()) or 'none'}"
+                f"no sweep {sweep!r} in {self.root}; known: {', '.join(known) or 'none'}"
             )
         tables = []
         for name in wanted:

@@ -70,6 +70,7 @@ PROVENANCE = {
 
 
 def _of_fields(kind: type, prefix: str) -> dict[str, pa.DataType]:
+    """Return the columns that hold a record's fields."""
     return {prefix + f.name: TYPES[f.type] for f in fields(kind)}  # type: ignore[index]
 
 
@@ -77,7 +78,8 @@ def _schema() -> pa.Schema:
     """Return the columns of all methods, metrics and attacks; those a cell lacks are null."""
     knobs = {name: TYPES[kind] for name, kind in KNOBS.items()}
     settings = _of_fields(Train, "train_") | _of_fields(Evaluation, "eval_")
-    scores = {name: TYPES[kind] for name, kind in {**metric_columns(), **attack_columns()}.items()}
+    scored = {**metric_columns(), **attack_columns()}
+    scores = {name: TYPES[kind] for name, kind in scored.items()}
     columns = {**CELL, **OUTCOME, **knobs, **settings, **scores, **PROVENANCE}
     return pa.schema(list(columns.items()))
 
@@ -104,8 +106,10 @@ def row_of(cell: Cell, columns: Mapping[str, Any]) -> Row:
         "options": json.dumps(dict(problem.options), sort_keys=True),
     }
     row |= asdict(cell.method)
-    row |= {f"train_{f.name}": getattr(problem.train, f.name) for f in fields(Train)}
-    row |= {f"eval_{f.name}": getattr(problem.eval, f.name) for f in fields(Evaluation)}
+    for name, value in asdict(problem.train).items():
+        row[f"train_{name}"] = value
+    for name, value in asdict(problem.eval).items():
+        row[f"eval_{name}"] = value
     row |= columns
     for name in row:
         require(

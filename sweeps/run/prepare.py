@@ -121,9 +121,9 @@ def prepare(
     recipes: dict[ray.ObjectRef[Any], Recipe] = {}
     for recipe in missing:
         upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
-        needs = resources[recipe.key]
-        task = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe())
-        ref = task.remote(store, data_root, recipe, needs.gpu, needs.cpu, *upstream)
+        cpu, gpu = resources[recipe.key].cpu, resources[recipe.key].gpu
+        task = remote.options(num_cpus=cpu, num_gpus=gpu, name=recipe.describe())
+        ref = task.remote(store, data_root, recipe, gpu, cpu, *upstream)
         tasks[recipe.key] = ref
         recipes[ref] = recipe
     failed: dict[str, str] = {}

@@ -109,8 +109,10 @@ def _drop_broken(
     """Drop the cells whose artifacts could not be made, and write failed rows for them."""
 
     def why(cell: Cell) -> str:
-        keys = {recipe.key for recipe in cell.recipes().values()}
-        errors = {broken[key] for key in keys & broken.keys()}
+        errors = set()
+        for recipe in cell.recipes().values():
+            if recipe.key in broken:
+                errors.add(broken[recipe.key])
         return "; ".join(sorted(errors))
 
     for source in sources:

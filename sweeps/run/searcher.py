@@ -64,11 +64,12 @@ class PackSearcher(Searcher):
     def _next_source(self, open_sources: list[Source]) -> Source | None:
         """Return the source whose turn it is; None if all slots and the spare pack are taken."""
         running = Counter(source.sweep.resources for source, _ in self.running.values())
-        asked = {source.sweep.resources for source in open_sources}
-        slots = {resources: self.slots(resources) for resources in asked}
+        slots: dict[Resources, int] = {}
         ready = []
         for source in open_sources:
             resources = source.sweep.resources
+            if resources not in slots:
+                slots[resources] = self.slots(resources)
             if running[resources] <= slots[resources]:
                 ready.append(source)
         if not ready:
@@ -109,7 +110,8 @@ class PackSearcher(Searcher):
         seconds = self.seconds.get((source.sweep.name, source.next_method))
         if seconds is None:
             return 1
-        left = sum(each.left for each in self.sources if each.sweep.resources == resources)
+        alike = [each for each in self.sources if each.sweep.resources == resources]
+        left = sum(each.left for each in alike)
         share = -(-left // slots)
         full = round(PACK_SECONDS / max(seconds, 1e-3))
         return max(1, min(full, share))

@@ -106,10 +106,11 @@ class PackTrial(tune.Trainable):
             time.sleep(self.wait_s)
             self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
             return {"reports": self.reports}
-        best = BestSoFar(self.pack.best)
-        for cell in self.pack.cells:
+        pack = self.pack
+        best = BestSoFar(pack.best)
+        for cell in pack.cells:
             name = cell.method_name
-            report = run_cell(self.cache, self.places, self.pack, cell, best.of(name))
+            report = run_cell(self.cache, self.places, pack, cell, best.of(name))
             best.update(name, report.val)
             self.reports.append(report)
         return {"reports": self.reports}

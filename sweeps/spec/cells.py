@@ -53,7 +53,9 @@ class Recipe:
     def describe(self) -> str:
         """Name the artifact in a few words, for logs and errors."""
         words = {"oracle": "without", "expert": "of"}
-        forget = f" {words[self.kind]} {list(self.forget)}" if self.kind in words else ""
+        forget = ""
+        if self.kind in words:
+            forget = f" {words[self.kind]} {list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
 
 
@@ -62,7 +64,8 @@ def frozen(options: Mapping[str, Any]) -> Knobs:
 
     Options from a spec and from a row give the same result.
     """
-    return tuple(sorted((str(key), _frozen(value)) for key, value in options.items()))
+    pairs = [(str(key), _frozen(value)) for key, value in options.items()]
+    return tuple(sorted(pairs))
 
 
 def _frozen(value: Any) -> Any:
@@ -191,10 +194,12 @@ class Cell:
         recipes = {"original": problem.original, "oracle": problem.oracle}
         for need in self.method.needs:
             if need == "experts":
-                recipes |= {f"expert-{i}": recipe for i, recipe in enumerate(problem.experts)}
+                for i, expert in enumerate(problem.experts):
+                    recipes[f"expert-{i}"] = expert
             else:
                 recipes[need] = getattr(problem, need)
-        recipes |= {f"judge-{seat}": recipe for seat, recipe in problem.judges.items()}
+        for seat, judge in problem.judges.items():
+            recipes[f"judge-{seat}"] = judge
         return recipes
 
     def describe(self) -> str:

@@ -111,8 +111,9 @@ def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _list(where: str, value: Any) -> list[Any]:
     items = value if isinstance(value, list) else [value]
     require(len(items) > 0 and items != [None], f"empty axis {where!r}; give at least one value")
+    distinct = set(map(repr, items))
     require(
-        len({repr(item) for item in items}) == len(items),
+        len(distinct) == len(items),
         f"axis {where!r} names a value twice: {items}",
     )
     return items
@@ -256,7 +257,10 @@ def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     """Convert `values` to the types of the record's fields; whole floats become integers."""
     types = {f.name: f.type for f in fields(kind)}
     unknown_keys(where, values, types)
-    return {key: _as(f"{where}.{key}", value, types[key]) for key, value in values.items()}
+    converted = {}
+    for key, value in values.items():
+        converted[key] = _as(f"{where}.{key}", value, types[key])
+    return converted
 
 
 def _as(where: str, value: Any, kind: Any) -> Any:

@@ -47,10 +47,8 @@ class Train(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
-            require(
-                getattr(self, name) >= 1,
-                f"train.{name} must be at least 1, not {getattr(self, name)}",
-            )
+            value = getattr(self, name)
+            require(value >= 1, f"train.{name} must be at least 1, not {value}")
         require(self.expert_lr > 0, f"train.expert_lr must be above 0, not {self.expert_lr}")
         lookup("train.expert_norms", self.expert_norms, EXPERT_NORMS)
         lookup("train.expert_schedule", self.expert_schedule, SCHEDULES)
@@ -158,8 +156,9 @@ class Sweep:
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
+        allowed = [ch.isalnum() or ch in "-_." for ch in self.name]
         require(
-            self.name != "" and all(ch.isalnum() or ch in "-_." for ch in self.name),
+            self.name != "" and all(allowed),
             f"name {self.name!r} may hold letters, digits, '-', '_' and '.' only",
         )
         source = lookup("data set", self.dataset, DATASETS)
@@ -198,15 +197,17 @@ class Sweep:
 
     def _check_knobs(self) -> None:
         """Refuse knobs that no method has, that grid and search both name, or without values."""
-        allowed = sorted({f.name for name in self.methods for f in fields(METHODS[name])})
-        searched = [knob for _, search in self.search for knob, _ in search.space]
-        for place, knobs in (
-            ("unlearn", dict(self.unlearn)),
-            ("grid", dict(self.grid)),
-            ("search.space", dict.fromkeys(searched)),
-        ):
-            unknown_keys(f"{place} of sweep {self.name}", knobs, allowed)
-        twice = sorted(dict(self.grid).keys() & set(searched))
+        allowed: set[str] = set()
+        for name in self.methods:
+            allowed.update(f.name for f in fields(METHODS[name]))
+        grid = dict(self.grid)
+        searched: dict[str, Any] = {}
+        for _, search in self.search:
+            searched |= dict(search.space)
+        places = {"unlearn": dict(self.unlearn), "grid": grid, "search.space": searched}
+        for place, knobs in places.items():
+            unknown_keys(f"{place} of sweep {self.name}", knobs, sorted(allowed))
+        twice = sorted(grid.keys() & searched.keys())
         require(not twice, f"{' and '.join(twice)} stands in both grid and search.space; keep one")
         for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")

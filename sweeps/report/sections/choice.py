@@ -22,10 +22,12 @@ def section(context: Context) -> str:
 
 def _knobs(context: Context) -> str:
     """Return the chosen values of the knobs that vary, in brackets; "" where none varies."""
-    row = context.row
-    names = [name for name in varied_knobs(context.finished) if pd.notna(row[name])]
-    values = ", ".join(f"{name} {_text(row[name])}" for name in names)
-    return f" ({values})" if values else ""
+    values = []
+    for name in varied_knobs(context.finished):
+        value = context.row[name]
+        if pd.notna(value):
+            values.append(f"{name} {_text(value)}")
+    return f" ({', '.join(values)})" if values else ""
 
 
 def _text(value: Any) -> str:

@@ -17,7 +17,8 @@ COLUMNS = [
 
 def section(context: Context) -> str:
     row = context.row
-    scores = pd.DataFrame({name: row[name] for name in COLUMNS}, index=list(row["judge_names"]))
+    judges = list(row["judge_names"])
+    scores = pd.DataFrame({name: row[name] for name in COLUMNS}, index=judges)
     explained = paragraph(
         "By judge; the lead judge can reject an image. Values below a judge's floor on noise or "
         "grey images say nothing about forgetting."

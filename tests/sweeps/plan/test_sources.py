@@ -424,7 +424,7 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
 def test_a_study_asks_for_its_failed_cells_again_before_new_ones(
     trials: int, new: int, tmp_path: Path
 ) -> None:
-    """Whatever became of its trials; the study learns their scores."""
+    """With trials left or none; the study first learns the scores of its rows."""
     results = make.results(tmp_path)
     space = {"alpha": [-3.0, 0.0], "recalibrate": [False, True]}
     six, now = (

@@ -56,7 +56,7 @@ def test_what_a_cluster_cannot_give_yet_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of the nodes that are alive, the one closest to what is asked is named."""
+    """The error names the live node that comes closest to what is asked."""
     nodes = [
         {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}},
         {"Alive": True, "Resources": {"CPU": 16.0}},

@@ -60,7 +60,7 @@ def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
 def test_a_study_hears_of_a_pack_that_is_held_once(
     dies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever becomes of its worker then."""
+    """Once, even if its worker dies afterwards."""
     source = grid(tmp_path, 2)
     heard: list[Any] = []
     monkeypatch.setattr(source, "tell", lambda cell, val: heard.append(val))
