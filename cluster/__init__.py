@@ -1,1 +1,1 @@
-"""The front door: the `amnesia` command, Ray sessions, jobs."""
+"""The `amnesia` command, Ray sessions and Ray jobs."""

@@ -1,4 +1,4 @@
-"""Carry out the sub-commands, once their arguments are read. Each returns the exit code."""
+"""Carry out the sub-commands: each function takes the parsed arguments, returns the exit code."""
 
 import argparse
 import contextlib
@@ -85,7 +85,7 @@ def print_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
 def run_sweeps(
     sweeps: list[Sweep], results: str, store: str, address: str | None, retry_failed: bool = False
 ) -> Ran | None:
-    """Check all that can be checked early, then run the cells that have no row.
+    """Check the plan before anything starts, then run the cells that have no row.
 
     Returns None if there is nothing to do. Raises `BadInput`.
     """
@@ -106,7 +106,7 @@ def run_sweeps(
 
 
 def check(made: Plan, store: str, results: str) -> None:
-    """Refuse what would fail later: missing data, damaged artifacts, read-only results."""
+    """Raise `BadInput` for missing data, damaged artifacts, or results that cannot be written."""
     for dataset in {sweep.dataset for sweep in made.sweeps}:
         load(dataset, Path(data_root()))
     for recipe in made.reuse:
@@ -115,7 +115,7 @@ def check(made: Plan, store: str, results: str) -> None:
 
 
 def submit(args: argparse.Namespace) -> int:
-    """Check the spec here, where a mistake costs nothing, then submit it as a job."""
+    """Check the spec on this machine, submit the sweep as a job, and print the job's id."""
     text = yaml.safe_dump_all(documents(args.spec, args.set))
     arguments = ["--results", absolute(args.results), "--store", absolute(args.store)]
     if args.retry_failed:
@@ -171,7 +171,7 @@ def report(args: argparse.Namespace) -> int:
 
 
 def _rows(args: argparse.Namespace) -> Results:
-    """Open the rows; --store says where their artifacts lie if they have moved."""
+    """Open the rows; --store gives the place of their artifacts if these have moved."""
     return Results(absolute(args.results), absolute(args.store) if args.store else None)
 
 

@@ -31,11 +31,11 @@ SCORES = {  # task -> the columns that the demo shows
     "generator": ("forget_probability", "forget_accuracy", "retain_accuracy"),
     "classifier": ("test_forget_accuracy", "test_retain_accuracy"),
 }
-PREFIXES = {"original": "original_", "amnesiac": "", "oracle": "oracle_"}  # of their columns
+PREFIXES = {"original": "original_", "amnesiac": "", "oracle": "oracle_"}  # model -> prefix
 
 
 class Stages:
-    """The seconds that each stage took, in order."""
+    """Times the stages of the demo; `seconds` holds them by name, in order."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -55,11 +55,11 @@ def demo(args: argparse.Namespace) -> int:
 
 
 def run_demo(out: Path, port: int, changes: list[str]) -> int:
-    """Run every stage; a second time it takes seconds. Returns the exit code.
+    """Run every stage and return the exit code. A second run reuses rows and pages.
 
-    out: folder for everything: results, store, gallery, report.html, grids.png, served.png.
-    port: port of the server; 0 for any free one.
-    changes: `key=value` changes of the demo's spec.
+    out: folder for everything: results, store, gallery, report.html, grids.png, served.png
+    port: port of the server; 0 for any free one
+    changes: `key=value` changes of the demo's spec
     """
     stages = Stages()
     results = Results(str((out / "results").absolute()))
@@ -88,7 +88,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
 
 
 def write_pages(out: Path, results: Results, made: Promotion) -> Path:
-    """Write report.html and grids.png if rows are newer than they; return the report's path."""
+    """Write report.html and grids.png unless both are newer than all rows; return report.html."""
     report = (out / "report.html").absolute()
     picture = out / "grids.png"
     newest_row = results.read()["created_at"].max().timestamp()
@@ -102,7 +102,8 @@ def write_pages(out: Path, results: Results, made: Promotion) -> Path:
 def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:
     """Serve the gallery and fetch a sheet of the forgotten label from each of the three models.
 
-    Writes the amnesiac's sheet to `picture` and the others beside it. Returns its address.
+    Writes the amnesiac's sheet to `picture` and the others beside it. Returns the address of the
+    amnesiac's sheet.
     """
     label = int(made.row["forget"][0])
     token = os.environ.get("AMNESIA_TOKEN") or None
@@ -120,7 +121,7 @@ def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:
 
 
 def free_port() -> int:
-    """Return a port on the loopback that nothing listens on at this moment."""
+    """Return a port of 127.0.0.1 on which nothing listens at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -139,7 +140,7 @@ def table(promoted: list[Promotion]) -> pd.DataFrame:
 
 
 def timing(seconds: dict[str, float], ran: Ran | None) -> str:
-    """Say how long each stage took, and which share of the sweep's core seconds went to Ray."""
+    """Say how long each stage took, and for which share of the sweep its slots did not compute."""
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
     stages = f"stages: {parts}; in all {sum(seconds.values()):.1f} s"
     if ran is None:

@@ -18,7 +18,7 @@ from cluster.ray_session import package_folders
 from unlearn.errors import BadInput
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
-AGENT_S = 30.0  # a head that has just started has no agent yet that takes jobs
+AGENT_S = 30.0  # a new head takes no jobs until its agent runs; wait that long
 
 
 @contextmanager
@@ -50,9 +50,9 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
 def submit(address: str | None, documents: str, arguments: list[str]) -> str:
     """Run a sweep as a job that carries our own code; return the job's id.
 
-    address: of the Jobs API.
-    documents: text of the spec, its changes applied.
-    arguments: further arguments of `amnesia run`.
+    address: of the Jobs API; None for the default (see `client`)
+    documents: text of the spec, its changes applied
+    arguments: further arguments of `amnesia run`
     """
     with client(address) as jobs, tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "spec.yaml").write_text(documents, encoding="utf-8")
@@ -66,7 +66,7 @@ def submit(address: str | None, documents: str, arguments: list[str]) -> str:
 
 
 def _submit(jobs: JobSubmissionClient, command: str, runtime_env: dict[str, Any]) -> str:
-    """Submit the job; repeat that for `AGENT_S` seconds while the head has no agent."""
+    """Submit the job; try again for `AGENT_S` seconds while the head has no agent."""
     deadline = time.monotonic() + AGENT_S
     while True:
         try:

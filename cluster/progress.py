@@ -15,7 +15,7 @@ REFRESH_S, LOG_S = 0.1, 10.0  # seconds between updates: on a terminal, elsewher
 class ProgressBars:
     """The progress callback of `sweeps.run.run.run`: a bar for artifacts and one for cells.
 
-    plan: says how many of either there are; a stage with nothing to do gets no bar.
+    plan: gives the number of artifacts and of cells; a stage with nothing to do gets no bar
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -36,7 +36,7 @@ class ProgressBars:
             )
 
     def __call__(self, stage: str, more: int, what: str) -> None:
-        """Advance a stage by `more` items; `what` names the last one."""
+        """Advance a stage (`prepare` or `cells`) by `more` items; `what` names the last one."""
         bar = self.bars.get(stage)
         if bar is not None:
             bar.set_postfix_str(what, refresh=False)

@@ -30,7 +30,7 @@ LOCAL_RAY = {
 
 
 def package_folders() -> list[str]:
-    """Return the folders of our packages, for workers that lack them or have another version."""
+    """Return the folders of our four packages: workers may lack them or have another version."""
     modules = (serve, sweeps, unlearn)
     others = [str(Path(str(module.__file__)).parent) for module in modules]
     return [str(Path(__file__).parent), *others]
@@ -55,6 +55,7 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     or if the local one fails to start twice.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
+    # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address in (None, "local"):
         for name, value in LOCAL_RAY.items():

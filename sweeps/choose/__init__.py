@@ -1,1 +1,1 @@
-"""From rows to a choice: on validation data, with intervals; promotion into the gallery."""
+"""Choose among rows on validation data, compare with intervals, promote into the gallery."""

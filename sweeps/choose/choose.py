@@ -11,20 +11,20 @@ from unlearn.methods import KNOBS
 
 
 def spent(rows: pd.DataFrame) -> float:
-    """Return the seconds of unlearning and reading these cells; of a failed one, all it took."""
+    """Return the seconds of unlearning and scoring these cells; `wall_s` for a failed cell."""
     seconds = (rows["unlearn_s"] + rows["evaluate_s"]).fillna(rows["wall_s"])
     return float(seconds.sum())
 
 
 def unstopped(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows without candidates that stopped early: those were read on part of val."""
+    """Leave out candidates that stopped early: their scores cover only a part of val."""
     return rows[~rows["val_stopped"].eq(True)]
 
 
 def finished(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that may be chosen: neither failed nor stopped early.
 
-    Where some were scored in full (`eval: {candidates: val}`), these alone.
+    If some rows were scored in full (`eval: {candidates: val}`), returns only these.
     """
     good = unstopped(rows[rows["status"] == "ok"])
     in_full = good[good["eval_candidates"] == "full"]
@@ -34,7 +34,7 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
 def objectives(rows: pd.DataFrame) -> pd.DataFrame:
     """Return `val_forget` (lower is better) and `val_retain` (higher is better) of every row.
 
-    Of either task; nothing of test.
+    Handles generators and classifiers, and reads no column of the test split.
     """
     forget = rows["val_forget_probability"].fillna(rows["val_forget_accuracy"])
     columns = {"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}
@@ -42,7 +42,7 @@ def objectives(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def score(rows: pd.DataFrame) -> pd.Series:
-    """Return the selection score of every row on val."""
+    """Return the `selection_score` of every row on val."""
     values = objectives(rows)
     scores: pd.Series = selection_score(values["val_forget"], values["val_retain"])
     return scores
@@ -54,9 +54,11 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
     A row dominates another if it is no worse in both objectives and better in one.
     """
     values = objectives(rows).to_numpy()
-    forget, retain = values[:, 0], values[:, 1]
-    no_worse = (forget[None] <= forget[:, None]) & (retain[None] >= retain[:, None])
-    better = (forget[None] < forget[:, None]) | (retain[None] > retain[:, None])
+    forget, retain = values.T
+    # Entry (i, j) compares row i, "own", with row j.
+    own_forget, own_retain = forget[:, None], retain[:, None]
+    no_worse = (forget <= own_forget) & (retain >= own_retain)
+    better = (forget < own_forget) | (retain > own_retain)
     dominated = (no_worse & better).any(axis=1)
     return np.asarray(~dominated)
 
@@ -72,9 +74,9 @@ class Choice:
 def choose(rows: pd.DataFrame) -> Choice:
     """Return the row of the Pareto front with the best selection score.
 
-    Ties go by the knobs, as text, so that the same cells tie alike however they were read; then to
-    the cell that was attacked most; then to the smaller `cell_id`. Raises `BadInput` where no cell
-    has finished.
+    Ties are broken by the knobs, compared as text, so that the order of the rows does not matter;
+    then by the number of attacks, most first; then by the smaller `cell_id`. Raises `BadInput` if
+    no cell has finished.
     """
     order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
     good = finished(rows).sort_values(order, key=_sort_key, ignore_index=True)
@@ -95,11 +97,13 @@ def choose(rows: pd.DataFrame) -> Choice:
 
 
 def _sort_key(column: pd.Series) -> pd.Series:
-    return -column.map(len) if column.name == "eval_attacks" else column.astype(str)
+    if column.name == "eval_attacks":
+        return -column.map(len)
+    return column.astype(str)
 
 
 def _candidates(rows: pd.DataFrame) -> str:
-    """Say how many candidates stood behind cells that were chosen once already."""
+    """Say how many candidates the fully scored cells were chosen from; "" without candidates."""
     kinds = rows[rows["status"] == "ok"]["eval_candidates"]
     candidates = int((kinds == "val").sum())
     in_full = int((kinds == "full").sum())

@@ -1,4 +1,4 @@
-"""Which rows may be compared, and in what they differ."""
+"""Tell which rows may be compared: find the knobs and settings in which they differ."""
 
 from dataclasses import fields
 from typing import Any
@@ -22,16 +22,21 @@ SETTINGS = (
 
 
 def _defaults() -> dict[str, Any]:
-    found = {f"train_{f.name}": f.default for f in fields(Train)}
-    return found | {f"eval_{f.name}": f.default for f in fields(Evaluation)}
+    found = {}
+    for prefix, kind in (("train_", Train), ("eval_", Evaluation)):
+        for f in fields(kind):
+            found[prefix + f.name] = f.default
+    return found
 
 
 DEFAULTS = _defaults()
 
 
 def varied_knobs(rows: pd.DataFrame) -> list[str]:
-    """Return the columns in which rows of one method differ: its knobs, and how what it needs was
-    made."""
+    """Return the columns in which rows of one method differ, sorted.
+
+    They are its knobs, and the `train_*` columns that say how the artifacts it needs were made.
+    """
     found = set()
     for method, own in rows.groupby("method"):
         for name in (*KNOBS, *making_columns(str(method))):
@@ -41,7 +46,7 @@ def varied_knobs(rows: pd.DataFrame) -> list[str]:
 
 
 def making_columns(method: str) -> list[str]:
-    """Return the columns that say how what the method needs was made."""
+    """Return the `train_*` columns that say how the artifacts the method needs were made."""
     columns = []
     for need in METHODS[method].needs:
         columns += [f"train_{name}" for name in MAKING.get(need, ())]
@@ -51,8 +56,8 @@ def making_columns(method: str) -> list[str]:
 def differing_settings(rows: pd.DataFrame) -> pd.Series:
     """Label each row with the settings in which it differs from rows of its data set and model.
 
-    "" where all are alike. Scores of different settings do not compare, whatever their sweep is
-    called. Where an older row has no such setting, it is the default.
+    The label is "" where all are alike. Scores of different settings do not compare, even in one
+    sweep. A setting that an older row lacks counts as its default.
     """
     known = pd.DataFrame(index=rows.index)
     for name in SETTINGS:
@@ -70,4 +75,7 @@ def differing_settings(rows: pd.DataFrame) -> pd.Series:
 
 
 def _filled(column: pd.Series) -> pd.Series:
-    return column.fillna(DEFAULTS[str(column.name)]) if column.name in DEFAULTS else column
+    """Fill a setting that older rows lack with its default."""
+    if column.name not in DEFAULTS:
+        return column
+    return column.fillna(DEFAULTS[str(column.name)])

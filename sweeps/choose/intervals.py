@@ -1,7 +1,7 @@
 """Turn chosen cells into claims: means with intervals over seeds, and methods in pairs.
 
-A seed trains its own original, unlearns and draws anew, so seeds are independent observations. The
-forget sets of one seed share its original: they are averaged first.
+Each seed trains its own original and repeats unlearning and sampling, so seeds are independent
+observations. The forget sets of one seed share its original: they are averaged first.
 """
 
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from sweeps.choose.choose import choose, spent
 from sweeps.choose.comparable import differing_settings, making_columns
 from sweeps.compute.candidates import selection_score
 
-NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where relearning did not get there
+NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where the goal was not reached
     "relearn_batches_points",
     "relearn_batches_relative",
     "ain_points",
     "ain_relative",
 )
 PROBLEM = ["model", "forget", "seed"]  # the columns that tell problems of one data set apart
+# (forget, retain) as reported: of classifiers, of generators
 TESTED = ("test_forget_accuracy", "test_retain_accuracy")
 GENERATED = ("forget_probability", "retain_accuracy")
 
@@ -37,7 +38,7 @@ class MeanInterval(NamedTuple):
 
 @dataclass(frozen=True)
 class SecondsSpent:
-    """What a choice cost in seconds.
+    """The cost of a choice in seconds.
 
     unlearning: the chosen cell's unlearning alone
     in_all: that with the artifacts that it needs and every cell of its method that was tried
@@ -62,10 +63,8 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     gets the setting appended, so that each setting counts as a model of its own.
     """
     good = rows[rows["status"] == "ok"]
-    good = good.assign(
-        forget=good["forget"].map(_joined),
-        model=good["model"] + differing_settings(good),
-    )
+    models = good["model"] + differing_settings(good)
+    good = good.assign(forget=good["forget"].map(_joined), model=models)
     picked = [choose(cells).row for _, cells in good.groupby(["method", *PROBLEM])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
     scored = chosen[chosen["eval_candidates"] != "val"]
@@ -77,7 +76,7 @@ def _joined(labels: np.ndarray) -> str:
 
 
 def mean_interval(values: pd.Series) -> MeanInterval:
-    """Student's 95 % interval of the mean of `values`; nulls are left out.
+    """Return the mean of `values` and its Student's 95 % interval; nulls are left out.
 
     The bounds are nan below two values, and equal the mean where all values are equal.
     """
@@ -99,12 +98,12 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     Every line holds `model`, `method`, `cells`, `seeds`, and per column the mean over seeds of the
     mean over forget sets, with `<column>_low` and `<column>_high`, Student's 95 % interval over
     seeds. For columns of `NULL_WHERE_NOT_REACHED` it also holds in how many cells relearning was
-    tried (`<column>_tried`) and in how many it did not get there (`<column>_unreached`).
+    tried (`<column>_tried`) and in how many it missed its goal (`<column>_unreached`).
     """
     lines = []
     for model, of_model in chosen.groupby("model"):
-        # A reference's score is the same in every method's cell; some cells may lack it. The copy
-        # joins what `first` leaves in hundreds of pieces, of which pandas warns.
+        # A reference's score is the same in every method's cell; some cells may lack it. `first`
+        # returns a fragmented table, of which pandas warns; `copy` joins its pieces.
         references = of_model.groupby(PROBLEM).first().copy().reset_index()
         tables = [("original", "original_", references)]
         tables += [(str(method), "", cells) for method, cells in of_model.groupby("method")]
@@ -120,7 +119,7 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
 
 def _summarised(table: pd.DataFrame, prefix: str, column: str) -> dict[str, object]:
-    """One column of one line of `summary`."""
+    """Return the entries of one column in one line of `summary`."""
     by_seed = table.groupby("seed")[prefix + column].mean()
     interval = mean_interval(by_seed)
     found: dict[str, object] = {
@@ -150,8 +149,8 @@ def paired(chosen: pd.DataFrame, column: str) -> pd.DataFrame:
         by_seed = differences.groupby("seed").mean()
         if len(by_seed) < 2:
             continue
-        counts = (len(differences), len(by_seed))
-        lines.append((method, other, *counts, *mean_interval(by_seed), _t_test(by_seed)))
+        shared = (method, other, len(differences), len(by_seed))
+        lines.append((*shared, *mean_interval(by_seed), _t_test(by_seed)))
     names = ["method", "against", "cells", "seeds", "difference", "low", "high", "p"]
     found = pd.DataFrame(lines, columns=names)
     p = found["p"].to_numpy(dtype=float)
@@ -180,12 +179,12 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
-    """What choosing on val instead of test cost in test score.
+    """Return the score on test that was lost by choosing on val instead of on test.
 
-    It is the best test score of any cell minus the chosen cell's. The score is retain - 1.5 forget,
-    as `choose.score` has it on val. Where candidates were read on val alone, it is the chosen row's
-    own `selection_regret`, which compares the candidates of its method; None where the row has
-    none, or where other candidates were tried since.
+    That is the best score of any cell minus the chosen cell's. The score is retain - 1.5 forget, as
+    `choose.score` computes it on val. Where candidates were read on val alone, returns the chosen
+    row's own `selection_regret`, which compares the candidates of its method. Returns None if the
+    row has none, or if other candidates were tried since.
     """
     finished = rows[rows["status"] == "ok"]
     candidates = finished[finished["eval_candidates"] == "val"]
@@ -200,13 +199,15 @@ def regret(rows: pd.DataFrame, chosen: pd.Series) -> float | None:
 
 
 def saving(rows: pd.DataFrame, chosen: pd.Series) -> SecondsSpent:
-    """Add up what the chosen row cost among the problem's `rows`, failed cells included."""
+    """Add up the seconds behind the chosen row: all cells of its method in the problem's `rows`."""
     tried = rows[rows["method"] == chosen["method"]]
-    # Three of five experts are the first three: how many there are does not make others.
+    # A cell with three experts uses the first three of five, so their number makes no new artifact.
     made = [name for name in making_columns(chosen["method"]) if name != "train_experts"]
-    needs = tried.groupby(made)["needs_s"].max().sum() if made else chosen["needs_s"]
+    needs = float(chosen["needs_s"])
+    if made:
+        needs = float(tried.groupby(made)["needs_s"].max().sum())
     return SecondsSpent(
         unlearning=float(chosen["unlearn_s"]),
-        in_all=float(needs) + spent(tried),
+        in_all=needs + spent(tried),
         retraining=float(chosen["oracle_s"]),
     )

@@ -23,7 +23,7 @@ from unlearn.splits import Dataset
 
 @dataclass(frozen=True)
 class Promotion:
-    """What was promoted, and why this one."""
+    """A promoted model: name and version in the gallery, its row, and the reason for the choice."""
 
     name: str
     version: str
@@ -46,17 +46,18 @@ def promote(
     name: of the model in the gallery
     data_root: folder of the data sets
     cell: the start of a `cell_id`; None for the best cell by val
-    sweep: whose cells to choose from
+    sweep: the sweep to choose from; None for the default of `rows_of_sweep`
     builders: names of the user's own builders (`package.module:name`) that may be called
 
     Raises `BadInput` where the choice is not clear or the cell has no full scores.
     """
-    rows = candidates(results, name, sweep)
+    rows = rows_of_sweep(results, name, sweep)
     if cell is None:
         mixed = sorted({setting.removeprefix(", ") for setting in differing_settings(rows)})
+        held = rows["sweep"].iloc[0]
         require(
             len(mixed) == 1,
-            f"sweep {rows['sweep'].iloc[0]} holds cells of {len(mixed)} settings, "
+            f"sweep {held} holds cells of {len(mixed)} settings, "
             f"whose scores do not compare: {'; '.join(mixed)}; "
             "name a cell with --cell, or run each into a results folder of its own",
         )
@@ -78,16 +79,15 @@ def promote(
         "original": cache.weights(problem.original),
         "oracle": cache.weights(problem.oracle),
     }
-    version = gallery.publish(
-        name, variants, _card(row, cache.dataset(problem.dataset), asdict(point.method), why)
-    )
+    card = _card(row, cache.dataset(problem.dataset), asdict(point.method), why)
+    version = gallery.publish(name, variants, card)
     return Promotion(name, version, row, why)
 
 
-def candidates(results: Results, name: str, sweep: str | None) -> pd.DataFrame:
-    """Return the rows to choose from.
+def rows_of_sweep(results: Results, name: str, sweep: str | None) -> pd.DataFrame:
+    """Return the rows to choose from: those of `sweep`, else of the sweep called `name`, else all.
 
-    Those of `sweep`; else of the sweep called `name`; else of the only sweep there is.
+    Raises `BadInput` where it would return all and there are several sweeps.
     """
     known = results.sweeps()
     chosen = sweep or (name if name in known else None)
@@ -99,16 +99,18 @@ def candidates(results: Results, name: str, sweep: str | None) -> pd.DataFrame:
 
 
 def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
+    """Return the only row whose `cell_id` starts with `cell`. Raises `BadInput`."""
     found = rows[rows["cell_id"].str.startswith(cell)]
     require(
         len(found) == 1,
         f"--cell {cell!r} fits {len(found)} rows; give a cell_id as `amnesia show` prints it",
     )
+    row = found.iloc[0]
     require(
-        found.iloc[0]["status"] == "ok",
-        f"cell {cell} failed ({found.iloc[0]['error']}); it has no model to promote",
+        row["status"] == "ok",
+        f"cell {cell} failed ({row['error']}); it has no model to promote",
     )
-    return found.iloc[0]
+    return row
 
 
 def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dict[str, Any]:
@@ -134,8 +136,12 @@ def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dic
 
 def _known(row: pd.Series, columns: list[str]) -> dict[str, Any]:
     """Return the columns that hold a value, as JSON."""
-    values = {name: _json(row[name]) for name in columns}
-    return {name: value for name, value in values.items() if value is not None}
+    known = {}
+    for name in columns:
+        value = _json(row[name])
+        if value is not None:
+            known[name] = value
+    return known
 
 
 def _json(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Attack the model of a cell, where its spec asks: `eval: {attacks: [latent-label, lira]}`."""
+"""Run the attacks that a cell's spec names, as in `eval: {attacks: [latent-label, lira]}`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ from unlearn.streams import seeded
 def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
     """Run the attacks that the cell's spec names; return their columns, and pictures by attack.
 
-    An attack that raises leaves the others alone: it has no columns, and `error` says why.
+    An attack that raises does not stop the others: it has no columns, and `error` gives the reason.
     """
     problem = cell.problem
     scores: Scores = {}
@@ -49,9 +49,11 @@ def attack_subject(cache: WorkerCache, problem: Problem, name: str, subject: Any
 def make_references(cache: WorkerCache, problem: Problem, name: str) -> References:
     """Prepare an attack and run it on the reference models: the same for all cells of `problem`."""
     attack = problem.eval.attack(name)
-    models = {of: REFERENCE_MODELS[of](cache, problem) for of in attack.reference_models}
-    splits = cache.splits(problem.dataset, problem.forget)
-    target = Target(name, cache.evaluator(problem), splits, problem.seed, problem.eval.effort)
+    models = {}
+    for reference in attack.reference_models:
+        models[reference] = REFERENCE_MODELS[reference](cache, problem)
+    splits, evaluator = cache.splits(problem.dataset, problem.forget), cache.evaluator(problem)
+    target = Target(name, evaluator, splits, problem.seed, problem.eval.effort)
     return attack.references(target, models)
 
 

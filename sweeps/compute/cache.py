@@ -1,4 +1,4 @@
-"""What one worker process keeps between cells: data, models, judges, evidence.
+"""The cache of one worker process: data, models, judges, evidence, kept between cells.
 
 Artifacts come from the store and are verified as they are loaded.
 """
@@ -22,7 +22,7 @@ from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Splits
 
-TRIAL_IMAGES = 16  # on which the folding of batch norms is tried
+TRIAL_IMAGES = 16  # on which a network with folded batch norms is checked
 
 
 class WorkerCache:
@@ -59,8 +59,8 @@ class WorkerCache:
     def build(self, recipe: Recipe, weights: Weights | None = None) -> Any:
         """Return the network that the recipe names, on the device, in eval mode.
 
-        Without `weights` it starts at random ones; an original (and an oracle, for `pretrained`)
-        starts at those of the user's own file.
+        Without `weights`, its weights are random, or come from the user's file: an original reads
+        the options `weights` and `pretrained`, an oracle only `pretrained`.
         """
         data = self.dataset(recipe.dataset)
         if recipe.kind == "judge":
@@ -68,11 +68,14 @@ class WorkerCache:
             return build_judge(judge, data.shape, data.classes, weights).to(self.device)
         options = architecture(recipe.options)
         starts = {"original": FILES, "oracle": ("pretrained",)}.get(recipe.kind, ())
-        options |= {key: value for key, value in recipe.options if key in starts}
-        return build(recipe.model, data.shape, data.classes, weights, options).to(self.device)
+        for key, value in recipe.options:
+            if key in starts:
+                options[key] = value
+        network = build(recipe.model, data.shape, data.classes, weights, options)
+        return network.to(self.device)
 
     def _seconds(self, recipe: Recipe) -> float:
-        """Return what making the artifact took, wherever that was."""
+        """Return the seconds of making the artifact, from its card."""
         return float(self.store.card(recipe.kind, recipe.key)["seconds"])
 
     def _model(self, recipe: Recipe) -> Any:
@@ -83,7 +86,9 @@ class WorkerCache:
         if problem.task == "classifier":
             splits = self.splits(problem.dataset, problem.forget)
             return ClassifierEvaluator(splits, problem.forget, data.classes)
-        judges = {seat: self.model(recipe) for seat, recipe in problem.judges.items()}
+        judges = {}
+        for seat, recipe in problem.judges.items():
+            judges[seat] = self.model(recipe)
         return GeneratorEvaluator(data, problem.forget, judges, problem.eval.samples, problem.seed)
 
     def _evidence(self, problem: Problem, recipe: Recipe) -> Any:
@@ -94,14 +99,15 @@ class WorkerCache:
 
     def _writer(self, original: Recipe, expert: Recipe) -> CandidateWriter:
         some = self.dataset(original.dataset).val.take(torch.arange(TRIAL_IMAGES))
-        return CandidateWriter(self.model(original), self.vector(original, expert), some.pixels())
+        vector = self.vector(original, expert)
+        return CandidateWriter(self.model(original), vector, some.pixels())
 
     def _keep(self, make: Callable[..., Any], *arguments: Any) -> Any:
         """Return `make(self, *arguments)`, made once."""
         return make(self, *arguments)
 
     def needs(self, cell: Cell) -> dict[str, Any]:
-        """Return by name the artifacts that the cell's method asks for, in the form it takes."""
+        """Return the artifacts that the cell's method needs, by name, in the form that it takes."""
         return {name: FORMS[name](self, cell.problem) for name in cell.method.needs}
 
 
@@ -121,8 +127,8 @@ OLD_LIMIT = 32 << 20  # older glibc accepts no larger mmap threshold
 def configure_worker(cpus: float) -> None:
     """Set up this process as a worker: as many torch threads as CPUs; glibc keeps freed memory.
 
-    Otherwise freed memory goes back to the kernel and every batch faults it in again. The price:
-    the process stays about as large as it ever was.
+    By default glibc returns freed memory to the kernel, and every batch pays page faults to get it
+    back. The price: the process keeps its peak size.
     """
     torch.set_num_threads(max(1, int(cpus)))
     libc = ctypes.CDLL(None)

@@ -19,17 +19,17 @@ from unlearn.early_stop import ValReader
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.streams import stream
 
-FORGET_WEIGHT = 1.5  # what a point of forgetting is worth in points of kept accuracy
+FORGET_WEIGHT = 1.5  # 1 point of forget accuracy weighs as much as 1.5 of retain accuracy
 
 
 def selection_score(forget: Any, retain: Any) -> Any:
-    """Return retain - 1.5 forget, by which cells are chosen: of floats or of pandas columns."""
+    """Return retain - 1.5 forget, by which cells are chosen. Takes floats or pandas columns."""
     return retain - FORGET_WEIGHT * forget
 
 
 @dataclass(frozen=True)
 class ValScores:
-    """What val says of a cell.
+    """The scores of a cell on val.
 
     forget: share of forgotten images still recognised (classifiers), or the probability that judge
         `val` gives forgotten labels (generators); lower is better
@@ -57,7 +57,7 @@ def val_scores(row: Mapping[Any, Any]) -> ValScores | None:
     retain = _number(row, "val_retain_accuracy")
     if forget is None or retain is None:
         return None
-    stopped = row.get("val_stopped")
+    stopped = row.get("val_stopped")  # null for a cell that was scored in full
     return ValScores(forget, retain, stopped=not pd.isna(stopped) and bool(stopped))
 
 
@@ -67,14 +67,14 @@ def _number(row: Mapping[Any, Any], column: str) -> float | None:
 
 
 class BestSoFar:
-    """By method the best score on val of any candidate that was read to its end."""
+    """The best score on val per method, of the candidates that were read on all of val."""
 
     def __init__(self, known: Iterable[tuple[str, float]] = ()) -> None:
         self.scores = dict(known)
 
     @classmethod
     def over(cls, rows: pd.DataFrame) -> "BestSoFar":
-        """Return the best of earlier rows."""
+        """Return the best scores of earlier rows."""
         best = cls()
         for row in rows.to_dict("records"):
             best.update(row["method"], val_scores(row))
@@ -85,13 +85,13 @@ class BestSoFar:
         return self.scores.get(method, -math.inf)
 
     def update(self, method: str, val: ValScores | None) -> None:
-        """Take note of one more candidate."""
+        """Count one more candidate, unless it has no scores (None) or stopped early."""
         if val is not None and not val.stopped:
             self.scores[method] = max(self.of(method), val.score)
 
 
 def compute_candidate(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
-    """Unlearn, and read val only as long as the cell can still reach the score `best`."""
+    """Unlearn, then read val only as long as the cell can still reach the score `best`."""
     watch = Stopwatch()
     needs = cache.needs(cell)
     reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget, "val")
@@ -134,10 +134,10 @@ def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> An
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a chosen cell was chosen from.
+    """The candidates that a chosen cell was chosen from.
 
     candidates: the cells of its method that were read on val
-    seconds: what unlearning and reading them took
+    seconds: of unlearning and reading them
     """
 
     candidates: tuple[Cell, ...]
@@ -145,9 +145,9 @@ class Tuning:
 
 
 def tuning_columns(cache: WorkerCache, cell: Cell, tuning: Tuning) -> dict[str, Any]:
-    """Return what choosing `cell` took and, for closed-form methods, what choosing on val cost."""
+    """Return the cost of choosing `cell`: seconds and, for closed-form methods, score on test."""
     columns = {"tuning_candidates": len(tuning.candidates), "tuning_s": tuning.seconds}
-    if cell.method.closed_form:  # others would have to be trained again
+    if cell.method.closed_form:  # candidates of other methods would have to be trained again
         watch = Stopwatch()
         columns["selection_regret"] = selection_regret(cache, cell, tuning.candidates)
         columns["regret_s"] = watch.lap()
@@ -155,15 +155,14 @@ def tuning_columns(cache: WorkerCache, cell: Cell, tuning: Tuning) -> dict[str, 
 
 
 def selection_regret(cache: WorkerCache, cell: Cell, candidates: Iterable[Cell]) -> float:
-    """Return by how much the best candidate beats the chosen `cell` on test, at least 0.
+    """Return the best candidate's `selection_score` on test minus the chosen `cell`'s, at least 0.
 
-    Both by their `selection_score` on test. Each candidate is read only as long as it can still be
-    the best.
+    Each candidate is read only as long as it can still be the best.
     """
     reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget, "test")
 
-    def score_on_test(of: Cell, best: float) -> float:
-        model = candidate_model(cache, of, cache.needs(of))
+    def score_on_test(tried: Cell, best: float) -> float:
+        model = candidate_model(cache, tried, cache.needs(tried))
         read = reader.run(model, FORGET_WEIGHT, best)
         return best if read.stopped else float(selection_score(read.forget, read.retain))
 

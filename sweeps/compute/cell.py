@@ -51,7 +51,7 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
 
 
 def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
-    """Run the cell's method on the original; the cell determines all of its randomness."""
+    """Run the cell's method on the original; all of its random numbers follow from the cell."""
     problem, name = cell.problem, cell.method_name
     original = cache.model(problem.original)
     splits = cache.splits(problem.dataset, problem.forget)
@@ -61,8 +61,7 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
 
 
 def recorder_of(cache: WorkerCache, cell: Cell) -> Recorder | None:
-    """Return what records a generator while it forgets; None for classifiers and methods without
-    steps."""
+    """Return a recorder of a generator's images; None for classifiers and methods without steps."""
     problem, steps = cell.problem, getattr(cell.method, "steps", None)
     if problem.task != "generator" or steps is None:
         return None
@@ -77,13 +76,16 @@ def save_weights(cache: WorkerCache, cell: Cell, weights: Weights) -> None:
 
 
 def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
-    """Return what it took to train the oracle (`oracle_s`), and to make what the method needs
-    beside the original (`needs_s`), wherever and whenever that was."""
+    """Return the seconds of making artifacts, from their cards.
+
+    oracle_s: training the oracle
+    needs_s: making the artifacts that the method needs beside the original
+    """
     recipes = cell.recipes()
+    kinds = {need.removesuffix("s") for need in cell.method.needs}  # `experts` are several `expert`
     needs_s = 0.0
     for recipe in recipes.values():
-        wanted = recipe.kind in cell.method.needs or f"{recipe.kind}s" in cell.method.needs
-        if wanted:
+        if recipe.kind in kinds:
             needs_s += cache.seconds(recipe)
     return {"oracle_s": cache.seconds(recipes["oracle"]), "needs_s": needs_s}
 
@@ -95,7 +97,7 @@ def steps_captured(reports: list[StepReport]) -> bool | None:
 
 
 def _curve(unlearned: Unlearned) -> dict[str, Any]:
-    """Return the loss curve as columns; {} where nothing was optimised."""
+    """Return the loss curve as columns; {} for a method without a training loss."""
     curve = unlearned.curve
     terms = [name for name in curve if name != "step"]
     if not terms:

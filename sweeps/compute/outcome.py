@@ -1,4 +1,4 @@
-"""What became of a cell: the record between computing it and writing its row."""
+"""The outcome of a cell: the record that computing a cell hands to writing its row."""
 
 import time
 from collections.abc import Mapping
@@ -26,7 +26,8 @@ class Outcome:
     def extended(self, columns: Mapping[str, Any], error: str | None = None) -> "Outcome":
         """Return the outcome with more columns and, where there is one, a further error."""
         errors = [text for text in (self.error, error) if text]
-        return Outcome({**self.columns, **columns}, self.status, "; ".join(errors) or None)
+        joined = "; ".join(errors) or None
+        return Outcome({**self.columns, **columns}, self.status, joined)
 
     def as_columns(self) -> dict[str, Any]:
         """Return everything as columns of a row."""
@@ -34,7 +35,7 @@ class Outcome:
 
 
 class Stopwatch:
-    """Measures one stage after another."""
+    """Measures the seconds of one stage after another."""
 
     def __init__(self) -> None:
         self.last = time.perf_counter()

@@ -11,14 +11,14 @@ from unlearn.streams import stream
 
 FRAMES = 24  # at most, per recording
 LATENTS = 4  # images per label in a frame
-LAST_FRAME = 8  # how many times as long as the others a GIF shows its last frame
+LAST_FRAME = 8  # a GIF shows its last frame 8 times as long as the others
 
 
 class Recorder:
     """A `watch` callback for `descend` that draws the same latents of every label at some steps.
 
-    It draws at step 0 and at up to 23 steps that grow geometrically, so that the start, where most
-    happens, is recorded closely. It changes nothing in the model. `frames` holds uint8 tensors
+    It draws at step 0 and at up to 23 geometrically spaced steps, which are dense at the start,
+    where images change most. It changes nothing in the model. `frames` holds uint8 tensors
     (labels, 4, channels, height, width); `steps` holds the step of each.
 
     z_dim: size of a latent
@@ -32,7 +32,8 @@ class Recorder:
         spaced = np.geomspace(1, total, FRAMES - 1).round().astype(int)
         self.moments = {0, *spaced.tolist()}
         generator = stream(seed, "film")
-        self.z = torch.randn(classes * LATENTS, z_dim, generator=generator).to(device)
+        latents = torch.randn(classes * LATENTS, z_dim, generator=generator)
+        self.z = latents.to(device)
         self.labels = torch.arange(classes, device=device).repeat_interleave(LATENTS)
         self.frames: list[Tensor] = []
         self.steps: list[int] = []
@@ -72,7 +73,7 @@ def gif(film: Tensor, seconds: float = 0.25) -> bytes:
     if channels == 1:
         sheets = sheets.squeeze(-1)
     first, *others = map(Image.fromarray, sheets.numpy())
-    pause = int(seconds * 1000)  # GIF counts in milliseconds here
+    pause = int(seconds * 1000)  # Pillow takes milliseconds
     durations = [pause] * (t - 1) + [LAST_FRAME * pause]
     sink = io.BytesIO()
     first.save(sink, "GIF", save_all=True, append_images=others, duration=durations, loop=0)

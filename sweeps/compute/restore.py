@@ -1,4 +1,4 @@
-"""From a row back to its cell and its weights."""
+"""Rebuild the cell and the weights of a row."""
 
 import json
 from dataclasses import fields
@@ -17,7 +17,7 @@ from unlearn.models import Weights
 
 
 def cell_from(row: pd.Series) -> Cell:
-    """Return the cell of a row. Raises `BadInput` where its id is not the row's."""
+    """Rebuild the cell of a row. Raises `BadInput` where its id differs from the row's."""
     problem = Problem(
         dataset=row["dataset"],
         model=row["model"],
@@ -37,7 +37,9 @@ def cell_from(row: pd.Series) -> Cell:
 
 def _record(kind: Any, row: pd.Series, prefix: str = "") -> Any:
     """Return a dataclass from the columns that hold its fields."""
-    values = {f.name: _plain(row[prefix + f.name], f.type) for f in fields(kind)}
+    values = {}
+    for f in fields(kind):
+        values[f.name] = _plain(row[prefix + f.name], f.type)
     return kind(**values)
 
 
@@ -49,13 +51,15 @@ def _plain(value: Any, kind: Any) -> Any:
     require(
         value is not None, "the row was written by another version of amnesia; run its sweep again"
     )
-    return tuple(str(item) for item in value) if kind == tuple[str, ...] else kind(value)
+    if kind == tuple[str, ...]:
+        return tuple(map(str, value))
+    return kind(value)
 
 
 def weights_of(cache: WorkerCache, cell: Cell, row: pd.Series) -> Weights:
-    """Return the cell's unlearned weights: from the store, else made again.
+    """Return the cell's unlearned weights: from the store, else unlearned again.
 
-    They are made on as many threads as the row says, so on the same kind of device bit by bit.
+    Unlearning uses as many threads as the row says; on the same kind of device all bits are equal.
     """
     if cache.store.has("unlearned", cell.cell_id):
         stored = cache.store.load("unlearned", cell.cell_id)

@@ -1,1 +1,1 @@
-"""What is missing, where its cells come from (grids and studies), what it costs. Starts no Ray."""
+"""Plan a run: missing artifacts, cells from grids and studies, cost. Starts no Ray."""

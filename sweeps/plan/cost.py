@@ -1,4 +1,4 @@
-"""What a plan costs: from rows of the same sweep, else from a few training steps timed here."""
+"""Estimate a plan's cost: from rows of the same sweep, else from training steps timed here."""
 
 import time
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from unlearn.train import Training, fit
 class Cost:
     """Estimated seconds, on the resources of one trial.
 
-    artifacts_s: making what is missing
-    cells_s: computing the cells
-    measured: how many of `cells_s` rest on earlier rows
+    artifacts_s: of making the missing artifacts
+    cells_s: of computing the cells
+    measured: the part of `cells_s` that comes from earlier rows
     """
 
     artifacts_s: float
@@ -61,10 +61,11 @@ class StepTimer:
         return self.seconds[key]
 
     def of_recipe(self, recipe: Recipe) -> float:
-        """Return the seconds of making an artifact."""
+        """Return the seconds of making an artifact; the factors of judges and Fisher are rough."""
         knobs = dict(recipe.knobs)
         if recipe.kind == "judge":
-            return float(knobs["steps"]) * self.step(recipe.dataset, "cnn", 64) * 2
+            step = self.step(recipe.dataset, "cnn", 64)
+            return float(knobs["steps"]) * step * 2
         if recipe.kind == "fisher":
             batches = knobs["fisher_samples"] / 500
             step = self.step(recipe.dataset, recipe.model, 500, recipe.options)
@@ -74,17 +75,16 @@ class StepTimer:
         return float(steps) * step
 
     def of_cell(self, cell: Cell) -> float:
-        """Return the seconds of a cell: its method's steps and every image that judges it.
+        """Return the seconds of a cell: its method's steps, and scoring its images.
 
-        A step that replays reads twice the batch. Attacks are not counted.
+        A method that replays reads two batches per step. Attacks are not counted.
         """
         problem, method = cell.problem, cell.method
         steps = 0 if method.closed_form else getattr(method, "steps", 0)
         passes = 2 if hasattr(method, "gamma") else 1
         batch = getattr(method, "batch", 64)
-        unlearning = (
-            steps * passes * self.step(problem.dataset, problem.model, batch, problem.options)
-        )
+        step = self.step(problem.dataset, problem.model, batch, problem.options)
+        unlearning = steps * passes * step
         images = 5000
         if problem.task == "generator":
             images = problem.eval.samples * DATASETS[problem.dataset].classes * 2
@@ -93,7 +93,7 @@ class StepTimer:
 
 
 def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int = 6) -> float:
-    """Return the seconds per step on random pixels of the data set's shape; no data is read."""
+    """Return the seconds per step on random pixels of the data set's shape; reads no data."""
     source = lookup("data set", dataset, DATASETS)
     pixels = torch.randint(256, (batch, *source.shape)).to(torch.uint8)
     images = Images(pixels, torch.arange(batch) % source.classes)
@@ -113,6 +113,7 @@ def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int 
 
 
 def _seconds_per_step(network: Any, images: Images, batch: int, steps: int) -> float:
+    """Return the seconds per step of `fit`, after two steps that are not timed."""
     fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
     started = time.perf_counter()
     fit(network, images, Training(steps, batch, 1e-6), stream(0, "time"))
@@ -120,7 +121,7 @@ def _seconds_per_step(network: Any, images: Images, batch: int, steps: int) -> f
 
 
 def describe(plan: Plan, cost: Cost) -> str:
-    """Say in words what the plan would do, for a terminal."""
+    """Describe in words what the plan would do, for a terminal."""
     lines = [_describe_sweep(sweep) for sweep in plan.sweeps]
     lines.append(f"artifacts: {len(plan.build)} to build, {len(plan.reuse)} reused")
     lines += [f"  build {recipe.describe()} [{recipe.key}]" for recipe in plan.build]
@@ -133,15 +134,14 @@ def describe(plan: Plan, cost: Cost) -> str:
 
 
 def _describe_sweep(sweep: Sweep) -> str:
-    axes = (
-        f"{len(sweep.models)} models x {len(sweep.forget)} forget sets x {len(sweep.seeds)} seeds"
-    )
-    tasks = ", ".join(sorted({task_of(model) for model in sweep.models}))
+    models, forget, seeds = len(sweep.models), len(sweep.forget), len(sweep.seeds)
+    axes = f"{models} models x {forget} forget sets x {seeds} seeds"
+    tasks = ", ".join(sorted(set(map(task_of, sweep.models))))
     points = " x ".join(f"{knob}{list(values)}" for knob, values in sweep.grid)
     parts = [axes, points] if points else [axes]
     if sweep.search:
         _, search = sweep.search[0]
-        parts.append(f"{search.trials} {search.sampler} trials a study")
+        parts.append(f"{search.trials} {search.sampler} trials per study")
     methods = ", ".join(sweep.methods)
     return f"{sweep.name}: {methods} on {sweep.dataset} ({tasks}): {'; '.join(parts)}"
 

@@ -1,4 +1,4 @@
-"""A sweep resolved against the store and the rows: what is there and what is missing.
+"""Plan a run: compare sweeps with the store and the rows, and list what is missing.
 
 Starts no Ray and changes nothing. Where `eval.candidates` is `val`, a run has two passes:
 `make_plan` gives the candidates, `plan_chosen` the cells that val then chooses among them.
@@ -25,7 +25,7 @@ from unlearn.errors import require
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do.
+    """The work of a run.
 
     sweeps: as the spec has them
     build: artifacts to make, each after those that it needs
@@ -34,7 +34,7 @@ class Plan:
     done: how many planned cells have a row
     errors: the rows among them that hold an error: the cell failed, or an attack did
     chosen_later: how many cells will be scored in full once val has chosen among candidates
-    seconds: by sweep the median of its finished cells
+    seconds: by name of the sweep, the median seconds of its finished cells
 
     Rows of cells that the sweeps do not plan are ignored.
     """
@@ -50,7 +50,7 @@ class Plan:
 
     @property
     def cells(self) -> int:
-        """How many cells are to be computed."""
+        """The number of cells to compute."""
         return sum(work.left for work in self.work) + self.chosen_later
 
 
@@ -60,7 +60,7 @@ def make_plan(
     """Plan every cell that has no row, and with `retry_failed` those whose row holds an error.
 
     Chosen cells are planned for problems whose candidates all have rows; `chosen_later` counts the
-    others. Raises `BadInput` where earlier candidates stopped because of one that is no longer
+    others. Raises `BadInput` where candidates stopped because of a better one that is no longer
     planned.
     """
     draft = _Draft()
@@ -118,7 +118,7 @@ class _Draft:
         self.done = self.chosen_later = 0
 
     def time(self, sweep: Sweep, rows: pd.DataFrame) -> None:
-        """Take note of what the sweep's cells took so far."""
+        """Keep the median seconds of the sweep's finished cells."""
         good = rows["wall_s"][rows["status"] == "ok"].tolist()
         if good:
             self.seconds[sweep.name] = statistics.median(good)
@@ -133,15 +133,18 @@ class _Draft:
         left = [each for each in work if each.left]
         self.work += left
         if left:
-            self.recipes |= {recipe.key: recipe for recipe in _in_order(needed)}
+            for recipe in _in_order(needed):
+                self.recipes[recipe.key] = recipe
 
     def plan(self, sweeps: list[Sweep], store: Store) -> Plan:
-        """Ask the store which artifacts are there."""
+        """Return the plan; the store says which artifacts are to be made."""
         build: list[Recipe] = []
         reuse: list[Recipe] = []
         for recipe in self.recipes.values():
-            there = store.has(recipe.kind, recipe.key)
-            (reuse if there else build).append(recipe)
+            if store.has(recipe.kind, recipe.key):
+                reuse.append(recipe)
+            else:
+                build.append(recipe)
         return Plan(
             sweeps=tuple(sweeps),
             build=tuple(build),
@@ -170,15 +173,17 @@ def _work(sweep: Sweep, problem: Problem, rows: pd.DataFrame, skip: set[str]) ->
     cells = grid_cells(sweep, problem)
     if not sweep.search:
         return [_grid(sweep, problem, cells, rows, skip)]
-    axes = [knob for knob, _ in sweep.grid]
+    axes = list(dict(sweep.grid))
     same = (rows["model"] == problem.model) & (rows["seed"] == problem.seed)
     own = rows[same]
     studies: list[Work] = []
     for cell in cells:
-        fixed = tuple(
-            (knob, getattr(cell.method, knob)) for knob in axes if hasattr(cell.method, knob)
-        )
-        studies.append(study_of(sweep, problem, cell.method_name, fixed, own, skip))
+        fixed = []
+        for knob in axes:
+            if hasattr(cell.method, knob):
+                fixed.append((knob, getattr(cell.method, knob)))
+        study = study_of(sweep, problem, cell.method_name, tuple(fixed), own, skip)
+        studies.append(study)
     return studies
 
 
@@ -187,22 +192,23 @@ def _grid(
 ) -> Grid:
     left = [cell for cell in cells if cell.cell_id not in skip]
     if sweep.eval.candidates == "val":
-        # Shuffled, so that a good candidate comes early and lets others stop sooner.
+        # Ids are hashes, so this order is as good as random: a good candidate comes early, and
+        # lets others stop sooner.
         left.sort(key=lambda cell: (sweep.methods.index(cell.method_name), cell.cell_id))
     ids = frozenset(cell.cell_id for cell in cells)
-    best = BestSoFar.over(rows[rows["cell_id"].isin(skip & ids)])
-    return Grid(sweep, problem, tuple(left), ids, tuple(best.scores.items()))
+    finished = rows[rows["cell_id"].isin(skip & ids)]
+    best = tuple(BestSoFar.over(finished).scores.items())
+    return Grid(sweep, problem, tuple(left), ids, best)
 
 
 def _chosen_grid(
     sweep: Sweep, problem: Problem, candidates: list[Work], rows: pd.DataFrame, skip: set[str]
 ) -> Grid:
-    """Return the cells to score in full: the one that val chooses of each method."""
+    """Return the cells to score in full: the one that val chooses for each method."""
     chosen = _chosen(candidates, rows)
-    left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    ids = frozenset(cell.cell_id for cell in chosen)
     tuning = {cell.cell_id: behind for cell, behind in chosen.items()}
-    return Grid(sweep, problem, left, ids, tuning=tuning)
+    left = tuple(cell for cell in chosen if cell.cell_id not in skip)
+    return Grid(sweep, problem, left, frozenset(tuning), tuning=tuning)
 
 
 def _ids(work: list[Work]) -> set[str]:
@@ -214,22 +220,24 @@ def _ids(work: list[Work]) -> set[str]:
 
 
 def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
-    """Refuse candidates that stopped because of a better one which the spec leaves out by now.
+    """Refuse candidates that stopped because of a better one which the spec no longer plans.
 
-    One of them may be the best of those that are left.
+    A stopped candidate may be the best of those still planned, but its full score is unknown.
     """
     planned = rows[rows["cell_id"].isin(_ids(work))]
     best = BestSoFar.over(planned)
-    for method, stopped in planned[planned["val_stopped"].eq(True)].groupby("method"):
+    all_stopped = planned[planned["val_stopped"].eq(True)]
+    for method, stopped in all_stopped.groupby("method"):
+        out_of_reach = stopped["val_bar"] > best.of(str(method))
         require(
-            not (stopped["val_bar"] > best.of(str(method))).any(),
+            not out_of_reach.any(),
             f"candidates of {method} in sweep {work[0].sweep.name} were stopped because of a "
             "better one that the spec now leaves out; give the narrower sweep another name",
         )
 
 
 def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, Tuning]:
-    """Return the cell that val chooses of each method, and what it was chosen from.
+    """Return the cell that val chooses for each method, and the candidates it was chosen from.
 
     A method whose candidates all failed has none.
     """
@@ -249,7 +257,8 @@ def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, Tuning]:
 def needed_by(sweep: Sweep, problem: Problem) -> Iterable[Recipe]:
     """Yield the artifacts that the sweep's methods need on one problem."""
     for method in sweep.methods:
-        yield from cell_of(sweep, problem, method, {}).recipes().values()
+        cell = cell_of(sweep, problem, method, {})
+        yield from cell.recipes().values()
 
 
 def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:
@@ -261,6 +270,6 @@ def _in_order(recipes: Iterable[Recipe]) -> list[Recipe]:
     """Return each recipe once, after what it needs."""
     found: dict[str, Recipe] = {}
     for recipe in recipes:
-        found |= {need.key: need for need in _in_order(recipe.needs)}
-        found[recipe.key] = recipe
+        for each in (*_in_order(recipe.needs), recipe):
+            found[each.key] = each
     return list(found.values())

@@ -20,8 +20,8 @@ from unlearn.errors import require
 from unlearn.methods import KNOBS
 from unlearn.streams import stream
 
-TRIES = 50  # asks for a point that has no row yet, before the sampler counts as stuck
-STARTUP_TRIALS = 10  # that TPE draws at random at most, before it has anything to learn from
+TRIES = 50  # the sampler counts as stuck after so many asks that gave no new point
+STARTUP_TRIALS = 10  # the most trials that TPE draws at random before it models the scores
 
 
 class Source(Protocol):
@@ -32,7 +32,7 @@ class Source(Protocol):
 
     @property
     def best(self) -> BestSoFar:
-        """The best score on val by method, as far as results have arrived."""
+        """The best score on val per method, of the results that have arrived."""
 
     @property
     def left(self) -> int:
@@ -40,19 +40,19 @@ class Source(Protocol):
 
     @property
     def next_method(self) -> str:
-        """The method of the next cell; only asked while some are left."""
+        """The method of the next cell; defined only while cells are left."""
 
     def take(self, k: int) -> list[Cell]:
         """Hand out up to `k` cells."""
 
     def tuning_of(self, cell: Cell) -> Tuning | None:
-        """Return what a chosen cell was chosen from; None for all others."""
+        """Return the candidates that a chosen cell was chosen from; None for all others."""
 
     def tell(self, cell: Cell, val: ValScores | None) -> None:
-        """Learn the val scores of a cell; None where it failed."""
+        """Take the val scores of a finished cell; None where it failed."""
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
-        """Take out and return the cells for which `why` gives a reason not to run them."""
+        """Remove the cells for which `why` gives a reason not to run; return both."""
 
 
 class GridSource:
@@ -82,13 +82,20 @@ class GridSource:
         self.best.update(cell.method_name, val)
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
-        reasons = [(cell, why(cell)) for cell in self.cells]
-        self.cells = [cell for cell, reason in reasons if not reason]
-        return [(cell, reason) for cell, reason in reasons if reason]
+        kept: list[Cell] = []
+        dropped: list[tuple[Cell, str]] = []
+        for cell in self.cells:
+            reason = why(cell)
+            if reason:
+                dropped.append((cell, reason))
+            else:
+                kept.append(cell)
+        self.cells = kept
+        return dropped
 
 
 class StudySource:
-    """Asks Optuna for one cell after another; told from the rows first, so a study resumes."""
+    """Asks Optuna for one cell after another. A study resumes: Optuna first learns the rows."""
 
     def __init__(self, study: Study) -> None:
         self.record, self.sweep, self.left = study, study.sweep, study.left
@@ -107,7 +114,7 @@ class StudySource:
             self.study.enqueue_trial(study.point_of(row))
 
     def _add(self, row: Row) -> None:
-        values, state = _told(val_scores(row))
+        values, state = _result(val_scores(row))
         point = self.record.point_of(row)
         trial = create_trial(params=point, distributions=self.space, values=values, state=state)
         self.study.add_trial(trial)
@@ -124,9 +131,10 @@ class StudySource:
         return taken
 
     def _ask(self) -> Cell:
-        """Return the sampler's next point that is new.
+        """Return the cell at the sampler's next new point.
 
-        Where the sampler repeats itself in a finite space: the first point that is free.
+        If the sampler only repeats itself, returns the first free point of a finite space, and
+        raises `BadInput` for any other.
         """
         for _ in range(TRIES):
             trial = self.study.ask(self.space)
@@ -153,13 +161,15 @@ class StudySource:
         self.best.update(cell.method_name, val)
         trial = self.asked.get(cell.cell_id)
         if trial is not None:
-            values, state = _told(val)
+            values, state = _result(val)
             self.study.tell(trial, values, state=state)
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         """Drop all cells or none: they need the same artifacts."""
         reason = why(self.record.example)
-        return [(cell, reason) for cell in self.take(self.left)] if reason else []
+        if not reason:
+            return []
+        return [(cell, reason) for cell in self.take(self.left)]
 
 
 OPENERS: Mapping[type[Work], Callable[[Any], Source]] = {Grid: GridSource, Study: StudySource}
@@ -173,8 +183,8 @@ def open_source(work: Work) -> Source:
 def _sampler(study: Study) -> optuna.samplers.BaseSampler:
     """Return the study's sampler.
 
-    Its seed follows from the search's seed and the problem, so that two problems never draw alike;
-    and from how many cells a resumed study has asked for, so that it does not repeat its draws.
+    Its seed depends on the search's seed and on the problem, so that problems get other points; and
+    on how many cells a resumed study has asked for, so that it does not repeat its draws.
     """
     problem, search = study.problem, study.search
     asked = len(study.finished) + len(study.again)
@@ -189,8 +199,8 @@ def _sampler(study: Study) -> optuna.samplers.BaseSampler:
     )
 
 
-def _told(val: ValScores | None) -> tuple[list[float] | None, TrialState]:
-    """Return the values (forget, retain) and the state that Optuna is told."""
+def _result(val: ValScores | None) -> tuple[list[float] | None, TrialState]:
+    """Return a trial's values (forget, retain) and state for Optuna; None is a failed trial."""
     if val is None:
         return None, TrialState.FAIL
     return [val.forget, val.retain], TrialState.COMPLETE
@@ -202,8 +212,10 @@ def distribution(knob: str, axis: tuple[Any, ...]) -> BaseDistribution:
     axis: (low, high) of a knob that is a float or an integer, else the names to choose from
     """
     kind = KNOBS[knob]
-    if kind is float:
-        return FloatDistribution(float(axis[0]), float(axis[1]), log=is_logarithmic(axis))
+    if kind not in (float, int):
+        return CategoricalDistribution(axis)
+    low, high = kind(axis[0]), kind(axis[1])
+    log = is_logarithmic(axis)
     if kind is int:
-        return IntDistribution(int(axis[0]), int(axis[1]), log=is_logarithmic(axis))
-    return CategoricalDistribution(axis)
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)

@@ -1,7 +1,6 @@
-"""What is left to compute for one problem: a grid's cells, or a study of one method.
+"""The work left on one problem: the cells of a grid, or a study of one method.
 
-Both are plain records of what the rows say; `sources.open_source` turns them into a source of
-cells for a run.
+Both are plain records, read from the rows; `sources.open_source` makes a source of cells of them.
 """
 
 import math
@@ -22,7 +21,7 @@ Row = Mapping[Any, Any]
 
 
 class Work(Protocol):
-    """What a plan holds of one problem: a `Grid` or a `Study`."""
+    """A part of a plan, for one problem: a `Grid` or a `Study`."""
 
     @property
     def sweep(self) -> Sweep: ...
@@ -39,7 +38,7 @@ class Work(Protocol):
         """How many cells have no row yet."""
 
     def cells_left(self) -> Iterator[Cell]:
-        """Yield the cells to compute; of a study as many like its own as it has left."""
+        """Yield the cells to compute; a study yields its `example` once per cell that is left."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Grid:
     cells: those to compute, in order
     ids: `cell_id`s of all cells of the grid, with or without a row
     best: (method, best score on val) of those that have a row
-    tuning: by `cell_id` what a chosen cell was chosen from
+    tuning: by `cell_id`, the candidates that a chosen cell was chosen from
     """
 
     sweep: Sweep
@@ -94,7 +93,7 @@ class Study:
 
     @property
     def left(self) -> int:
-        begun = len(self.finished) + len(self.again)
+        begun = len(self.finished) + len(self.again)  # can exceed `trials`, if the spec lowered it
         return max(self.search.trials, begun) - len(self.finished)
 
     def cells_left(self) -> Iterator[Cell]:
@@ -103,11 +102,13 @@ class Study:
     @property
     def example(self) -> Cell:
         """The cell in the middle of the space: all cells of a study need the same artifacts."""
-        return self.cell_at({knob: middle(knob, axis) for knob, axis in self.search.space})
+        point = {knob: middle(knob, axis) for knob, axis in self.search.space}
+        return self.cell_at(point)
 
     def cell_at(self, point: Mapping[str, Any]) -> Cell:
         """Return the cell at one point of the space."""
-        return cell_of(self.sweep, self.problem, self.method, {**dict(self.fixed), **point})
+        chosen = {**dict(self.fixed), **point}
+        return cell_of(self.sweep, self.problem, self.method, chosen)
 
     def point_of(self, row: Row) -> dict[str, Any]:
         """Return the point of the space at which a row's cell lies."""
@@ -115,8 +116,10 @@ class Study:
 
     def owns(self, row: Row) -> bool:
         """Whether the row is of a cell that this study can ask for."""
-        inside = self.search.contains(row)
-        return inside and self.cell_at(self.point_of(row)).cell_id == row["cell_id"]
+        if not self.search.contains(row):
+            return False
+        cell = self.cell_at(self.point_of(row))
+        return bool(cell.cell_id == row["cell_id"])
 
 
 def study_of(
@@ -127,33 +130,37 @@ def study_of(
     rows: pd.DataFrame,
     done: set[str],
 ) -> Study:
-    """Return the study as the problem's `rows` leave it; those not in `done` are tried again."""
-    empty = Study(sweep, problem, method, dict(sweep.search)[method], fixed, (), ())
+    """Return the study with its trials among `rows`; those not in `done` are tried again."""
+    search = dict(sweep.search)[method]
+    empty = Study(sweep, problem, method, search, fixed, (), ())
     finished: list[Row] = []
     again: list[Row] = []
     own = rows[rows["method"] == method]
     for row in own.to_dict("records"):
-        if empty.owns(row):
-            (finished if row["cell_id"] in done else again).append(row)
-    search = empty.search
+        if not empty.owns(row):
+            continue
+        if row["cell_id"] in done:
+            finished.append(row)
+        else:
+            again.append(row)
     return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
 
 
 def is_logarithmic(axis: tuple[Any, ...]) -> bool:
-    """Whether a number is searched by its logarithm.
-
-    It is where both bounds are positive and a factor of ten or more apart.
-    """
+    """Whether a number is searched on a log scale: bounds above 0, a factor of 10 or more apart."""
     low, high = axis
     return bool(low > 0 and 10 * low <= high)
 
 
 def middle(knob: str, axis: tuple[Any, ...]) -> Any:
-    """Return the value half way between the bounds, by logarithm where the search is; the first
-    of names."""
+    """Return the middle of an axis: the arithmetic mean of its bounds, the geometric mean on a log
+    scale, the first of names.
+    """
     kind = KNOBS[knob]
     if kind not in (float, int):
         return axis[0]
     low, high = kind(axis[0]), kind(axis[1])
-    half = math.sqrt(low * high) if is_logarithmic(axis) else (low + high) / 2
+    half = (low + high) / 2
+    if is_logarithmic(axis):
+        half = math.sqrt(low * high)
     return round(half) if kind is int else half

@@ -1,1 +1,1 @@
-"""Show rows: in a terminal, as tables of claims, as one HTML page."""
+"""Show rows: in a terminal, as tables that compare methods, as one HTML page."""

@@ -1,4 +1,4 @@
-"""Tables of claims: methods beside original and oracle, with intervals, and in pairs."""
+"""Tables of claims: methods beside original and oracle, with intervals; methods in pairs."""
 
 import math
 from collections.abc import Iterator
@@ -66,12 +66,13 @@ EXPLANATION = (
     "as a share of the original's distance."
 )
 REFERENCES = ("original", "oracle")
+IDENTITY = ("model", "method", "cells", "seeds")  # the first columns of every line
 
 
 def claims(rows: pd.DataFrame) -> str:
-    """Per data set and task, as HTML: each method's means beside original and oracle, then pairs.
+    """Return the tables of every data set and task as HTML: means per method, then paired methods.
 
-    Leaves out a data set and task that has but one cell of one method: one cell claims nothing.
+    Leaves out a data set and task with one cell of one method only: one cell supports no claim.
     """
     return "".join(_claims(*group) for group in by_task(rows))
 
@@ -79,7 +80,10 @@ def claims(rows: pd.DataFrame) -> str:
 def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> str:
     chosen = chosen_cells(rows)
     lines = summary(chosen, columns)
-    if lines.empty or (lines["cells"].max() < 2 and lines["method"].nunique() <= 3):
+    if lines.empty:
+        return ""
+    one_method = lines["method"].nunique() <= 3  # original and oracle have lines, too
+    if one_method and lines["cells"].max() < 2:
         return ""
     more = with_values(rows, MORE_SCORES[task])
     parts = [heading(2, f"Methods on {dataset} ({task}s)"), paragraph(EXPLANATION)]
@@ -92,7 +96,7 @@ def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> 
 
 
 def _pairs(chosen: pd.DataFrame, column: str) -> str:
-    """The methods compared in pairs; "" where no two share two seeds."""
+    """Return the table of paired differences; "" where no two methods share two seeds."""
     found = paired(chosen, column)
     if found.empty:
         return ""
@@ -117,21 +121,21 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
 
 
 def _markdown_table(lines: pd.DataFrame, columns: list[str]) -> str:
-    scores = [f"`{name}`" for name in columns]
-    cells = [["model", "method", "cells", "seeds", *scores], ["---"] * (4 + len(columns))]
+    head = [*IDENTITY, *(f"`{name}`" for name in columns)]
+    cells = [head, ["---"] * len(head)]
     for line in lines.to_dict("records"):
+        identity = [str(line[name]) for name in IDENTITY]
         intervals = [interval(line, name) for name in columns]
-        head = [line["model"], line["method"], line["cells"], line["seeds"]]
-        cells.append([*map(str, head), *intervals])
+        cells.append(identity + intervals)
     return "\n".join(f"| {' | '.join(texts)} |" for texts in cells)
 
 
 def by_task(
     rows: pd.DataFrame, columns: list[str] | None = None
 ) -> Iterator[tuple[str, str, pd.DataFrame, list[str]]]:
-    """Yield data set, task, their finished rows, and the columns to show that hold values there.
+    """Yield (data set, task, finished rows, score columns that hold values) for each group of rows.
 
-    columns: the scores to show; None takes the report's, and the rates of the attacks asked for
+    columns: the scores to show; None takes the report's scores and the rates of the attacks run
     """
     finished = rows[rows["status"] == "ok"]
     for names, group in finished.groupby(["dataset", "task"]):
@@ -146,19 +150,27 @@ def with_values(rows: pd.DataFrame, columns: list[str]) -> list[str]:
 
 
 def blind_spots(columns: list[str]) -> str:
-    """Say what fools the metrics and attacks that the columns come from, as HTML."""
-    owners = [(name, metric.columns, metric.blind_spot) for name, metric in METRICS.items()]
-    owners += [(name, attack.columns(name), attack.blind_spot) for name, attack in ATTACKS.items()]
+    """List the blind spots of the metrics and attacks that the columns come from, as HTML."""
+    shown = set(columns)
+    spots = {}
+    for name, metric in METRICS.items():
+        if shown.intersection(metric.columns):
+            spots[name] = metric.blind_spot
+    for name, attack in ATTACKS.items():
+        if shown.intersection(attack.columns(name)):
+            spots[name] = attack.blind_spot
     items = []
-    for name, own, blind_spot in owners:
-        if blind_spot and set(columns) & set(own):
+    for name, blind_spot in spots.items():
+        if blind_spot:
             items.append(f"<li><b>{escape(name)}</b>: {escape(blind_spot)}</li>")
     return f"<p>What fools these metrics:</p><ul>{''.join(items)}</ul>" if items else ""
 
 
 def attack_rates(rows: pd.DataFrame) -> list[str]:
-    """The success rates of the attacks on generators that any of the rows asked for."""
-    asked = {name for names in rows["eval_attacks"] for name in names}
+    """Return the rate columns of the attacks on generators that any of the rows asked for."""
+    asked: set[str] = set()
+    for names in rows["eval_attacks"]:
+        asked.update(names)
     return [f"{stem(name)}_rate" for name in attacks_on("generator") if name in asked]
 
 
@@ -167,14 +179,15 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
 
     A method's cell is shaded by |method - oracle| / |original - oracle|, at most 1.
     """
-    names = ["model", "method", "cells", "seeds", *columns]
+    names = [*IDENTITY, *columns]
     parts = ["<tr>", *(f"<th>{escape(name)}</th>" for name in names), "</tr>"]
     for _, of_model in lines.groupby("model"):
         by_method = {line["method"]: line for line in of_model.to_dict("records")}
         original, oracle = by_method["original"], by_method["oracle"]
         for line in by_method.values():
-            head = [line["model"], line["method"], line["cells"], line["seeds"]]
-            parts += ["<tr>", *(f"<td>{escape(value)}</td>" for value in head)]
+            parts.append("<tr>")
+            for name in IDENTITY:
+                parts.append(f"<td>{escape(line[name])}</td>")
             for column in columns:
                 style = _shade(line, original, oracle, column)
                 parts.append(f"<td{style}>{interval(line, column)}</td>")
@@ -185,8 +198,8 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
 def interval(line: Line, column: str) -> str:
     """Format `mean [low, high]`.
 
-    Without bounds where there is but one value; "" where there is none. Where relearning did not
-    get there in some cells, there is no mean: it says in how many.
+    One value has no bounds; no value gives "". If relearning missed its goal in some cells, there
+    is no mean, and the text says in how many.
     """
     unreached = line.get(f"{column}_unreached", 0)
     if unreached > 0:
@@ -195,17 +208,20 @@ def interval(line: Line, column: str) -> str:
     mean, low, high = line.get(column), line.get(f"{column}_low"), line.get(f"{column}_high")
     if pd.isna(mean):
         return ""
-    return f"{mean:.3f}" if pd.isna(low) else f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    if pd.isna(low):
+        return f"{mean:.3f}"
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _shade(line: Line, original: Line, oracle: Line, column: str) -> str:
-    """The cell's style attribute; "" for a reference, and where the distance is not known."""
+    """Return the table cell's style attribute; "" for a reference or an unknown distance."""
     if line["method"] in REFERENCES:
         return ""
     if any(of.get(f"{column}_unreached", 0) > 0 for of in (line, original, oracle)):
         return ""
     start, end = original.get(column, math.nan), oracle.get(column, math.nan)
-    if pd.isna(line[column]) or not abs(start - end) > 0:
+    whole = abs(start - end)
+    if pd.isna(line[column]) or not whole > 0:  # nan is not above 0 either
         return ""
-    share = min(1.0, abs(line[column] - end) / abs(start - end))
+    share = min(1.0, abs(line[column] - end) / whole)
     return f' style="background:rgba(194,65,12,{share / 2:.2f})"'

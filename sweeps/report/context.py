@@ -1,4 +1,4 @@
-"""What the sections of the page share about one problem, resolved once."""
+"""The context of one problem, which all sections of the page share: rows, choice, models."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +17,9 @@ from unlearn.splits import Dataset
 
 @dataclass(frozen=True, eq=False)
 class CellModels:
-    """The three models of one cell: loaded when first asked for, and then kept.
+    """The three models of one cell, loaded at first use and then kept.
 
-    Raises `BadInput` where the store that the row names lacks what they need.
+    Raises `BadInput` at first use if the row's store lacks an artifact that they need.
 
     row: the cell's row
     data_root: the folder of the data sets
@@ -39,11 +39,12 @@ class CellModels:
     @cached_property
     def by_kind(self) -> dict[str, Any]:
         """`original`, `amnesiac` and `oracle`, in this order."""
-        unlearned = weights_of(self.cache, self.cell, self.row)
+        cache, problem = self.cache, self.problem
+        unlearned = weights_of(cache, self.cell, self.row)
         return {
-            "original": self.cache.model(self.problem.original),
-            "amnesiac": self.cache.build(self.problem.original, unlearned),
-            "oracle": self.cache.model(self.problem.oracle),
+            "original": cache.model(problem.original),
+            "amnesiac": cache.build(problem.original, unlearned),
+            "oracle": cache.model(problem.oracle),
         }
 
     @property
@@ -60,10 +61,10 @@ class Context:
     """One problem of a sweep: its rows, the cell that val chooses, that cell's models.
 
     rows: all rows of the problem, those of failed cells too
-    setting: how the problem is trained or scored, where the sweep holds several ways; else ""
+    setting: the label of `differing_settings`, for the title; "" where all rows are alike
     choice: the chosen cell among the finished rows, and why
-    is_best: whether val chooses this cell from the whole sweep, too
-    models: the chosen cell's models; the store is not read before they are asked for
+    is_best: whether val chooses this cell from the whole sweep as well
+    models: the chosen cell's models; they are loaded at first use
     """
 
     rows: pd.DataFrame
@@ -99,10 +100,10 @@ class Context:
 
 
 def stored_pictures(row: pd.Series) -> dict[str, Tensor]:
-    """Load the pictures, uint8, that a cell left in the store; {} where the store holds none.
+    """Load the pictures that a cell saved in the store, uint8; {} where the store holds none.
 
-    Under an attack's name: what it drew, (labels, n, channels, height, width). Under `film` and
-    `film_steps`: the recording of its unlearning (`sweeps.compute.recorder`).
+    An attack's name maps to the images that it drew, (labels, n, channels, height, width). `film`
+    and `film_steps` hold the recording of unlearning (see `sweeps.compute.recorder`).
     """
     store = Store(row["store"])
     if not store.has("pictures", row["cell_id"]):
@@ -111,7 +112,7 @@ def stored_pictures(row: pd.Series) -> dict[str, Tensor]:
 
 
 def resolve(rows: pd.DataFrame, setting: str, best: str, data_root: str) -> Context:
-    """Make the context of a problem, of which at least one cell finished.
+    """Make the context of a problem with at least one finished cell.
 
     best: the cell_id that val chooses from the whole sweep
     """

@@ -1,4 +1,4 @@
-"""The HTML elements of the page. They escape every text: rows may come from elsewhere."""
+"""The HTML elements of the page. They escape all text, because rows may come from others."""
 
 import base64
 import html
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-if TYPE_CHECKING:  # tables of claims are printed where nobody waits for matplotlib's import
+if TYPE_CHECKING:  # `amnesia show --claims` must not wait for matplotlib's import
     from matplotlib.figure import Figure
 
 DPI = 110
@@ -19,43 +19,44 @@ def escape(value: object) -> str:
 
 
 def heading(level: int, text: str) -> str:
-    """A heading of level 1 to 6."""
+    """Return a heading of level 1 to 6."""
     return f"<h{level}>{escape(text)}</h{level}>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph; `kind` is its CSS class."""
+    """Return a paragraph; `kind` is its CSS class."""
     mark = f" class={kind}" if kind else ""
     return f"<p{mark}>{escape(text)}</p>"
 
 
 def table(rows: pd.DataFrame, digits: str = ".4g", index: bool = False) -> str:
-    """A table of all rows, with the index as first column on demand.
+    """Return a table of all rows.
 
-    digits: the format of floats
+    digits: format of floats, as in `.4g`
+    index: whether the first column holds the index
     """
     return rows.to_html(index=index, float_format=f"{{:{digits}}}".format, escape=True)
 
 
 def scrollable(content: str) -> str:
-    """Wrap HTML that may be wider than the page."""
+    """Wrap HTML that may be wider than the page in a block that scrolls."""
     return f"<div class=scroll>{content}</div>"
 
 
 def folded(title: str, content: str) -> str:
-    """Wrap HTML that shows when its title is clicked."""
+    """Wrap HTML in a block that opens at a click on its title."""
     return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def picture(figure: "Figure", caption: str) -> str:
-    """A figure, embedded as a PNG."""
+    """Return a figure, embedded as a PNG."""
     sink = io.BytesIO()
     figure.savefig(sink, format="png", dpi=DPI)
     return image(sink.getvalue(), "png", caption)
 
 
 def image(content: bytes, kind: str, caption: str) -> str:
-    """An embedded image file; `kind` is `png` or `gif`."""
+    """Return an embedded image file; `kind` is `png` or `gif`."""
     data, text = base64.b64encode(content).decode(), escape(caption)
     tag = f'<img alt="{text}" src="data:image/{kind};base64,{data}">'
     return f"<figure>{tag}<figcaption>{text}</figcaption></figure>"

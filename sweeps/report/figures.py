@@ -23,7 +23,7 @@ KINDS = (  # column prefix, name, colour
 
 
 def _plot(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of that size, in inches, with one plot."""
+    """Return a figure with one plot; sizes in inches."""
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots()
 
@@ -31,7 +31,7 @@ def _plot(width: float, height: float) -> tuple[Figure, Axes]:
 def _panels(
     content: Mapping[str, T], width: float, height: float
 ) -> tuple[Figure, Iterator[tuple[Axes, str, T]]]:
-    """A figure with one titled panel of that size per item, side by side."""
+    """Return a figure with one titled panel per item, side by side; sizes per panel, in inches."""
     figure = Figure(figsize=(width * len(content), height), layout="constrained")
     axes = figure.subplots(1, len(content), squeeze=False)[0]
     for axis, name in zip(axes, content, strict=True):
@@ -46,10 +46,11 @@ def tile(images: Tensor, columns: int) -> Tensor:
     """
     n, channels, height, width = images.shape
     rows = -(-n // columns)
-    sheet = images.new_ones(rows * (height + 1) - 1, columns * (width + 1) - 1, channels)
+    down, across = height + 1, width + 1  # from one image to the next, in pixels
+    sheet = images.new_ones(rows * down - 1, columns * across - 1, channels)
     for i, image in enumerate(images):
-        top = i // columns * (height + 1)
-        left = i % columns * (width + 1)
+        top = i // columns * down
+        left = i % columns * across
         sheet[top : top + height, left : left + width] = image.permute(1, 2, 0)
     return sheet
 
@@ -61,9 +62,9 @@ def _draw(axis: Axes, images: Tensor, columns: int) -> None:
 
 
 def sheets(pictures: Mapping[str, Tensor], labels: Sequence[int], marked: Sequence[int]) -> Figure:
-    """Images by label: one panel per model, one row per label; `marked` labels are red.
+    """Draw images by label: one panel per model, one row per label; `marked` labels are red.
 
-    pictures: by the model's name (labels, n, channels, height, width) in [0, 1]
+    pictures: model's name -> images (labels, n, channels, height, width) in [0, 1]
     """
     figure, panels = _panels(pictures, 3.6, 0.42 * len(labels) + 0.6)
     for axis, _, images in panels:
@@ -84,7 +85,7 @@ def sheets(pictures: Mapping[str, Tensor], labels: Sequence[int], marked: Sequen
 
 
 def strips(pictures: Mapping[str, Tensor]) -> Figure:
-    """One row of images (n, channels, height, width) in [0, 1] per name."""
+    """Draw one row of images (n, channels, height, width) in [0, 1] per name."""
     figure = Figure(figsize=(6.4, 0.7 * len(pictures) + 0.2), layout="constrained")
     axes = figure.subplots(len(pictures), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, pictures.items(), strict=True):
@@ -95,7 +96,7 @@ def strips(pictures: Mapping[str, Tensor]) -> Figure:
 
 
 def mosaics(pictures: Mapping[str, Tensor]) -> Figure:
-    """Grids of images (rows, columns, channels, height, width) in [0, 1], side by side, titled."""
+    """Draw titled grids of images (rows, columns, channels, height, width) in [0, 1]."""
     figure, panels = _panels(pictures, 4.2, 4.4)
     for axis, _, images in panels:
         _draw(axis, images.flatten(0, 1), images.shape[1])
@@ -104,25 +105,21 @@ def mosaics(pictures: Mapping[str, Tensor]) -> Figure:
 
 
 def pareto_front(rows: pd.DataFrame, chosen: str) -> Figure:
-    """All cells as (forget, retain) on val, the Pareto front, the chosen cell on val and on test.
+    """Draw all cells as (forget, retain) on val, their Pareto front, the chosen cell also on test.
 
     chosen: the chosen cell's cell_id
     """
     values, front = objectives(rows), pareto(rows)
     figure, axis = _plot(6.4, 4.4)
-    axis.scatter(
-        values.val_forget, values.val_retain, s=18, color=PALE, label=f"{len(rows)} cells, val"
-    )
+    dots: Style = {"s": 18, "color": PALE, "label": f"{len(rows)} cells, val"}
+    axis.scatter(values.val_forget, values.val_retain, **dots)
     line = values[front].sort_values("val_forget")
-    axis.plot(
-        line.val_forget, line.val_retain, "-o", color=INK, ms=4, lw=1, label="Pareto front, val"
-    )
+    thin: Style = {"color": INK, "ms": 4, "lw": 1, "label": "Pareto front, val"}
+    axis.plot(line.val_forget, line.val_retain, "-o", **thin)
     own = rows["cell_id"] == chosen
     on_val, on_test = values[own], _tested(rows[own].iloc[0])
-    accent: Style = {"color": ACCENT, "zorder": 3}
-    axis.scatter(
-        on_val.val_forget, on_val.val_retain, s=120, marker="*", label="chosen, val", **accent
-    )
+    star: Style = {"color": ACCENT, "zorder": 3, "s": 120, "marker": "*"}
+    axis.scatter(on_val.val_forget, on_val.val_retain, label="chosen, val", **star)
     hollow: Style = {"facecolor": "none", "edgecolor": ACCENT, "zorder": 3}
     axis.scatter(*on_test, s=60, marker="D", label="chosen, test", **hollow)
     axis.set(xlabel="forget (probability or accuracy; less is better)", ylabel="retain accuracy")
@@ -132,16 +129,16 @@ def pareto_front(rows: pd.DataFrame, chosen: str) -> Figure:
 
 
 def _tested(row: pd.Series) -> tuple[float, float]:
-    """(forget, retain) as reported: on other latents and by another judge, or on the test split."""
+    """Return (forget, retain) as reported: by other latents and judge, or on the test split."""
     if row["task"] == "generator":
         return row["forget_probability"], row["retain_accuracy"]
     return row["test_forget_accuracy"], row["test_retain_accuracy"]
 
 
 def knob_map(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
-    """Forget and retain on val over two knobs, one dot per cell.
+    """Draw forget and retain on val over two knobs, one dot per cell.
 
-    The Pareto front is ringed, the chosen cell starred; a cross is a cell that stopped on val.
+    Rings mark the Pareto front, a star the chosen cell, crosses candidates that stopped early.
 
     x, y: the two knobs' columns
     chosen: the chosen cell's cell_id
@@ -165,7 +162,7 @@ def knob_map(rows: pd.DataFrame, x: str, y: str, chosen: str) -> Figure:
 
 
 def curves(row: pd.Series) -> Figure:
-    """The loss terms of one cell over its unlearning steps, one line per term, nats per image."""
+    """Draw the loss terms of one cell over its unlearning steps, in nats per image."""
     figure, axis = _plot(6.4, 3.2)
     for name, values in zip(row["curve_terms"], row["curve"], strict=True):
         axis.plot(row["curve_step"], values, lw=1.2, label=name)
@@ -176,7 +173,7 @@ def curves(row: pd.Series) -> Figure:
 
 
 def by_class(row: pd.Series) -> Figure:
-    """The accuracy of every class, of the three models; the axis names the forgotten classes."""
+    """Draw each class's accuracy for the three models; the axis names the forgotten classes."""
     column = "class_accuracy" if row["task"] == "generator" else "test_class_accuracy"
     classes = range(len(row[column]))
     figure, axis = _plot(6.4, 2.8)
@@ -191,16 +188,16 @@ def by_class(row: pd.Series) -> Figure:
 
 
 def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int]) -> Figure:
-    """Points (n, 2) coloured by label (n,), one panel per name; marked labels are crosses."""
+    """Draw points (n, 2) coloured by label (n,), one panel per name; marked labels are crosses."""
     dot: Style = {"marker": "o", "s": 9, "alpha": 0.7}
     cross: Style = {"marker": "x", "s": 26, "lw": 1.4}
     figure, panels = _panels(points, 4.4, 4.2)
     ordered = sorted(labels.unique().tolist(), key=lambda label: label in marked)
     for axis, _, places in panels:
         for label in ordered:
-            at = places[labels == label].cpu().numpy()
+            x, y = places[labels == label].cpu().numpy().T
             style = cross if label in marked else dot
-            axis.scatter(at[:, 0], at[:, 1], color=f"C{label % 10}", label=str(label), **style)
+            axis.scatter(x, y, color=f"C{label % 10}", label=str(label), **style)
         axis.set(xticks=[], yticks=[])
     handles, names = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right center", frameon=False, fontsize=9)
@@ -208,7 +205,7 @@ def scatter(points: Mapping[str, Tensor], labels: Tensor, marked: Sequence[int])
 
 
 def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequence[int]) -> Figure:
-    """How far each class's latent centroid moved; marked classes are red."""
+    """Draw how far each class's latent centroid moved, in latent units; marked ones are red."""
     figure, axis = _plot(6.4, 2.6)
     places = range(len(moved))
     colours = [ACCENT if label in marked else PALE for label in labels]
@@ -219,7 +216,7 @@ def displacements(moved: Sequence[float], labels: Sequence[int], marked: Sequenc
 
 
 def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figure:
-    """Confusion matrices (true, predicted) side by side; a row holds shares of its class."""
+    """Draw confusion matrices (true, predicted) side by side; each row sums to 1."""
     figure, panels = _panels(tables, 3.4, 3.4)
     for axis, _, table in panels:
         axis.imshow(table, cmap="Greys", vmin=0, vmax=1)
@@ -232,9 +229,9 @@ def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figur
 
 
 def relearning(row: pd.Series) -> Figure:
-    """Accuracy on forgotten classes while they are taught again; dashed: on kept classes.
+    """Draw the test accuracy while the forgotten classes are learned again.
 
-    A damaged model shows itself by a low dashed line.
+    Solid lines: forgotten classes. Dashed lines: kept classes, low where the model is damaged.
     """
     figure, axis = _plot(6.4, 3.2)
     for prefix, name, colour in KINDS:

@@ -1,4 +1,4 @@
-"""Write one HTML page about a results folder: what was chosen, how it looks, what it cost."""
+"""Write one HTML page about a results folder: choices and their scores, pictures and costs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def write_report(
 ) -> str:
     """Write the page and return its path.
 
-    Raises `BadInput` where the store that the rows name lacks a model that is to be drawn.
+    Raises `BadInput` if the store that the rows name lacks a model to draw.
 
     results: the rows
     sweep: the sweep to show; None shows all
@@ -60,7 +60,7 @@ def write_report(
 
 
 def sweep_part(name: str, rows: pd.DataFrame, data_root: str) -> str:
-    """One sweep as HTML: every problem's sections, then the errors, then all rows."""
+    """Return one sweep as HTML: every problem's sections, then the errors, then all rows."""
     failed = (rows["status"] == "failed").sum()
     dataset = rows["dataset"].iloc[0]
     counts = paragraph(f"{len(rows)} cells, {failed} failed; data set {dataset}.")
@@ -69,23 +69,24 @@ def sweep_part(name: str, rows: pd.DataFrame, data_root: str) -> str:
 
 
 def contexts(rows: pd.DataFrame, data_root: str) -> Iterator[Context]:
-    """Resolve every problem of a sweep of which a cell finished.
+    """Yield the context of every problem with a finished cell, one at a time.
 
-    One at a time: a context keeps the models that its sections ask for.
+    A context keeps the models that its sections load, so two at once would double the memory.
     """
     finished = rows[rows["status"] == "ok"]
     if finished.empty:
         return
     best = choose(finished).row["cell_id"]
     setting = differing_settings(rows)
-    problem = rows["forget"].map(str) + rows["model"] + setting + rows["seed"].map(str)
+    forget, seed = rows["forget"].map(str), rows["seed"].map(str)
+    problem = forget + rows["model"] + setting + seed
     for _, group in rows.groupby(problem):
         if (group["status"] == "ok").any():
             yield resolve(group, setting[group.index[0]], best, data_root)
 
 
 def problem_part(context: Context) -> str:
-    """One problem as HTML; where its choice is not confirmed yet, only that."""
+    """Return one problem as HTML; if its chosen cell is not scored in full yet, only say so."""
     row = context.row
     if not context.confirmed:
         return paragraph(
@@ -96,7 +97,7 @@ def problem_part(context: Context) -> str:
 
 
 def _errors(rows: pd.DataFrame) -> str:
-    """The rows that hold an error: failed cells, and cells that lack an attack; "" without any."""
+    """Return a table of the rows that hold an error, from the cell or an attack; "" without any."""
     errors = rows[rows["error"].notna()]
     if errors.empty:
         return ""
@@ -104,9 +105,10 @@ def _errors(rows: pd.DataFrame) -> str:
 
 
 def _all_rows(rows: pd.DataFrame) -> str:
-    """The main columns of every row, folded away."""
+    """Return the main columns of every row, in a block that opens at a click."""
     identity = ["cell_id", "model", "method", "forget", "seed"]
     scores = SCORES[rows["task"].iloc[0]]
     names = [*identity, *varied_knobs(rows), "status", "wall_s", *scores]
-    main = rows[[name for name in names if name in rows]].dropna(axis=1, how="all")
+    known = [name for name in names if name in rows]
+    main = rows[known].dropna(axis=1, how="all")
     return folded("All rows", scrollable(table(main)))

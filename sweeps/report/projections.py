@@ -1,4 +1,4 @@
-"""Put latents or features on paper: points (n, d) as points (n, 2)."""
+"""Project latents or features (n, d) to points in the plane (n, 2)."""
 
 import importlib
 import importlib.util
@@ -15,7 +15,7 @@ PROJECTIONS = ("as they are", "t-SNE", "UMAP")
 
 
 def projections_for(dimensions: int) -> list[str]:
-    """Name the projections to show; two dimensions need none, UMAP is there if installed."""
+    """Return the projections to show: none for two dimensions, UMAP only if it is installed."""
     if dimensions == 2:
         return ["as they are"]
     if importlib.util.find_spec("umap"):
@@ -37,6 +37,6 @@ def project(points: Tensor, name: str, seed: int) -> Tensor:
         projection = TSNE(init="pca", random_state=seed, perplexity=perplexity)
     else:
         projection = importlib.import_module("umap").UMAP(random_state=seed)
-    with threadpool_limits(1):  # a second thread costs more than it brings for so few points
+    with threadpool_limits(1):  # more threads are slower on so few points
         projected = projection.fit_transform(points.cpu().numpy())
     return torch.from_numpy(np.asarray(projected))

@@ -12,7 +12,7 @@ from sweeps.rows.results import Results
 from unlearn.errors import BadInput, require
 
 IDENTITY = ["sweep", "cell_id", "model", "method", "forget", "seed", "status", "error"]
-MAIN = [  # the columns of the table, beside a row's identity and what was tried
+MAIN = [  # the columns of the table, after a row's identity and the knobs that vary
     "forget_probability",
     "forget_accuracy",
     "retain_accuracy",
@@ -35,15 +35,19 @@ def select(
     sort: str | None,
     descending: bool = False,
 ) -> pd.DataFrame:
-    """Read the rows of one sweep or of all, keep those that a pandas query keeps, sort by a column.
+    """Read rows, filter them by a pandas query, and sort them by a column.
 
-    Raises `BadInput` where `where` is not a query over the columns or `sort` is no column.
+    sweep: the sweep to read; None reads all
+    where: a pandas query over the columns; None keeps all rows
+    sort: a column; None keeps the order, oldest first
+
+    Raises `BadInput` for an invalid query or an unknown column.
     """
     rows = results.read(sweep)
     if where:
         try:
             rows = rows.query(where, engine="python")
-        except Exception as error:  # pandas raises whatever the expression makes it raise
+        except Exception as error:  # the expression can make pandas raise anything
             raise BadInput(
                 f"--where {where!r} is not a pandas query over the columns: {error}"
             ) from error
@@ -76,7 +80,7 @@ def show(rows: pd.DataFrame, by: str | None, how: str) -> str:
 
 
 def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """One row per value of `by`: how many cells, and the mean of every numeric column."""
+    """Return one row per value of `by`: the number of cells, the mean of every numeric column."""
     groups = rows.groupby(rows[by].map(str))
     numeric = rows.select_dtypes("number").dropna(axis=1, how="all")
     columns = numeric.columns.difference([by])
@@ -88,13 +92,13 @@ def _as_table(rows: pd.DataFrame, by: str | None) -> str:
     if rows.empty:
         return "no rows"
     first = [by, "cells"] if by else [*IDENTITY, *varied_knobs(rows)]
-    columns = [name for name in [*first, *MAIN] if name in rows]
-    shown = rows[columns].dropna(axis=1, how="all")
+    known = [name for name in [*first, *MAIN] if name in rows]
+    shown = rows[known].dropna(axis=1, how="all")
     return shown.to_string(index=False, float_format="{:.4g}".format)
 
 
 def _as_csv(rows: pd.DataFrame, by: str | None) -> str:
-    """All columns; a list is written as JSON."""
+    """Return all columns as CSV; lists are written as JSON."""
     flat = rows.copy()
     for name in rows:
         if any(isinstance(value, np.ndarray) for value in rows[name]):
@@ -107,7 +111,7 @@ def _list_as_json(value: Any) -> str:
 
 
 def _as_json(rows: pd.DataFrame, by: str | None) -> str:
-    """All columns, a list of objects, indented."""
+    """Return all columns as a JSON list of objects, indented."""
     compact = rows.to_json(orient="records", date_format="iso")
     return json.dumps(json.loads(compact), indent=1)
 

@@ -1,1 +1,1 @@
-"""Rows: exactly one a cell, in Parquet."""
+"""Rows: exactly one per cell, in Parquet."""

@@ -1,7 +1,7 @@
 """Fold many one-row files into one.
 
-No row is missing or doubled at any moment; a row written meanwhile may be invisible until the
-folding ends.
+At every moment each row is there exactly once. Only a row that is written during the folding may be
+invisible until the folding ends.
 """
 
 import ctypes
@@ -28,11 +28,11 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 def compact(results: Results) -> dict[str, int]:
     """Fold every sweep; return sweep -> number of rows.
 
-    A row with an error keeps its own file, so that a retry can replace it; so does a row written
-    meanwhile. Rows of an older version get the columns that it lacked, empty, because pandas takes
-    its columns from the first file that it reads.
+    A row with an error keeps its own file, so that a retry can replace it; so does a row that is
+    written during the folding. Rows of an older version get all columns that it lacked, as nulls,
+    because pandas takes the columns from the first file that it reads.
 
-    The new folder is built hidden and then exchanged with the old one in one step of the kernel.
+    The new folder is built under a hidden name, then exchanged with the old one atomically.
     Raises `BadInput` on an object store, and on a file system that cannot exchange folders.
     """
     if not is_local(results.root):
@@ -44,16 +44,20 @@ def compact(results: Results) -> dict[str, int]:
 
 
 def _fold(results: Results, sweep: str) -> int:
+    """Fold one sweep and return its number of rows."""
     live, draft = _folders(results, sweep)
     with _alone(live.parent):
         _recover(live, draft)
-        found = {path: pq.read_table(path) for path in sorted(live.glob("[!._]*.parquet"))}
-        tables = {path: in_full([table], str(path)) for path, table in found.items()}
-        good, older = {}, False
-        for path, table in tables.items():
+        tables: dict[Path, pa.Table] = {}
+        good: dict[Path, pa.Table] = {}
+        older = False
+        for path in sorted(live.glob("[!._]*.parquet")):
+            stored = pq.read_table(path)
+            table = in_full([stored], str(path))
+            tables[path] = table
             if not any(table["error"].to_pylist()):
                 good[path] = table
-            older = older or found[path].column_names != table.column_names
+            older = older or stored.column_names != table.column_names
         if len(good) > 1 or older:
             draft.mkdir()
             if good:
@@ -66,34 +70,38 @@ def _fold(results: Results, sweep: str) -> int:
 
 
 def _write(folder: Path, table: pa.Table) -> None:
+    """Write the table to a file that is named by its hash, through to the disk."""
     data = as_parquet(table)
-    with open(folder / f"rows-{hashlib.sha256(data).hexdigest()[:16]}.parquet", "wb") as file:
+    name = hashlib.sha256(data).hexdigest()[:16]
+    with open(folder / f"rows-{name}.parquet", "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
 def recover(results: Results, sweep: str) -> None:
-    """Clear what a killed compaction left, once no other is at work.
+    """Remove the hidden folder of a killed compaction, once no other compaction runs.
 
-    That is a draft that never went live, or the old folder after the exchange. The old folder may
-    hold rows that were written while the folders were exchanged: new ones and retries. These are
-    kept.
+    It is a draft that never went live, or the old folder after the exchange. The old folder may
+    hold rows that were written during the exchange, new ones and retries: these are kept.
     """
-    if is_local(results.root) and (draft := _folders(results, sweep)[1]).exists():
+    if not is_local(results.root):
+        return
+    live, draft = _folders(results, sweep)
+    if draft.exists():
         with _alone(draft.parent):
-            _recover(*_folders(results, sweep))
+            _recover(live, draft)
 
 
 def _folders(results: Results, sweep: str) -> tuple[Path, Path]:
-    """Return the sweep's folder, and the hidden one that a compaction builds beside it."""
+    """Return the sweep's folder, and the hidden folder that a compaction builds beside it."""
     table = Path(locate(results.table)[1])
     return table / f"sweep={sweep}", table / f".sweep={sweep}"
 
 
 @contextmanager
 def _alone(table: Path) -> Iterator[None]:
-    """Hold the lock of this table; a process that is killed gives it up."""
+    """Hold the lock of this table; the kernel releases it if the process is killed."""
     held = os.open(table, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -109,23 +117,28 @@ def _alone(table: Path) -> Iterator[None]:
 
 
 def _recover(live: Path, draft: Path) -> None:
+    """Move late rows out of the hidden folder, then remove it."""
     if draft.exists():
         _keep_late_rows(draft, live)
         shutil.rmtree(draft)
 
 
 def _keep_late_rows(hidden: Path, live: Path) -> None:
-    """Move each row that the live folder lacks, or has only from before a retry."""
-    tables = [pq.read_table(path, columns=["cell_id"]) for path in live.glob("rows-*.parquet")]
-    folded = {f"cell-{cell}.parquet" for table in tables for cell in table["cell_id"].to_pylist()}
+    """Move each row that the live folder lacks, or holds only in its state before a retry."""
+    folded: set[str] = set()
+    for path in live.glob("rows-*.parquet"):
+        cells = pq.read_table(path, columns=["cell_id"])["cell_id"].to_pylist()
+        folded |= {f"cell-{cell}.parquet" for cell in cells}
     for path in hidden.glob("cell-*.parquet"):
+        if path.name in folded:
+            continue
         known = live / path.name
-        if path.name not in folded and (not known.exists() or _rank(path) > _rank(known)):
+        if not known.exists() or _rank(path) > _rank(known):
             os.replace(path, known)
 
 
 def _rank(path: Path) -> tuple[bool, bool, datetime]:
-    """Order the rows of one cell: failed, with scores and an error, good; then by time."""
+    """Return the rank of a cell's row: failed < scores with an error < good; then by time."""
     (row,) = pq.read_table(path, columns=["status", "error", "created_at"]).to_pylist()
     return row["status"] == "ok", row["error"] is None, row["created_at"]
 

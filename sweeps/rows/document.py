@@ -103,11 +103,13 @@ class Scores:
 
 
 def line(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+    """Return one line of a Markdown table, with the bars in its cells escaped."""
+    escaped = [cell.replace("|", r"\|") for cell in cells]
+    return f"| {' | '.join(escaped)} |"
 
 
 def rows_table(schema: Mapping[str, pa.DataType], told: Mapping[str, str]) -> str:
-    """Columns, their types and what is known of their meaning."""
+    """Return a table of columns: names, types, meanings."""
     lines = [line(HEAD), line(["---"] * len(HEAD))]
     for name in schema:
         lines.append(line([f"`{name}`", arrow_type(name), told.get(name, UNSAID)]))
@@ -115,7 +117,7 @@ def rows_table(schema: Mapping[str, pa.DataType], told: Mapping[str, str]) -> st
 
 
 def arrow_type(name: str) -> str:
-    """The column's type as text: `list of double` for Arrow's `list<element: double>`."""
+    """Return the column's type as text: `list of double` for Arrow's `list<element: double>`."""
     kind, depth = ROWS.field(name).type, 0
     while pa.types.is_list(kind):
         kind, depth = kind.value_type, depth + 1
@@ -123,26 +125,27 @@ def arrow_type(name: str) -> str:
 
 
 def knobs_table() -> str:
-    """The knobs of all methods: which methods have them."""
+    """Return a table of all knobs and of the methods that have them."""
     lines = [line(("column", "type", "knob of")), line(["---"] * 3)]
     for name in KNOBS:
-        owners = [
-            method for method, kind in METHODS.items() if name in {f.name for f in fields(kind)}
-        ]
+        owners = []
+        for method, kind in METHODS.items():
+            if name in {f.name for f in fields(kind)}:
+                owners.append(method)
         lines.append(line([f"`{name}`", arrow_type(name), ", ".join(owners)]))
     return "\n".join(lines)
 
 
 def settings_table(kind: type, prefix: str) -> str:
-    """The columns that hold a section of the spec."""
+    """Return a table of the columns that hold a section of the spec."""
     told = {prefix + name: meaning for name, meaning in meanings(kind).items()}
-    return rows_table(
-        {prefix + f.name: ROWS.field(prefix + f.name).type for f in fields(kind)}, told
-    )
+    names = [prefix + f.name for f in fields(kind)]
+    schema = {name: ROWS.field(name).type for name in names}
+    return rows_table(schema, told)
 
 
 def of_metric(name: str, metric: Metric) -> Scores:
-    """A metric, as its module and its `compute` describe it."""
+    """Return a metric as the docstrings of its module and of its `compute` describe it."""
     text = metric.compute.__doc__ or ""
     module = import_module(metric.compute.__module__)
     about = f"{first_sentence(module.__doc__)}\n\n{prose_of(text, metric.columns)}".strip()
@@ -150,7 +153,7 @@ def of_metric(name: str, metric: Metric) -> Scores:
 
 
 def of_attack(name: str, attack: Attack) -> Scores:
-    """A classifier's attack, with the columns that it has for the subject."""
+    """Return an attack on classifiers as its docstring describes it."""
     columns = {**attack.model_columns, **attack.subject_columns}
     text = attack.__doc__ or ""
     about = prose_of(text, [*columns, *(f.name for f in fields(attack))])
@@ -158,7 +161,7 @@ def of_attack(name: str, attack: Attack) -> Scores:
 
 
 def meaning_of(name: str, told: Mapping[str, str]) -> str:
-    """What a docstring tells of a score by its name, of its `val_` twin or of a pattern."""
+    """Return a score's meaning: by its name, by its twin without `val_`, or by a pattern."""
     if name in told:
         return told[name]
     twin = name.removeprefix("val_")
@@ -171,7 +174,7 @@ def meaning_of(name: str, told: Mapping[str, str]) -> str:
 
 
 def scores_section(scores: Scores) -> str:
-    """One metric or attack: what it is, its columns, what fools it."""
+    """Return the section of one metric or attack: description, columns, blind spot."""
     lines = [line(SCORED), line(["---"] * len(SCORED))]
     for name in scores.columns:
         beside = "✓" if f"oracle_{name}" in ROWS.names else ""
@@ -183,22 +186,22 @@ def scores_section(scores: Scores) -> str:
 
 
 def generator_attacks_section() -> str:
-    """The attacks on generators: the same columns for each."""
+    """Return the section of the attacks on generators, which all have the same columns."""
     lines = [line(("column", "type", "meaning")), line(["---"] * 3)]
     for suffix, meaning in RECOVERY.items():
         lines.append(line([f"`probe_<attack>_{suffix}`", "double", meaning]))
     for of in GeneratorAttack.reference_models:
         for suffix in GeneratorAttack.model_columns:
-            lines.append(
-                line([f"`{of}_probe_<attack>_{suffix}`", "double", f"the same, of the {of} model"])
-            )
-    names = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in attacks_on("generator"))
-    text = f"`<attack>` is one of {names}. `untrained` is a decoder with random weights."
+            column = f"`{of}_probe_<attack>_{suffix}`"
+            lines.append(line([column, "double", f"the same, of the {of} model"]))
+    names = [stem(name).removeprefix("probe_") for name in attacks_on("generator")]
+    quoted = ", ".join(f"`{name}`" for name in names)
+    text = f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights."
     return "\n\n".join(["\n".join(lines), text])
 
 
 def document() -> str:
-    """The whole page."""
+    """Return the whole page."""
     metrics = [of_metric(name, metric) for name, metric in METRICS.items()]
     sections: list[str] = [
         INTRO,
@@ -216,14 +219,16 @@ def document() -> str:
     ]
     for task in ("generator", "classifier"):
         sections.append(f"## Scores of a {task}")
-        sections += [scores_section(of) for of in metrics if METRICS[of.title].task == task]
+        for metric in metrics:
+            if METRICS[metric.title].task == task:
+                sections.append(scores_section(metric))
     sections += [
         "## Attacks on a generator",
         generator_attacks_section(),
         "## Attacks on a classifier",
     ]
-    on_classifiers = attacks_on("classifier")
-    sections += [scores_section(of_attack(name, attack)) for name, attack in on_classifiers.items()]
+    for name, attack in attacks_on("classifier").items():
+        sections.append(scores_section(of_attack(name, attack)))
     sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 

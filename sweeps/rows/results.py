@@ -1,4 +1,4 @@
-"""Rows: one Parquet file per cell, written whole, so that a cell has one row whatever dies.
+"""Rows: one Parquet file per cell, written atomically, so that a crash leaves no half row.
 
     <results>/v1/sweep=<name>/cell-<cell_id>.parquet        (after `compact`: rows-<hash>.parquet)
 
@@ -25,10 +25,11 @@ AGAIN = "; tried again: "
 
 
 def _better(before: Row, failed: Row) -> Row:
-    """Return the row to keep of two that hold an error: scores with both errors, else the later."""
+    """Return the row to keep when a retry fails: scores with both errors, else the later row."""
     if before["status"] != "ok":
         return failed
-    return before | {"error": before["error"].partition(AGAIN)[0] + AGAIN + failed["error"]}
+    first, _, _ = before["error"].partition(AGAIN)
+    return before | {"error": first + AGAIN + failed["error"]}
 
 
 def in_full(tables: Iterable[pa.Table], place: str) -> pa.Table:
@@ -49,16 +50,16 @@ def as_parquet(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-READERS = 16  # files read at once: an object store answers many requests in parallel
-LOOKS = 10  # tries at reading a folder whose files `compact` folds away meanwhile
+READERS = 16  # files read at a time: an object store answers many requests in parallel
+LOOKS = 10  # tries to read a folder while `compact` folds its files
 
 
 @dataclass(frozen=True)
 class Results:
-    """The rows under a folder: the only journal of what is done.
+    """The rows under a folder: the only record of which cells are done.
 
     root: a local path or URL
-    store: where the artifacts lie now, if no longer where the rows say
+    store: where the artifacts lie now, if they have moved since the rows were written
     """
 
     root: str
@@ -77,35 +78,39 @@ class Results:
         """Write or replace a cell's row; a reader sees the old row or the new one, never half.
 
         A failed row does not replace scores: a good row stays as it is; a row with scores and an
-        error keeps its scores and gets the new error behind its own.
+        error keeps its scores, and the new error is appended to its own.
         """
-        if row["status"] == "failed" and (known := self.find(sweep, row["cell_id"])):
+        known = self.find(sweep, row["cell_id"]) if row["status"] == "failed" else None
+        if known is not None:
             if known["error"] is None:
                 return
             row = _better(known, row)
         data = as_parquet(pa.Table.from_pylist([row], schema=ROWS))
-        write_whole(self.cell_file(sweep, row["cell_id"]), data, join(self.table, ".tmp"))
+        path = self.cell_file(sweep, row["cell_id"])
+        write_whole(path, data, join(self.table, ".tmp"))
 
     def sweeps(self) -> list[str]:
         """Return the names of the sweeps that have rows, sorted."""
-        return [
-            name.removeprefix("sweep=") for name in folders(self.table) if name.startswith("sweep=")
-        ]
+        prefix = "sweep="
+        names = folders(self.table)
+        return [name.removeprefix(prefix) for name in names if name.startswith(prefix)]
 
     def read(self, sweep: str | None = None) -> pd.DataFrame:
         """Return all rows, or one sweep's, as `pandas.read_parquet` does, oldest first.
 
         Raises `BadInput` where there are none.
         """
-        wanted = self.sweeps() if sweep is None else [sweep]
-        if sweep is not None and sweep not in self.sweeps():
+        known = self.sweeps()
+        wanted = known if sweep is None else [sweep]
+        if sweep is not None and sweep not in known:
             raise BadInput(
-                f"no sweep {sweep!r} in {self.root}; known: {', '.join(self.sweeps()) or 'none'}"
+                f"no sweep {sweep!r} in {self.root}; known: {', '.join(known) or 'none'}"
             )
         tables = []
         for name in wanted:
             table = in_full(self._read_files(name), f"sweep {name} in {self.root}")
-            tables.append(table.append_column("sweep", pa.array([name] * len(table), pa.string())))
+            column = pa.array([name] * len(table), pa.string())
+            tables.append(table.append_column("sweep", column))
         if not tables:
             raise BadInput(f"no rows in {self.root}; run a sweep with --results {self.root} first")
         rows = pa.concat_tables(tables, promote_options="default").to_pandas()
@@ -114,11 +119,13 @@ class Results:
         return moved
 
     def _read_files(self, sweep: str, prefix: str = "") -> list[pa.Table]:
-        """Read the sweep's files with that prefix, all as they were at one moment."""
+        """Read the sweep's files with that prefix, in the state of one moment."""
         for _ in range(LOOKS):
-            paths = [
-                path for path in self.files(sweep) if path.rpartition("/")[2].startswith(prefix)
-            ]
+            paths = []
+            for path in self.files(sweep):
+                _, _, name = path.rpartition("/")
+                if name.startswith(prefix):
+                    paths.append(path)
             with ThreadPoolExecutor(READERS) as pool:
                 parts = list(pool.map(self._read_file, paths))
             found = [part for part in parts if part is not None]
@@ -130,7 +137,7 @@ class Results:
         )
 
     def _read_file(self, path: str) -> pa.Table | None:
-        """Read one file; None where it was folded away since it was listed."""
+        """Read one file; None if a compaction has folded it since it was listed."""
         try:
             with locate(self.root)[0].open(path, "rb") as file:
                 return pq.read_table(file, use_threads=False)  # files are read in parallel
@@ -142,35 +149,39 @@ class Results:
             ) from error
 
     def files(self, sweep: str) -> list[str]:
-        """Return the paths of the sweep's Parquet files, also of those being folded just now."""
+        """Return the paths of the sweep's Parquet files, sorted; [] where it has none."""
         fs, path = locate(join(self.table, f"sweep={sweep}"))
         fs.invalidate_cache()
         try:
             names = fs.ls(path, detail=False)
         except FileNotFoundError:
             return []
-        return sorted(
-            name
-            for name in names
-            if name.endswith(".parquet") and name.rpartition("/")[2][0] not in "._"
-        )
+        found = []
+        for name in names:
+            _, _, base = name.rpartition("/")
+            if base.endswith(".parquet") and not base.startswith((".", "_")):
+                found.append(name)
+        return sorted(found)
 
     def find(self, sweep: str, cell_id: str) -> Row | None:
         """Return the cell's row, from its own file or a folded one; None where it has none."""
         path = self.cell_file(sweep, cell_id)
         own = self._read_file(path) if exists(path) else None
-        for table in [own] if own is not None else self._read_files(sweep, "rows-"):
-            for row in table.filter(pc.equal(table["cell_id"], cell_id)).to_pylist():
+        tables = self._read_files(sweep, "rows-") if own is None else [own]
+        for table in tables:
+            of_cell = table.filter(pc.equal(table["cell_id"], cell_id))
+            for row in of_cell.to_pylist():
                 return dict(row)
         return None
 
     def check_writable(self) -> None:
-        """Refuse, before anything is computed, a place where rows cannot be written."""
-        fs, path = locate(join(self.table, ".tmp", "probe"))
-        write_whole(join(self.table, ".tmp", "probe"), b"")
+        """Write and remove an empty file, so that a place without write access fails early."""
+        probe = join(self.table, ".tmp", "probe")
+        fs, path = locate(probe)
+        write_whole(probe, b"")
         fs.rm_file(path)
 
 
 def is_local(root: str | Path) -> bool:
-    """Whether `root` lies on a file system of this machine (or mounted there)."""
+    """Whether `root` lies on a file system of this machine, mounted ones included."""
     return locate(root)[0].protocol in ("file", ("file", "local"))

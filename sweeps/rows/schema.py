@@ -32,8 +32,8 @@ CELL = {
 OUTCOME = {
     "status": pa.string(),
     "error": pa.string(),
-    "val_images": pa.int64(),  # how many val images a candidate was read on; null: all
-    "val_stopped": pa.bool_(),  # it could not win any more: `val_*` are over the images read
+    "val_images": pa.int64(),  # val images that a candidate was read on; null: all
+    "val_stopped": pa.bool_(),  # it could no longer win; its `val_*` cover only these images
     "val_bar": pa.float64(),  # the best selection score before it, which it could not reach
 }
 PROVENANCE = {
@@ -42,16 +42,16 @@ PROVENANCE = {
     "curve": pa.list_(FLOATS),  # one list per term
     "judge_names": pa.list_(pa.string()),
     "wall_s": pa.float64(),
-    "artifacts_s": pa.float64(),  # loading what the cell needs, near 0 in a warm actor
+    "artifacts_s": pa.float64(),  # loading what the cell needs, near 0 in a warm worker
     "unlearn_s": pa.float64(),
     "evaluate_s": pa.float64(),
     "attack_s": pa.float64(),
     "needs_s": pa.float64(),  # making what the method needs beside the original: Fisher, experts
     "oracle_s": pa.float64(),  # retraining without the forget set
-    "tuning_candidates": pa.int64(),  # how many a chosen cell was chosen from
+    "tuning_candidates": pa.int64(),  # how many candidates a chosen cell was chosen from
     "tuning_s": pa.float64(),  # unlearning and reading the candidates
     "selection_regret": pa.float64(),  # best selection score on test minus the chosen cell's
-    "regret_s": pa.float64(),  # reading the candidates on test for that
+    "regret_s": pa.float64(),  # reading the candidates on test for `selection_regret`
     "device": pa.string(),
     "threads": pa.int64(),
     "step_captured": pa.bool_(),  # whether the training steps ran as CUDA graphs; null on a CPU
@@ -71,14 +71,16 @@ PROVENANCE = {
 
 
 def _of_fields(kind: type, prefix: str) -> dict[str, pa.DataType]:
+    """Return the columns that hold a record's fields."""
     return {prefix + f.name: TYPES[f.type] for f in fields(kind)}  # type: ignore[index]
 
 
 def _schema() -> pa.Schema:
-    """Return the columns of every method, metric and attack; a cell leaves null what it lacks."""
+    """Return the columns of all methods, metrics and attacks; those a cell lacks are null."""
     knobs = {name: TYPES[kind] for name, kind in KNOBS.items()}
     settings = _of_fields(Train, "train_") | _of_fields(Evaluation, "eval_")
-    scores = {name: TYPES[kind] for name, kind in {**metric_columns(), **attack_columns()}.items()}
+    scored = {**metric_columns(), **attack_columns()}
+    scores = {name: TYPES[kind] for name, kind in scored.items()}
     columns = {**CELL, **OUTCOME, **knobs, **settings, **scores, **PROVENANCE}
     return pa.schema(list(columns.items()))
 
@@ -105,8 +107,10 @@ def row_of(cell: Cell, columns: Mapping[str, Any]) -> Row:
         "options": json.dumps(dict(problem.options), sort_keys=True),
     }
     row |= asdict(cell.method)
-    row |= {f"train_{f.name}": getattr(problem.train, f.name) for f in fields(Train)}
-    row |= {f"eval_{f.name}": getattr(problem.eval, f.name) for f in fields(Evaluation)}
+    for name, value in asdict(problem.train).items():
+        row[f"train_{name}"] = value
+    for name, value in asdict(problem.eval).items():
+        row[f"eval_{name}"] = value
     row |= columns
     for name in row:
         require(

@@ -1,4 +1,4 @@
-"""Where a sweep works, as every process of the cluster sees it."""
+"""The folders and URLs of a run, absolute, so that every process of the cluster finds them."""
 
 import subprocess
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from unlearn.files import locate
 
 @dataclass(frozen=True)
 class Places:
-    """Absolute places, and the code's revision.
+    """Absolute folders or URLs, and the code's revision.
 
     results: folder or URL of the rows
     store: folder or URL of the artifacts
     data_root: folder of the data sets
-    git_revision: of this code, where it is a git checkout
+    git_revision: of this code; None outside of a git checkout
     """
 
     results: str
@@ -27,7 +27,7 @@ class Places:
 
 
 def places_for(store: str, results: str, data_root: str) -> Places:
-    """Return the places, made absolute. Raises `BadInput` for one that no other process reaches."""
+    """Return the places, made absolute. Raises `BadInput` for one that workers cannot reach."""
     for root in (results, store, data_root):
         in_memory = isinstance(locate(root)[0], MemoryFileSystem)
         require(

@@ -23,6 +23,7 @@ Made = tuple[Weights, Curve]
 
 
 def _train(cache: WorkerCache, recipe: Recipe, images: Images) -> Made:
+    """Train the recipe's network on the images."""
     plan = Training(**{name: recipe.knob(name) for name in TRAINING})
     generator = stream(recipe.seed, recipe.kind, "train", device=cache.device)
     return fit(cache.build(recipe), images, plan, generator)
@@ -36,11 +37,13 @@ def _original(cache: WorkerCache, recipe: Recipe) -> Made:
 
 
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
+    """Train on the retain set alone."""
     retained = cache.dataset(recipe.dataset).split(recipe.forget).train.retain
     return _train(cache, recipe, retained)
 
 
 def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
+    """Fine-tune the original on the forget set alone."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
     images = cache.dataset(recipe.dataset).split(recipe.forget).train.forget
@@ -110,17 +113,17 @@ def prepare(
     resources: what a task asks for, by the artifact's key
     done: called with each artifact and its seconds
 
-    Returns key -> error of those that could not be made. An interruption loses only what is being
-    made at that moment.
+    Returns key -> error for each artifact that could not be made. An interruption loses only the
+    artifacts that are being made at that moment.
     """
     remote = ray.remote(max_retries=3)(_make_after)
     tasks: dict[str, ray.ObjectRef[Any]] = {}
     recipes: dict[ray.ObjectRef[Any], Recipe] = {}
     for recipe in missing:
         upstream = [tasks[need.key] for need in recipe.needs if need.key in tasks]
-        needs = resources[recipe.key]
-        task = remote.options(num_cpus=needs.cpu, num_gpus=needs.gpu, name=recipe.describe())
-        ref = task.remote(store, data_root, recipe, needs.gpu, needs.cpu, *upstream)
+        cpu, gpu = resources[recipe.key].cpu, resources[recipe.key].gpu
+        task = remote.options(num_cpus=cpu, num_gpus=gpu, name=recipe.describe())
+        ref = task.remote(store, data_root, recipe, gpu, cpu, *upstream)
         tasks[recipe.key] = ref
         recipes[ref] = recipe
     failed: dict[str, str] = {}
@@ -138,7 +141,7 @@ def prepare(
 def _make_after(
     store: Store, root: str, recipe: Recipe, gpus: float, cpus: float, *upstream: tuple[str, float]
 ) -> tuple[str, float]:
-    """Call `make`; return (error, seconds), so that one failure does not stop other artifacts."""
+    """Call `make`; return (error, seconds). An error is text, so that other artifacts are made."""
     for error, _ in upstream:
         if error:
             return error, 0.0
@@ -149,7 +152,7 @@ def _make_after(
 
 
 def _result(task: ray.ObjectRef[Any]) -> tuple[str, float]:
-    """Return what `_make_after` returned; where a worker was killed, Ray's words as the error."""
+    """Return what `_make_after` returned; where its worker was killed, Ray's message as error."""
     try:
         result: tuple[str, float] = ray.get(task)
         return result

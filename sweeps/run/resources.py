@@ -1,4 +1,4 @@
-"""What trials ask of the cluster: how many fit at once, and whether any node has as much."""
+"""Compare what trials ask for with the cluster: how many fit at once, whether a node has enough."""
 
 import sys
 
@@ -10,9 +10,9 @@ from unlearn.errors import require
 
 
 def slots(needs: Resources) -> int:
-    """Return how many trials with these resources this Ray could run at once; at least 1.
+    """Return how many trials with these resources this Ray can run at once, at least 1.
 
-    As if nothing else were running.
+    Counts all resources of all nodes, also those in use.
     """
     found = 0
     for node in ray.nodes():
@@ -22,12 +22,12 @@ def slots(needs: Resources) -> int:
         fit = has.get("CPU", 0) / needs.cpu
         if needs.gpu:
             fit = min(fit, has.get("GPU", 0) / needs.gpu)
-        found += int(fit + 1e-9)  # ten times 0.1 GPU are one
+        found += int(fit + 1e-9)  # ten times 0.1 GPU are one, in floats too
     return max(1, found)
 
 
 def resources_by_artifact(plan: Plan) -> dict[str, Resources]:
-    """Return by artifact key what the first sweep that needs it asks for."""
+    """Return artifact key -> resources of the first sweep that needs the artifact."""
     asked: dict[str, Resources] = {}
     for work in plan.work:
         for recipe in needed_by(work.sweep, work.problem):
@@ -36,7 +36,7 @@ def resources_by_artifact(plan: Plan) -> dict[str, Resources]:
 
 
 def check_resources(plan: Plan, growing: bool) -> None:
-    """Refuse what no node has, for which Ray would wait in silence; warn where nodes may join."""
+    """Refuse resources that no node has, because Ray would wait; only warn if nodes may join."""
     for sweep in {work.sweep.name: work.sweep for work in plan.work}.values():
         asks = sweep.resources
         has = _closest_node(asks)

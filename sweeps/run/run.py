@@ -1,4 +1,4 @@
-"""Run a plan: make its artifacts, compute its cells, then those that val chose among them."""
+"""Run a plan: make artifacts, compute cells, then score in full the candidates that val chose."""
 
 import time
 from collections.abc import Callable
@@ -17,15 +17,16 @@ from sweeps.run.tune import check_version, run_packs
 from sweeps.spec.cells import Cell, Recipe
 from unlearn.artifacts import Store
 
-Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, what)
+Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, name of the last)
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a run did.
+    """The counts and seconds of a finished run.
 
     cells: how many were planned
-    prepare_s, tune_s: seconds of making artifacts, of computing cells
+    prepare_s: seconds of making artifacts
+    tune_s: seconds of computing cells
     computed_s: seconds spent computing inside the workers, summed over all slots
     slots: how many trials ran at once
     """
@@ -44,10 +45,10 @@ def run(
     retry_failed: bool = False,
     growing: bool = False,
 ) -> Ran:
-    """Bring every planned sweep to one row per cell. Needs an initialised Ray.
+    """Compute every planned cell, so that each has one row. Needs an initialised Ray.
 
     plan: with cells to compute
-    growing: whether nodes may still join it
+    growing: whether nodes may still join the Ray cluster
 
     Safe to interrupt and to repeat at any moment.
     """
@@ -64,7 +65,7 @@ def run(
 
 
 class Clock:
-    """Passes progress on, and adds up seconds: of both stages, and of computing in workers."""
+    """Reports progress, and adds up seconds: of both stages, and of computing in workers."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
@@ -99,18 +100,22 @@ def _run_pass(plan: Plan, places: Places, clock: Clock, retry_failed: bool) -> N
     sources = [open_source(work) for work in plan.work]
     _drop_broken(sources, broken, places, clock)
     if any(source.left for source in sources):
-        run_packs(PackSearcher(sources, places, slots, retry_failed), clock.pack_done)
+        searcher = PackSearcher(sources, places, slots, retry_failed)
+        run_packs(searcher, clock.pack_done)
     clock.tune_s += time.perf_counter() - prepared
 
 
 def _drop_broken(
     sources: list[Source], broken: dict[str, str], places: Places, clock: Clock
 ) -> None:
-    """Write failed rows for the cells whose artifacts could not be made."""
+    """Drop the cells whose artifacts could not be made, and write failed rows for them."""
 
     def why(cell: Cell) -> str:
-        keys = {recipe.key for recipe in cell.recipes().values()}
-        return "; ".join(sorted({broken[key] for key in keys if key in broken}))
+        errors = set()
+        for recipe in cell.recipes().values():
+            if recipe.key in broken:
+                errors.add(broken[recipe.key])
+        return "; ".join(sorted(errors))
 
     for source in sources:
         for cell, reason in source.drop(why):

@@ -1,4 +1,4 @@
-"""Hands packs of cells to Ray Tune, from grids and studies alike."""
+"""Hand packs of cells from grids and studies to Ray Tune."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -13,15 +13,15 @@ from sweeps.run.places import Places
 from sweeps.run.trial import CellReport, Pack, record_failure
 from sweeps.spec.sweep import Resources
 
-PACK_SECONDS = 4.0  # a trial costs some 25 ms of Ray: less than 1 % of a pack of this length
-ATTEMPTS = 3  # at a cell whose worker dies
+PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
+ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
 
 class PackSearcher(Searcher):
-    """Ray Tune's view of all sources. A pack comes from one source: its cells share artifacts.
+    """Suggests packs to Ray Tune. A pack comes from one source, so its cells share artifacts.
 
     sources: where cells come from
-    places: where the sweep works
+    places: folders and URLs of the run
     slots: how many trials with given resources run at once
     retry: whether cells whose row holds an error are computed again
     """
@@ -45,8 +45,8 @@ class PackSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """Return the next pack; None to wait, FINISHED at the end.
 
-        There is a pack for every slot at once, so that actors start together, and one more, so that
-        none waits.
+        Packs for all slots are out at once, so that actors start together; one more pack is out, so
+        that no actor waits for its next.
         """
         if self.again:
             source, pack = self.again.pop()
@@ -62,18 +62,19 @@ class PackSearcher(Searcher):
         return {"pack": pack, "places": self.places}
 
     def _next_source(self, open_sources: list[Source]) -> Source | None:
-        """Return the source whose turn it is; None where all slots and the spare pack are taken."""
+        """Return the source whose turn it is; None if all slots and the spare pack are taken."""
         running = Counter(source.sweep.resources for source, _ in self.running.values())
-        asked = {source.sweep.resources for source in open_sources}
-        slots = {resources: self.slots(resources) for resources in asked}
+        slots: dict[Resources, int] = {}
         ready = []
         for source in open_sources:
             resources = source.sweep.resources
+            if resources not in slots:
+                slots[resources] = self.slots(resources)
             if running[resources] <= slots[resources]:
                 ready.append(source)
         if not ready:
             return None
-        # Few sources at a time, so that actors have in memory what they loaded and read.
+        # Few sources at a time, so that actors reuse the artifacts that they hold in memory.
         few = ready[: slots[ready[0].sweep.resources]]
         source = few[self.turn % len(few)]
         self.turn += 1
@@ -100,8 +101,8 @@ class PackSearcher(Searcher):
     def _size(self, source: Source, slots: int) -> int:
         """Return how many cells a pack takes.
 
-        As stated; else one until a cell's seconds are known, then as many as fill `PACK_SECONDS`,
-        but never so many that a slot stays empty.
+        The spec's `cells_per_trial`, if it is set. Else one cell until the seconds of a cell are
+        known, then as many as fill `PACK_SECONDS`, but no more than the slot's share of cells left.
         """
         resources = source.sweep.resources
         if resources.cells_per_trial:
@@ -109,12 +110,14 @@ class PackSearcher(Searcher):
         seconds = self.seconds.get((source.sweep.name, source.next_method))
         if seconds is None:
             return 1
-        left = sum(each.left for each in self.sources if each.sweep.resources == resources)
+        alike = [each for each in self.sources if each.sweep.resources == resources]
+        left = sum(each.left for each in alike)
         share = -(-left // slots)
-        return max(1, min(round(PACK_SECONDS / max(seconds, 1e-3)), share))
+        full = round(PACK_SECONDS / max(seconds, 1e-3))
+        return max(1, min(full, share))
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell the source, once per pack, however often its trial reports."""
+        """Tell the source the results, once per pack: a trial that is held reports repeatedly."""
         if trial_id in self.reported:
             return
         self.reported.add(trial_id)
@@ -122,13 +125,13 @@ class PackSearcher(Searcher):
         reports: list[CellReport] = result["reports"]
         for cell, report in zip(pack.cells, reports, strict=True):
             source.tell(cell, report.val)
-            if report.wall_s:  # the last is the warmest
+            if report.wall_s:  # the last cell counts: artifacts are in memory by then
                 self.seconds[source.sweep.name, cell.method_name] = report.wall_s
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Take note that a trial has ended; where its worker died, try its cells again."""
+        """Forget a trial that has ended; if its worker died, try its cells again."""
         if not error and result is not None:
             self.on_trial_result(trial_id, result)
         elif trial_id not in self.reported:
@@ -137,10 +140,14 @@ class PackSearcher(Searcher):
         del self.running[trial_id]
 
     def _try_again(self, source: Source, pack: Pack) -> None:
-        """Hand the cells out one by one, so that one that kills its worker takes no other along."""
-        single = [replace(pack, cells=(cell,), attempt=pack.attempt + 1) for cell in pack.cells]
-        exhausted = pack.attempt == ATTEMPTS
-        (self.lost if exhausted else self.again).extend((source, each) for each in single)
+        """Queue each cell as a pack of its own, so that one that kills its worker harms no other.
+
+        After the last attempt the cells are lost.
+        """
+        queue = self.lost if pack.attempt == ATTEMPTS else self.again
+        for cell in pack.cells:
+            single = replace(pack, cells=(cell,), attempt=pack.attempt + 1)
+            queue.append((source, single))
 
     def record_lost(self) -> None:
         """Write a failed row for each cell whose worker died at every attempt."""
@@ -155,7 +162,7 @@ class PackSearcher(Searcher):
                     record_failure(self.places, source.sweep, cell, error)
 
     def save(self, checkpoint_path: str) -> None:
-        """Save nothing: the rows are the only journal."""
+        """Save nothing: the rows are the only record of progress."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a new run tells its studies from the rows."""

@@ -31,7 +31,7 @@ from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 from unlearn.errors import one_line
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # between two looks of a finished pack that is held
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # between steps of a finished trial that is held
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Pack:
     cpu, gpu: what the trial is given
     retry: whether cells whose row holds an error are computed again
     best: (method, best score on val so far), which a candidate must still be able to reach
-    tuning: (`cell_id`, what it was chosen from) of chosen cells
+    tuning: (`cell_id`, the candidates behind it) of chosen cells
     attempt: 1, and one more for each worker that died on these cells
     """
 
@@ -59,11 +59,11 @@ class Pack:
 
 @dataclass(frozen=True)
 class CellReport:
-    """What the driver learns of a finished cell: nothing of the test set.
+    """The driver's view of a finished cell; it holds no score on test.
 
     cell_id: of the cell
     failed: whether it has no scores
-    wall_s: seconds it took; 0 where its row was there
+    wall_s: seconds it took; 0 where its row already existed
     val: its scores on val; None where it has none
     """
 
@@ -74,7 +74,7 @@ class CellReport:
 
 
 def report_of(row: Mapping[str, Any], wall_s: float) -> CellReport:
-    """Return what the driver learns of a row."""
+    """Return the report of a row."""
     return CellReport(row["cell_id"], row["status"] == "failed", wall_s, val_scores(row))
 
 
@@ -106,10 +106,11 @@ class PackTrial(tune.Trainable):
             time.sleep(self.wait_s)
             self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
             return {"reports": self.reports}
-        best = BestSoFar(self.pack.best)
-        for cell in self.pack.cells:
+        pack = self.pack
+        best = BestSoFar(pack.best)
+        for cell in pack.cells:
             name = cell.method_name
-            report = run_cell(self.cache, self.places, self.pack, cell, best.of(name))
+            report = run_cell(self.cache, self.places, pack, cell, best.of(name))
             best.update(name, report.val)
             self.reports.append(report)
         return {"reports": self.reports}
@@ -148,7 +149,7 @@ def _computed(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
 
 
 def _with_tuning(cache: WorkerCache, cell: Cell, tuning: Tuning, outcome: Outcome) -> Outcome:
-    """Add what choosing the cell took and cost; where that cannot be told, the error."""
+    """Add what choosing the cell took and cost; if that cannot be computed, add the error."""
     try:
         return outcome.extended(tuning_columns(cache, cell, tuning))
     except Exception as error:  # as above: a candidate may fail when it is made again
@@ -156,7 +157,7 @@ def _with_tuning(cache: WorkerCache, cell: Cell, tuning: Tuning, outcome: Outcom
 
 
 def record_failure(places: Places, sweep: Sweep, cell: Cell, error: str) -> None:
-    """Write the row of a cell that no trial could write."""
+    """Write the failed row of a cell that no trial could compute."""
     outcome = Outcome(status="failed", error=error)
     where = {"store": places.store, "git_revision": places.git_revision}
     columns = {**outcome.as_columns(), **where, "created_at": datetime.now(UTC)}

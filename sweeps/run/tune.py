@@ -1,7 +1,7 @@
-"""Ray Tune: its settings, its signals, its scheduler, and the private names of Ray we depend on.
+"""Run Ray Tune: its settings, signals and scheduler, and the private names of Ray that we use.
 
-Tune's own snapshots, loggers and signal handlers are switched off: the rows are the only journal,
-and Ctrl-C is ours.
+Tune's own snapshots, loggers and signal handlers are switched off: the rows are the only record of
+progress, and Ctrl-C is handled here.
 """
 
 import logging
@@ -27,8 +27,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, PackTrial
 
-TRIED = ("2.60",)  # versions of Ray with which the private names below were tried
-START_SECONDS = 60.0  # an actor that is not up by then is waited for no longer
+TRIED = ("2.60",)  # versions of Ray that the private names below were tested with
+START_SECONDS = 60.0  # the longest wait for an actor that starts
 
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints at every verbosity
@@ -39,13 +39,13 @@ ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 LOG_LEVELS = {
-    "ray.tune": logging.ERROR,  # it misses the result files that we switched off
-    "ray.tune.tune": logging.CRITICAL,  # it names trials whose cells others have computed since
+    "ray.tune": logging.ERROR,  # it warns that result files are missing, which we switched off
+    "ray.tune.tune": logging.CRITICAL,  # it lists failed trials, whose cells were tried again
 }
 
 
 def check_version() -> None:
-    """Warn where this Ray is none of those that were tried."""
+    """Warn where this version of Ray was never tested."""
     tried = any(ray.__version__.startswith(f"{version}.") for version in TRIED)
     if not tried:
         versions = " and ".join(TRIED)
@@ -61,7 +61,7 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
 
     finished: called with the reports of each pack that is done
 
-    Raises `KeyboardInterrupt` on Ctrl-C, also where Tune did not notice it.
+    Raises `KeyboardInterrupt` on Ctrl-C, even if Tune swallowed it.
     """
     os.environ.update(ENVIRONMENT)
     with ctrl_c() as struck, log_levels(LOG_LEVELS):
@@ -101,7 +101,7 @@ def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
 
 
 class Reporter(tune.Callback):
-    """Reports finished packs, and ends the run after a Ctrl-C that nobody noticed."""
+    """Reports finished packs, and ends the run after a Ctrl-C that was swallowed."""
 
     def __init__(self, finished: Callable[[list[CellReport]], Any], struck: Event) -> None:
         self.finished, self.struck = finished, struck
@@ -125,8 +125,8 @@ class Reporter(tune.Callback):
 class HoldWhileStarting(FIFOScheduler):
     """Ends a trial when its pack is done and no actor is starting.
 
-    Tune gives a free actor to any trial that waits, also to one whose own actor is still starting,
-    and throws that one away: a sweep of short packs would go on with the first actor alone.
+    Tune gives a free actor to any waiting trial, even to one whose own actor is still starting, and
+    then stops the starting actor. Without the hold, a sweep of short packs would use one actor.
     """
 
     def __init__(self) -> None:
@@ -150,8 +150,8 @@ class HoldWhileStarting(FIFOScheduler):
 def is_starting(controller: TuneController, trial: Trial) -> bool:
     """Whether the trial's own actor was launched and is not up yet.
 
-    Neither an actor that waits for resources, nor one that is handed over from another trial.
-    Nothing public tells.
+    False for an actor that waits for resources, and for one taken over from another trial. Ray has
+    no public way to ask.
     """
     if trial.status != Trial.PENDING or trial.temporary_state.ray_actor is not None:
         return False
@@ -174,10 +174,10 @@ def log_levels(levels: Mapping[str, int]) -> Iterator[None]:
 
 @contextmanager
 def ctrl_c() -> Iterator[Event]:
-    """Yield an event that says whether Ctrl-C was struck.
+    """Yield an event that is set once Ctrl-C was pressed.
 
-    A KeyboardInterrupt is lost where it strikes inside a C callback or a destructor; who looks at
-    the event can raise it again.
+    A KeyboardInterrupt raised inside a C callback or a destructor is lost; code that checks the
+    event can raise it again.
     """
     struck = Event()
 
@@ -185,7 +185,9 @@ def ctrl_c() -> Iterator[Event]:
         struck.set()
         signal.default_int_handler(number, frame)
 
-    if threading.current_thread() is not threading.main_thread():  # others receive no signals
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # other threads receive no signals
         yield struck
         return
     before = signal.signal(signal.SIGINT, strike)

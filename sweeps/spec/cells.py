@@ -1,4 +1,4 @@
-"""Cells: the fully determined points that a sweep stands for, and the artifacts that each needs."""
+"""Cells: the fully specified experiments of a sweep, and the artifacts that each needs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -18,13 +18,13 @@ SCHEMA = "v1"  # of rows, cells and recipes; part of every id
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines one artifact; `key` is its hash.
+    """The complete description of one artifact; `key` is its hash.
 
     kind: `original`, `oracle`, `expert`, `fisher` or `judge`
     dataset, model: by name; the model of a judge is the name of its network
     seed: of initial weights, batches and noise
     forget: classes that an oracle never sees, or the only ones that an expert sees
-    knobs: (name, value) pairs of how it is made
+    knobs: (name, value) pairs of its training
     needs: artifacts that are made first
     options: (name, value) pairs for the model's builder
     """
@@ -53,7 +53,9 @@ class Recipe:
     def describe(self) -> str:
         """Name the artifact in a few words, for logs and errors."""
         words = {"oracle": "without", "expert": "of"}
-        forget = f" {words[self.kind]} {list(self.forget)}" if self.kind in words else ""
+        forget = ""
+        if self.kind in words:
+            forget = f" {words[self.kind]} {list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
 
 
@@ -62,7 +64,8 @@ def frozen(options: Mapping[str, Any]) -> Knobs:
 
     Options from a spec and from a row give the same result.
     """
-    return tuple(sorted((str(key), _frozen(value)) for key, value in options.items()))
+    pairs = [(str(key), _frozen(value)) for key, value in options.items()]
+    return tuple(sorted(pairs))
 
 
 def _frozen(value: Any) -> Any:
@@ -90,13 +93,13 @@ OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
 NOT_OF_EXPERTS = ("steps", "lr", "schedule", "label_smoothing")
 EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
 FISHER = ("fisher_samples",)
-# By what a method needs: the keys of `train` that say how it was made.
+# What a method needs -> the keys of `train` that say how that artifact is made.
 MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": FISHER}
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What several methods are compared on: a task, and how it is trained and scored.
+    """A task on which methods are compared, and how models are trained and scored.
 
     dataset, model: by name
     forget: classes to forget, sorted
@@ -186,15 +189,17 @@ class Cell:
         return digest({"schema": SCHEMA, **problem, **method})
 
     def recipes(self) -> dict[str, Recipe]:
-        """Return by role the artifacts that method, evaluation and comparison need."""
+        """Return role -> recipe of the artifacts that method, evaluation and comparison need."""
         problem = self.problem
         recipes = {"original": problem.original, "oracle": problem.oracle}
         for need in self.method.needs:
             if need == "experts":
-                recipes |= {f"expert-{i}": recipe for i, recipe in enumerate(problem.experts)}
+                for i, expert in enumerate(problem.experts):
+                    recipes[f"expert-{i}"] = expert
             else:
                 recipes[need] = getattr(problem, need)
-        recipes |= {f"judge-{seat}": recipe for seat, recipe in problem.judges.items()}
+        for seat, judge in problem.judges.items():
+            recipes[f"judge-{seat}"] = judge
         return recipes
 
     def describe(self) -> str:
@@ -214,18 +219,19 @@ def problems(sweep: Sweep) -> Iterator[Problem]:
 def grid_cells(sweep: Sweep, problem: Problem) -> list[Cell]:
     """Return the grid of one problem, method by method.
 
-    An axis that a method does not have does not multiply its cells.
+    A method ignores an axis of a knob that it does not have: its cells are not multiplied by it.
     """
-    axes = [knob for knob, _ in sweep.grid]
-    points = list(product(*(values for _, values in sweep.grid)))
+    grid = dict(sweep.grid)
+    points = list(product(*grid.values()))
     found: dict[str, Cell] = {}
     for method in sweep.methods:
         for values in points:
-            cell = cell_of(sweep, problem, method, dict(zip(axes, values, strict=True)))
+            chosen = dict(zip(grid, values, strict=True))
+            cell = cell_of(sweep, problem, method, chosen)
             found[cell.cell_id] = cell
     return list(found.values())
 
 
 def cell_of(sweep: Sweep, problem: Problem, method: str, chosen: dict[str, Any]) -> Cell:
-    """Return the cell at the chosen knobs, every other knob as the spec or the method has it."""
+    """Return the cell with the chosen knobs; other knobs are the spec's, else the method's."""
     return Cell(problem, sweep.method_at(method, chosen))

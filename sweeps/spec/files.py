@@ -17,8 +17,8 @@ def read_spec(spec: str, changes: list[str]) -> list[Sweep]:
 
     changes: `key=value` texts, applied first
 
-    A file may hold several documents (`---`), which run together. Raises `BadInput` that names key
-    and choices.
+    A file may hold several documents (`---`), which run together. Raises `BadInput`, which names
+    the key and its choices.
     """
     sweeps = [parse(document) for document in read_documents(spec, changes)]
     names = [sweep.name for sweep in sweeps]
@@ -77,7 +77,7 @@ def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def shipped() -> list[str]:
-    """Names of the specs that come with the installation."""
+    """Return the names of the shipped specs, sorted."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 

@@ -1,4 +1,4 @@
-"""Check one document of a spec file, key by key, and make it a `Sweep`."""
+"""Check one document of a spec file, key by key, and convert it to a `Sweep`."""
 
 import hashlib
 import json
@@ -18,12 +18,10 @@ from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
 
-TRAIN = {  # what a spec that says nothing gets
+TRAIN = {  # defaults per task, for keys that the spec leaves out
     "generator": {"steps": 2000, "batch": 64, "lr": 2e-3, "kl_weight": 2.0, "z_dropout": 0.1},
     "classifier": {"steps": 600, "batch": 64, "lr": 2e-3},
 }
-
-
 KEYS = (
     "name",
     "dataset",
@@ -51,7 +49,10 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         require(key in document, f"the spec lacks the key {key!r}")
     dataset = document.get("dataset", "mnist5k")
     classes = lookup("data set", dataset, DATASETS).classes
-    models = tuple(str(model) for model in _list("models", document["models"]))
+    models = tuple(map(str, _list("models", document["models"])))
+    methods = tuple(map(str, _list("method", document["method"])))
+    seeds = _list("seeds", document.get("seeds", [0]))
+    grid = sorted(_section(document, "grid").items())
     resources = dict(_section(document, "resources"))
     if resources.get("cells_per_trial") == "auto":
         resources["cells_per_trial"] = 0
@@ -59,13 +60,13 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         name=str(document["name"]),
         dataset=dataset,
         models=models,
-        methods=tuple(str(name) for name in _list("method", document["method"])),
+        methods=methods,
         forget=_forget_sets(document["forget"], classes),
-        seeds=tuple(_whole("seeds", seed) for seed in _list("seeds", document.get("seeds", [0]))),
+        seeds=tuple(_whole("seeds", seed) for seed in seeds),
         train=tuple((model, _training(document, model)) for model in models),
         options=_options(document),
         unlearn=tuple(sorted(_section(document, "unlearn").items())),
-        grid=tuple((knob, _axis("grid", knob, values)) for knob, values in _axes(document, "grid")),
+        grid=tuple((knob, _axis("grid", knob, values)) for knob, values in grid),
         search=_search(document),
         eval=_evaluation(document),
         resources=_record("resources", Resources, resources),
@@ -73,14 +74,10 @@ def parse(document: Mapping[str, Any]) -> Sweep:
 
 
 def _training(document: Mapping[str, Any], model: str) -> Train:
-    """Return how a model is trained: what the spec says over the default of the model's task."""
+    """Return how a model is trained: the spec's keys, else the defaults of the model's task."""
     stated = {**TRAIN[task_of(model)], **_section(document, "train")}
     made: Train = _record("train", Train, stated)
     return made
-
-
-def _axes(document: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
-    return sorted(_section(document, key).items())
 
 
 def _axis(where: str, knob: str, values: Any) -> tuple[Any, ...]:
@@ -88,7 +85,7 @@ def _axis(where: str, knob: str, values: Any) -> tuple[Any, ...]:
 
 
 def _check_finite(where: str, value: Any) -> None:
-    """Refuse an infinity or NaN at any depth: JSON has none, so no id could be made of it."""
+    """Refuse an infinity or NaN at any depth: ids are hashes of JSON, which has neither."""
     if isinstance(value, dict):
         for key, inner in value.items():
             _check_finite(f"{where}.{key}", inner)
@@ -114,8 +111,9 @@ def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _list(where: str, value: Any) -> list[Any]:
     items = value if isinstance(value, list) else [value]
     require(len(items) > 0 and items != [None], f"empty axis {where!r}; give at least one value")
+    distinct = set(map(repr, items))
     require(
-        len({repr(item) for item in items}) == len(items),
+        len(distinct) == len(items),
         f"axis {where!r} names a value twice: {items}",
     )
     return items
@@ -132,8 +130,8 @@ def _whole(where: str, value: Any) -> int:
 def _options(document: Mapping[str, Any]) -> Knobs:
     """Return the options of the models' builder.
 
-    A weights file is known by its SHA-256, wherever it lies. `weights` is the original itself;
-    `options: {pretrained: PATH}` is where every training starts.
+    A weights file is identified by its SHA-256, wherever it lies. `weights` is the original itself;
+    every training starts from `options: {pretrained: PATH}`.
     """
     options = dict(_section(document, "options"))
     require(
@@ -153,7 +151,7 @@ def _options(document: Mapping[str, Any]) -> Knobs:
 
 
 def _check_option(where: str, value: Any) -> None:
-    """Refuse a value that would not come back from the JSON of a row."""
+    """Refuse a value that JSON, the form of options in a row, would not preserve."""
     if isinstance(value, list):
         for inner in value:
             _check_option(where, inner)
@@ -182,8 +180,8 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
 def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     """Return a search per method; () where the spec has none.
 
-    The space is the spec's, where it names one method; else each method's own default, without the
-    knobs that `grid` varies.
+    The space is the spec's own, which only one method may have; else each method's default space
+    without the knobs that `grid` varies.
     """
     section = dict(_section(document, "search"))
     if not section:
@@ -214,14 +212,15 @@ def _search_of(method: str, space: Mapping[str, Any], rest: Mapping[str, Any]) -
         len(space) > 0,
         f"method {method} has no search space of its own; give search.space or leave it out",
     )
-    axes = tuple((knob, _axis("search.space", knob, axis)) for knob, axis in sorted(space.items()))
+    axes = [(knob, _axis("search.space", knob, axis)) for knob, axis in sorted(space.items())]
     try:
-        return Search(space=axes, **rest)
+        return Search(space=tuple(axes), **rest)
     except BadInput as error:
         raise BadInput(f"{error} (method {method})") from error
 
 
 def _evaluation(document: Mapping[str, Any]) -> Evaluation:
+    """Return the section `eval`; `attack_knobs` keeps only knobs that differ from their default."""
     section = dict(_section(document, "eval"))
     asked = _section(section, "attack_knobs")
     section.pop("attack_knobs", None)
@@ -255,11 +254,16 @@ def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:
 
 
 def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` as the types of the record's fields; whole floats pass as integers."""
+    """Convert `values` to the types of the record's fields; whole floats become integers."""
     types = {f.name: f.type for f in fields(kind)}
     unknown_keys(where, values, types)
-    return {key: _as(f"{where}.{key}", value, types[key]) for key, value in values.items()}
+    converted = {}
+    for key, value in values.items():
+        converted[key] = _as(f"{where}.{key}", value, types[key])
+    return converted
 
 
 def _as(where: str, value: Any, kind: Any) -> Any:
-    return tuple(_list(where, value)) if kind == tuple[str, ...] else typed(where, value, kind)
+    if kind == tuple[str, ...]:
+        return tuple(_list(where, value))
+    return typed(where, value, kind)

@@ -1,8 +1,8 @@
-"""What a sweep searches: knobs, their ranges, and how many trials."""
+"""The search of a sweep: its knobs, their ranges, and the number of trials."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import chain, islice, product
 from typing import Any
 
 from unlearn.errors import require
@@ -58,8 +58,8 @@ class Search:
 
     def ends(self) -> list[tuple[tuple[str, Any], ...]]:
         """Return both ends of every axis, and every corner of the space."""
-        axes = [[(knob, value) for value in axis] for knob, axis in self.space]
-        single = [(end,) for axis in axes for end in axis]
+        axes = [list(product([knob], axis)) for knob, axis in self.space]
+        single = [(end,) for end in chain(*axes)]
         return [*single, *product(*axes)]
 
     @property

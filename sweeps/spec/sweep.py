@@ -21,7 +21,7 @@ EXPERT_NORMS = {"original": "the original's running statistics", "batch": "each 
 
 @dataclass(frozen=True)
 class Train(Training):
-    """How originals and oracles are trained, and what is made from them.
+    """How originals and oracles are trained, and how experts, Fisher and judges are made.
 
     An expert is the original fine-tuned on the forget set alone, without label smoothing.
 
@@ -30,7 +30,7 @@ class Train(Training):
     expert_schedule: its learning-rate schedule: `one-cycle`, `cosine` or `constant`
     expert_norms: statistics that its batch norms use: the `original`'s running ones; or, as in the
         references, those of each `batch`, which holds the forgotten class alone, so that the expert
-        starts out wrong and learns to mend that
+        starts with wrong predictions and learns to correct them
     experts: how many experts a method gets that uses several, at least 1
     fisher_samples: images over which the Fisher information is averaged, at least 1
     judge_steps: training steps of each judge, at least 1
@@ -47,10 +47,8 @@ class Train(Training):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("expert_steps", "experts", "fisher_samples", "judge_steps"):
-            require(
-                getattr(self, name) >= 1,
-                f"train.{name} must be at least 1, not {getattr(self, name)}",
-            )
+            value = getattr(self, name)
+            require(value >= 1, f"train.{name} must be at least 1, not {value}")
         require(self.expert_lr > 0, f"train.expert_lr must be above 0, not {self.expert_lr}")
         lookup("train.expert_norms", self.expert_norms, EXPERT_NORMS)
         lookup("train.expert_schedule", self.expert_schedule, SCHEDULES)
@@ -61,7 +59,7 @@ CANDIDATES = {"full": "every score of every cell", "val": "val alone, and the ch
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is scored and attacked.
+    """How models are scored and attacked.
 
     samples: images that a generator draws per label, at least 10
     judges: plain judges of a generator, beside the two that can reject an image
@@ -93,11 +91,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Resources:
-    """What one trial is given.
+    """The resources of one trial.
 
     cpu: cores, above 0; also the number of torch threads
     gpu: GPUs, or a share of one; at least 0
-    cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as last some seconds
+    cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as take about 4 s
     """
 
     cpu: float = 1
@@ -158,8 +156,9 @@ class Sweep:
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
+        allowed = [ch.isalnum() or ch in "-_." for ch in self.name]
         require(
-            self.name != "" and all(ch.isalnum() or ch in "-_." for ch in self.name),
+            self.name != "" and all(allowed),
             f"name {self.name!r} may hold letters, digits, '-', '_' and '.' only",
         )
         source = lookup("data set", self.dataset, DATASETS)
@@ -197,27 +196,29 @@ class Sweep:
             )
 
     def _check_knobs(self) -> None:
-        """Refuse knobs that none of the methods has, that stand twice, or that have no values."""
-        allowed = sorted({f.name for name in self.methods for f in fields(METHODS[name])})
-        searched = [knob for _, search in self.search for knob, _ in search.space]
-        for place, knobs in (
-            ("unlearn", dict(self.unlearn)),
-            ("grid", dict(self.grid)),
-            ("search.space", dict.fromkeys(searched)),
-        ):
-            unknown_keys(f"{place} of sweep {self.name}", knobs, allowed)
-        twice = sorted(dict(self.grid).keys() & set(searched))
+        """Refuse knobs that no method has, that grid and search both name, or without values."""
+        allowed: set[str] = set()
+        for name in self.methods:
+            allowed.update(f.name for f in fields(METHODS[name]))
+        grid = dict(self.grid)
+        searched: dict[str, Any] = {}
+        for _, search in self.search:
+            searched |= dict(search.space)
+        places = {"unlearn": dict(self.unlearn), "grid": grid, "search.space": searched}
+        for place, knobs in places.items():
+            unknown_keys(f"{place} of sweep {self.name}", knobs, sorted(allowed))
+        twice = sorted(grid.keys() & searched.keys())
         require(not twice, f"{' and '.join(twice)} stands in both grid and search.space; keep one")
         for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
 
     def _check_ranges(self) -> None:
-        """Refuse values out of range: at every point of the grid, at every end of a search there.
+        """Refuse values out of range at any point of the grid, with any end of the search's axes.
 
-        Also at every corner of the search space: two values may not go together.
+        Tries the corners of the search space too: two values may each be valid, but not together.
         """
         searches = dict(self.search)
-        axes = [[(knob, value) for value in values] for knob, values in self.grid]
+        axes = [product([knob], values) for knob, values in self.grid]
         points = list(product(*axes))
         for name in self.methods:
             ends = searches[name].ends() if searches else [()]

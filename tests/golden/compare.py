@@ -2,9 +2,9 @@
 
     python -m tests.golden.compare BASE [--keep FOLDER]
 
-runs `tiny.yaml` with the revision BASE (in a clone of its own) and with this working tree. Hashes
-of floating-point results do not travel between kinds of CPU, so nothing is stored: both sides
-are computed here and now.
+runs `tiny.yaml` with the revision BASE (in a clone of its own) and with this working tree. The last
+bits of floating-point results depend on the kind of CPU, so no results are stored: both sides are
+computed on this machine.
 Exit code 0: nothing differs but seconds, versions, places and times.
 """
 
@@ -19,12 +19,12 @@ import pandas as pd
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-# and every column of seconds and of versions
+# Columns that may differ, besides those of seconds and of versions.
 MAY_DIFFER = ("created_at", "git_revision", "store")
 
 
 def run(tree: Path, folder: Path) -> None:
-    """Run `tiny.yaml` with the code of `tree`; rows in folder/results, weights in folder/store."""
+    """Run `tiny.yaml` with the code of `tree`; it fills folder/results and folder/store."""
     paths = os.pathsep.join([str(tree), str(HERE)])
     command = [
         sys.executable,
@@ -39,7 +39,7 @@ def run(tree: Path, folder: Path) -> None:
 
 
 def rows_of(folder: Path) -> pd.DataFrame:
-    """The rows by sweep and cell, without the columns that may differ."""
+    """Read the rows, indexed by sweep and cell, without the columns that may differ."""
     rows = pd.read_parquet(folder / "results" / "v1")
     rows["sweep"] = rows["sweep"].astype(str)
     names = [str(name) for name in rows]
@@ -48,7 +48,7 @@ def rows_of(folder: Path) -> pd.DataFrame:
 
 
 def differing_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """A line per cell that only one side has, per column that is gone, per value that differs."""
+    """Return a line per cell of one side alone, per column that is gone, per value that differs."""
     lines = [
         f"cell {key} is only in one of them"
         for key in before.index.symmetric_difference(after.index)
@@ -63,7 +63,7 @@ def differing_rows(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
 
 
 def differing_weights(before: Path, after: Path) -> list[str]:
-    """A line per weights file of the store that only one side has, or whose bytes differ."""
+    """Return a line per weights file that only one store has, or whose bytes differ."""
     files = {
         side: {path.relative_to(side): path for path in side.rglob("*.safetensors")}
         for side in (before, after)
@@ -78,7 +78,7 @@ def differing_weights(before: Path, after: Path) -> list[str]:
 
 
 def main() -> int:
-    """Compare; print what differs."""
+    """Run both sides and print what differs; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("base", help="the revision to compare with")
     parser.add_argument(

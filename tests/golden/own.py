@@ -1,10 +1,10 @@
-"""A network that amnesia knows nothing of, for compare.py."""
+"""A user's own network, which amnesia does not ship, for compare.py."""
 
 from torch import nn
 
 
 def net(num_classes: int) -> nn.Module:
-    """A small convolutional network on 28 x 28 grey images; answers logits (n, num_classes)."""
+    """A small convolutional network on 28 x 28 grey images; returns logits (n, num_classes)."""
     return nn.Sequential(
         nn.Conv2d(1, 6, 5, stride=2),
         nn.BatchNorm2d(6),

@@ -1,8 +1,8 @@
-"""`cell_id`s and artifact keys never move: rows and artifacts that people have must be found again.
+"""`cell_id`s and artifact keys never change, so that existing rows and artifacts are found again.
 
 `ids.json` holds the ids and keys of every shipped spec and every document of `odd.yaml`, as they
-were when it was written. `python -m tests.golden.test_golden` adds what is missing, and changes no
-entry that is there.
+were when it was written. `python -m tests.golden.test_golden` adds missing entries and changes no
+existing one.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ SPECS = [*shipped(), str(HERE / "odd.yaml")]
 
 
 def cells_of(sweep: Sweep) -> list[Cell]:
-    """The cells of the sweep's grid, and those at every corner of every search space."""
+    """Return the cells of the sweep's grid, and those at every corner of every search space."""
     found = []
     for problem in problems(sweep):
         found += grid_cells(sweep, problem)
@@ -36,7 +36,7 @@ def cells_of(sweep: Sweep) -> list[Cell]:
 
 
 def fingerprint(sweep: Sweep) -> dict[str, Any]:
-    """The number of cells, the first one's id and artifact keys, a hash over all of both."""
+    """Return the number of cells, the first cell's id and artifact keys, and a hash of them all."""
     cells = cells_of(sweep)
     ids = [cell.cell_id for cell in cells]
     keys = [{role: recipe.key for role, recipe in sorted(cell.recipes().items())} for cell in cells]
@@ -46,7 +46,7 @@ def fingerprint(sweep: Sweep) -> dict[str, Any]:
 
 
 def fingerprints(spec: str) -> dict[str, Any]:
-    """By sweep name. Paths stay as the document has them: of a file only the content counts."""
+    """Return sweep name -> fingerprint. Files count by content, so paths stay relative."""
     return {document["name"]: fingerprint(parse(document)) for document in read_documents(spec, [])}
 
 
@@ -60,9 +60,6 @@ def test_ids_and_keys_are_what_they_were(spec: str, monkeypatch: pytest.MonkeyPa
 if __name__ == "__main__":
     before = json.loads(IDS.read_text()) if IDS.exists() else {}
     now = {Path(spec).stem: fingerprints(spec) for spec in SPECS}
-    IDS.write_text(
-        json.dumps(
-            now | {k: now.get(k, {}) | v for k, v in before.items()}, indent=1, sort_keys=True
-        )
-        + "\n"
-    )
+    for stem, known in before.items():
+        now[stem] = now.get(stem, {}) | known
+    IDS.write_text(json.dumps(now, indent=1, sort_keys=True) + "\n")

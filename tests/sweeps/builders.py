@@ -1,6 +1,6 @@
-"""Builders of what the tests of `sweeps` handle: specs, cells, plans and rows.
+"""Builders of the objects that the tests of `sweeps` use: specs, cells, plans and rows.
 
-Tests construct none of these themselves, so that a changed signature changes this file alone
+Tests construct none of these themselves, so that a changed signature changes only this file
 (packs, trials and searchers: `tests/sweeps/packs.py`). Import as
 `from tests.sweeps import builders as make`: `make.cell()`, `make.plan(folder, sweep)`.
 """
@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {"name": "s", "models": "cnn", "method": "fine-tune", "fo
 
 
 def sweep(**changes: Any) -> Sweep:
-    """Fine-tuning of one small classifier, with the spec's top-level keys changed."""
+    """A sweep that fine-tunes one small classifier, with top-level keys of its spec changed."""
     return parse({**SPEC, **changes})
 
 
@@ -103,7 +103,7 @@ def plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
 
 
 def chosen_plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
-    """What is planned of the sweeps once their candidates have been read."""
+    """The plan of the chosen cells, once all candidates of the sweeps have their rows."""
     return plan_chosen(list(sweeps), store(folder), results(folder), retry_failed)
 
 
@@ -113,7 +113,7 @@ def opened(plan: Plan) -> list[Any]:
 
 
 def sources(folder: Path, *sweeps: Sweep) -> list[Any]:
-    """What the sweeps still have to run in `folder`."""
+    """The sources of the cells that the sweeps still have to run in `folder`."""
     return opened(plan(folder, *sweeps))
 
 
@@ -135,7 +135,7 @@ def write(
     results.write(sweep, row(cell, status, **outcome))
 
 
-# What choosing, comparing and reporting read of a classifier's row; a null is what a row lacks.
+# The columns of a classifier's row that choosing, comparing and reporting read.
 READ: dict[str, Any] = {
     "cell_id": "c",
     "status": "ok",

@@ -1,4 +1,4 @@
-"""Builders of what hands cells to Ray Tune: places, packs, trials and searchers."""
+"""Builders of the objects that hand cells to Ray Tune: places, packs, trials, searchers."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ PLACES = Places("results", "store", "data", None)
 
 
 def places(folder: Path) -> Places:
-    """Where a sweep in `folder` works."""
+    """The places of a sweep that runs in `folder`."""
     return places_for(str(folder / "store"), str(folder / "results"), "data")
 
 
@@ -33,7 +33,7 @@ def pack(
 
 
 def config(pack: Pack, places: Places = PLACES) -> dict[str, Any]:
-    """What the searcher hands to a trial."""
+    """The config that the searcher hands to a trial."""
     return {"pack": pack, "places": places}
 
 
@@ -50,7 +50,7 @@ def searcher(
     places: Places = PLACES,
     retry: bool = False,
 ) -> PackSearcher:
-    """A searcher over the sources, with so many slots for every kind of resources."""
+    """A searcher over the sources, with `slots` slots for every kind of resources."""
     count = slots if callable(slots) else lambda needs: slots
     return PackSearcher(list(sources), places, count, retry)
 
@@ -67,7 +67,7 @@ def result(
     wall_s: float = 9.0,
     status: str = "ok",
 ) -> dict[str, Any]:
-    """What a trial reports once it has computed the pack."""
+    """The result that a trial reports once it has computed the pack."""
     reports = []
     for each in pack.cells:
         val = val_scores({"status": status, **scores(each)})

@@ -1,4 +1,4 @@
-"""How often each attack brought a forgotten class back, and some of the images that it drew."""
+"""Each attack's success rate at recovering a forgotten class, and some images that it drew."""
 
 from collections.abc import Mapping, Sequence
 
@@ -19,9 +19,10 @@ def section(context: Context) -> str:
 
 
 def attack_table(row: pd.Series) -> str:
-    """Each attack's success rate beside those on original, oracle and an untrained decoder.
+    """Return a table of each attack's success rate, beside its rate on the reference models.
 
-    Leaves out attacks that broke (the row's error names them); "" where none is left.
+    These are original, oracle and an untrained decoder. Leaves out attacks that raised an error;
+    returns "" where none is left.
     """
     lines = {}
     for name in row["eval_attacks"]:
@@ -50,9 +51,9 @@ def _line(row: pd.Series, name: str) -> dict[str, object]:
 
 
 def attack_images(attacks: Sequence[str], pictures: Mapping[str, Tensor]) -> str:
-    """The first images that each attack drew; "" where the store holds none.
+    """Return a figure of the first images that each attack drew; "" without images.
 
-    pictures: by the attack's name (labels, n, channels, height, width), uint8
+    pictures: attack's name -> images (labels, n, channels, height, width), uint8
     """
     drawn = {}
     for name in attacks:

@@ -1,4 +1,4 @@
-"""Which cell val chooses, with which knobs, and why; what was read to choose it."""
+"""The cell that val chooses, its knobs, the reason, and the number of candidates."""
 
 from typing import Any
 
@@ -21,11 +21,13 @@ def section(context: Context) -> str:
 
 
 def _knobs(context: Context) -> str:
-    """The chosen values of the knobs that were tried, in brackets; "" where none was."""
-    row = context.row
-    names = [name for name in varied_knobs(context.finished) if pd.notna(row[name])]
-    values = ", ".join(f"{name} {_text(row[name])}" for name in names)
-    return f" ({values})" if values else ""
+    """Return the chosen values of the knobs that vary, in brackets; "" where none varies."""
+    values = []
+    for name in varied_knobs(context.finished):
+        value = context.row[name]
+        if pd.notna(value):
+            values.append(f"{name} {_text(value)}")
+    return f" ({', '.join(values)})" if values else ""
 
 
 def _text(value: Any) -> str:
@@ -33,7 +35,7 @@ def _text(value: Any) -> str:
 
 
 def _candidates(context: Context) -> str:
-    """How many cells were read on val alone, and how many of them in part; "" where none was."""
+    """Say how many candidates were read on val alone, and how many in part; "" without any."""
     candidates = context.candidates
     if candidates.empty:
         return ""

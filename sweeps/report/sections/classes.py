@@ -1,4 +1,4 @@
-"""The accuracy of every class, of the three models."""
+"""The accuracy of the three models on every class."""
 
 from sweeps.report import figures
 from sweeps.report.context import Context

@@ -1,4 +1,4 @@
-"""What choosing on val cost in score, and what unlearning cost in seconds, next to retraining."""
+"""The cost of choosing on val, in score; the cost of unlearning, in seconds, beside retraining."""
 
 from sweeps.choose.intervals import regret, saving
 from sweeps.report.context import Context
@@ -10,7 +10,7 @@ def section(context: Context) -> str:
 
 
 def _regret(context: Context) -> str:
-    """What was lost on test; "" where it is not known."""
+    """Say how much score on test was lost; "" where it is unknown."""
     lost = regret(context.finished, context.row)
     if lost is None:
         return ""

@@ -12,18 +12,21 @@ PER_CLASS = 40  # test images
 
 
 def section(context: Context) -> str:
-    """Return "" for models that do not say what their features are."""
+    """Return "" for models without a method `features`."""
     if not context.is_best:
         return ""
     models, problem = context.models.by_kind, context.models.problem
     if not all(hasattr(model, "features") for model in models.values()):
         return ""
     shown = _first_of_each_class(context.models.dataset.test)
+    pixels = shown.pixels()
     with torch.no_grad():
-        features = {kind: model.features(shown.pixels()) for kind, model in models.items()}
+        features = {kind: model.features(pixels) for kind, model in models.items()}
     parts = []
     for name in projections_for(features["original"].shape[1]):
-        points = {kind: project(seen, name, problem.seed) for kind, seen in features.items()}
+        points = {}
+        for kind, seen in features.items():
+            points[kind] = project(seen, name, problem.seed)
         figure = figures.scatter(points, shown.y, problem.forget)
         caption = f"Features of test images, {name}; crosses are forgotten classes."
         parts.append(picture(figure, caption))
@@ -31,5 +34,9 @@ def section(context: Context) -> str:
 
 
 def _first_of_each_class(images: Images) -> Images:
-    places = [(images.y == label).nonzero().squeeze(1)[:PER_CLASS] for label in images.y.unique()]
+    """Return the first `PER_CLASS` images of every class."""
+    places = []
+    for label in images.y.unique():
+        of_class = (images.y == label).nonzero().squeeze(1)
+        places.append(of_class[:PER_CLASS])
     return images.take(torch.cat(places))

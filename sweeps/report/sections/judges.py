@@ -1,4 +1,4 @@
-"""What each judge says of the generator, next to its floors on noise and on grey images."""
+"""The scores that each judge gives the generator, next to its floors on noise and grey images."""
 
 import pandas as pd
 
@@ -17,7 +17,8 @@ COLUMNS = [
 
 def section(context: Context) -> str:
     row = context.row
-    scores = pd.DataFrame({name: row[name] for name in COLUMNS}, index=list(row["judge_names"]))
+    judges = list(row["judge_names"])
+    scores = pd.DataFrame({name: row[name] for name in COLUMNS}, index=judges)
     explained = paragraph(
         "By judge; the lead judge can reject an image. Values below a judge's floor on noise or "
         "grey images say nothing about forgetting."

@@ -8,7 +8,7 @@ X, Y = "alpha", "rho"
 
 
 def section(context: Context) -> str:
-    """Return "" unless three cells or more differ in both knobs."""
+    """Return "" for fewer than three cells, or where one of the knobs does not vary."""
     rows = context.finished
     if len(rows) <= 2 or rows[X].nunique() < 2 or rows[Y].nunique() < 2:
         return ""

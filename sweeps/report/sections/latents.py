@@ -1,4 +1,4 @@
-"""The latent space of the sweep's best cell: decoded, and as a map of encoded test images."""
+"""The latent space of the sweep's best cell: images decoded from it, test images encoded to it."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Morphs by the sweep's best cell: from a kept label to a forgotten one, and to a kept one."""
+"""Morphs by the sweep's best cell, from one label to another: kept to forgotten, kept to kept."""
 
 from sweeps.report import figures
 from sweeps.report.context import Context
@@ -32,10 +32,10 @@ def _morph(context: Context, start: int, end: int) -> str:
 
 
 def routes(forget: tuple[int, ...], classes: int) -> list[tuple[int, int]]:
-    """The pairs of labels to morph: 7 to the first forgotten one and 3 to 9, as in seed 000.
+    """Return the pairs (start, end) of labels to morph: 7 to the first forgotten one, and 3 to 9.
 
-    Where 7, 3 or 9 is forgotten or does not exist, the first and last kept labels stand in. There
-    is no second pair where only one label is kept.
+    These are the pairs of seed 000. If 7, 3 or 9 is forgotten or does not exist, the first and last
+    kept labels replace them. If only one label is kept, there is no second pair.
     """
     kept = [label for label in range(classes) if label not in forget]
     start = 7 if 7 in kept else kept[0]

@@ -1,4 +1,4 @@
-"""How fast each of the three models learns the forgotten class again."""
+"""The accuracy of the three models while they learn the forgotten class again."""
 
 from sweeps.report import figures
 from sweeps.report.context import Context

@@ -14,7 +14,7 @@ def section(context: Context) -> str:
 
 
 def score_table(row: pd.Series) -> str:
-    """One line per score that any of the three models has."""
+    """Return a table with one line per score that any of the three models has."""
     names = SCORES[row["task"]] + MORE_SCORES[row["task"]]
     columns = {}
     for prefix, kind, _ in KINDS:
@@ -25,7 +25,7 @@ def score_table(row: pd.Series) -> str:
 
 
 def _score(row: pd.Series, prefix: str, name: str) -> str:
-    """The value as text; "" where the cell has none."""
+    """Return the value as text; "" where the row has none."""
     value = row.get(prefix + name)
     if pd.notna(value):
         return f"{value:.4f}"

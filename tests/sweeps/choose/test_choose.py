@@ -35,7 +35,7 @@ def test_candidates_are_candidates_until_one_is_confirmed() -> None:
 
 
 def test_of_cells_that_tie_the_one_is_chosen_that_was_attacked() -> None:
-    """A sweep that ran again with attacks keeps its rows without any, which score the same."""
+    """A sweep that ran again with attacks keeps its rows without attacks, with equal scores."""
     rows = table([(0.0, 0.9)] * 4)
     rows["eval_attacks"] = [[], ["lira"], ["lira", "linear-probe"], ["lira"]]
     assert choose(rows).row["cell_id"] == "2"

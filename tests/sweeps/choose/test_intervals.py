@@ -22,7 +22,7 @@ from tests.sweeps import builders as make
 
 
 def row(method: str, seed: int, retain: float, forget: float = 0.0, **more: Any) -> dict[str, Any]:
-    """A row whose accuracies on val and on test are alike."""
+    """A row with the same accuracies on val and on test."""
     accuracies = {
         "val_forget_accuracy": forget,
         "val_retain_accuracy": retain,
@@ -69,7 +69,7 @@ def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
 
 
 def test_forget_sets_of_one_seed_are_one_observation() -> None:
-    """They share its original, so their mean says as much about the next seed as all of them."""
+    """The forget sets of a seed share its original, so they are not independent observations."""
     spread = [
         (seed, label, 0.9 + 0.01 * seed + 0.001 * label) for seed in range(3) for label in range(4)
     ]
@@ -96,7 +96,7 @@ def test_forget_sets_of_one_seed_are_one_observation() -> None:
 
 
 def test_cells_of_several_settings_are_several_models() -> None:
-    """The scores of a quick try are not averaged with those of the real run."""
+    """Scores of a quick trial run are not averaged with those of the real run."""
     good = table()
     both = pd.concat(
         [good.assign(train_steps=1000), good.assign(train_steps=10, test_retain_accuracy=1.0)]
@@ -172,7 +172,7 @@ def test_a_regret_among_candidates_is_the_rows_own_until_others_are_tried() -> N
 
 
 def test_seconds_count_every_cell_that_was_tried() -> None:
-    """Failed cells count too, and every expert that was made."""
+    """Failed cells count as well, and so does every expert that was made."""
     cost: dict[str, Any] = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 5.0}
     cost |= {"oracle_s": 100.0, "wall_s": 9.0}
     tried = [row("ssd", 0, 0.9, **cost), row("ssd", 0, 0.8, **cost)]
@@ -196,7 +196,7 @@ def test_seconds_count_every_cell_that_was_tried() -> None:
         for n in (3, 5)
     ]
     rows = make.table(tried)
-    # Three of the five experts are the first three: five were made in all.
+    # Cells with three experts use the first three of the five: five were made in all.
     assert saving(rows, rows.iloc[0]) == SecondsSpent(1.0, 50.0 + 2 * 3.0, 100.0)
     assert saving(rows, rows.iloc[0]).saved == pytest.approx(0.44)
 

@@ -1,11 +1,11 @@
-"""What is not promoted: the best of scores that do not compare, and code that nobody allowed."""
+"""Promotion refuses to choose among scores that do not compare, and code that is not allowed."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sweeps.choose.promote import candidates, promote
+from sweeps.choose.promote import promote, rows_of_sweep
 from sweeps.report.page import write_report
 from sweeps.rows.results import Results
 from tests.sweeps import builders as make
@@ -42,7 +42,7 @@ def test_a_named_sweep_goes_before_one_called_like_the_model(tmp_path: Path) -> 
     results = Results(str(tmp_path))
     for name in ("digits", "other"):
         write(results, name)
-    assert set(candidates(results, "digits", None)["sweep"]) == {"digits"}
-    assert set(candidates(results, "digits", "other")["sweep"]) == {"other"}
+    assert set(rows_of_sweep(results, "digits", None)["sweep"]) == {"digits"}
+    assert set(rows_of_sweep(results, "digits", "other")["sweep"]) == {"other"}
     with pytest.raises(BadInput, match="say which with --sweep: digits, other"):
-        candidates(results, "letters", None)
+        rows_of_sweep(results, "letters", None)

@@ -54,7 +54,7 @@ def test_a_settled_process_keeps_its_memory_and_its_threads() -> None:
 def test_a_method_is_handed_what_it_asks_for_and_nothing_else_is_loaded(
     method: str, names: list[str]
 ) -> None:
-    """A worker that reads candidates on val needs no oracle, which is as large as the network."""
+    """A worker that reads candidates on val loads no oracle, which is as large as the network."""
     loaded: list[str] = []
 
     class Loads:

@@ -26,7 +26,7 @@ from unlearn.methods.task_arithmetic import TaskArithmetic
 def test_retraining_saves_nothing_over_retraining(
     method: str, needs: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a method is given counts, an oracle too; an oracle for comparison alone does not."""
+    """The artifacts that a method gets count, even an oracle; an oracle for comparison does not."""
     monkeypatch.setattr(METHODS[method], "__call__", lambda *_, **__: Unlearned({}))
     monkeypatch.setattr(TaskArithmetic, "write_candidate", lambda *_: None)
     reader = SimpleNamespace(run=lambda *_: ValAccuracies(0.0, 1.0, 500, False))
@@ -46,12 +46,12 @@ def test_retraining_saves_nothing_over_retraining(
 
 
 def steps_as_weights(self: Any, *_: Any, **__: Any) -> Unlearned:
-    """Stands for unlearning: the model that comes out is known by the method's steps."""
+    """A stand-in for unlearning: the unlearned model holds the method's steps."""
     return Unlearned({"steps": torch.tensor(self.steps)})
 
 
 class Readers(SimpleNamespace):
-    """A cache whose readers know what each model, named by its steps, scores: (forget, retain)."""
+    """A cache whose readers know the (forget, retain) of each model, which its steps identify."""
 
     device = "cpu"
 

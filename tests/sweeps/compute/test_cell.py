@@ -1,4 +1,4 @@
-"""Computing a cell: which numbers a method draws, how attacks are counted, what made it cost."""
+"""Computing a cell: a method's random numbers, counts of attacks, seconds of artifacts."""
 
 from dataclasses import dataclass
 from types import SimpleNamespace

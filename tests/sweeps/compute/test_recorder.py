@@ -1,4 +1,4 @@
-"""The film of forgetting: it shows what happened, and its making changes nothing."""
+"""The recording of unlearning: it shows the model's images, and recording changes nothing."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""From a row back to its weights."""
+"""Rebuilding the weights of a row."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,7 @@ from unlearn.methods import METHODS, Unlearned
 def test_weights_are_made_again_on_as_many_threads_as_the_first_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The order in which threads add up decides the last bits."""
+    """The number of threads decides the order of sums, and so the last bits."""
 
     def unlearn(*_: Any, **__: Any) -> Unlearned:
         return Unlearned({"threads": torch.tensor(torch.get_num_threads())})

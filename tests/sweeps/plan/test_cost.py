@@ -1,4 +1,4 @@
-"""What a plan costs, with a training step that takes one second."""
+"""The cost of a plan, if a training step takes one second."""
 
 import pytest
 

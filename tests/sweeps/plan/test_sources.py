@@ -134,7 +134,7 @@ def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Pa
 def test_a_resumed_study_walks_on_and_stays_inside_its_space(
     sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With more rows than asks are tried: a walk that began anew would find nothing new."""
+    """There are more rows than tries: a sampler that started over would find no new point."""
     monkeypatch.setattr("sweeps.plan.sources.TRIES", 5)
     search = {"sampler": sampler, "space": {"alpha": [-3.0, 0.0]}}
     start, longer = (
@@ -150,7 +150,7 @@ def test_a_resumed_study_walks_on_and_stays_inside_its_space(
 
 
 def test_a_study_leaves_rows_alone_that_lie_outside_of_its_space(tmp_path: Path) -> None:
-    """The space was narrowed under the same name: what lies outside is no trial of this study."""
+    """The space was narrowed under the same name: rows outside it are no trials of this study."""
     results = make.results(tmp_path)
 
     def sweep(*rho: float) -> Sweep:
@@ -226,7 +226,7 @@ def test_a_small_space_is_searched_without_repeats(tmp_path: Path) -> None:
 
 
 def test_the_knob_says_what_its_bounds_mean(tmp_path: Path) -> None:
-    """[-3, 0] is an interval to a float, [1.0, 12.0] twelve points to an integer."""
+    """[-3, 0] is an interval for a float knob, [1.0, 12.0] twelve points for an integer knob."""
 
     def search(method: str, *bounds: float, **search: Any) -> list[Cell]:
         knob = "steps" if method == "fine-tune" else "alpha"
@@ -343,14 +343,14 @@ def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_
 
 
 def failed(results: Results, cells: list[Cell]) -> None:
-    """As if they had failed at once: over a good row none is written."""
+    """They fail at once, but a failed row does not replace a good one."""
     for cell in cells:
         Path(results.cell_file("ta", cell.cell_id)).unlink(missing_ok=True)
         make.write(results, cell, "failed", sweep="ta", error="by hand")
 
 
 def test_candidates_of_a_grid_are_read_in_mixed_order(tmp_path: Path) -> None:
-    """One method after the other; a grid as it is written down may begin with its worst."""
+    """One method after the other, each in random order: a spec may list its worst points first."""
     alphas = [-0.1 * n for n in range(30)]
     document = {
         **SEARCH,
@@ -381,7 +381,7 @@ def test_candidates_of_a_grid_are_read_in_mixed_order(tmp_path: Path) -> None:
 def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(
     kind: dict[str, Any], tmp_path: Path
 ) -> None:
-    """No candidate sets one that failed, that stopped, or that forgets another class."""
+    """Candidates that failed, stopped or forget another class do not raise the best score."""
     results = make.results(tmp_path)
     sweep = make.sweep(**{**SEARCH, "eval": {"candidates": "val"}, **kind})
     first, other = make.sources(tmp_path, sweep)
@@ -405,7 +405,7 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
     failed(results, one)
     drive([make.grid(sweep, other)], write=results)
     plan = make.plan(tmp_path, sweep)
-    # the second forget set's choice; the first has nothing to choose from
+    # the chosen cell of the second forget set; the first has no finished candidate
     assert (plan.cells, plan.chosen_later) == (1, 0)
     (chosen,) = make.opened(plan)[0].take(9)
     failed(results, [chosen])
@@ -424,7 +424,7 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
 def test_a_study_asks_for_its_failed_cells_again_before_new_ones(
     trials: int, new: int, tmp_path: Path
 ) -> None:
-    """Whatever became of its trials; the study learns their scores."""
+    """With trials left or none; the study first learns the scores of its rows."""
     results = make.results(tmp_path)
     space = {"alpha": [-3.0, 0.0], "recalibrate": [False, True]}
     six, now = (

@@ -82,7 +82,7 @@ def fill(store: Store, cell: Cell, digits: Dataset) -> Weights:
 
 @pytest.fixture
 def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each kind of artifact was loaded."""
+    """Counts how often each kind of artifact is loaded."""
     counted: Counter[str] = Counter()
     load = Store.load
 

@@ -226,7 +226,7 @@ def test_rows_that_never_stay_are_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_compactions_and_runs_that_begin_wait_for_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None clears away what another is still building."""
+    """No compaction removes the folder that another is still building."""
     results, many = Results(str(tmp_path)), cells(4)
     for cell in many[:3]:
         write(results, cell)
@@ -370,7 +370,7 @@ def statuses(root: Path) -> list[tuple[str, str]]:
 
 
 def test_compact_killed_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    """Each child dies by its own hand; what could not land before its death lands after."""
+    """Each child process kills itself; the rows it had no time to write are written afterwards."""
     many = cells(4)
     lay_out(tmp_path / MOMENTS[0], many)
     for moment in MOMENTS[1:]:

@@ -1,4 +1,4 @@
-"""A Ray that needs no process: what `run` and `prepare` do is seen at once."""
+"""A stand-in for Ray without processes, so that tests see what `run` and `prepare` do."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tests.sweeps.run.stand_ins import InPlace, Tuner
 
 @pytest.fixture
 def in_place(monkeypatch: pytest.MonkeyPatch) -> InPlace:
-    """Ray's tasks run here and at once, on a node of one CPU; every artifact is a single zero."""
+    """Run Ray's tasks in this process, on a node of one CPU; every artifact is a single zero."""
     stand_in = InPlace()
     monkeypatch.setattr(preparing, "ray", stand_in)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
@@ -28,7 +28,7 @@ def zero(cache: Any, recipe: Any) -> Any:
 
 @pytest.fixture
 def tuner(in_place: InPlace, monkeypatch: pytest.MonkeyPatch) -> type[Tuner]:
-    """A Tuner that does nothing; set `fitting` to what it is to do."""
+    """A Tuner that does nothing, until a test sets `fitting`."""
 
     class Own(Tuner):
         pass

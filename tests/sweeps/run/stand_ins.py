@@ -13,14 +13,14 @@ from sweeps.run.searcher import PackSearcher
 
 
 class Lost(BaseException):
-    """Ends a task as the end of its worker would."""
+    """Ends a task the way the death of its worker does."""
 
     def __init__(self, error: RayError) -> None:
         self.error = error
 
 
 class Task:
-    """A task that has run; what it needs comes among its arguments, as tasks."""
+    """A task that has run; the tasks that it depends on are among its arguments."""
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         needs = [argument.result for argument in arguments if isinstance(argument, Task)]
@@ -37,7 +37,7 @@ class Task:
 
 
 class InPlace:
-    """What `prepare` uses of Ray, without a worker."""
+    """The part of Ray that `prepare` uses, without a worker."""
 
     def __init__(self) -> None:
         self.options: dict[str, dict[str, Any]] = {}  # by task
@@ -61,7 +61,7 @@ class InPlace:
 
 
 class Tuner:
-    """What `run` uses of Tune; `fitting` is what a test does in place of Tune's own loop."""
+    """The part of Tune that `run` uses; `fitting` replaces Tune's own loop."""
 
     fitting: Callable[["Tuner"], None] = staticmethod(lambda tuner: None)
 
@@ -87,9 +87,9 @@ def live_trial(status: str, own: str | None = None, actor: str | None = None) ->
 
 
 def controller(trials: tuple[Any, ...]) -> Any:
-    """Tune's controller as far as it tells which of the trials' actors are starting.
+    """A stand-in for Tune's controller that says which of the trials' actors are starting.
 
-    Only private attributes of Tune tell that; they stand here and in `sweeps.run` alone.
+    Tune has only private attributes for that; no other place but `sweeps.run` names them.
     """
     manager = SimpleNamespace(is_actor_started=lambda actor: actor != "waits")
     owns = {trial: trial.own for trial in trials if trial.own}

@@ -1,4 +1,4 @@
-"""Running a plan: what is seen without starting Ray. The rest is in tests/e2e."""
+"""Running a plan, as far as it can be tested without Ray. The rest is in tests/e2e."""
 
 import contextlib
 import signal
@@ -56,7 +56,7 @@ def test_what_a_cluster_cannot_give_yet_is_a_warning(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of the nodes that are alive, the one closest to what is asked is named."""
+    """The error names the live node that comes closest to what is asked."""
     nodes = [
         {"Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}},
         {"Alive": True, "Resources": {"CPU": 16.0}},
@@ -228,8 +228,8 @@ def test_the_second_pass_does_not_make_a_broken_artifact_again(
         cells = handed_out(tune)
         passes.append([make.method(each) for each in cells])
         for each in cells:
-            accuracies = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
-            make.write(make.results(tmp_path), each, **accuracies)
+            results = make.results(tmp_path)
+            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=0.9)
 
     monkeypatch.setattr(tuner, "fitting", fit)
     monkeypatch.setitem(preparing.MAKERS, "expert", broken)
@@ -249,8 +249,8 @@ def test_a_ray_that_nobody_tried_is_a_single_warning(
 ) -> None:
     def fit(tune: Tuner) -> None:
         for each in handed_out(tune):
-            accuracies = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
-            make.write(make.results(tmp_path), each, **accuracies)
+            results = make.results(tmp_path)
+            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=0.9)
 
     monkeypatch.setattr(tuner, "fitting", fit)
     monkeypatch.setattr(ray, "__version__", "9.9.9")

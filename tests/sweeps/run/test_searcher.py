@@ -40,7 +40,7 @@ def test_a_pack_for_every_slot_and_one_more(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("cells", "size"), [(12, 3), (13, 3), (14, 4)])
 def test_a_pack_leaves_cells_for_every_slot(cells: int, size: int, tmp_path: Path) -> None:
-    """One cell is done in no time: the others are shared out among four slots, rounded up."""
+    """One cell takes almost no time: the others are divided among four slots, rounded up."""
     searcher = packs.searcher([grid(tmp_path, cells)], slots=4)
     first = packs.ask(searcher, "a")
     searcher.on_trial_complete("a", packs.result(first, wall_s=0.001))
@@ -48,7 +48,7 @@ def test_a_pack_leaves_cells_for_every_slot(cells: int, size: int, tmp_path: Pat
 
 
 def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
-    """One sweep that fills the GPU keeps nothing of another from the CPUs."""
+    """A sweep that fills the GPU does not keep another sweep from the CPUs."""
     sources = [grid(tmp_path, 9, name="gpu", resources={"gpu": 1}), grid(tmp_path, 9, name="cpu")]
     searcher = packs.searcher(sources, lambda needs: 1 if needs.gpu else 4)
     asked = [packs.ask(searcher, str(name)) for name in range(9)]
@@ -60,7 +60,7 @@ def test_each_kind_of_resources_has_its_own_slots(tmp_path: Path) -> None:
 def test_a_study_hears_of_a_pack_that_is_held_once(
     dies: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever becomes of its worker then."""
+    """Once, even if its worker dies afterwards."""
     source = grid(tmp_path, 2)
     heard: list[Any] = []
     monkeypatch.setattr(source, "tell", lambda cell, val: heard.append(val))

@@ -1,4 +1,4 @@
-"""A trial: a cell that has its row is not computed again, whatever became of the worker before."""
+"""A trial: a cell that has its row is not computed again, even if an earlier worker died."""
 
 import math
 import time
@@ -60,7 +60,7 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
         row = make.results(tmp_path).find("s", cells[0].cell_id)
         return None if row is None else (row["status"], row["error"])
 
-    # the row is reported as it stands: its worker may have died before it could report
+    # the row is reported as it is: its worker may have died before it could report
     kept = run_cell(CACHE, places, once, cells[0])
     assert (kept.cell_id, kept.failed, kept.wall_s) == (cells[0].cell_id, status == "failed", 0)
     assert stored() == (status, "by hand")

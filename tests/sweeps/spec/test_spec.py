@@ -1,4 +1,4 @@
-"""Specs: what a good one means, and that a bad one is one clear line."""
+"""Specs: how a valid one is read, and that an invalid one gives one clear line."""
 
 import math
 import re
@@ -196,7 +196,7 @@ def test_a_bad_spec_is_one_clear_line(document: dict[str, Any], says: str) -> No
 
 
 def test_a_file_is_known_by_its_content_wherever_it_lies(tmp_path: Path) -> None:
-    """Two places, one content: the same recipes. The options to build a network name no file."""
+    """Equal files in two places give equal recipes. Options that build a network name no file."""
     keys = []
     for place in ("a", "b"):
         (tmp_path / place).write_bytes(b"weights")
