@@ -22,7 +22,7 @@ from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Splits
 
-TRIAL_IMAGES = 16  # on which a network with folded batch norms is checked
+FOLDING_IMAGES = 16  # on which a network with folded batch norms is checked
 
 
 class WorkerCache:
@@ -98,7 +98,7 @@ class WorkerCache:
         return TaskVector(self.model(original), self._weights(expert))
 
     def _writer(self, original: Recipe, expert: Recipe) -> CandidateWriter:
-        some = self.dataset(original.dataset).val.take(torch.arange(TRIAL_IMAGES))
+        some = self.dataset(original.dataset).val.take(torch.arange(FOLDING_IMAGES))
         vector = self.vector(original, expert)
         return CandidateWriter(self.model(original), vector, some.pixels())
 

@@ -66,7 +66,7 @@ def make_plan(
     draft = _Draft()
     for sweep in sweeps:
         rows = _rows_of(results, sweep)
-        draft.time(sweep, rows)
+        draft.note_seconds(sweep, rows)
         skip = set(rows["cell_id"])
         if retry_failed:
             skip -= set(_with_error(rows)["cell_id"])
@@ -117,7 +117,7 @@ class _Draft:
         self.seconds: dict[str, float] = {}
         self.done = self.chosen_later = 0
 
-    def time(self, sweep: Sweep, rows: pd.DataFrame) -> None:
+    def note_seconds(self, sweep: Sweep, rows: pd.DataFrame) -> None:
         """Keep the median seconds of the sweep's finished cells."""
         good = rows["wall_s"][rows["status"] == "ok"].tolist()
         if good:

@@ -98,11 +98,11 @@ class StudySource:
     """Asks Optuna for one cell after another. A study resumes: Optuna first learns the rows."""
 
     def __init__(self, study: Study) -> None:
-        self.record, self.sweep, self.left = study, study.sweep, study.left
+        self.study, self.sweep, self.left = study, study.sweep, study.left
         self.best = BestSoFar()
         self.space = {knob: distribution(knob, axis) for knob, axis in study.search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.study = optuna.create_study(
+        self.optuna_study = optuna.create_study(
             directions=["minimize", "maximize"], sampler=_sampler(study)
         )
         self.asked: dict[str, optuna.Trial | None] = {}
@@ -111,17 +111,17 @@ class StudySource:
             self._add(row)
             self.best.update(study.method, val_scores(row))
         for row in study.again:
-            self.study.enqueue_trial(study.point_of(row))
+            self.optuna_study.enqueue_trial(study.point_of(row))
 
     def _add(self, row: Row) -> None:
         values, state = _result(val_scores(row))
-        point = self.record.point_of(row)
+        point = self.study.point_of(row)
         trial = create_trial(params=point, distributions=self.space, values=values, state=state)
-        self.study.add_trial(trial)
+        self.optuna_study.add_trial(trial)
 
     @property
     def next_method(self) -> str:
-        return self.record.method
+        return self.study.method
 
     def take(self, k: int) -> list[Cell]:
         taken: list[Cell] = []
@@ -137,19 +137,19 @@ class StudySource:
         raises `BadInput` for any other.
         """
         for _ in range(TRIES):
-            trial = self.study.ask(self.space)
-            cell = self.record.cell_at(trial.params)
+            trial = self.optuna_study.ask(self.space)
+            cell = self.study.cell_at(trial.params)
             if cell.cell_id not in self.asked:
                 self.asked[cell.cell_id] = trial
                 return cell
-            self.study.tell(trial, state=TrialState.FAIL)
-        search = self.record.search
+            self.optuna_study.tell(trial, state=TrialState.FAIL)
+        search = self.study.search
         require(
             search.finite,
             f"{TRIES} asks in a row gave no new point of sweep {self.sweep.name}; "
             "widen its search.space",
         )
-        every = map(self.record.cell_at, search.points())
+        every = map(self.study.cell_at, search.points())
         cell = next(cell for cell in every if cell.cell_id not in self.asked)
         self.asked[cell.cell_id] = None
         return cell
@@ -162,11 +162,11 @@ class StudySource:
         trial = self.asked.get(cell.cell_id)
         if trial is not None:
             values, state = _result(val)
-            self.study.tell(trial, values, state=state)
+            self.optuna_study.tell(trial, values, state=state)
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         """Drop all cells or none: they need the same artifacts."""
-        reason = why(self.record.example)
+        reason = why(self.study.example)
         if not reason:
             return []
         return [(cell, reason) for cell in self.take(self.left)]

@@ -11,9 +11,9 @@ from fastapi.routing import APIRoute
 
 from cluster.main import parser
 from serve.api import router
-from sweeps.rows import document as of_rows
+from sweeps.rows import reference as of_rows
 from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
-from sweeps.spec import document as of_specs
+from sweeps.spec import reference as of_specs
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import KEYS, parse
 from unlearn.attacks import attacks_on

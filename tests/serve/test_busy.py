@@ -78,6 +78,7 @@ def test_the_service_starts_beside_two_busy_loops(
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
+        run.stdout.close()
 
 
 def test_a_small_sweep_ends_beside_two_busy_loops(busy_loops: None, tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ def test_a_study_resumes_from_rows_and_ends_with_exactly_its_trials(tmp_path: Pa
     assert (plan.done, plan.cells) == (len(first), 60 - len(first))
     studies = make.opened(plan)
     told = sum(
-        len(s.study.get_trials(deepcopy=False)) for s in studies if isinstance(s, StudySource)
+        len(s.optuna_study.get_trials(deepcopy=False))
+        for s in studies
+        if isinstance(s, StudySource)
     )
     assert told == len(first)
     drive(studies, write=results)
@@ -145,7 +147,7 @@ def test_a_resumed_study_walks_on_and_stays_inside_its_space(
     (study,) = make.sources(tmp_path, longer)
     more = study.take(study.left)
     assert len({cell.cell_id for cell in done + more}) == 12
-    assert not study.study.get_trials(states=[TrialState.FAIL])  # no ask was a repeat
+    assert not study.optuna_study.get_trials(states=[TrialState.FAIL])  # no ask was a repeat
     assert all(-3.0 < make.knobs(cell)["alpha"] < 0.0 for cell in more)
 
 
@@ -440,6 +442,6 @@ def test_a_study_asks_for_its_failed_cells_again_before_new_ones(
     (study,) = make.opened(plan)
     asked = drive([study], write=results, retry=True)
     assert {cell.cell_id for cell in asked[:2]} == bad
-    assert len(study.study.get_trials(states=[TrialState.COMPLETE])) == 6 + new
+    assert len(study.optuna_study.get_trials(states=[TrialState.COMPLETE])) == 6 + new
     plan = make.plan(tmp_path, now, retry_failed=True)
     assert (plan.cells, plan.done, plan.errors) == (0, 6 + new, ())

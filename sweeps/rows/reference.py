@@ -1,4 +1,4 @@
-"""Write docs/columns.md, every column of a row: `python -m sweeps.rows.document > docs/columns.md`.
+"""Write docs/columns.md, every column of a row: `python -m sweeps.rows.reference > docs/columns.md`.
 
 Names and types come from the schema, meanings of scores from the docstrings of metrics and attacks.
 """
@@ -11,7 +11,7 @@ from importlib import import_module
 import pyarrow as pa
 
 from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
-from sweeps.spec.document import UNSAID, first_sentence, lines_of, meanings, prose_of
+from sweeps.spec.reference import UNSAID, first_sentence, lines_of, meanings, prose_of
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import Attack, attacks_on
 from unlearn.attacks.generators.base import GeneratorAttack, stem
@@ -21,7 +21,7 @@ from unlearn.metrics.base import Metric
 
 INTRO = """# Every column of a row
 
-This page is generated: `python -m sweeps.rows.document > docs/columns.md`. Do not edit it by hand.
+This page is generated: `python -m sweeps.rows.reference > docs/columns.md`. Do not edit it by hand.
 
 `pandas.read_parquet("<results>/v1")` gives one row per cell with all of these columns, and `sweep`,
 the name of the sweep, from the folder's name. A column that a cell does not have is null: a

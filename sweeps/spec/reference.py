@@ -1,4 +1,4 @@
-"""Write docs/spec.md, every key of a spec file: `python -m sweeps.spec.document > docs/spec.md`.
+"""Write docs/spec.md, every key of a spec file: `python -m sweeps.spec.reference > docs/spec.md`.
 
 Types and defaults come from the dataclasses, ranges from their own checks (each key is tried with
 values that no key allows), meanings from the lines `name: meaning` of their docstrings.
@@ -24,7 +24,7 @@ from unlearn.models import MODELS, task_of
 
 INTRO = """# Every key of a spec file
 
-This page is generated: `python -m sweeps.spec.document > docs/spec.md`. Do not edit it by hand.
+This page is generated: `python -m sweeps.spec.reference > docs/spec.md`. Do not edit it by hand.
 
 A spec is a YAML file, or the name of a shipped one: {shipped}.
 Several documents in one file, separated by `---`, run together.
