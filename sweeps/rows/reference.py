@@ -1,4 +1,4 @@
-"""Write docs/columns.md, every column of a row: `python -m sweeps.rows.reference > docs/columns.md`.
+"""Write docs/columns.md, every column: `python -m sweeps.rows.reference > docs/columns.md`.
 
 Names and types come from the schema, meanings of scores from the docstrings of metrics and attacks.
 """
