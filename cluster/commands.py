@@ -134,7 +134,7 @@ def show(args: argparse.Namespace) -> int:
         Results(absolute(args.results)), args.sweep, args.where, args.sort, args.descending
     )
     if args.claims is None:
-        print(showing.show(rows, args.by, args.format))
+        print(showing.show(rows, args.by, args.format, args.sort))
         return 0
     require(
         not args.by and args.format == "table",

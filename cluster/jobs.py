@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -9,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from cluster.ray_session import package_folders
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, require
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
+ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 AGENT_S = 30.0  # a new head takes no jobs until its agent runs; wait that long
 
 
@@ -27,9 +30,10 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
 
     Raises `BadInput` for every failure inside the block.
     """
-    where = address or os.environ.get("RAY_API_SERVER_ADDRESS") or DEFAULT_ADDRESS
+    where = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    check_address(where)
     try:
-        yield JobSubmissionClient(where)
+        yield _connect(where)
     except (ConnectionError, requests.RequestException) as error:
         raise BadInput(
             f"no Jobs API answers at {where} ({type(error).__name__}); check that the head runs "
@@ -45,6 +49,32 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[-1] if lines else str(error)
         raise BadInput(f"the cluster at {where} refused: {reason}") from error
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that is not a dashboard's URL: Ray would try it for most of a minute."""
+    url = urlsplit(address)
+    example = f"http://{address}" if re.fullmatch(r"[\w.-]+:\d+", address) else DEFAULT_ADDRESS
+    require(
+        url.scheme in ("http", "https") and bool(url.hostname),
+        f"the Jobs API is reached at the dashboard's URL, not at {address!r}; "
+        f"give an address like {example}",
+    )
+
+
+def _connect(where: str) -> JobSubmissionClient:
+    """Return a client of the Jobs API at `where` and nowhere else.
+
+    Ray's client replaces its argument by $RAY_API_SERVER_ADDRESS, then by $RAY_ADDRESS.
+    """
+    before = os.environ.get(ADDRESS_VARIABLE)
+    os.environ[ADDRESS_VARIABLE] = where
+    try:
+        return JobSubmissionClient(where)
+    finally:
+        del os.environ[ADDRESS_VARIABLE]
+        if before is not None:
+            os.environ[ADDRESS_VARIABLE] = before
 
 
 def submit(address: str | None, documents: str, arguments: list[str]) -> str:

@@ -55,9 +55,24 @@ def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
     return [_with_absolute_paths(document) for document in documents]
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses a key that stands twice in one mapping."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice; keep one", key.start_mark
+                )
+            seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
 def _load_yaml(path: Path) -> list[Any]:
     try:
-        return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+        return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         place = getattr(error, "problem_mark", None)
         where = f" at line {place.line + 1}" if place else ""

@@ -47,6 +47,10 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         _check_finite(key, value)
     for key in ("name", "models", "method", "forget"):
         require(key in document, f"the spec lacks the key {key!r}")
+    require(
+        isinstance(document["name"], str),
+        f"name must be text, not {document['name']!r}; write it in quotes",
+    )
     dataset = document.get("dataset", "mnist5k")
     classes = lookup("data set", dataset, DATASETS).classes
     models = tuple(map(str, _list("models", document["models"])))

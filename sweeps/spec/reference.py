@@ -56,7 +56,7 @@ TOP = (
         "name",
         "text",
         "required",
-        "letters, digits, `-`, `_`, `.`",
+        "at most 100 letters, digits, `-`, `_`, `.`; at least one letter",
         "the sweep's name; its rows lie in `<results>/v1/sweep=<name>/`",
     ),
     Key("dataset", "text", "`mnist5k`", "[data sets](#data-sets)", "the data set"),

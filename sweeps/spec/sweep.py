@@ -117,7 +117,21 @@ class Resources:
 
 
 Knobs = tuple[tuple[str, Any], ...]
+LONGEST_NAME = 100  # of a sweep: a folder is called by it
 FILES = ("weights", "pretrained")  # options of a model's builder that may name a file
+
+
+def _check_name(name: str) -> None:
+    """Refuse a name that a path cannot hold, or that Parquet readers would take for a number."""
+    require(
+        name != "" and all(ch.isalnum() or ch in "-_." for ch in name),
+        f"name {name!r} may hold letters, digits, '-', '_' and '.' only",
+    )
+    require(
+        any(ch.isalpha() for ch in name),
+        f"name {name!r} needs a letter: pandas would read a folder of that name as a number",
+    )
+    require(len(name) <= LONGEST_NAME, f"name must have at most {LONGEST_NAME} characters")
 
 
 @dataclass(frozen=True)
@@ -156,11 +170,7 @@ class Sweep:
     resources: Resources = field(default_factory=Resources)
 
     def __post_init__(self) -> None:
-        allowed = [ch.isalnum() or ch in "-_." for ch in self.name]
-        require(
-            self.name != "" and all(allowed),
-            f"name {self.name!r} may hold letters, digits, '-', '_' and '.' only",
-        )
+        _check_name(self.name)
         source = lookup("data set", self.dataset, DATASETS)
         for axis in ("models", "methods", "forget", "seeds"):
             require(

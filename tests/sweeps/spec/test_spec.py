@@ -419,3 +419,35 @@ def test_wrong_knobs_of_an_attack_on_generators_are_refused(knobs: Any, message:
 def test_wrong_knobs_of_an_attack_are_refused(knobs: Any, message: str) -> None:
     with pytest.raises(BadInput, match=re.escape(message)):
         make.sweep(eval={"attacks": ["relearning"], "attack_knobs": knobs})
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "name: s\nmodels: cnn\nmethod: ssd\nforget: [0]\ntrain:\n  steps: 5\n  steps: 6\n"
+    )
+
+    with pytest.raises(BadInput, match=r"at line 7: the key 'steps' stands twice; keep one"):
+        read_spec(str(spec), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("no", "name must be text, not False; write it in quotes"),
+        ("007", "name must be text, not 7; write it in quotes"),
+        ("12:30", "name must be text, not 750; write it in quotes"),
+        ("", "name must be text, not None; write it in quotes"),
+        ("'007'", "name '007' needs a letter"),
+        ("'a/b'", "may hold letters, digits"),
+        ("'..'", "name '..' needs a letter"),
+        ("a" * 101, "name must have at most 100 characters"),
+    ],
+)
+def test_a_name_that_would_not_come_back_is_refused(name: str, says: str, tmp_path: Path) -> None:
+    """As text out of a folder's name: pandas reads the folder `sweep=007` as the number 7."""
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(f"name: {name}\nmodels: cnn\nmethod: ssd\nforget: [0]\n")
+
+    with pytest.raises(BadInput, match=re.escape(says)):
+        read_spec(str(spec), [])
