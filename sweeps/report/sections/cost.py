@@ -1,6 +1,6 @@
 """The cost of choosing on val, in score; the cost of unlearning, in seconds, beside retraining."""
 
-from sweeps.choose.intervals import regret, saving
+from sweeps.choose.intervals import SecondsSpent, regret, saving
 from sweeps.report.context import Context
 from sweeps.report.elements import paragraph
 
@@ -25,5 +25,12 @@ def _seconds(context: Context) -> str:
     return paragraph(
         f"Unlearning took {spent.unlearning:.2f} s; in all, with the artifacts that it needs and "
         f"every cell of its method that was tried, {spent.in_all:.1f} s. Retraining took "
-        f"{spent.retraining:.1f} s: {spent.saved:.0%} saved."
+        f"{spent.retraining:.1f} s: {beside_retraining(spent)}."
     )
+
+
+def beside_retraining(spent: SecondsSpent) -> str:
+    """Say what share was saved, or how many times retraining it cost."""
+    if spent.saved >= 0:
+        return f"{spent.saved:.0%} saved"
+    return f"that is {1 - spent.saved:.1f} times retraining"
