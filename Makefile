@@ -12,7 +12,7 @@ demo: $(READY)            ## sweep, Parquet, report, promotion, a served generat
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, real browser where there is one
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest tests/gpu
