@@ -1,4 +1,5 @@
-# Every target makes what it needs: a fresh machine wants Python 3.11 or newer, make, and a package registry.
+# Every target makes what it needs. A fresh machine needs Python 3.11 or newer, make and a package
+# registry.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewh
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
 
-test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, real browser where there is one
+test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, a browser if any
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
@@ -28,42 +29,43 @@ serve: $(READY)           ## what `make demo` promoted, on http://127.0.0.1:8000
 bench: $(READY)           ## ratios measured side by side; writes bench.json
 	$(BIN)/python -m tests.benchmarks
 
-# The long measurements behind the tables of docs/results.md: hours on two cores, resumable, on whatever Ray they find ($$RAY_ADDRESS,
-# else one of their own). SET='--set seeds=[0]' makes less of them; --set resources.gpu=0.2 shares out a GPU.
+# The long measurements behind the tables of docs/results.md: hours on two cores, resumable, on the
+# Ray at $$RAY_ADDRESS, else on one of their own. SET='--set seeds=[0]' makes less of them;
+# --set resources.gpu=0.2 shares out a GPU.
 reproduce: $(LONG)
 
-reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds: Selective Amnesia and our defence under attack
+reproduce-generators: $(READY)   ## full MNIST, ten digits, three seeds, under attack
 	$(BIN)/amnesia run sa-robust --results reproduce/generators --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/generators -o reproduce/generators.html
 
 FAMILY := sa-paper sa-sequential sa-multi sa-expanding sa-2d sa-grey
-reproduce-family: $(READY)       ## full MNIST: the paper's lambdas, one digit after another, other networks and targets
+reproduce-family: $(READY)       ## full MNIST: the paper's lambdas, rounds, other networks
 	set -e; for spec in $(FAMILY); do \
 	  $(BIN)/amnesia run $$spec --results reproduce/family --store reproduce/store $(SET); done
 
-reproduce-classifiers: $(READY)  ## digits: task arithmetic and every baseline, searched and not, three seeds
+reproduce-classifiers: $(READY)  ## digits: all methods, searched and not, three seeds
 	$(BIN)/amnesia run ta-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia run baselines-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia run tuned-digits --results reproduce/classifiers --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/classifiers -o reproduce/classifiers.html
 
-reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, task arithmetic, baselines (MobileNetV2's searched too)
+reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, all methods
 	$(BIN)/amnesia run cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run tuned-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
 
-reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, eight epochs, task arithmetic and baselines, one seed
+reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, eight epochs, one seed
 	$(BIN)/amnesia run vgg-cifar10 --results reproduce/cifar10 --store reproduce/store $(SET)
 
 ELSEWHERE := reproduce/captum/captum/insights/attr_vis/models/cifar_torchvision.pt
-reproduce-elsewhere: $(READY)    ## all of CIFAR-10: somebody else's network and checkpoint, eight methods, three seeds
+reproduce-elsewhere: $(READY)    ## all of CIFAR-10: somebody else's network and weights
 	$(BIN)/python -m pip download --quiet --no-deps --dest reproduce captum==0.5.0
 	$(BIN)/python -m zipfile -e reproduce/captum-0.5.0-py3-none-any.whl reproduce/captum
-	PYTHONPATH=tests/elsewhere $(BIN)/amnesia run tests/elsewhere/elsewhere.yaml --set weights=$(ELSEWHERE) \
-	  --results reproduce/cifar10 --store reproduce/store $(SET)
+	PYTHONPATH=tests/elsewhere $(BIN)/amnesia run tests/elsewhere/elsewhere.yaml \
+	  --set weights=$(ELSEWHERE) --results reproduce/cifar10 --store reproduce/store $(SET)
 
-clean:                    ## what can be made again in minutes: environment, demo/, caches; no other results, store or gallery
+clean:                    ## environment, demo/, caches; no other results, store or gallery
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt

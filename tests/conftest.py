@@ -30,7 +30,7 @@ def shared(item: pytest.Item) -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that share costly fixtures run in one process, the longest groups first.
 
-    As far as xdist is asked to: `-n 2 --dist loadgroup --no-loadscope-reorder`.
+    As far as xdist is asked to: `-n 3 --dist loadgroup --no-loadscope-reorder`.
     """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(shared(item)))
