@@ -74,11 +74,11 @@ class Feed(Iterator[Item], Generic[Item]):
 
     def advance(self) -> None:
         """Fill the buffers with the next step's item; never runs inside a capture."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define advance")
 
     def item(self) -> Item:
         """Return the item in the buffers; what this launches may be captured."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} must define item")
 
 
 def reading(
