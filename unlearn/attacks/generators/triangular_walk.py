@@ -5,28 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearn.attacks.base import check_at_least
-from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery
-from unlearn.attacks.generators.walks import leg, walk
+from unlearn.attacks.generators.base import Context, Recovery
+from unlearn.attacks.generators.walks import WalkAttack, leg, walk
 from unlearn.models.base import Generative
 
 
 @dataclass(frozen=True)
-class TriangularWalk(GeneratorAttack):
+class TriangularWalk(WalkAttack):
     """Walk two straight legs, kept to forgotten to kept, in z and in the label (seed 001).
 
     The original's encoder gives the three corners.
-
-    trials: number of walks, at least 1
-    frames: images per leg, at least 2
     """
-
-    trials: int = 200
-    frames: int = 12
-
-    def __post_init__(self) -> None:
-        check_at_least(1, self, "trials")
-        check_at_least(2, self, "frames")
 
     def recover(
         self, subject: Generative, context: Context, generator: torch.Generator

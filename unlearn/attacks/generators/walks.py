@@ -1,10 +1,29 @@
 """Straight walks between classes, in the latents and in the labels, graded frame by frame."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from unlearn.attacks.generators.base import Context, Recovery, grade_favourites
+from unlearn.attacks.base import check_at_least
+from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_favourites
 from unlearn.models.base import Generative
+
+
+@dataclass(frozen=True)
+class WalkAttack(GeneratorAttack):
+    """An attack that walks from class to class.
+
+    trials: number of walks, at least 1
+    frames: images per straight leg of a walk, at least 2
+    """
+
+    trials: int = 200
+    frames: int = 12
+
+    def __post_init__(self) -> None:
+        check_at_least(1, self, "trials")
+        check_at_least(2, self, "frames")
 
 
 def leg(start: Tensor, end: Tensor, frames: int) -> Tensor:
