@@ -20,8 +20,9 @@ from sweeps.choose import promote as promoting
 from sweeps.plan.cost import describe, estimate
 from sweeps.plan.plan import Plan, make_plan
 from sweeps.report import show as showing
-from sweeps.rows import compact as compacting
+from sweeps.rows import fold as folding
 from sweeps.rows.results import Results
+from sweeps.run.budget import Budget, read_budget
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran
 from sweeps.run.run import run as run_plan
@@ -63,11 +64,18 @@ def plan(args: argparse.Namespace) -> int:
 def run(args: argparse.Namespace) -> int:
     """Run a sweep; name every cell that has an error."""
     sweeps = read_spec(args.spec, args.set)
-    ran = run_sweeps(sweeps, args.results, args.store, args.address, args.retry_failed)
+    budget = read_budget(args.budget) if args.budget else None
+    ran = run_sweeps(sweeps, args.results, args.store, args.address, args.retry_failed, budget)
     if ran is None:
         print("nothing to do: every cell has its row", file=sys.stderr)
+    elif ran.left:
+        print(
+            f"stopped by --budget {args.budget}: {ran.left} of {ran.cells} cells are left; "
+            "the same command goes on",
+            file=sys.stderr,
+        )
     errors = print_errors(sweeps, args.results, args.store)
-    if ran is not None and not errors:
+    if ran is not None and not errors and not ran.left:
         seconds, table = ran.prepare_s + ran.tune_s, Results(absolute(args.results)).table
         print(f"done: {ran.cells} cells in {seconds:.1f} s; rows in {table}", file=sys.stderr)
     return 1 if errors else 0
@@ -83,7 +91,12 @@ def print_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
 
 
 def run_sweeps(
-    sweeps: list[Sweep], results: str, store: str, address: str | None, retry_failed: bool = False
+    sweeps: list[Sweep],
+    results: str,
+    store: str,
+    address: str | None,
+    retry_failed: bool = False,
+    budget: Budget | None = None,
 ) -> Ran | None:
     """Check the plan before anything starts, then run the cells that have no row.
 
@@ -92,7 +105,8 @@ def run_sweeps(
     places = places_for(absolute(store), absolute(results), data_root())
     rows = Results(places.results)
     for sweep in sweeps:
-        compacting.recover(rows, sweep.name)
+        if sweep.name in rows.sweeps():
+            folding.fold_now(rows, sweep.name)
     made = make_plan(sweeps, Store(places.store), rows, retry_failed)
     if not made.cells:
         return None
@@ -102,7 +116,8 @@ def run_sweeps(
     with ray_session(address) as joined, ProgressBars(made) as progress:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)
-        return run_plan(made, places, progress, retry_failed, growing=joined is not None)
+        growing = joined is not None
+        return run_plan(made, places, progress, retry_failed, growing, budget)
 
 
 def check(made: Plan, store: str, results: str) -> None:
@@ -177,7 +192,7 @@ def _rows(args: argparse.Namespace) -> Results:
 
 def compact(args: argparse.Namespace) -> int:
     """Fold the Parquet files of every sweep; print how many rows each has."""
-    for sweep, rows in compacting.compact(Results(absolute(args.results))).items():
+    for sweep, rows in folding.compact(Results(absolute(args.results))).items():
         print(f"{sweep}: {rows} rows")
     return 0
 

@@ -95,6 +95,9 @@ def _sweep_commands(command: AddCommand) -> None:
     made = command("run", "commands.run", "run a sweep; finished cells are never run again")
     _add_spec(made)
     made.add_argument("--address", help=RAY)
+    made.add_argument(
+        "--budget", help="stop in good order after 90s, 45m, 1.5h or 500cells; the next run goes on"
+    )
     made = command(
         "demo", "demo.demo", "sweep, report, promote and serve, on real digits that are installed"
     )
@@ -127,7 +130,7 @@ def _row_commands(command: AddCommand) -> None:
     made.add_argument("-o", "--out", default="report.html", help="file (default: report.html)")
     _add_store(made)
     _add_builders(made)
-    made = command("compact", "commands.compact", "fold many small Parquet files into few")
+    made = command("compact", "commands.compact", "fold and repair the rows; a run folds by itself")
     made.add_argument("results", help="folder of the rows")
 
 

@@ -12,6 +12,10 @@ class BadInput(ValueError):
     """Wrong input. The message is one line: the rule, the value that broke it, the next action."""
 
 
+class CannotWrite(BadInput):
+    """A place that cannot be written: full, read-only or gone. No later write will do better."""
+
+
 class NotFinite(ArithmeticError):
     """A loss or a weight is infinite or NaN. The message names it and the next action."""
 

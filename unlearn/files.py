@@ -3,12 +3,13 @@
 import contextlib
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, CannotWrite
 
 
 def locate(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -29,17 +30,20 @@ def join(url: str | Path, *names: str) -> str:
 
 
 def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = None) -> None:
-    """Write `data` to the file `url`, new or replaced, in one step.
+    """Write `data` to the file `url`, new or replaced, in one step; it is durable on return.
 
     A local disk or NFS gets a temporary file, fsync and an atomic rename; an object store gets one
-    PUT. Raises `BadInput` where a local file cannot be written; the old file then stays.
+    PUT. Raises `CannotWrite` where that fails; the old file then stays.
 
     temporary: folder of the temporary file, on the same file system; None for the file's own
         folder, where the temporary file is hidden (its name begins with a dot)
     """
     fs, path = locate(url)
     if not isinstance(fs, LocalFileSystem):
-        fs.pipe_file(path, data)
+        try:
+            fs.pipe_file(path, data)
+        except OSError as error:  # fsspec's file systems raise their service's refusals as this
+            raise _cannot_write(str(url), error) from error
         return
     target = Path(path)
     folder = Path(temporary) if temporary else target.parent
@@ -49,12 +53,16 @@ def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = Non
         folder.mkdir(parents=True, exist_ok=True)
         _write_and_sync(draft, data)
         os.replace(draft, path)
+        _sync_folder(target.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise BadInput(
-            f"cannot write {path}: {error.strerror}; choose a writable place with room"
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: str, error: OSError) -> CannotWrite:
+    reason = error.strerror or str(error)
+    return CannotWrite(f"cannot write {path}: {reason}; choose a writable place with room")
 
 
 def _write_and_sync(path: Path, data: bytes) -> None:
@@ -63,6 +71,35 @@ def _write_and_sync(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Wait until the disk holds the folder's names, so that a rename survives a power cut."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
+
+
+def remove_all(urls: Iterable[str]) -> None:
+    """Remove files; those that are gone already are no error."""
+    for url in urls:
+        fs, path = locate(url)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+
+def names_in(url: str | Path) -> list[str]:
+    """Return the sorted names of everything in the folder `url` now; empty where it is missing."""
+    fs, path = locate(url)
+    fs.invalidate_cache()
+    try:
+        entries = fs.ls(path, detail=False)
+    except FileNotFoundError:
+        return []
+    names = [entry.rstrip("/").rpartition("/")[2] for entry in entries]
+    return sorted(names)
 
 
 def read_whole(url: str | Path) -> bytes:

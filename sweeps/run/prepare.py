@@ -9,9 +9,11 @@ import torch
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.compute.cache import WorkerCache, configure_worker, pick_device
+from sweeps.run.budget import Allowance
 from sweeps.spec.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
+from unlearn.errors import CannotWrite
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
 from unlearn.models import Weights
@@ -20,6 +22,7 @@ from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit, snapshot
 
 Made = tuple[Weights, Curve]
+LONGEST_WAIT_S = 3600.0  # Ray takes no infinite timeout
 
 
 def _train(cache: WorkerCache, recipe: Recipe, images: Images) -> Made:
@@ -107,15 +110,18 @@ def prepare(
     missing: Iterable[Recipe],
     resources: Mapping[str, Resources],
     done: Callable[[Recipe, float], Any],
+    allowance: Allowance | None = None,
 ) -> dict[str, str]:
     """Make the missing artifacts, each in a Ray task of its own after those that it needs.
 
     resources: what a task asks for, by the artifact's key
     done: called with each artifact and its seconds
+    allowance: what is left of the run's budget; when its time is over, the rest is not made
 
     Returns key -> error for each artifact that could not be made. An interruption loses only the
-    artifacts that are being made at that moment.
+    artifacts that are being made at that moment. Raises `CannotWrite`.
     """
+    allowance = allowance or Allowance()
     remote = ray.remote(max_retries=3)(_make_after)
     tasks: dict[str, ray.ObjectRef[Any]] = {}
     recipes: dict[ray.ObjectRef[Any], Recipe] = {}
@@ -128,13 +134,22 @@ def prepare(
         recipes[ref] = recipe
     failed: dict[str, str] = {}
     waiting = list(recipes)
-    while waiting:
-        ready, waiting = ray.wait(waiting)
-        recipe = recipes[ready[0]]
-        error, seconds = _result(ready[0])
-        if error:
-            failed[recipe.key] = f"{recipe.describe()}: {error}"
-        done(recipe, seconds)
+    try:
+        while waiting:
+            ready, waiting = ray.wait(waiting, timeout=min(allowance.seconds_left, LONGEST_WAIT_S))
+            if not ready and allowance.seconds_left > 0:
+                continue
+            if not ready:
+                allowance.spent = True
+                break
+            recipe = recipes[ready[0]]
+            error, seconds = _result(ready[0])
+            if error:
+                failed[recipe.key] = f"{recipe.describe()}: {error}"
+            done(recipe, seconds)
+    finally:
+        for ref in waiting:  # after an interruption, or when the budget is spent
+            ray.cancel(ref, force=True)
     return failed
 
 
@@ -147,15 +162,22 @@ def _make_after(
             return error, 0.0
     try:
         return "", make(store, root, recipe, gpus, cpus)
+    except CannotWrite:
+        raise
     except Exception as error:  # a user's builder may raise anything; the failure must name it
         return f"{type(error).__name__}: {error}", 0.0
 
 
 def _result(task: ray.ObjectRef[Any]) -> tuple[str, float]:
-    """Return what `_make_after` returned; where its worker was killed, Ray's message as error."""
+    """Return what `_make_after` returned; where its worker was killed, Ray's message as error.
+
+    Raises `CannotWrite` where no artifact can be written.
+    """
     try:
         result: tuple[str, float] = ray.get(task)
         return result
     except RayError as error:
         cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, CannotWrite):
+            raise CannotWrite(str(cause)) from error
         return f"{type(cause).__name__}: {cause}", 0.0

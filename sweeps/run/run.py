@@ -8,6 +8,8 @@ from typing import Any
 from sweeps.plan.plan import Plan, plan_chosen
 from sweeps.plan.sources import Source, open_source
 from sweeps.rows.results import Results
+from sweeps.run.budget import Allowance, Budget
+from sweeps.run.folding import Folding
 from sweeps.run.places import Places
 from sweeps.run.prepare import prepare
 from sweeps.run.resources import check_resources, resources_by_artifact, slots
@@ -29,6 +31,7 @@ class Ran:
     tune_s: seconds of computing cells
     computed_s: seconds spent computing inside the workers, summed over all slots
     slots: how many trials ran at once
+    left: how many cells the budget left
     """
 
     cells: int
@@ -36,6 +39,7 @@ class Ran:
     tune_s: float
     computed_s: float
     slots: int
+    left: int = 0
 
 
 def run(
@@ -44,31 +48,38 @@ def run(
     progress: Progress,
     retry_failed: bool = False,
     growing: bool = False,
+    budget: Budget | None = None,
 ) -> Ran:
     """Compute every planned cell, so that each has one row. Needs an initialised Ray.
 
     plan: with cells to compute
     growing: whether nodes may still join the Ray cluster
+    budget: when to stop in good order; None to compute all cells
 
-    Safe to interrupt and to repeat at any moment.
+    Safe to interrupt and to repeat at any moment. Raises `CannotWrite` where rows or artifacts
+    cannot be written.
     """
     check_version()
     check_resources(plan, growing)
-    clock = Clock(progress)
-    _run_pass(plan, places, clock, retry_failed)
-    if plan.chosen_later:
-        store, results = Store(places.store), Results(places.results)
-        chosen = plan_chosen(list(plan.sweeps), store, results, retry_failed)
-        _run_pass(chosen, places, clock, retry_failed)
+    results = Results(places.results)
+    allowance = Allowance(budget or Budget())
+    with Folding(results, [sweep.name for sweep in plan.sweeps]) as folding:
+        clock = Clock(progress, folding)
+        _run_pass(plan, places, clock, allowance, retry_failed)
+        if plan.chosen_later and not allowance.spent:
+            chosen = plan_chosen(list(plan.sweeps), Store(places.store), results, retry_failed)
+            _run_pass(chosen, places, clock, allowance, retry_failed)
     room = slots(plan.work[0].sweep.resources)
-    return Ran(plan.cells, clock.prepare_s, clock.tune_s, clock.computed_s, room)
+    left = plan.cells - clock.cells if allowance.spent else 0
+    return Ran(plan.cells, clock.prepare_s, clock.tune_s, clock.computed_s, room, left)
 
 
 class Clock:
-    """Reports progress, and adds up seconds: of both stages, and of computing in workers."""
+    """Reports progress, and adds up cells and seconds: of both stages, and of workers computing."""
 
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
+    def __init__(self, progress: Progress, folding: Folding) -> None:
+        self.progress, self.folding = progress, folding
+        self.cells = 0
         self.prepare_s = self.tune_s = self.computed_s = 0.0
 
     def artifact_done(self, recipe: Recipe, seconds: float) -> None:
@@ -77,14 +88,20 @@ class Clock:
 
     def pack_done(self, reports: list[CellReport]) -> None:
         self.computed_s += sum(report.wall_s for report in reports)
+        self.folding.wrote(report.cell_id for report in reports)
+        self.cells += len(reports)
         failed = sum(report.failed for report in reports)
         self.progress("cells", len(reports), f"{failed} failed" if failed else "")
 
     def cell_failed(self, cell: Cell) -> None:
+        self.folding.wrote([cell.cell_id])
+        self.cells += 1
         self.progress("cells", 1, f"{cell.problem.model} failed")
 
 
-def _run_pass(plan: Plan, places: Places, clock: Clock, retry_failed: bool) -> None:
+def _run_pass(
+    plan: Plan, places: Places, clock: Clock, allowance: Allowance, retry_failed: bool
+) -> None:
     """Make the plan's artifacts, then compute its cells."""
     if not plan.work:
         return
@@ -93,14 +110,15 @@ def _run_pass(plan: Plan, places: Places, clock: Clock, retry_failed: bool) -> N
     broken = {}
     if plan.build:
         asked = resources_by_artifact(plan)
-        broken = prepare(store, places.data_root, plan.build, asked, clock.artifact_done)
+        done = clock.artifact_done
+        broken = prepare(store, places.data_root, plan.build, asked, done, allowance)
     prepared = time.perf_counter()
     clock.prepare_s += prepared - started
 
     sources = [open_source(work) for work in plan.work]
     _drop_broken(sources, broken, places, clock)
-    if any(source.left for source in sources):
-        searcher = PackSearcher(sources, places, slots, retry_failed)
+    if any(source.left for source in sources) and not allowance.spent:
+        searcher = PackSearcher(sources, places, slots, retry_failed, allowance)
         run_packs(searcher, clock.pack_done)
     clock.tune_s += time.perf_counter() - prepared
 

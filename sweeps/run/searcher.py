@@ -9,6 +9,7 @@ from ray.tune.search import Searcher
 
 from sweeps.plan.sources import Source
 from sweeps.rows.results import Results
+from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
 from sweeps.run.trial import CellReport, Pack, record_failure
 from sweeps.spec.sweep import Resources
@@ -24,6 +25,7 @@ class PackSearcher(Searcher):
     places: folders and URLs of the run
     slots: how many trials with given resources run at once
     retry: whether cells whose row holds an error are computed again
+    allowance: what is left of the run's budget
     """
 
     def __init__(
@@ -32,9 +34,12 @@ class PackSearcher(Searcher):
         places: Places,
         slots: Callable[[Resources], int],
         retry: bool,
+        allowance: Allowance | None = None,
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.sources, self.places, self.slots, self.retry = sources, places, slots, retry
+        self.allowance = allowance or Allowance()
+        self.halt = ""  # why no other pack is handed out
         self.running: dict[str, tuple[Source, Pack]] = {}
         self.reported: set[str] = set()  # trials whose sources know the results
         self.again: list[tuple[Source, Pack]] = []  # packs whose worker died
@@ -43,21 +48,26 @@ class PackSearcher(Searcher):
         self.turn = 0
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next pack; None to wait, FINISHED at the end.
+        """Return the next pack; None to wait, FINISHED at the end or when the budget is spent.
 
         Packs for all slots are out at once, so that actors start together; one more pack is out, so
         that no actor waits for its next.
         """
+        if self.halt:
+            return None if self.running else Searcher.FINISHED
         if self.again:
             source, pack = self.again.pop()
         else:
             open_sources = [source for source in self.sources if source.left]
-            if not open_sources:
+            if not open_sources or self.allowance.spent:
                 return None if self.running else Searcher.FINISHED
             next_source = self._next_source(open_sources)
             if next_source is None:
                 return None
-            source, pack = next_source, self._pack(next_source)
+            size = self._size(next_source, self.slots(next_source.sweep.resources))
+            if size == 0:
+                return None if self.running else Searcher.FINISHED
+            source, pack = next_source, self._pack(next_source, size)
         self.running[trial_id] = (source, pack)
         return {"pack": pack, "places": self.places}
 
@@ -80,9 +90,10 @@ class PackSearcher(Searcher):
         self.turn += 1
         return source
 
-    def _pack(self, source: Source) -> Pack:
+    def _pack(self, source: Source, size: int) -> Pack:
         resources = source.sweep.resources
-        cells = source.take(self._size(source, self.slots(resources)))
+        cells = source.take(size)
+        self.allowance.take(len(cells))
         tuning = []
         for cell in cells:
             behind = source.tuning_of(cell)
@@ -99,15 +110,19 @@ class PackSearcher(Searcher):
         )
 
     def _size(self, source: Source, slots: int) -> int:
-        """Return how many cells a pack takes.
+        """Return how many cells a pack takes; 0 where the budget allows none.
 
         The spec's `cells_per_trial`, if it is set. Else one cell until the seconds of a cell are
         known, then as many as fill `PACK_SECONDS`, but no more than the slot's share of cells left.
         """
+        seconds = self.seconds.get((source.sweep.name, source.next_method))
+        return self.allowance.cells(self._wanted(source, slots, seconds), seconds)
+
+    def _wanted(self, source: Source, slots: int, seconds: float | None) -> int:
+        """Return how many cells a pack would take without a budget."""
         resources = source.sweep.resources
         if resources.cells_per_trial:
             return resources.cells_per_trial
-        seconds = self.seconds.get((source.sweep.name, source.next_method))
         if seconds is None:
             return 1
         alike = [each for each in self.sources if each.sweep.resources == resources]
@@ -123,7 +138,8 @@ class PackSearcher(Searcher):
         self.reported.add(trial_id)
         source, pack = self.running[trial_id]
         reports: list[CellReport] = result["reports"]
-        for cell, report in zip(pack.cells, reports, strict=True):
+        self.halt = self.halt or result["halt"]
+        for cell, report in zip(pack.cells, reports, strict=not self.halt):
             source.tell(cell, report.val)
             if report.wall_s:  # the last cell counts: artifacts are in memory by then
                 self.seconds[source.sweep.name, cell.method_name] = report.wall_s
@@ -142,7 +158,8 @@ class PackSearcher(Searcher):
     def _try_again(self, source: Source, pack: Pack) -> None:
         """Queue each cell as a pack of its own, so that one that kills its worker harms no other.
 
-        After the last attempt the cells are lost.
+        After the last attempt the cells are lost. A worker may have died after writing a row; then
+        `run_cell` finds it.
         """
         queue = self.lost if pack.attempt == ATTEMPTS else self.again
         for cell in pack.cells:

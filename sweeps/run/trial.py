@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,13 +23,13 @@ from sweeps.compute.candidates import (
 )
 from sweeps.compute.cell import compute
 from sweeps.compute.outcome import Outcome
-from sweeps.rows.results import Results
+from sweeps.rows.results import Lookup, Results
 from sweeps.rows.schema import row_of
 from sweeps.run.places import Places
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
-from unlearn.errors import one_line
+from unlearn.errors import CannotWrite, one_line
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # between steps of a finished trial that is held
 
@@ -94,7 +94,7 @@ class PackTrial(tune.Trainable):
 
     def begin(self, pack: Pack) -> None:
         self.pack = pack
-        self.reports: list[CellReport] = []
+        self.result: dict[str, Any] = {}
         self.wait_s = FIRST_WAIT_S
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -102,29 +102,50 @@ class PackTrial(tune.Trainable):
         return bool(self.places == new_config["places"])
 
     def step(self) -> dict[str, Any]:
-        if self.reports:
+        """Return {reports, halt}: of each cell, and why the run must stop ("" if it goes on)."""
+        if self.result:
             time.sleep(self.wait_s)
             self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
-            return {"reports": self.reports}
+            return dict(self.result)
+        reports: list[CellReport] = []
+        halt = ""
+        try:
+            for report in self._reports():
+                reports.append(report)
+        except CannotWrite as error:  # no other cell could be written either
+            halt = str(error)
+        self.result = {"reports": reports, "halt": halt}
+        return dict(self.result)  # Tune adds to it
+
+    def _reports(self) -> Iterator[CellReport]:
         pack = self.pack
+        lookup = Lookup(Results(self.places.results), pack.sweep)
         best = BestSoFar(pack.best)
         for cell in pack.cells:
             name = cell.method_name
-            report = run_cell(self.cache, self.places, pack, cell, best.of(name))
+            report = run_cell(self.cache, self.places, pack, cell, best.of(name), lookup)
             best.update(name, report.val)
-            self.reports.append(report)
-        return {"reports": self.reports}
+            yield report
 
 
 def run_cell(
-    cache: WorkerCache, places: Places, pack: Pack, cell: Cell, best: float = -math.inf
+    cache: WorkerCache,
+    places: Places,
+    pack: Pack,
+    cell: Cell,
+    best: float = -math.inf,
+    lookup: Lookup | None = None,
 ) -> CellReport:
     """Compute, score and write one cell; an error becomes a failed row.
 
+    best: of the method on val so far; a candidate that cannot reach it stops early
+    lookup: of the pack's sweep, kept from cell to cell
+
     A cell that has a row is not computed again, unless the row holds an error and the pack retries.
+    Raises `CannotWrite`.
     """
-    results = Results(places.results)
-    known = results.find(pack.sweep, cell.cell_id)
+    lookup = lookup or Lookup(Results(places.results), pack.sweep)
+    known = lookup.row(cell.cell_id)
     if known is not None and not (pack.retry and known["error"]):
         return report_of(known, wall_s=0.0)
     started = time.perf_counter()
@@ -135,7 +156,7 @@ def run_cell(
     wall_s = time.perf_counter() - started
     columns = {**outcome.as_columns(), "wall_s": wall_s, **provenance(cache, places, cell)}
     row = row_of(cell, columns)
-    results.write(pack.sweep, row)
+    lookup.results.write(pack.sweep, row)
     return report_of(row, wall_s)
 
 
@@ -144,6 +165,8 @@ def _computed(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
         if cell.problem.eval.candidates == "val":
             return compute_candidate(cache, cell, best)
         return compute(cache, cell)
+    except CannotWrite:
+        raise
     except Exception as error:  # whatever a method raises, its cell gets a row that says so
         return Outcome(status="failed", error=one_line(error))
 

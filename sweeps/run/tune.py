@@ -26,6 +26,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, PackTrial
+from unlearn.errors import CannotWrite
 
 TRIED = ("2.60",)  # versions of Ray that the private names below were tested with
 START_SECONDS = 60.0  # the longest wait for an actor that starts
@@ -61,16 +62,19 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
 
     finished: called with the reports of each pack that is done
 
-    Raises `KeyboardInterrupt` on Ctrl-C, even if Tune swallowed it.
+    Raises `KeyboardInterrupt` on Ctrl-C, even if Tune swallowed it, and `CannotWrite` where no row
+    can be written any more.
     """
     os.environ.update(ENVIRONMENT)
     with ctrl_c() as struck, log_levels(LOG_LEVELS):
         # A folder of this machine alone: workers would look in it only for checkpoints.
         with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
             tuner(searcher, scratch, Reporter(finished, struck)).fit()
-        searcher.record_lost()
         if struck.is_set():
             raise KeyboardInterrupt
+        if searcher.halt:
+            raise CannotWrite(searcher.halt)
+        searcher.record_lost()
 
 
 def tuner(searcher: PackSearcher, scratch: str, reporter: "Reporter") -> tune.Tuner:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeps.compute.candidates import Tuning, val_scores
 from sweeps.plan.sources import Source
+from sweeps.run.budget import Allowance
 from sweeps.run.places import Places, places_for
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, Pack, PackTrial
@@ -49,10 +50,11 @@ def searcher(
     slots: int | Callable[[Resources], int] = 1,
     places: Places = PLACES,
     retry: bool = False,
+    allowance: Allowance | None = None,
 ) -> PackSearcher:
     """A searcher over the sources, with `slots` slots for every kind of resources."""
     count = slots if callable(slots) else lambda needs: slots
-    return PackSearcher(list(sources), places, count, retry)
+    return PackSearcher(list(sources), places, count, retry, allowance)
 
 
 def ask(searcher: PackSearcher, trial_id: str) -> Any:
@@ -72,4 +74,4 @@ def result(
     for each in pack.cells:
         val = val_scores({"status": status, **scores(each)})
         reports.append(CellReport(each.cell_id, status == "failed", wall_s, val))
-    return {"reports": reports}
+    return {"reports": reports, "halt": ""}

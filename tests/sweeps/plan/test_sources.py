@@ -346,8 +346,9 @@ def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_
 
 def failed(results: Results, cells: list[Cell]) -> None:
     """They fail at once, but a failed row does not replace a good one."""
+    journal = results.journal("ta")
     for cell in cells:
-        Path(results.cell_file("ta", cell.cell_id)).unlink(missing_ok=True)
+        journal.remove(journal.names(cell.cell_id))
         make.write(results, cell, "failed", sweep="ta", error="by hand")
 
 

@@ -41,6 +41,7 @@ class InPlace:
 
     def __init__(self) -> None:
         self.options: dict[str, dict[str, Any]] = {}  # by task
+        self.cancelled: list[Task] = []
 
     def remote(self, **_: Any) -> Callable[[Callable[..., Any]], Any]:
         return lambda function: SimpleNamespace(
@@ -51,8 +52,11 @@ class InPlace:
         self.options[options["name"]] = options
         return SimpleNamespace(remote=lambda *arguments: Task(function, arguments))
 
-    def wait(self, tasks: list[Task]) -> tuple[list[Task], list[Task]]:
-        return tasks[:1], tasks[1:]
+    def wait(self, tasks: list[Task], timeout: float) -> tuple[list[Task], list[Task]]:
+        return (tasks[:1], tasks[1:]) if timeout else ([], tasks)
+
+    def cancel(self, task: Task, force: bool) -> None:
+        self.cancelled.append(task)
 
     def get(self, task: Task) -> Any:
         if isinstance(task.result, RayError):

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import ray
 from ray.tune.search import Searcher
@@ -161,11 +162,14 @@ def test_progress_counts_a_pack_once_however_often_it_is_heard_of(
         for step in range(3):
             tune.report.on_trial_result(step, [], trial, {"reports": reports})
         assert told == []
+        for cell in (one, two):
+            make.write(make.results(tmp_path), cell)
         tune.report.on_trial_complete(3, [], trial)
 
     monkeypatch.setattr(tuner, "fitting", fit)
     ran = run_in(tmp_path, told)
     assert (told, ran.computed_s) == ([("cells", 2, "1 failed")], 3.5)
+    assert len(pd.read_parquet(tmp_path / "results" / "v1")) == 2
 
 
 @pytest.mark.parametrize("fails", [False, True])
