@@ -96,7 +96,7 @@ def names_in(url: str | Path) -> list[str]:
     fs.invalidate_cache()
     try:
         entries = fs.ls(path, detail=False)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     names = [entry.rstrip("/").rpartition("/")[2] for entry in entries]
     return sorted(names)

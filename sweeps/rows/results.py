@@ -155,7 +155,7 @@ class Results:
         fs.invalidate_cache()
         try:
             entries = fs.ls(path, detail=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         found = []
         for entry in entries:

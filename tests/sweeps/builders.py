@@ -135,6 +135,12 @@ def write(
     results.write(sweep, row(cell, status, **outcome))
 
 
+def forget_row(results: Results, cell: Cell, *, sweep: str = "s") -> None:
+    """Remove what was written of the cell and not folded yet."""
+    journal = results.journal(sweep)
+    journal.remove(journal.names(cell.cell_id))
+
+
 # The columns of a classifier's row that choosing, comparing and reporting read.
 READ: dict[str, Any] = {
     "cell_id": "c",

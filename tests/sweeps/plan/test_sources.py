@@ -327,6 +327,7 @@ def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_
     def read(cell: Cell, forget: float, retain: float, bar: float | None) -> None:
         accuracies: dict[str, Any] = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
         stopped: dict[str, Any] = {"val_stopped": bar is not None, "val_bar": bar}
+        make.forget_row(results, cell, sweep="ta")
         make.write(results, cell, sweep="ta", **accuracies, **stopped)
 
     read(strong, 0.0, 0.9, None)
@@ -346,9 +347,8 @@ def test_a_narrower_sweep_does_not_choose_among_what_stopped_because_of_what_it_
 
 def failed(results: Results, cells: list[Cell]) -> None:
     """They fail at once, but a failed row does not replace a good one."""
-    journal = results.journal("ta")
     for cell in cells:
-        journal.remove(journal.names(cell.cell_id))
+        make.forget_row(results, cell, sweep="ta")
         make.write(results, cell, "failed", sweep="ta", error="by hand")
 
 
