@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: demo test test-gpu check serve bench clean reproduce $(LONG)
+.PHONY: demo test test-gpu crash check serve bench clean reproduce $(LONG)
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
@@ -17,6 +17,9 @@ test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, 
 
 test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest tests/gpu
+
+crash: $(READY)           ## 300 random deaths of drivers, workers and Rays; about 2 hours
+	$(BIN)/python -m tests.e2e.crash
 
 check: $(READY)           ## linters and types
 	$(BIN)/ruff check .

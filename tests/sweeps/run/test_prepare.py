@@ -6,15 +6,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import OutOfMemoryError, WorkerCrashedError
+from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from sweeps.run import prepare as preparing
+from sweeps.run.budget import Allowance, Budget
 from sweeps.run.prepare import prepare
 from sweeps.run.run import run
 from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from tests.sweeps.run.stand_ins import InPlace, Lost, Tuner
+from unlearn.errors import CannotWrite
 from unlearn.splits import Dataset
 from unlearn.train import Training
 
@@ -153,3 +155,27 @@ def test_an_expert_is_trained_plainly_at_the_norms_it_is_asked(
     problem = make.problem(method="task-arithmetic", forget=[3], train=train)
     made = preparing.MAKERS["expert"](cache, problem.expert)
     assert made == (Training(steps=7, lr=0.5, schedule="constant", weight_decay=0.05), steady)  # type: ignore[comparison-overlap]
+
+
+def test_a_store_that_cannot_be_written_ends_the_run(
+    tmp_path: Path, in_place: InPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits is cancelled, so that a cluster does not go on with it."""
+    full = RayTaskError("f", "Traceback", CannotWrite("cannot write /x: No space left on device"))
+    monkeypatch.setitem(preparing.MAKERS, "original", failing(Lost(full)))
+    recipes = [ORIGINAL, ORACLE]
+    resources = dict.fromkeys((recipe.key for recipe in recipes), Resources())
+    with pytest.raises(CannotWrite, match="No space left on device"):
+        prepare(make.store(tmp_path), "data", recipes, resources, lambda *_: None)
+    assert len(in_place.cancelled) == 1
+
+
+def test_a_budget_that_is_spent_leaves_artifacts_unmade(tmp_path: Path, in_place: InPlace) -> None:
+    clock = iter([0.0, *[61.0] * 9])
+    allowance = Allowance(Budget(seconds=60), now=lambda: next(clock))
+    resources = {ORIGINAL.key: Resources()}
+    done: list[Any] = []
+    prepare(
+        make.store(tmp_path), "data", [ORIGINAL], resources, lambda *_: done.append(1), allowance
+    )
+    assert (allowance.spent, done, len(in_place.cancelled)) == (True, [], 1)

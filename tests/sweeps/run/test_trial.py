@@ -17,6 +17,7 @@ from sweeps.run.trial import run_cell
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
+from unlearn.errors import CannotWrite
 
 SWEEP = make.sweep(grid={"steps": [5, 6]}, resources={"cells_per_trial": 2})
 CACHE: Any = SimpleNamespace(device="cpu")
@@ -157,3 +158,23 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
     assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"
     assert rows.loc[pack.cells[1].cell_id, "status"] == "failed"
     assert "the worker died 3 times on this cell" in str(rows.loc[pack.cells[1].cell_id, "error"])
+
+
+def test_a_place_that_cannot_be_written_ends_the_pack(
+    places: Places, cells: list[Cell], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its other cells are not computed, and the run learns why; the same for an artifact."""
+
+    def full(*_: Any) -> None:
+        raise CannotWrite("cannot write /x: No space left on device")
+
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+    monkeypatch.setattr("sweeps.rows.journal.write_whole", full)
+    halted = {"reports": [], "halt": "cannot write /x: No space left on device"}
+    held = packs.trial(packs.pack(cells), places)
+    assert held.step() == halted
+    assert held.step() == halted
+    assert computed == cells[:1]
+    monkeypatch.setattr(trial, "compute", full)
+    assert packs.trial(packs.pack(cells), places).step() == halted
