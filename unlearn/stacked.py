@@ -20,7 +20,16 @@ from unlearn.moving_average import MovingAverage
 from unlearn.objectives import elbo_of_draws
 from unlearn.splits import Images
 from unlearn.streams import draws_in_layers
-from unlearn.train import Curve, Log, Training, finite_curve, logged_steps, make_critic, not_finite, snapshot
+from unlearn.train import (
+    Curve,
+    Log,
+    Training,
+    finite_curve,
+    logged_steps,
+    make_critic,
+    not_finite,
+    snapshot,
+)
 
 Trained = tuple[Weights, Curve]
 

@@ -49,9 +49,7 @@ def _copy(generator: torch.Generator) -> torch.Generator:
     return torch.Generator(generator.device).set_state(generator.get_state())
 
 
-def _draws(
-    model: Generative, n: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, Tensor]:
+def _draws(model: Generative, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Draw n images x of the model, their labels c and the noise (n, z_dim) of their ELBO."""
     x, c = _own_samples(model, n, generator)
     with torch.no_grad():

@@ -6,6 +6,7 @@ backward pass per sample.
 """
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable
 
 import torch
@@ -92,7 +93,9 @@ def _vectorised(loss: nn.Module, part: Sample) -> Weights:
 
     in_dims = (None, *(0 for _ in part))
     gradient_of_each = vmap(grad(of_one), in_dims=in_dims, randomness="different")
-    with sdpa_kernel(SDPBackend.MATH):  # vmap cannot map the fused attention kernels
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        # vmap cannot map the fused attention kernels; it warns of what it maps slowly
+        warnings.filterwarnings("ignore", "There is a performance drop")
         gradients = gradient_of_each(theta, *part)
     return {name: gradient.square().sum(0) for name, gradient in gradients.items()}
 

@@ -17,8 +17,9 @@ from unlearn.models import build
 from unlearn.models.base import Classifying, Generative, Shape
 from unlearn.models.fresh import fresh
 from unlearn.models.user_code import user_code
-from unlearn.models.user_model import logits_of
+from unlearn.models.user_model import logits_of, require_tensor
 from unlearn.streams import seeded, stream
+from unlearn.train import snapshot
 
 IMAGES = 4  # random ones, which the network is tried on
 TOLERANCE = 1e-4  # of the largest answer: how far two answers to one image may be apart
@@ -88,7 +89,7 @@ def _answers(model: Any, name: str, x: Tensor, classes: int, seed: int = 0) -> T
             isinstance(features, Tensor) and features.dim() == 2,
             f"model {name!r}: its features are no tensor (n, d); flatten them before the head",
         )
-        return logits_of(name, model, x, classes)
+        return logits_of(name, model, x, classes, seed)
 
 
 def _drawn(model: Generative, name: str, x: Tensor, classes: int) -> Tensor:
@@ -147,8 +148,10 @@ def _check_training(model: Any, name: str, x: Tensor, classes: int) -> None:
             pixels = pupil.decode(mu, pupil.one_hot(y))
             loss = F.binary_cross_entropy_with_logits(pixels, x.to(pixels)) + logvar.square().mean()
         else:
+            require_tensor(f"{doing} answers", pupil.features(x))
             loss = F.cross_entropy(logits_of(name, pupil, x, classes), y)
-        loss.backward()
+        if loss.requires_grad:
+            loss.backward()
     reached = [p for p in pupil.parameters() if p.grad is not None]
     require(
         len(reached) > 0,
@@ -166,7 +169,7 @@ def _check_state(model: Any, name: str, x: Tensor, classes: int) -> None:
             "keep it out of the state dict",
         )
     try:
-        safetensors.torch.save({part: t.detach().clone() for part, t in state.items()})
+        safetensors.torch.save(snapshot(model))
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         kinds = ", ".join(sorted({str(t.dtype) for t in state.values()}))
         require(False, f"model {name!r}: its state ({kinds}) cannot be saved ({error})")

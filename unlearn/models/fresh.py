@@ -59,7 +59,9 @@ def _built_anew(model: M) -> M | None:
     if _shapes(made) != _shapes(model):
         return None
     like = next(model.parameters())
-    return made.to(device=like.device, dtype=like.dtype)
+    if next(made.parameters()).dtype != like.dtype:
+        made = made.to(like.dtype)
+    return made.to(like.device)
 
 
 def _shapes(model: nn.Module) -> dict[str, torch.Size]:

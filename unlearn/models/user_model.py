@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from unlearn.models.user_code import cause_of, user_code
 from unlearn.models.weights_file import load_weights
 
 TASKS = ("generator", "classifier")
+_split: "WeakSet[nn.Module]" = WeakSet()  # networks whose last layer has become a head
 
 
 class UserClassifier(Classifying):
@@ -141,6 +143,11 @@ def build_user_model(
         load_weights(name, model, weights)
     if isinstance(model, Classifying | Generative):
         return model
+    require(
+        model not in _split,
+        f"model {name!r}: its builder returns the same network at every call; make a new one in it",
+    )
+    _split.add(model)
     normalise = Normalise(shape[0], mean, std)
     return _split_off_head(name, model, shape, classes, normalise)
 
@@ -201,13 +208,9 @@ def _note(outputs: dict[str, Any], path: str) -> Callable[..., None]:
     return hook
 
 
-def logits_of(name: str, model: nn.Module, x: Tensor, classes: int) -> Tensor:
+def logits_of(name: str, model: nn.Module, x: Tensor, classes: int, seed: int = 0) -> Tensor:
     """Return the answers to normalised pixels; raise `BadInput` unless they are finite logits."""
-    logits = _seeded_call(name, model, x)
-    require(
-        isinstance(logits, Tensor),
-        f"model {name!r} answers with {_kind(logits)}, not with a tensor; return the logits alone",
-    )
+    logits = require_tensor(f"model {name!r} answers", _seeded_call(name, model, x, seed))
     found, n = tuple(logits.shape), len(x)
     require(
         found == (n, classes),
@@ -229,14 +232,19 @@ def logits_of(name: str, model: nn.Module, x: Tensor, classes: int) -> Tensor:
     return logits
 
 
-def _kind(output: Any) -> str:
-    """Name what a network returned instead of a tensor."""
+def require_tensor(what: str, output: Any) -> Tensor:
+    """Return what a network answered; raise `BadInput` where that is no tensor."""
     size = f" of {len(output)}" if isinstance(output, tuple | list | dict) else ""
-    return f"a {type(output).__name__}{size}"
+    require(
+        isinstance(output, Tensor),
+        f"{what} with a {type(output).__name__}{size}, not with a tensor; return the logits alone",
+    )
+    tensor: Tensor = output
+    return tensor
 
 
-def _seeded_call(name: str, model: nn.Module, x: Tensor) -> Any:
-    """Call a network with torch's global generator at a fixed seed, and leave that as it was.
+def _seeded_call(name: str, model: nn.Module, x: Tensor, seed: int = 0) -> Any:
+    """Call a network with torch's global generator at `seed`, and leave that as it was.
 
     So a network that always drops out answers the same twice.
     """
@@ -246,8 +254,9 @@ def _seeded_call(name: str, model: nn.Module, x: Tensor) -> Any:
         kinds = " and ".join(sorted(map(str, own)))
         action = f"its weights are {kinds}, images {x.dtype}: end the builder with .float()"
     shape = " x ".join(map(str, x.shape[1:]))
-    with torch.random.fork_rng(devices=[]), user_code(
-        f"model {name!r}, given {len(x)} images of {shape},", action
+    with (
+        torch.random.fork_rng(devices=[]),
+        user_code(f"model {name!r}, given {len(x)} images of {shape},", action),
     ):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return model(x)

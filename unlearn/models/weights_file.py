@@ -210,7 +210,9 @@ def misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
             shapes = f"{tuple(tensor.shape)} for {tuple(own[name].shape)}"
             misshapen.append(f"{name}: {shapes}")
     parts = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    return ", ".join(f"{len(names)} {what} ({_few(names)})" for what, names in parts.items() if names)
+    return ", ".join(
+        f"{len(names)} {what} ({_few(names)})" for what, names in parts.items() if names
+    )
 
 
 def _few(names: list[str]) -> str:
