@@ -1,4 +1,4 @@
-"""Try a plan's networks before anything is trained: what cannot work is refused here, in one line."""
+"""Try a plan's networks before anything is trained, and refuse what cannot work in one line."""
 
 from collections.abc import Iterator
 from itertools import product

@@ -45,7 +45,7 @@ def classifier_fisher(
 
 
 def formulas_hold(model: nn.Module, image: Images) -> bool:
-    """Tell whether the layers' formulas give the model's true gradient on one image (1, C, H, W)."""
+    """Tell whether the layers' formulas give the true gradient on one image (1, C, H, W)."""
     return formulas_give_gradients(model, _losses(model, image))
 
 

@@ -133,6 +133,11 @@ def _pruned(layer: nn.Linear) -> nn.Linear:
     return layer
 
 
+def undeclared() -> Small:
+    """Its builder does not say that it makes a generator."""
+    return Small()
+
+
 weight_normed = changed(weight_norm)
 spectrally_normed = changed(spectral_norm)
 spectrally_normed_anew = changed(parametrizations.spectral_norm)
@@ -140,8 +145,17 @@ pruned = changed(_pruned)
 frozen = changed(_frozen)
 
 WORKING = {
-    **{"plain": "Small", "embedding": "Embedding", "prelu": "Prelu", "group norm": "Grouped"},
-    **{"bare": "Bare", "tied": "Tied", "infinite mask": "Masked", "dropout": "Dropping"},
-    **{"weight norm": "weight_normed", "spectral norm": "spectrally_normed"},
-    **{"spectral norm, new": "spectrally_normed_anew", "pruned": "pruned", "frozen": "frozen"},
+    "plain": "Small",
+    "embedding": "Embedding",
+    "prelu": "Prelu",
+    "group norm": "Grouped",
+    "bare": "Bare",
+    "tied": "Tied",
+    "infinite mask": "Masked",
+    "dropout": "Dropping",
+    "weight norm": "weight_normed",
+    "spectral norm": "spectrally_normed",
+    "spectral norm, new": "spectrally_normed_anew",
+    "pruned": "pruned",
+    "frozen": "frozen",
 }

@@ -25,6 +25,13 @@ BY_TASK = [name for name, method in METHODS.items() if "classifier" in method.ta
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 
 
+def built_and_checked(name: str, options: dict[str, Any] | None = None) -> None:
+    """What a plan does with a builder of the zoo."""
+    with seeded(0, name):
+        model = build(f"tests.unlearn.zoo.classifiers:{name}", SHAPE, CLASSES, options=options)
+    check_network(model, name, "classifier", SHAPE, CLASSES)
+
+
 @pytest.mark.parametrize("name", classifiers.WORKING)
 def test_a_plan_takes_it(name: str) -> None:
     model = network("classifiers", name)
@@ -74,9 +81,8 @@ def test_every_metric_and_attack_reads_it(name: str) -> None:
 
 @pytest.mark.parametrize("how", classifiers.REFUSED)
 def test_a_plan_refuses_what_no_method_can_use(how: str) -> None:
-    with pytest.raises(BadInput, match=classifiers.REFUSED[how]) as raised, seeded(0, how):
-        model = build("tests.unlearn.zoo.classifiers:unfit", SHAPE, CLASSES, options={"how": how})
-        check_network(model, how, "classifier", SHAPE, CLASSES)
+    with pytest.raises(BadInput, match=classifiers.REFUSED[how]) as raised:
+        built_and_checked("unfit", {"how": how})
     assert "\n" not in str(raised.value)
 
 
@@ -92,5 +98,4 @@ def test_a_plan_refuses_what_no_method_can_use(how: str) -> None:
 )
 def test_a_plan_refuses_builders_that_are_none(name: str, reason: str) -> None:
     with pytest.raises(BadInput, match=reason):
-        model = build(f"tests.unlearn.zoo.classifiers:{name}", SHAPE, CLASSES)
-        check_network(model, name, "classifier", SHAPE, CLASSES)
+        built_and_checked(name)
