@@ -7,14 +7,12 @@ from typing import Any
 import torch
 
 from sweeps.compute.cache import threads
-from sweeps.plan.networks import check_networks
 from sweeps.plan.plan import Plan
 from sweeps.spec.cells import Cell, Recipe, architecture
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup
 from unlearn.models import build, task_of
-from unlearn.models.user_code import cause_of
 from unlearn.splits import Images
 from unlearn.streams import stream
 from unlearn.train import Training, fit
@@ -27,21 +25,15 @@ class Cost:
     artifacts_s: of making the missing artifacts
     cells_s: of computing the cells
     measured: the part of `cells_s` that comes from earlier rows
-    notes: what the plan's networks take from files of weights
     """
 
     artifacts_s: float
     cells_s: float
     measured: float
-    notes: tuple[str, ...] = ()
 
 
 def estimate(plan: Plan) -> Cost:
-    """Estimate the plan's cost from earlier rows, else from training steps timed here and now.
-
-    Tries the networks first: raises `BadInput` as `check_networks` does.
-    """
-    notes = check_networks(plan)
+    """Estimate the plan's cost from earlier rows, else from training steps timed here and now."""
     steps = StepTimer()
     artifacts = sum(steps.of_recipe(recipe) for recipe in plan.build)
     cells = measured = 0.0
@@ -52,7 +44,7 @@ def estimate(plan: Plan) -> Cost:
         else:
             cells += work.left * past
             measured += work.left * past
-    return Cost(artifacts, cells, measured, tuple(notes))
+    return Cost(artifacts, cells, measured)
 
 
 class StepTimer:
@@ -111,11 +103,11 @@ def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int 
             return _seconds_per_step(network, images, batch, steps)
     except BadInput:
         raise
-    except Exception as error:  # a user's network may raise anything
+    except (RuntimeError, ValueError) as error:
         shape = " x ".join(map(str, source.shape))
+        why = " ".join(str(error).split())
         raise BadInput(
-            f"model {model} cannot take {batch} images of {dataset}, {shape} each "
-            f"({cause_of(error)}); "
+            f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); "
             "change model or batch"
         ) from error
 
@@ -136,7 +128,6 @@ def describe(plan: Plan, cost: Cost) -> str:
     errors = ""
     if plan.errors:
         errors = f", {len(plan.errors)} of them with an error (again with --retry-failed)"
-    lines += cost.notes
     lines.append(f"cells: {plan.cells} to run, {plan.done} done{errors}")
     lines.append(_describe_cost(plan, cost))
     return "\n".join(lines)

@@ -10,9 +10,10 @@ from sweeps.spec.cells import Cell, Problem
 from sweeps.spec.sweep import FILES
 from unlearn.data import DATASETS
 from unlearn.generators.judges import check_judged
-from unlearn.methods import Method
+from unlearn.methods import METHODS, Method
 from unlearn.models import MODELS, build, task_of
 from unlearn.models.check import check_network, check_weights
+from unlearn.models.fresh import draws_every_matrix
 from unlearn.models.weights_file import read_checkpoint
 from unlearn.streams import seeded
 
@@ -30,7 +31,7 @@ def check_networks(plan: Plan) -> list[str]:
         key = (problem.dataset, problem.model, problem.options)
         if key not in tried:
             tried[key] = _try(problem)
-            notes |= dict.fromkeys(_notes(problem))
+            notes |= dict.fromkeys(_notes(problem, tried[key]))
         for method in _methods(work):
             method.check(tried[key])
     return list(notes)
@@ -55,8 +56,13 @@ def _try(problem: Problem) -> Any:
     return model
 
 
-def _notes(problem: Problem) -> Iterator[str]:
-    """Say which of a file's state dicts is taken."""
+def _notes(problem: Problem, model: Any) -> Iterator[str]:
+    """Say which of a file's state dicts is taken, and whether a builder loads weights itself."""
+    if not draws_every_matrix(model.architecture):
+        yield (
+            f"model {problem.model}: its builder gives the same weights at every call, so oracles "
+            "start from them too; if they know this data set, name them as `weights: FILE` instead"
+        )
     for key, value in problem.options:
         if key in FILES and isinstance(value, str):
             taken = read_checkpoint(value).describe()
@@ -65,9 +71,18 @@ def _notes(problem: Problem) -> Iterator[str]:
 
 
 def _methods(work: Work) -> set[Method]:
-    """Return the methods of the cells that are left; those at the corners of a study's space."""
+    """Return the methods of the cells that are left; those at the corners of a study's space.
+
+    Only those that ask something of a network: most do not, and a grid may have 100,000 cells.
+    """
+    if not any(_asks(METHODS[name]) for name in work.sweep.methods):
+        return set()
     cells = _corners(work) if isinstance(work, Study) else work.cells_left()
-    return {cell.method for cell in cells if type(cell.method).check is not Method.check}
+    return {cell.method for cell in cells if _asks(type(cell.method))}
+
+
+def _asks(kind: type[Method]) -> bool:
+    return kind.check is not Method.check
 
 
 def _corners(study: Study) -> Iterator[Cell]:

@@ -50,10 +50,18 @@ def fresh(model: M, generator: torch.Generator) -> M:
     return made
 
 
+def drawn(model: M, generator: torch.Generator) -> M:
+    """Return a network as its builder drew it, or `fresh` where that builder loads weights."""
+    architecture = getattr(model, "architecture", None)
+    if architecture is None or draws_every_matrix(architecture):
+        return model
+    return fresh(model, generator)
+
+
 def _built_anew(model: M) -> M | None:
     """Call the builder again. Returns None without one, or where it cannot make a fresh network."""
     architecture = getattr(model, "architecture", None)
-    if architecture is None or not _draws_every_matrix(architecture):
+    if architecture is None or not draws_every_matrix(architecture):
         return None
     made: M = rebuild(architecture)
     if _shapes(made) != _shapes(model):
@@ -69,7 +77,7 @@ def _shapes(model: nn.Module) -> dict[str, torch.Size]:
 
 
 @lru_cache(32)
-def _draws_every_matrix(architecture: Architecture) -> bool:
+def draws_every_matrix(architecture: Architecture) -> bool:
     """Tell whether a builder draws all matrices: two seeds give two networks.
 
     One that loads trained weights does not. Builders of ours and of timm draw them.

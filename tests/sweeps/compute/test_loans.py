@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 from sweeps.compute import cell as computing
+from sweeps.compute.attacks import untrained_model
 from sweeps.compute.cache import WorkerCache
 from sweeps.compute.loans import bit_sum
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
-from tests.unlearn.zoo.worlds import DATASET, SHAPE, assert_untouched, marks, zoo
+from tests.unlearn.zoo.classifiers import TRAINED
+from tests.unlearn.zoo.worlds import DATASET, SHAPE, assert_untouched, builder, marks, zoo
 from unlearn.artifacts import Store
 from unlearn.data import DATASETS, DatasetSource
 from unlearn.methods import METHODS
@@ -21,14 +23,7 @@ from unlearn.splits import Images
 
 METHOD_NAMES = [name for name, method in METHODS.items() if "classifier" in method.tasks]
 MARKING = ("weight norm", "spectral norm", "spectral norm, new", "pruned", "remembers")
-BUILDERS = {
-    "weight norm": "weight_normed",
-    "spectral norm": "spectrally_normed",
-    "spectral norm, new": "spectrally_normed_anew",
-    "pruned": "pruned",
-    "remembers": "Remembers",
-    "plain": "plain",
-}
+TRAINED_HEAD = {"3.weight": torch.ones(3, 6), "3.bias": torch.ones(3)}
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 
 
@@ -43,14 +38,13 @@ def zoo_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cells_of(name: str, methods: list[str]) -> list[Cell]:
-    model = f"tests.unlearn.zoo.classifiers:{BUILDERS[name]}"
     knobs: dict[str, Any] = {}
     for knob, value in {"steps": 2, "batch": 8, "samples": 16, "msteps": 1}.items():
         if any(hasattr(METHODS[method], knob) for method in methods):
             knobs[knob] = value
     return make.cells(
         dataset="zoo",
-        models=model,
+        models=builder("classifiers", name),
         method=methods,
         forget=[[0]],
         unlearn=knobs,
@@ -142,6 +136,22 @@ def test_whatever_a_borrower_does_is_undone(tmp_path: Path, done: str) -> None:
         DONE[done](cache.model(cell.problem.original))
     assert_untouched(model, before)
     assert torch.equal(model(x), answers)
+
+
+@pytest.mark.parametrize("name", ["plain", "starts trained"])
+def test_the_untrained_model_starts_from_no_file(name: str, tmp_path: Path) -> None:
+    """Where a spec names a trained network, attacks still compare with an untrained one."""
+    network = zoo("classifiers", "plain").model
+    torch.save(network.net.state_dict() | TRAINED_HEAD, tmp_path / "trained.pt")
+    own = {"dataset": "zoo", "models": builder("classifiers", name), "forget": [[0]]}
+    files = {"weights": str(tmp_path / "trained.pt")}
+    cache = WorkerCache(Store(str(tmp_path)), "data", "cpu")
+    found = untrained_model(cache, make.problem(**own, **files))
+    plain = untrained_model(cache, make.problem(**own))
+    for name, tensor in found.state_dict().items():
+        assert torch.equal(tensor, plain.state_dict()[name])
+        assert not torch.equal(tensor, network.state_dict()[name])
+    assert not torch.equal(found.net[1].weight, TRAINED)
 
 
 def test_an_error_inside_undoes_as_much(tmp_path: Path) -> None:

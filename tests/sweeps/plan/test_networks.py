@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.plan.cost import describe, estimate
 from sweeps.plan.networks import check_networks
 from tests.sweeps import builders as make
 from tests.unlearn.zoo.classifiers import REFUSED
@@ -31,10 +30,10 @@ def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refusal(folder: Path, **spec: Any) -> str:
-    """What `estimate` says of a plan that it refuses."""
+    """What is said of a plan that is refused."""
     planned = make.plan(folder, make.sweep(**{**SMALL, **spec}))
     with pytest.raises(BadInput) as raised:
-        estimate(planned)
+        check_networks(planned)
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -80,10 +79,15 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert "does not fit it: 1 of another shape (hidden.weight: (64, 288) for (64, 128))" in said
 
 
+def test_a_builder_that_loads_weights_itself_is_named(tmp_path: Path) -> None:
+    sweep = make.sweep(**SMALL, models=[f"{ZOO}:plain", f"{ZOO}:starts_trained"])
+    (note,) = check_networks(make.plan(tmp_path, sweep))
+    assert note.startswith(f"model {ZOO}:starts_trained: its builder gives the same weights")
+
+
 def test_a_plan_says_which_weights_of_a_file_it_takes(tmp_path: Path) -> None:
     path, state = tmp_path / "two.ckpt", build("cnn", (1, 8, 8), 3).state_dict()
     torch.save({"state_dict": state, "state_dict_ema": state}, path)
     planned = make.plan(tmp_path, make.sweep(**SMALL, models="cnn", weights=str(path)))
-    lines = describe(planned, estimate(planned)).splitlines()
     taken = "weights are its 'state_dict', not 'state_dict_ema'; to use another one, save it alone"
-    assert f"weights {path}: {taken}" in lines
+    assert check_networks(planned) == [f"weights {path}: {taken}"]

@@ -54,5 +54,5 @@ def test_statistics_that_become_infinite_are_still_seen() -> None:
     loud = network("classifiers", "own norm")
     loud.load_state_dict(model.state_dict())
     nn.init.constant_(loud.net[0].weight, 1e30)
-    with pytest.raises(NotFinite, match="not finite after training|is nan|is inf"):
+    with pytest.raises(NotFinite, match=r"not finite after training|is nan|is inf"):
         fit(loud, DATASET.train, Training(steps=1, batch=8, lr=1e-9), stream(0, "fit"))
