@@ -18,6 +18,7 @@ from cluster.progress import ProgressBars
 from cluster.ray_session import check_reachable, ray_session
 from sweeps.choose import promote as promoting
 from sweeps.plan.cost import describe, estimate
+from sweeps.plan.networks import check_networks
 from sweeps.plan.plan import Plan, make_plan
 from sweeps.report import show as showing
 from sweeps.rows import fold as folding
@@ -57,7 +58,8 @@ def plan(args: argparse.Namespace) -> int:
         return 0
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
-    print(describe(made, estimate(made)))
+    notes = check_networks(made)
+    print("\n".join([describe(made, estimate(made)), *notes]))
     return 0
 
 
@@ -112,7 +114,8 @@ def run_sweeps(
         return None
     check_reachable(address)
     check(made, places.store, places.results)
-    print(describe(made, estimate(made)), file=sys.stderr)
+    notes = check_networks(made)
+    print("\n".join([describe(made, estimate(made)), *notes]), file=sys.stderr)
     with ray_session(address) as joined, ProgressBars(made) as progress:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)

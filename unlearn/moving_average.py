@@ -27,11 +27,18 @@ class MovingAverage:
         decays = (min(decay, (1 + t) / (10 + t)) for t in count(1))
         self.shares = Numbers(((d, 1 - d) for d in decays), next(model.parameters()).device)
 
+        # An infinite constant, such as a mask, has no mean with itself; nor has a complex one here.
+        self.moving = [_has_mean(tensor) for tensor in _tensors(model)]
+
+    def _pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield every mean with what it is the mean of."""
+        return zip(_tensors(self.mean), _tensors(self.model), strict=True)
+
     @torch.no_grad()
     def __call__(self) -> None:
         """Update the mean by the model's present weights."""
         kept, taken = next(self.shares)
-        pairs = list(zip(_tensors(self.mean), _tensors(self.model), strict=True))
+        pairs = [pair for pair, moves in zip(self._pairs(), self.moving, strict=True) if moves]
         floats = [pair for pair in pairs if pair[0].is_floating_point()]
         means, weights = [mean for mean, _ in floats], [weight for _, weight in floats]
         if isinstance(taken, Tensor):
@@ -52,6 +59,11 @@ def _average_whole_numbers(pairs: list[tuple[Tensor, Tensor]], kept: Any, taken:
     together = together + torch.cat([number.flatten() for number in numbers]) * taken
     parts = together.split([mean.numel() for mean in means])
     torch._foreach_copy_(means, [part.view_as(m) for part, m in zip(parts, means, strict=True)])
+
+
+def _has_mean(tensor: Tensor) -> bool:
+    """Tell whether a tensor can be averaged with its later self."""
+    return not tensor.is_complex() and bool(torch.isfinite(tensor).all())
 
 
 def _tensors(model: nn.Module) -> Iterator[Tensor]:

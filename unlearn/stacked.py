@@ -17,11 +17,19 @@ from unlearn.feeds import Batches, Feed, Turn
 from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.moving_average import MovingAverage
-from unlearn.norms import batch_norms
 from unlearn.objectives import elbo_of_draws
 from unlearn.splits import Images
 from unlearn.streams import draws_in_layers
-from unlearn.train import Curve, Log, Training, finite_curve, logged_steps, make_critic, snapshot
+from unlearn.train import (
+    Curve,
+    Log,
+    Training,
+    finite_curve,
+    logged_steps,
+    make_critic,
+    not_finite,
+    snapshot,
+)
 
 Trained = tuple[Weights, Curve]
 
@@ -90,9 +98,11 @@ class _Together(Feed[tuple[Tensor, Tensor]]):
 def can_stack(model: Any, plan: Training) -> bool:
     """Return whether models like this can train under `plan` as one program.
 
-    Generators without batch norms and dropout can, on images that are not augmented.
+    Generators without batch norms and dropout can, on images that are not augmented, where all
+    that their state dict holds is trained.
     """
-    still = not batch_norms(model) and not draws_in_layers(model)
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
+    still = not draws_in_layers(model) and set(trained) == set(model.state_dict())
     return bool(model.task == "generator" and still and plan.augment == "none")
 
 
@@ -185,6 +195,6 @@ def _unstack(stack: Any, members: Sequence[nn.Module]) -> None:
 def _result(member: int, pupil: Any, logged: Log) -> Trained | NotFinite:
     own = [(step, {"loss": losses[str(member)]}) for step, losses in logged]
     try:
-        return snapshot(pupil), finite_curve(own, pupil)
+        return snapshot(pupil), finite_curve(own, pupil, not_finite(pupil))
     except NotFinite as error:
         return error

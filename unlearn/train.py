@@ -183,7 +183,9 @@ def descend(
     (`terms`, `add_gradients`, `after`) must therefore take what changes on the host from step to
     step through `unlearn.feeds`.
     """
-    return finite_curve(logged_steps(model, terms, plan, add_gradients, watch, after), model)
+    infinite = not_finite(model)
+    logged = logged_steps(model, terms, plan, add_gradients, watch, after)
+    return finite_curve(logged, model, infinite)
 
 
 def logged_steps(
@@ -231,8 +233,21 @@ def _run(
     return logged
 
 
-def finite_curve(logged: Log, model: nn.Module) -> Curve:
-    """Copy the logged terms to the host; raise `NotFinite` where a term or weight is not finite."""
+def not_finite(model: nn.Module) -> frozenset[str]:
+    """Name what in `model` is not finite and is not trained, such as a mask of -inf."""
+    trained = {name for name, p in model.named_parameters() if p.requires_grad}
+    found = set()
+    for name, tensor in model.state_dict().items():
+        if name not in trained and not torch.isfinite(tensor).all():
+            found.add(name)
+    return frozenset(found)
+
+
+def finite_curve(logged: Log, model: nn.Module, infinite: frozenset[str] = frozenset()) -> Curve:
+    """Copy the logged terms to the host; raise `NotFinite` where a term or weight is not finite.
+
+    infinite: names of tensors that were not finite before training, which are not judged
+    """
     curve: Curve = {"step": [float(step) for step, _ in logged]}
     for name in logged[0][1]:
         curve[name] = torch.stack([losses[name] for _, losses in logged]).double().tolist()
@@ -240,7 +255,7 @@ def finite_curve(logged: Log, model: nn.Module) -> Curve:
             if not torch.isfinite(torch.tensor(value)):
                 raise NotFinite(f"loss term {name!r} is {value} at step {step}; lower lr or steps")
     for name, tensor in model.state_dict().items():
-        if not torch.isfinite(tensor).all():
+        if name not in infinite and not torch.isfinite(tensor).all():
             raise NotFinite(f"weights {name!r} are not finite after training; lower lr or steps")
     return curve
 

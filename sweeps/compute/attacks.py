@@ -1,17 +1,19 @@
 """Run the attacks that a cell's spec names, as in `eval: {attacks: [latent-label, lira]}`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from sweeps.compute.cache import WorkerCache
-from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.cells import Cell, Problem, architecture
 from unlearn.attacks import Findings, References, Target
 from unlearn.errors import one_line
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
-from unlearn.streams import seeded
+from unlearn.models.fresh import drawn
+from unlearn.streams import seeded, stream
 
 
 def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
@@ -58,9 +60,12 @@ def make_references(cache: WorkerCache, problem: Problem, name: str) -> Referenc
 
 
 def untrained_model(cache: WorkerCache, problem: Problem) -> Any:
-    """Build the problem's network at random weights."""
-    with seeded(problem.seed, "untrained", problem.model):
-        return cache.build(problem.original)
+    """Build the problem's network at random weights, whatever files its training starts from."""
+    purpose = (problem.seed, "untrained", problem.model)
+    options = tuple(architecture(problem.options).items())
+    with seeded(*purpose):
+        network = cache.build(replace(problem.original, options=options))
+    return drawn(network, stream(*purpose))
 
 
 REFERENCE_MODELS: dict[str, Callable[[WorkerCache, Problem], Any]] = {

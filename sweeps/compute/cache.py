@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from sweeps.compute.loans import LentModel, LentWeights
 from sweeps.spec.cells import Cell, Problem, Recipe, architecture
 from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
@@ -28,6 +29,9 @@ FOLDING_IMAGES = 16  # on which a network with folded batch norms is checked
 class WorkerCache:
     """Loads what cells need by recipe and keeps the last few of each kind.
 
+    Models and weights are lent: inside of `lending`, a method or an attack may leave marks on them,
+    which are gone at its end.
+
     store: where artifacts lie
     data_root: folder of the data sets
     device: `cpu` or `cuda`
@@ -36,8 +40,9 @@ class WorkerCache:
     def __init__(self, store: Store, data_root: str, device: str) -> None:
         self.store, self.data_root, self.device = store, data_root, device
         self.dataset = lru_cache(2)(self._dataset)
-        self.weights = lru_cache(16)(self._weights)
-        self.model = lru_cache(32)(self._model)
+        self._lent: dict[int, LentModel | LentWeights] = {}
+        self._kept_weights = lru_cache(16)(self._lent_weights)
+        self._kept_model = lru_cache(32)(self._lent_model)
         self.splits = lru_cache(16)(self._splits)
         self.evaluator = lru_cache(32)(self._evaluator)
         self.evidence = lru_cache(8)(self._evidence)
@@ -55,6 +60,36 @@ class WorkerCache:
     def _weights(self, recipe: Recipe) -> Weights:
         stored = self.store.load(recipe.kind, recipe.key)
         return {name: tensor.to(self.device) for name, tensor in stored.items()}
+
+    def weights(self, recipe: Recipe) -> Weights:
+        """Return the artifact's tensors by name, on the device; only to be read."""
+        lent = self._kept_weights(recipe)
+        self._lent[id(lent)] = lent
+        return dict(lent.tensors)
+
+    def _lent_weights(self, recipe: Recipe) -> LentWeights:
+        return LentWeights(self._weights(recipe), lambda: self._weights(recipe))
+
+    def model(self, recipe: Recipe) -> Any:
+        """Return the artifact's network, in eval mode; only to be read."""
+        model, lent = self._kept_model(recipe)
+        self._lent[id(lent)] = lent
+        return model
+
+    def _lent_model(self, recipe: Recipe) -> tuple[Any, LentModel]:
+        model = self.build(recipe, self._weights(recipe))
+        return model, LentModel(model, lambda: self._weights(recipe))
+
+    @contextmanager
+    def lending(self) -> Iterator[None]:
+        """Restore what is lent inside, at the end, whatever was done to it."""
+        outer, self._lent = self._lent, {}
+        try:
+            yield
+        finally:
+            for lent in self._lent.values():
+                lent.restore()
+            self._lent = outer
 
     def build(self, recipe: Recipe, weights: Weights | None = None) -> Any:
         """Return the network that the recipe names, on the device, in eval mode.
@@ -77,9 +112,6 @@ class WorkerCache:
     def _seconds(self, recipe: Recipe) -> float:
         """Return the seconds of making the artifact, from its card."""
         return float(self.store.card(recipe.kind, recipe.key)["seconds"])
-
-    def _model(self, recipe: Recipe) -> Any:
-        return self.build(recipe, self._weights(recipe))
 
     def _evaluator(self, problem: Problem) -> Evaluator:
         data = self.dataset(problem.dataset)

@@ -15,7 +15,18 @@ from unlearn.streams import seeded, stream
 
 
 def compute(cache: WorkerCache, cell: Cell) -> Outcome:
-    """Unlearn, score against original and oracle, attack, and store pictures and weights."""
+    """Unlearn, score against original and oracle, attack, and store pictures and weights.
+
+    Models of the cache come back as they were, whatever the method or an attack did to them.
+    """
+    problem = cell.problem
+    with cache.lending():
+        for recipe in (problem.original, problem.oracle, *problem.judges.values()):
+            cache.model(recipe)  # evidence and attacks keep them from earlier cells
+        return _compute(cache, cell)
+
+
+def _compute(cache: WorkerCache, cell: Cell) -> Outcome:
     watch = Stopwatch()
     problem = cell.problem
     original = cache.evidence(problem, problem.original)
@@ -56,7 +67,7 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     original = cache.model(problem.original)
     splits = cache.splits(problem.dataset, problem.forget)
     generator = stream(problem.seed, "unlearn", name, device=cache.device)
-    with seeded(problem.seed, "unlearn", name):
+    with cache.lending(), seeded(problem.seed, "unlearn", name):
         return cell.method(original, splits, generator, **needs)
 
 

@@ -130,7 +130,7 @@ TOP = (
         "weights",
         "path",
         "none",
-        "`.safetensors`, `.pt` or `.pth`",
+        "`.safetensors`, or a file of `torch.save`",
         "a trained network to unlearn: it is the original, whatever the seed",
     ),
 )

@@ -1,5 +1,7 @@
 """Running statistics of batch norms, measured anew by hand."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -36,6 +38,59 @@ def test_statistics_are_the_plain_mean_over_batches() -> None:
     assert norm.running_var.item() == pytest.approx(mean_variance)
     assert norm.momentum == 0.3
     assert not norm.training
+
+
+class OwnNorm(nn.modules.batchnorm._BatchNorm):
+    """A batch norm that is none of torch's."""
+
+    def _check_input_dim(self, x: torch.Tensor) -> None: ...
+
+
+@pytest.mark.parametrize("kind", [OwnNorm, nn.SyncBatchNorm])
+def test_batch_norms_of_other_classes_are_measured_too(kind: type[nn.BatchNorm2d]) -> None:
+    norm, known = kind(1), used_norm()
+    for each in (norm, known):
+        recalibrate(each, four_images(), stream(0, "n"), batch=2, batches=2)
+    assert torch.equal(norm.state_dict()["running_mean"], known.state_dict()["running_mean"])
+    assert torch.equal(norm.state_dict()["running_var"], known.state_dict()["running_var"])
+    assert norm.running_mean is not None
+    assert norm.running_mean.item() == pytest.approx(0.4)
+
+
+def test_instance_norms_with_running_statistics_are_measured_too() -> None:
+    """Images of 2 x 1 pixels, (0, 1) and (.4, .6): means .5, variances .5 and .02 over n - 1."""
+    norm = nn.InstanceNorm2d(1, track_running_stats=True, momentum=0.3)
+    x = torch.tensor([[0, 255], [102, 153]], dtype=torch.uint8).view(2, 1, 2, 1)
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), norm)
+    nn.init.ones_(network[0].weight)  # type: ignore[arg-type]
+    nn.init.zeros_(network[0].bias)  # type: ignore[arg-type]
+    recalibrate(network, Images(x, torch.zeros(2)), stream(0, "n"), batch=2, batches=3)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.running_mean.item() == pytest.approx(0.5)
+    assert norm.running_var.item() == pytest.approx(0.26)
+    assert norm.momentum == 0.3
+    assert not norm.training
+
+
+def test_an_instance_norm_takes_the_plain_mean_over_batches() -> None:
+    """One image a batch would be refused, so two equal ones: means .2 and .6, together .4."""
+    norm = nn.InstanceNorm2d(1, track_running_stats=True)
+    network = nn.Sequential(nn.Conv2d(1, 1, 1), norm)
+    nn.init.ones_(network[0].weight)  # type: ignore[arg-type]
+    nn.init.zeros_(network[0].bias)  # type: ignore[arg-type]
+
+    class InTurn(Images):
+        def batches(self, size: int, generator: torch.Generator) -> Any:
+            return iter([(self.pixels()[:2], self.y[:2]), (self.pixels()[2:], self.y[2:])])
+
+        def to(self, device: torch.device | str) -> "InTurn":
+            return self
+
+    x = torch.tensor([51, 51, 153, 153], dtype=torch.uint8).view(4, 1, 1, 1).expand(4, 1, 2, 2)
+    recalibrate(network, InTurn(x, torch.zeros(4)), stream(0, "n"), batch=2, batches=2)
+    assert norm.running_mean is not None
+    assert norm.running_mean.item() == pytest.approx(0.4)
 
 
 def test_a_model_without_batch_norms_draws_nothing() -> None:

@@ -136,6 +136,7 @@ class _Recorder:
                     f"Fisher: layer {prefix!r} ({type(layer).__name__}) is not covered; "
                     f"covered: {known}"
                 )
+            _refuse_other_parameters(prefix, layer)
             self.handles.append(layer.register_forward_hook(self._hook(prefix)))
 
     def _hook(self, prefix: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -156,9 +157,10 @@ class _Recorder:
             if gradient is None:
                 continue  # the loss does not depend on this layer
             square_sums = LAYERS[type(call.layer)](call.layer, call.inputs, gradient)
-            for name in _own_parameters(call.layer):
+            for name, p in call.layer.named_parameters(recurse=False):
                 full_name = f"{call.prefix}.{name}".lstrip(".")  # the model itself has no prefix
-                self.total[full_name] += square_sums[name]
+                if p.requires_grad:
+                    self.total[full_name] += square_sums[name]
 
     def remove(self) -> None:
         """Remove all hooks from the model."""
@@ -169,6 +171,15 @@ class _Recorder:
 def _own_parameters(layer: nn.Module) -> list[str]:
     """Names of the layer's parameters, without those of its children."""
     return [name for name, _ in layer.named_parameters(recurse=False)]
+
+
+def _refuse_other_parameters(prefix: str, layer: nn.Module) -> None:
+    """Raise `BadInput` for a layer that computes its weight from other parameters at every call."""
+    others = sorted(set(_own_parameters(layer)) - {"weight", "bias"})
+    if others:
+        raise BadInput(
+            f"Fisher: layer {prefix!r} has the parameters {', '.join(others)}; that is not covered"
+        )
 
 
 def _refuse_shared_parameters(model: nn.Module) -> None:
@@ -204,6 +215,8 @@ def refuse_non_finite(fisher: Weights) -> None:
 
 def diagonal_fisher(model: nn.Module, losses: Iterable[Callable[[], Tensor]]) -> Weights:
     """Average the squared gradient of each sample's loss over samples, by parameter name.
+
+    It is 0 for frozen parameters.
 
     model: in eval mode; its samples do not mix
     losses: functions that each run `model` on one batch and return the loss per sample (n,)

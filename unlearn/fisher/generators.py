@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn.errors import require
 from unlearn.fisher.diagonal import diagonal_fisher
+from unlearn.fisher.per_sample import formulas_give_gradients, per_sample_fisher
 from unlearn.models import Weights
 from unlearn.models.base import Generative
-from unlearn.objectives import negative_elbo
+from unlearn.objectives import elbo_of_draws, negative_elbo
 
 
 def generator_fisher(
@@ -19,18 +20,53 @@ def generator_fisher(
 
     The squared gradient of the one-sample negative ELBO (nats per image), averaged over samples
     x = decoder mean of (z, c), z ~ N(0, I), c uniform over all labels. It does not depend on what
-    is forgotten.
+    is forgotten. Uses the formulas of `diagonal_fisher` where they hold for the model; elsewhere
+    one gradient per sample, which is as exact and slower.
 
     samples: images drawn from the model, at least 1
     generator: draws z, c and the noise of the ELBO
     batch: images per pass; affects speed and memory, and which noise a sample gets
     """
+    sizes = list(_batch_sizes(samples, batch))
+    if not _formulas_hold(model, generator):
+        return per_sample_fisher(_Elbo(model), (_draws(model, n, generator) for n in sizes))
 
     def losses(n: int) -> Callable[[], Tensor]:
         x, c = _own_samples(model, n, generator)
         return lambda: negative_elbo(model, x, c, generator)
 
-    return diagonal_fisher(model, (losses(n) for n in _batch_sizes(samples, batch)))
+    return diagonal_fisher(model, (losses(n) for n in sizes))
+
+
+def _formulas_hold(model: Generative, generator: torch.Generator) -> bool:
+    """Tell whether the layers' formulas give the true gradient on one sample; draws nothing."""
+    x, c = _own_samples(model, 1, _copy(generator))
+    return formulas_give_gradients(model, lambda: negative_elbo(model, x, c, _copy(generator)))
+
+
+def _copy(generator: torch.Generator) -> torch.Generator:
+    """Return a generator that draws the same numbers."""
+    return torch.Generator(generator.device).set_state(generator.get_state())
+
+
+def _draws(model: Generative, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw n images x of the model, their labels c and the noise (n, z_dim) of their ELBO."""
+    x, c = _own_samples(model, n, generator)
+    with torch.no_grad():
+        mu, _ = model.encode(x, c)
+    noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
+    return x, c, noise
+
+
+class _Elbo(nn.Module):
+    """A generator's mean negative ELBO of images `x` under labels `c`, for noise that is drawn."""
+
+    def __init__(self, model: Generative) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, c: Tensor, noise: Tensor) -> Tensor:
+        return elbo_of_draws(self.model, x, c, self.model.encode(x, c), noise).mean()
 
 
 def batch_mean_fisher(
@@ -45,13 +81,13 @@ def batch_mean_fisher(
     total = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     sizes = list(_batch_sizes(samples, batch))
     require(len(sizes) > 0, "Fisher of no samples; give at least one")
-    parameters = list(model.parameters())
+    parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
     for n in sizes:
         x, c = _own_samples(model, n, generator)
         loss = negative_elbo(model, x, c, generator).mean()
-        gradients = torch.autograd.grad(loss, parameters)
-        for square, gradient in zip(total.values(), gradients, strict=True):
-            square += gradient.square() / len(sizes)
+        gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            total[name] += 0 if gradient is None else gradient.square() / len(sizes)
     return total
 
 

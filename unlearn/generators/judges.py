@@ -22,6 +22,7 @@ from unlearn.streams import layer_noise
 from unlearn.train import Curve, Schedule, descend, snapshot
 
 Shape = tuple[int, int, int]  # (channels, height, width)
+SMALLEST_SIDE = 8  # pixels of an image that is judged
 
 JUDGES: dict[str, Callable[[Shape, int], Classifying]] = {
     "official": OfficialJudge,
@@ -47,6 +48,16 @@ class Judge:
         lookup("judge", self.net, JUDGES)
 
 
+def check_judged(shape: Shape) -> None:
+    """Raise `BadInput` for images that are too small for the judges, below 8 x 8 pixels."""
+    _, height, width = shape
+    require(
+        min(height, width) >= SMALLEST_SIDE,
+        f"judges of generated images need at least {SMALLEST_SIDE} x {SMALLEST_SIDE} pixels, not "
+        f"{height} x {width}; enlarge the images of the data set",
+    )
+
+
 def panel(plain: int) -> dict[str, Judge]:
     """Return the judges by role: `lead`, `val`, and so many `plain-0`, `plain-1`, ...
 
@@ -70,8 +81,10 @@ def build_judge(
 ) -> Classifying:
     """Build the judge's network, in eval mode, with `weights` when given.
 
-    It returns logits (n, classes), or (n, classes + 1) where it may reject.
+    It returns logits (n, classes), or (n, classes + 1) where it may reject. Raises `BadInput` for
+    images below 8 x 8 pixels.
     """
+    check_judged(shape)
     model = JUDGES[judge.net](shape, classes + judge.reject)
     if weights is not None:
         model.load_state_dict(weights)

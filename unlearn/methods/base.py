@@ -47,6 +47,13 @@ class Method:
     closed_form: ClassVar[bool] = False
     space: ClassVar[SearchSpace] = {}
 
+    def check(self, model: Any) -> None:
+        """Raise `BadInput` where the method cannot run on a network like `model`.
+
+        It is called before anything is trained, so that a plan is refused and not a cell. Most
+        methods run on any network.
+        """
+
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:

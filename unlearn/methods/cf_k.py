@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from unlearn.errors import require
 from unlearn.methods.base import Losses, SearchSpace, Unlearned
@@ -36,6 +37,9 @@ class CFk(Iterative):
         super().__post_init__()
         require(self.k >= 1, f"k must be at least 1, not {self.k}")
 
+    def check(self, model: Any) -> None:
+        _last_groups(model, self.k)
+
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
@@ -54,30 +58,42 @@ def freeze_all_but(model: nn.Module, k: int) -> None:
     """Leave only the last `k` layer groups of `model` trainable, in place.
 
     The others lose their gradients and go to eval mode, so that the running statistics of their
-    norms stay too. Raises `BadInput` where the model has fewer than `k` groups.
+    norms stay too. What was frozen before stays frozen. Raises `BadInput` where the model has fewer
+    than `k` groups.
     """
+    groups = _last_groups(model, k)
+    trainable = {id(p) for p in model.parameters() if p.requires_grad}
+    model.eval()
+    model.requires_grad_(False)
+    for group in groups:
+        for layer in group:
+            layer.train()
+            for p in layer.parameters():
+                p.requires_grad_(id(p) in trainable)
+
+
+def _last_groups(model: nn.Module, k: int) -> list[list[nn.Module]]:
+    """Return the last `k` layer groups; raise `BadInput` where there are fewer."""
     groups = layer_groups(model)
     require(
         k <= len(groups),
         f"k is {k}, but the model has {len(groups)} layers; choose k from 1 to {len(groups)}",
     )
-    trainable = [layer for group in groups[-k:] for layer in group]
-    model.eval().requires_grad_(False)
-    for layer in model.modules():
-        if layer in trainable:
-            layer.train().requires_grad_(True)
+    return groups[-k:]
 
 
 def layer_groups(model: Any) -> list[list[nn.Module]]:
-    """Group the modules that own parameters, in the order of their definition, the head last.
+    """Group the modules that own trainable parameters, in the order of their definition, the head
+    last.
 
     A module with a weight matrix opens a group; the norms and scales that follow belong to it.
     """
     groups: list[list[nn.Module]] = []
     head = list(model.head.modules())
     body = [layer for layer in model.modules() if layer not in head]
+    computing = _parametrizations(model)
     for layer in [*body, *head]:
-        own = list(layer.parameters(recurse=False))
+        own = [] if layer in computing else _own_parameters(layer)
         if not own:
             continue
         has_matrix = any(p.dim() > 1 for p in own)
@@ -86,3 +102,20 @@ def layer_groups(model: Any) -> list[list[nn.Module]]:
         else:
             groups[-1].append(layer)
     return groups
+
+
+def _own_parameters(layer: nn.Module) -> list[nn.Parameter]:
+    """Return the trainable parameters of a layer, with those that its weights are computed from."""
+    own = list(layer.parameters(recurse=False))
+    if is_parametrized(layer):
+        own += list(layer.get_submodule("parametrizations").parameters())
+    return [p for p in own if p.requires_grad]
+
+
+def _parametrizations(model: nn.Module) -> set[nn.Module]:
+    """Return the modules that compute weights of other layers (`torch.nn.utils.parametrize`)."""
+    found: set[nn.Module] = set()
+    for layer in model.modules():
+        if is_parametrized(layer):
+            found |= set(layer.get_submodule("parametrizations").modules())
+    return found

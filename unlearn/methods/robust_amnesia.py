@@ -151,13 +151,13 @@ def decoder_batch(
 
 
 def reset_decoder(model: Generative, generator: torch.Generator) -> Generative:
-    """Return a copy of `model` with new weights in every layer that encoding does not pass."""
+    """Return a copy of `model` with new weights in everything that encoding does not use."""
     reset = fresh(model, generator)
-    encoder = encoder_layers(reset)
+    encoder, parameters = encoder_layers(reset), encoder_parameters(reset)
     weights = reset.state_dict()
     for name, tensor in model.state_dict().items():
         layer, _, _ = name.rpartition(".")
-        if layer in encoder:
+        if layer in encoder or name in parameters:
             weights[name] = tensor
     reset.load_state_dict(weights)
     return reset
@@ -170,12 +170,31 @@ def encoder_layers(model: Generative) -> set[str]:
     for name, layer in model.named_modules():
         hook = layer.register_forward_hook(lambda *_, name=name: passed.add(name))
         hooks.append(hook)
-    like = next(model.parameters())
     with torch.no_grad():
-        model.encode(like.new_zeros(1, *model.shape), like.new_zeros(1, model.classes))
+        _encode_nothing(model)
     for hook in hooks:
         hook.remove()
     return passed
+
+
+def encoder_parameters(model: Generative) -> set[str]:
+    """Return the names of the trainable parameters that `model.encode` depends on.
+
+    They include those that no layer holds, which `encode` reads itself.
+    """
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    mu, logvar = _encode_nothing(model)
+    total = mu.sum() + logvar.sum()
+    if not total.requires_grad:
+        return set()
+    gradients = torch.autograd.grad(total, list(trained.values()), allow_unused=True)
+    return {name for name, grad in zip(trained, gradients, strict=True) if grad is not None}
+
+
+def _encode_nothing(model: Generative) -> tuple[Tensor, Tensor]:
+    """Encode one black image without a label."""
+    like = next(model.parameters())
+    return model.encode(like.new_zeros(1, *model.shape), like.new_zeros(1, model.classes))
 
 
 def unchanged(model: Generative, generator: torch.Generator) -> Generative:

@@ -152,8 +152,9 @@ def ewc_penalty(model: nn.Module, anchor: Weights, fisher: Weights, weight: floa
     Adds 2 weight F (theta - anchor), the gradient of weight sum_i F_i (theta_i - anchor_i)^2, to
     the gradients of `model` and reports the penalty as `ewc`.
     """
-    names = [name for name, _ in model.named_parameters()]
-    theta: list[Tensor] = [p for _, p in model.named_parameters()]
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    names = list(trained)
+    theta: list[Tensor] = list(trained.values())
     anchors = [anchor[name] for name in names]
     importances = [fisher[name] for name in names]
 
@@ -163,8 +164,10 @@ def ewc_penalty(model: nn.Module, anchor: Weights, fisher: Weights, weight: floa
         scaled = torch._foreach_mul(moved, importances)
         pairs = zip(scaled, moved, strict=True)
         penalty = sum(torch.dot(s.flatten(), m.flatten()) for s, m in pairs)
+        reached = [place for place, p in enumerate(theta) if p.grad is not None]
         gradients = [p.grad for p in theta if p.grad is not None]
-        torch._foreach_add_(gradients, scaled, alpha=2 * weight)
+        pulls = [scaled[place] for place in reached]
+        torch._foreach_add_(gradients, pulls, alpha=2 * weight)
         return {"ewc": weight * torch.as_tensor(penalty)}
 
     return add_gradients

@@ -12,15 +12,16 @@ from typing import Any
 from torch import Tensor
 
 from unlearn.errors import BadInput, require
+from unlearn.models.base import Architecture, Shape
 from unlearn.models.cnn import CNN
 from unlearn.models.convnets import VGG11BN, MobileNetV2, ResNet18
 from unlearn.models.cvae import CVAE
 from unlearn.models.cvae_conv import ConvCVAE
 from unlearn.models.timm_model import TimmClassifier, is_timm_model
-from unlearn.models.user_model import build_user_model, find_builder
+from unlearn.models.user_code import cause_of
+from unlearn.models.user_model import build_user_model, task_of_builder
 from unlearn.models.weights_file import load_weights
 
-Shape = tuple[int, int, int]  # (channels, height, width)
 Weights = dict[str, Tensor]  # a state dict: parameters and buffers by name
 
 MODELS: dict[str, Callable[..., Any]] = {
@@ -34,6 +35,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "mobilenet_v2": MobileNetV2,
 }
 TIMM_PREFIX = "timm:"
+FILES = ("weights", "pretrained")  # options that name what training starts from
 
 
 def check_builder(name: str, allowed: Sequence[str], command: str) -> None:
@@ -46,13 +48,13 @@ def check_builder(name: str, allowed: Sequence[str], command: str) -> None:
     command: the command whose `--builder` allows one, for the message
     """
     require(
-        name in allowed or not _is_user_builder(name),
+        name in allowed or not is_user_builder(name),
         f"it is built by {name}, code of your own; "
         f"allow it with `amnesia {command} --builder {name}`",
     )
 
 
-def _is_user_builder(name: str) -> bool:
+def is_user_builder(name: str) -> bool:
     """Tell whether a name has the form `package.module:builder`."""
     return name not in MODELS and ":" in name and not name.startswith(TIMM_PREFIX)
 
@@ -63,8 +65,8 @@ def task_of(name: str) -> str:
     A user's builder may carry a `task`; without one it builds a classifier. Raises `BadInput` for
     an unknown name.
     """
-    if _is_user_builder(name):
-        return getattr(find_builder(name), "task", "classifier")
+    if is_user_builder(name):
+        return task_of_builder(name)
     builder = _builder_of(name)
     kind: Any = getattr(builder, "func", builder)  # the class inside a partial
     task: str = kind.task
@@ -91,9 +93,9 @@ def build(
     Raises `BadInput` for an unknown name or option, and for a file that does not fit.
     """
     chosen = dict(options or {})
+    shaping = {key: value for key, value in chosen.items() if key not in FILES}
     if weights is not None:
-        chosen.pop("weights", None)
-        chosen.pop("pretrained", None)
+        chosen = dict(shaping)
     # The other builders load the file themselves, in the naming of its source.
     file = chosen.pop("weights", None) if name in MODELS else None
     model = _call_builder(name, shape, classes, chosen)
@@ -101,7 +103,24 @@ def build(
         model.load_state_dict(weights)
     elif file is not None:
         load_weights(name, model, file)
-    return model.eval()
+    model.eval()  # not chained: a `train` of the user's may return nothing
+    model.architecture = Architecture(name, tuple(shape), classes, _hashable(shaping))
+    return model
+
+
+def rebuild(architecture: Architecture) -> Any:
+    """Build the network of an architecture at the weights that its builder draws."""
+    options = dict(architecture.options)
+    return build(architecture.name, architecture.shape, architecture.classes, options=options)
+
+
+def _hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Return options as (name, value) pairs, lists as tuples."""
+    pairs = []
+    for key, value in options.items():
+        fixed = tuple(value) if isinstance(value, list) else value
+        pairs.append((key, fixed))
+    return tuple(pairs)
 
 
 def _call_builder(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> Any:
@@ -111,9 +130,10 @@ def _call_builder(name: str, shape: Shape, classes: int, options: dict[str, Any]
         return builder(shape, classes, **options)
     except BadInput:
         raise
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (Exception, SystemExit) as error:  # a user's builder may raise anything
         raise BadInput(
-            f"model {name!r} cannot be built with the options {options} ({error}); change them"
+            f"model {name!r} cannot be built with the options {options} ({cause_of(error)}); "
+            "change them"
         ) from error
 
 
@@ -123,7 +143,7 @@ def _builder_of(name: str) -> Callable[..., Any]:
         return MODELS[name]
     if name.startswith(TIMM_PREFIX):
         return partial(TimmClassifier, name=name.removeprefix(TIMM_PREFIX))
-    if _is_user_builder(name):
+    if is_user_builder(name):
         return partial(build_user_model, name)
     if is_timm_model(name):
         return partial(TimmClassifier, name=name)

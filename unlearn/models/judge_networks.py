@@ -11,21 +11,27 @@ from torch import Tensor, nn
 
 from unlearn.models.base import Classifying
 
+SMALLEST_UNPADDED = 16  # pixels; 16 leave a map of 1 x 1
+
 
 class OfficialJudge(Classifying):
     """The judge of Selective Amnesia's code: conv(10, 5) - conv(20, 5) - dropout - 50.
 
-    shape: (channels, height, width) of one image
+    Images with a side below 16 pixels, of which these convolutions leave nothing, are padded by 2
+    before each of them.
+
+    shape: (channels, height, width) of one image, at least 8 x 8
     outputs: number of logits
     """
 
     def __init__(self, shape: tuple[int, int, int], outputs: int) -> None:
         super().__init__()
         channels, height, width = shape
-        positions = _official_side(height) * _official_side(width)
-        self.conv1 = nn.Conv2d(channels, 10, 5)
+        padding = 2 if min(height, width) < SMALLEST_UNPADDED else 0
+        positions = _official_side(height, padding) * _official_side(width, padding)
+        self.conv1 = nn.Conv2d(channels, 10, 5, padding=padding)
         self.norm1 = nn.BatchNorm2d(10)
-        self.conv2 = nn.Conv2d(10, 20, 5)
+        self.conv2 = nn.Conv2d(10, 20, 5, padding=padding)
         self.norm2 = nn.BatchNorm2d(20)
         self.drop = nn.Dropout2d()
         self.hidden = nn.Linear(20 * positions, 50)
@@ -40,10 +46,11 @@ class OfficialJudge(Classifying):
         return F.relu(self.hidden(x.flatten(1)))
 
 
-def _official_side(side: int) -> int:
-    """Side of the last map: twice a 5 x 5 convolution without padding, then pooling by 2."""
-    first = (side - 4) // 2
-    return (first - 4) // 2
+def _official_side(side: int, padding: int) -> int:
+    """Side of the last map: twice a 5 x 5 convolution, then pooling by 2."""
+    lost = 4 - 2 * padding  # pixels, at each convolution
+    first = (side - lost) // 2
+    return (first - lost) // 2
 
 
 class DeepJudge(Classifying):

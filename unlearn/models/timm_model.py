@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from unlearn.errors import BadInput, require
 from unlearn.models.base import Classifying
 from unlearn.models.normalise import Normalise
-from unlearn.models.weights_file import read_weights
+from unlearn.models.weights_file import PREFIXES, fitting, load_tensors, read_checkpoint
 
 MAX_REASON = 200  # characters of timm's message that ours quotes
 
@@ -43,10 +43,10 @@ class TimmClassifier(Classifying):
         super().__init__()
         if isinstance(pretrained, str):
             weights, pretrained = pretrained, False
-        given = read_weights(weights) if weights else {}
+        options = _size_options(img_size, patch_size)
+        given = _weights_for(name, weights, in_chans=shape[0], **options) if weights else {}
         is_ours = _is_state_dict_of_ours(given)
         is_timms = bool(given) and not is_ours
-        options = _size_options(img_size, patch_size)
         if is_timms:
             # timm then adapts the weights (positions, channels) as it does its own downloads
             options["pretrained_cfg_overlay"] = {"state_dict": given}
@@ -59,7 +59,7 @@ class TimmClassifier(Classifying):
         width = getattr(self.net, "head_hidden_size", None) or self.net.num_features
         self.head = nn.Linear(width, classes)
         if is_ours:
-            self.load_state_dict(given)
+            load_tensors(name, self, given, weights)
 
     def features(self, x: Tensor) -> Tensor:
         """Compute timm's pooled features, (n, d)."""
@@ -68,6 +68,15 @@ class TimmClassifier(Classifying):
             x = F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
         output: Tensor = self.net(self.normalise(x))
         return output
+
+
+def _weights_for(name: str, path: str, **options: Any) -> dict[str, Tensor]:
+    """Read a file of weights in the names of timm's network, or of a `TimmClassifier` of it."""
+    given = read_checkpoint(path).tensors
+    if not all(key.startswith(PREFIXES) for key in given):
+        return given
+    own = list(create_backbone(name, pretrained=False, **options).state_dict())
+    return fitting(given, [*own, *(f"net.{key}" for key in own)])
 
 
 def _is_state_dict_of_ours(weights: dict[str, Tensor]) -> bool:

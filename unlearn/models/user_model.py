@@ -2,18 +2,25 @@
 
 import importlib
 import inspect
+import io
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from types import ModuleType
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from unlearn.errors import BadInput, require
-from unlearn.models.base import Classifying, Generative
+from unlearn.models.base import Classifying, Generative, Shape
 from unlearn.models.normalise import Normalise
+from unlearn.models.user_code import cause_of, user_code
 from unlearn.models.weights_file import load_weights
 
-Shape = tuple[int, int, int]
+TASKS = ("generator", "classifier")
+_split: "WeakSet[nn.Module]" = WeakSet()  # networks whose last layer has become a head
 
 
 class UserClassifier(Classifying):
@@ -39,24 +46,65 @@ class UserClassifier(Classifying):
 def find_builder(name: str) -> Callable[..., Any]:
     """Import the callable `package.module:builder`. Raises `BadInput` that says what is missing."""
     module, _, attribute = name.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise BadInput(
-            f"model {name!r}: cannot import {module} ({error}); put its folder on PYTHONPATH"
-        ) from error
+    found: Any = _import(name, module)
     for part in attribute.split("."):
+        with user_code(f"model {name!r}: looking up {attribute}", "mend the module"):
+            known = hasattr(found, part)
         require(
-            hasattr(found, part),
-            f"model {name!r}: {module} has no {attribute}; name a function or class in it",
+            known, f"model {name!r}: {module} has no {attribute}; name a function or class in it"
         )
         found = getattr(found, part)
     require(
         callable(found),
         f"model {name!r}: {attribute} is not callable; name a function or class",
     )
+    require(
+        not isinstance(found, nn.Module),
+        f"model {name!r}: {attribute} is one network, but every model needs its own; "
+        "name a function or class that makes one",
+    )
     builder: Callable[..., Any] = found
     return builder
+
+
+def _import(name: str, module: str) -> ModuleType:
+    """Import a module. Raises `BadInput` with the reason, whatever its code raises.
+
+    What a module prints that then exits, such as one that parses the command line, is the reason.
+    """
+    printed = io.StringIO()
+    try:
+        with redirect_stderr(printed):
+            imported = importlib.import_module(module)
+    except SystemExit as error:
+        last = (printed.getvalue().splitlines() or [""])[-1]
+        raise BadInput(
+            f"model {name!r}: importing {module} ends the program, {cause_of(error)} {last!r}; "
+            'put what it runs under `if __name__ == "__main__":`'
+        ) from error
+    except Exception as error:  # a user's module may raise anything
+        missing = isinstance(error, ModuleNotFoundError) and _leads_to(error.name, module)
+        action = "put its folder on PYTHONPATH" if missing else "mend the module"
+        raise BadInput(
+            f"model {name!r}: cannot import {module} ({cause_of(error)}); {action}"
+        ) from error
+    sys.stderr.write(printed.getvalue())
+    return imported
+
+
+def _leads_to(package: str | None, module: str) -> bool:
+    """Tell whether `package` is the module, or one of the packages around it."""
+    return package is not None and f"{module}.".startswith(f"{package}.")
+
+
+def task_of_builder(name: str) -> str:
+    """Return the `task` of a user's builder, `classifier` where it has none."""
+    task: str = getattr(find_builder(name), "task", "classifier")
+    require(
+        task in TASKS,
+        f"model {name!r}: its `task` is {task!r}, not {' or '.join(TASKS)}; set or delete it",
+    )
+    return task
 
 
 def build_user_model(
@@ -95,6 +143,11 @@ def build_user_model(
         load_weights(name, model, weights)
     if isinstance(model, Classifying | Generative):
         return model
+    require(
+        model not in _split,
+        f"model {name!r}: its builder returns the same network at every call; make a new one in it",
+    )
+    _split.add(model)
     normalise = Normalise(shape[0], mean, std)
     return _split_off_head(name, model, shape, classes, normalise)
 
@@ -106,19 +159,6 @@ def _standard_arguments(builder: Callable[..., Any], shape: Shape, classes: int)
     return {key: value for key, value in offered.items() if key in parameters}
 
 
-def _last_linear(name: str, model: nn.Module) -> tuple[str, nn.Linear]:
-    """Return the path of the last linear layer inside `model`, and the layer."""
-    linear = []
-    for path, layer in model.named_modules():
-        if isinstance(layer, nn.Linear) and path:
-            linear.append((path, layer))
-    require(
-        len(linear) > 0,
-        f"model {name!r} has no linear layer for a head; make it a Classifying",
-    )
-    return linear[-1]
-
-
 @torch.no_grad()
 def _split_off_head(
     name: str, model: nn.Module, shape: Shape, classes: int, normalise: Normalise
@@ -128,17 +168,95 @@ def _split_off_head(
     Raises `BadInput` where the model's logits are not the output of that layer, or are not
     (n, classes).
     """
-    path, head = _last_linear(name, model)
+    model.eval()  # not chained: a `train` of the user's may return nothing
     x = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    logits = model.eval()(normalise(x))
-    found = tuple(logits.shape)
+    outputs: dict[str, Any] = {}
+    linear = {path: layer for path, layer in model.named_modules() if _is_head(path, layer)}
     require(
-        found == (2, classes),
-        f"model {name!r} answers {found} for 2 images, not (2, {classes}); set its options",
+        len(linear) > 0, f"model {name!r} has no linear layer for a head; make it a Classifying"
     )
-    parent, _, child = path.rpartition(".")
-    setattr(model.get_submodule(parent), child, nn.Identity())
-    classifier = UserClassifier(model, head, normalise).eval()
-    same = torch.allclose(classifier(x), logits, atol=1e-5)
+    hooks = [layer.register_forward_hook(_note(outputs, path)) for path, layer in linear.items()]
+    logits = logits_of(name, model, normalise(x), classes)
+    for hook in hooks:
+        hook.remove()
+    last = [path for path, output in outputs.items() if output is logits]
+    path = last[-1] if last else list(linear)[-1]
+    head = linear[path]
+    for each, layer in list(model.named_modules(remove_duplicate=False)):
+        if layer is head:
+            parent, _, child = each.rpartition(".")
+            setattr(model.get_submodule(parent), child, nn.Identity())
+    classifier = UserClassifier(model, head, normalise)
+    classifier.eval()
+    again = _seeded_call(name, classifier, x)
+    same = again.shape == logits.shape and torch.allclose(again, logits, atol=1e-5)
     require(same, f"model {name!r}: {path!r} is not its last step; make it a Classifying")
     return classifier
+
+
+def _is_head(path: str, layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Linear) and bool(path)
+
+
+def _note(outputs: dict[str, Any], path: str) -> Callable[..., None]:
+    """Return a hook that keeps the layer's last output under `path`, the latest call last."""
+
+    def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+        outputs.pop(path, None)
+        outputs[path] = output
+
+    return hook
+
+
+def logits_of(name: str, model: nn.Module, x: Tensor, classes: int, seed: int = 0) -> Tensor:
+    """Return the answers to normalised pixels; raise `BadInput` unless they are finite logits."""
+    logits = require_tensor(f"model {name!r} answers", _seeded_call(name, model, x, seed))
+    found, n = tuple(logits.shape), len(x)
+    require(
+        found == (n, classes),
+        f"model {name!r} answers {found} for {n} images, not ({n}, {classes}); set its options",
+    )
+    require(
+        logits.is_floating_point(),
+        f"model {name!r} answers with {logits.dtype}; return logits, which are floats",
+    )
+    for part, tensor in model.named_parameters():
+        require(
+            bool(torch.isfinite(tensor).all()),
+            f"model {name!r}: its weight {part!r} is not finite; give other weights",
+        )
+    require(
+        bool(torch.isfinite(logits).all()),
+        f"model {name!r} answers with NaN or infinity to pixels in [0, 1]; mend its forward",
+    )
+    return logits
+
+
+def require_tensor(what: str, output: Any) -> Tensor:
+    """Return what a network answered; raise `BadInput` where that is no tensor."""
+    size = f" of {len(output)}" if isinstance(output, tuple | list | dict) else ""
+    require(
+        isinstance(output, Tensor),
+        f"{what} with a {type(output).__name__}{size}, not with a tensor; return the logits alone",
+    )
+    tensor: Tensor = output
+    return tensor
+
+
+def _seeded_call(name: str, model: nn.Module, x: Tensor, seed: int = 0) -> Any:
+    """Call a network with torch's global generator at `seed`, and leave that as it was.
+
+    So a network that always drops out answers the same twice.
+    """
+    own = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    action = "mend the model or its options"
+    if own - {x.dtype}:
+        kinds = " and ".join(sorted(map(str, own)))
+        action = f"its weights are {kinds}, images {x.dtype}: end the builder with .float()"
+    shape = " x ".join(map(str, x.shape[1:]))
+    with (
+        torch.random.fork_rng(devices=[]),
+        user_code(f"model {name!r}, given {len(x)} images of {shape},", action),
+    ):
+        torch.manual_seed(seed)
+        return model(x)

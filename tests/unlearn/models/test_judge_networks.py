@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from unlearn.errors import BadInput
+from unlearn.generators.judges import Judge, build_judge
 from unlearn.models.base import Classifying
 from unlearn.models.judge_networks import DeepJudge, OfficialJudge, PatchJudge
 from unlearn.streams import globally, stream
@@ -11,7 +13,7 @@ from unlearn.streams import globally, stream
 WIDTHS = {OfficialJudge: 50, DeepJudge: 64, PatchJudge: 64}  # features of each
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 20)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 20), (1, 8, 8), (1, 9, 40), (2, 15, 12)])
 @pytest.mark.parametrize("kind", WIDTHS)
 def test_a_judge_reads_any_image(kind: type[Classifying], shape: tuple[int, int, int]) -> None:
     judge = kind(shape, 4).eval()
@@ -27,6 +29,17 @@ def test_the_official_judge_has_the_size_of_the_references() -> None:
     linear = (320 * 50 + 50) + (50 * 10 + 10)
     judge = OfficialJudge((1, 28, 28), 10)
     assert sum(p.numel() for p in judge.parameters()) == convs + norms + linear
+
+
+def test_the_official_judge_pads_what_it_would_leave_nothing_of() -> None:
+    """15 stays 15, pooled 7; 7 stays 7, pooled 3: 3 x 3 places. 16 - 4 is 12, pooled 6; 2, 1."""
+    assert OfficialJudge((1, 15, 15), 10).hidden.in_features == 20 * 3 * 3
+    assert OfficialJudge((1, 16, 16), 10).hidden.in_features == 20
+
+
+def test_images_that_no_judge_can_read_are_refused() -> None:
+    with pytest.raises(BadInput, match="at least 8 x 8 pixels, not 8 x 7; enlarge"):
+        build_judge(Judge("deep", 0, reject=False), (1, 8, 7), 3)
 
 
 def test_the_deep_judge_halves_an_image_twice() -> None:

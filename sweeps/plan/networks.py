@@ -1,0 +1,91 @@
+"""Try a plan's networks before anything is trained, and refuse what cannot work in one line."""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
+from sweeps.plan.plan import Plan
+from sweeps.plan.work import Study, Work
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.sweep import FILES
+from unlearn.data import DATASETS
+from unlearn.generators.judges import check_judged
+from unlearn.methods import METHODS, Method
+from unlearn.models import MODELS, build, task_of
+from unlearn.models.check import check_network, check_weights
+from unlearn.models.fresh import draws_every_matrix
+from unlearn.models.weights_file import read_checkpoint
+from unlearn.streams import seeded
+
+
+def check_networks(plan: Plan) -> list[str]:
+    """Build every network with cells left and try it; return notes about their files of weights.
+
+    Raises `BadInput` for a network that cannot be trained, copied, saved or scored, for a method
+    that cannot run on it, and for images that the judges cannot read.
+    """
+    notes: dict[str, None] = {}
+    tried: dict[Any, Any] = {}
+    for work in plan.work:
+        problem = work.problem
+        key = (problem.dataset, problem.model, problem.options)
+        if key not in tried:
+            tried[key] = _try(problem)
+            notes |= dict.fromkeys(_notes(problem, tried[key]))
+        for method in _methods(work):
+            method.check(tried[key])
+    return list(notes)
+
+
+def _try(problem: Problem) -> Any:
+    """Build and check the problem's network, from the files that it starts from."""
+    source = DATASETS[problem.dataset]
+    options = {}
+    for key, value in problem.options:
+        download = key in FILES and not isinstance(value, str)
+        if not (download or key.endswith("_sha256")):
+            options[key] = value
+    with seeded(0, "check", problem.model):
+        model = build(problem.model, source.shape, source.classes, options=options)
+    task = task_of(problem.model)
+    check_weights(model, problem.model)
+    if problem.model not in MODELS:  # ours are tested
+        check_network(model, problem.model, task, source.shape, source.classes)
+    if task == "generator":
+        check_judged(source.shape)
+    return model
+
+
+def _notes(problem: Problem, model: Any) -> Iterator[str]:
+    """Say which of a file's state dicts is taken, and whether a builder loads weights itself."""
+    if not draws_every_matrix(model.architecture):
+        yield (
+            f"model {problem.model}: its builder gives the same weights at every call, so oracles "
+            "start from them too; if they know this data set, name them as `weights: FILE` instead"
+        )
+    for key, value in problem.options:
+        if key in FILES and isinstance(value, str):
+            taken = read_checkpoint(value).describe()
+            if taken:
+                yield f"{key} {value}: {taken}"
+
+
+def _methods(work: Work) -> set[Method]:
+    """Return the methods of the cells that are left; those at the corners of a study's space.
+
+    Only those that ask something of a network: most do not, and a grid may have 100,000 cells.
+    """
+    if not any(_asks(METHODS[name]) for name in work.sweep.methods):
+        return set()
+    cells = _corners(work) if isinstance(work, Study) else work.cells_left()
+    return {cell.method for cell in cells if _asks(type(cell.method))}
+
+
+def _asks(kind: type[Method]) -> bool:
+    return kind.check is not Method.check
+
+
+def _corners(study: Study) -> Iterator[Cell]:
+    names = [knob for knob, _ in study.search.space]
+    for values in product(*(axis for _, axis in study.search.space)):
+        yield study.cell_at(dict(zip(names, values, strict=True)))
