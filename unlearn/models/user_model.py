@@ -12,6 +12,7 @@ from unlearn.errors import BadInput, require
 from unlearn.models.base import Classifying, Generative
 from unlearn.models.normalise import Normalise
 from unlearn.models.weights_file import load_weights
+from unlearn.namesakes import hidden_by
 
 Shape = tuple[int, int, int]
 
@@ -43,7 +44,8 @@ def find_builder(name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
     except ImportError as error:
         raise BadInput(
-            f"model {name!r}: cannot import {module} ({error}); put its folder on PYTHONPATH"
+            f"model {name!r}: cannot import {module} ({error})"
+            + (hidden_by(module, error) or "; put its folder on PYTHONPATH")
         ) from error
     for part in attribute.split("."):
         require(
