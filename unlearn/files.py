@@ -103,9 +103,17 @@ def names_in(url: str | Path) -> list[str]:
 
 
 def read_whole(url: str | Path) -> bytes:
-    """Return the file's bytes. Raises `FileNotFoundError` where there is no such file."""
+    """Return the file's bytes.
+
+    Raises `FileNotFoundError` where there is no such file, `BadInput` where it cannot be read.
+    """
     fs, path = locate(url)
-    content: bytes = fs.cat_file(path)
+    try:
+        content: bytes = fs.cat_file(path)
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        raise BadInput(
+            f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
+        ) from error
     return content
 
 

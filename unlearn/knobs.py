@@ -1,5 +1,6 @@
 """Build a method or an attack by name, from knobs that a user wrote down."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -7,6 +8,8 @@ from typing import Any, TypeVar
 from unlearn.errors import lookup, require, unknown_keys
 
 Kind = TypeVar("Kind")
+INT_BITS = 63  # of a positive integer in a column of Parquet
+FLOAT_BITS = 1023  # of the largest integer that a float holds
 
 
 def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[str, Any]) -> Kind:
@@ -25,23 +28,54 @@ def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[s
 def typed(where: str, value: Any, kind: Any) -> Any:
     """Return `value` as a `kind`; raise `BadInput`, which begins with `where`, if it is not one.
 
-    A whole float passes as an integer and an integer as a float; nothing else is converted.
+    A whole float passes as an integer and an integer as a float; nothing else is converted. An
+    integer must fit the 64 bits of a row's column.
     """
     if kind is float:
-        require(_is_number(value), f"{where} must be a number, not {value!r}{_hint(value)}")
+        check_bits(where, value, FLOAT_BITS)
+        require(is_number(value), f"{where} must be a number, not {value!r}{hint(value)}")
         return float(value)
     if kind is int:
-        whole = _is_number(value) and float(value).is_integer()
-        require(whole, f"{where} must be a whole number, not {value!r}{_hint(value)}")
+        check_bits(where, value, INT_BITS)
+        whole = is_number(value) and float(value).is_integer()
+        require(whole, f"{where} must be a whole number, not {value!r}{hint(value)}")
+        check_bits(where, int(value), INT_BITS)
         return int(value)
-    require(isinstance(value, kind), f"{where} must be a {kind.__name__}, not {value!r}")
+    quotes = "; write it in quotes" if kind is str and not isinstance(value, list | dict) else ""
+    require(isinstance(value, kind), f"{where} must be a {kind.__name__}, not {value!r}{quotes}")
     return value
 
 
-def _is_number(value: Any) -> bool:
+def check_bits(where: str, value: Any, bits: int) -> None:
+    """Refuse an integer that is too large. Its digits may be too many to print."""
+    if isinstance(value, int):
+        found = value.bit_length()
+        require(found <= bits, f"{where} must be below 2^{bits}, not a number of {found} bits")
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is an integer or a float; true and false are neither."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _hint(value: Any) -> str:
-    """How to write a number that YAML read as text, such as 1e-3; empty for other values."""
-    return " (YAML wants 1.0e-3)" if isinstance(value, str) and "e" in value else ""
+def hint(value: Any) -> str:
+    """Say how YAML writes the number in a text such as 1e-3; "" for other values."""
+    number = yaml_number(value) if isinstance(value, str) else None
+    return f" (YAML wants {number})" if number else ""
+
+
+def yaml_number(text: str) -> str | None:
+    """Return the number in a text as YAML 1.1 writes it: 1e-3 as 1.0e-3, 08 as 8.
+
+    None where the text holds no number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    mantissa, e, exponent = text.lower().partition("e")
+    if e:
+        return f"{float(mantissa)!r}e{int(exponent):+d}"
+    if not math.isfinite(value):  # the words `inf` and `nan`
+        return None
+    return str(int(value)) if value.is_integer() and "." not in text else repr(value)

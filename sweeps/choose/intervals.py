@@ -78,14 +78,16 @@ def _joined(labels: np.ndarray) -> str:
 def mean_interval(values: pd.Series) -> MeanInterval:
     """Return the mean of `values` and its Student's 95 % interval; nulls are left out.
 
-    The bounds are nan below two values, and equal the mean where all values are equal.
+    The bounds are nan below two values, and equal the mean where all values are equal. A value that
+    is infinite makes the mean infinite, without bounds.
     """
     known = values.dropna().to_numpy(dtype=float)
     n = len(known)
     if n == 0:
         return MeanInterval(np.nan, np.nan, np.nan)
-    mean = float(known.mean())
-    if n == 1:
+    with np.errstate(invalid="ignore"):  # inf and -inf together have no mean
+        mean = float(known.mean())
+    if n == 1 or not np.isfinite(known).all():
         return MeanInterval(mean, np.nan, np.nan)
     quantile = stats.t.ppf(0.975, n - 1)
     half = float(quantile * known.std(ddof=1) / np.sqrt(n))
@@ -158,8 +160,8 @@ def paired(chosen: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _t_test(differences: pd.Series) -> float:
-    """Two-sided p of a t-test against 0; nan where all differences are equal: t is undefined."""
-    if np.isclose(differences.std(ddof=1), 0):
+    """Two-sided p of a t-test against 0; nan where all are equal or one is infinite."""
+    if not np.isfinite(differences).all() or np.isclose(differences.std(ddof=1), 0):
         return np.nan
     return float(stats.ttest_1samp(differences, 0).pvalue)
 

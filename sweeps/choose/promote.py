@@ -4,12 +4,12 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings
 from sweeps.compute.restore import cache_for, cell_from, weights_of
+from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
 from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
@@ -135,21 +135,10 @@ def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dic
 
 
 def _known(row: pd.Series, columns: list[str]) -> dict[str, Any]:
-    """Return the columns that hold a value, as JSON."""
+    """Return the columns that hold a value, as JSON; times as text."""
     known = {}
     for name in columns:
-        value = _json(row[name])
+        value = plain(row[name])
         if value is not None:
-            known[name] = value
+            known[name] = value.isoformat() if isinstance(value, pd.Timestamp) else value
     return known
-
-
-def _json(value: Any) -> Any:
-    """Return a pandas value as JSON: lists of numbers, text for times, None for what is missing."""
-    if isinstance(value, np.ndarray | list):
-        return [_json(item) for item in value]
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat()
-    if value is None or pd.isna(value):
-        return None
-    return value.item() if isinstance(value, np.generic) else value

@@ -221,7 +221,7 @@ def _shade(line: Line, original: Line, oracle: Line, column: str) -> str:
         return ""
     start, end = original.get(column, math.nan), oracle.get(column, math.nan)
     whole = abs(start - end)
-    if pd.isna(line[column]) or not whole > 0:  # nan is not above 0 either
+    if pd.isna(line[column]) or not 0 < whole < math.inf:  # nan is not above 0 either
         return ""
     share = min(1.0, abs(line[column] - end) / whole)
     return f' style="background:rgba(194,65,12,{share / 2:.2f})"'

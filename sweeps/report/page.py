@@ -11,6 +11,7 @@ from sweeps.report.claims import SCORES, claims
 from sweeps.report.context import Context, resolve
 from sweeps.report.elements import folded, heading, paragraph, scrollable, table
 from sweeps.report.sections import SECTIONS
+from sweeps.report.show import VAL
 from sweeps.rows.results import Results
 from unlearn.files import write_whole
 from unlearn.models import check_builder
@@ -108,6 +109,8 @@ def _all_rows(rows: pd.DataFrame) -> str:
     """Return the main columns of every row, in a block that opens at a click."""
     identity = ["cell_id", "model", "method", "forget", "seed"]
     scores = SCORES[rows["task"].iloc[0]]
+    if rows["eval_candidates"].eq("val").any():
+        scores = [*VAL, *scores]  # candidates have no others
     names = [*identity, *varied_knobs(rows), "status", "wall_s", *scores]
     known = [name for name in names if name in rows]
     main = rows[known].dropna(axis=1, how="all")

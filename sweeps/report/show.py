@@ -1,7 +1,6 @@
 """Show rows in a terminal, or write them for a script or a spreadsheet."""
 
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sweeps.choose.comparable import varied_knobs
+from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
 from unlearn.errors import BadInput, require
 
@@ -28,6 +28,8 @@ MAIN = [  # the columns of the table, after a row's identity and the knobs that 
     "wall_s",
 ]
 
+VAL = ["val_forget_accuracy", "val_retain_accuracy", "val_images"]  # all that a candidate has
+
 
 def select(
     results: Results,
@@ -46,21 +48,42 @@ def select(
     """
     rows = results.read(sweep)
     if where:
-        try:
-            rows = rows.query(where, engine="python")
-        except Exception as error:  # the expression can make pandas raise anything
-            raise BadInput(
-                f"--where {where!r} is not a pandas query over the columns: {error}"
-            ) from error
+        rows = rows[_mask(rows, where)]
     if sort:
         check_column(rows, sort)
         rows = rows.sort_values(sort, ascending=not descending, key=_comparable)
     return rows
 
 
+def _mask(rows: pd.DataFrame, where: str) -> pd.Series:
+    """Return true or false per row. Raises `BadInput` for an expression that gives anything else.
+
+    `DataFrame.query` would take numbers for labels of rows: `seed` gives the rows 0, 0, 1, ...
+    """
+    try:
+        found = rows.eval(where, engine="python")
+    except Exception as error:  # the expression can make pandas raise anything
+        reason = " ".join(str(error).split())
+        raise BadInput(
+            f"--where {where!r} is not a pandas query over the columns: {reason}"
+        ) from error
+    require(
+        isinstance(found, pd.Series) and pd.api.types.is_bool_dtype(found),
+        f"--where {where!r} is not true or false for every row; compare, as in 'seed == 0'",
+    )
+    mask: pd.Series = found
+    return mask
+
+
 def _comparable(column: pd.Series) -> pd.Series:
     """Return the column with its lists as tuples, which have an order."""
-    return column.map(lambda value: tuple(value) if isinstance(value, np.ndarray) else value)
+    return column.map(_as_tuple)
+
+
+def _as_tuple(value: Any) -> Any:
+    if isinstance(value, np.ndarray | list):
+        return tuple(_as_tuple(inner) for inner in value)
+    return value
 
 
 def check_column(rows: pd.DataFrame, column: str) -> None:
@@ -104,7 +127,9 @@ def _as_table(rows: pd.DataFrame, first: list[str]) -> str:
     """Return the columns `first`, then the main ones; columns without a value are left out."""
     if rows.empty:
         return "no rows"
-    wanted = dict.fromkeys([*first, *MAIN])  # each once, in this order
+    on_val = "eval_candidates" in rows and rows["eval_candidates"].eq("val").any()
+    scores = [*VAL, *MAIN] if on_val else MAIN
+    wanted = dict.fromkeys([*first, *scores])  # each once, in this order
     shown = rows[[name for name in wanted if name in rows]].dropna(axis=1, how="all")
     return shown.to_string(index=False, float_format="{:.4g}".format)
 
@@ -119,30 +144,25 @@ def _as_csv(rows: pd.DataFrame, first: list[str]) -> str:
 
 
 def _list_as_json(value: Any) -> str:
-    return json.dumps(value, default=lambda array: array.tolist())
+    return json.dumps(plain(value), allow_nan=False)
 
 
 def _as_json(rows: pd.DataFrame, first: list[str]) -> str:
     """Return all columns as a JSON list of objects, indented.
 
-    Numbers keep every digit. What JSON has no word for (nan, infinity, a missing value) is null.
+    Numbers keep every digit; `plain` says what becomes of infinities and missing values.
     """
-    records = [_plain(record) for record in rows.to_dict("records")]
+    records = []
+    for row in rows.to_dict("records"):
+        records.append({str(name): _timed(plain(value)) for name, value in row.items()})
     return json.dumps(records, indent=1, allow_nan=False)
 
 
-def _plain(value: Any) -> Any:
-    """Return a value of pandas as JSON has it."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | np.ndarray):
-        return [_plain(inner) for inner in value]
-    if value is None or value is pd.NaT:
-        return None
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    plain = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(plain, float) and not math.isfinite(plain) else plain
+def _timed(value: Any) -> Any:
+    """Return a time as text: UTC, in milliseconds."""
+    if not isinstance(value, pd.Timestamp):
+        return value
+    return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 FORMATS: dict[str, Callable[[pd.DataFrame, list[str]], str]] = {

@@ -32,6 +32,11 @@ folder from the first file that it meets: where rows of an older version of amne
 `val_*` scores choose and nothing else; all others report. A score with a tick under *beside* stands
 three times in a row: bare for the unlearned model, as `original_<column>` and `oracle_<column>` for
 those two. Shares lie in [0, 1].
+
+A score may be infinite: a model that excludes a forgotten image gives it a likelihood of 0, so that
+`forget_elbo` is `-inf`. Parquet holds it as a float, tables and pages print `inf` and `-inf`, and
+JSON (`amnesia show --format json`, the cards of the gallery) holds the text `"Infinity"` or
+`"-Infinity"`, which `float` in Python and `Number` in JavaScript read. NaN is the same as null.
 """
 HEAD = ("column", "type", "meaning")
 SCORED = ("column", "type", "beside", "meaning")

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from sweeps.spec.documents import load_documents
 from sweeps.spec.parse import parse
 from sweeps.spec.sweep import FILES, Sweep
 from unlearn.errors import BadInput, require
@@ -55,29 +54,14 @@ def read_documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
     return [_with_absolute_paths(document) for document in documents]
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a key that stands twice in one mapping."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice; keep one", key.start_mark
-                )
-            seen.add(key.value)
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
 def _load_yaml(path: Path) -> list[Any]:
     try:
-        return list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=_Loader))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        where = f" at line {place.line + 1}" if place else ""
-        problem = getattr(error, "problem", None) or "not text"
-        raise BadInput(f"{path} is not YAML{where}: {problem}") from error
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"{path} is not YAML: it is not text in UTF-8") from error
+    except OSError as error:
+        raise BadInput(f"cannot read {path}: {error.strerror}; check its permissions") from error
+    return load_documents(text, str(path))
 
 
 def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
@@ -107,7 +91,9 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
     for document in chosen:
         section = document
         for parent in parents:
-            section = section.setdefault(parent, {})
+            inner = section.get(parent)
+            section[parent] = {} if inner is None else inner  # `train:` alone is an empty section
+            section = section[parent]
             require(
                 isinstance(section, dict), f"--set {change!r}: {parent} holds a value, not keys"
             )
@@ -115,7 +101,6 @@ def _apply(documents: list[dict[str, Any]], change: str) -> None:
 
 
 def _value(change: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"--set {change!r}: the value is not YAML") from error
+    values = load_documents(text, f"the value of --set {change!r}")
+    require(len(values) <= 1, f"--set {change!r} holds {len(values)} documents; give one value")
+    return values[0] if values else None

@@ -14,7 +14,7 @@ from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
-from unlearn.knobs import typed
+from unlearn.knobs import FLOAT_BITS, check_bits, is_number, typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
 
@@ -44,24 +44,21 @@ def parse(document: Mapping[str, Any]) -> Sweep:
     """Return one document of a spec file as a checked `Sweep`."""
     unknown_keys("the spec", document, KEYS)
     for key, value in document.items():
-        _check_finite(key, value)
+        _check_numbers(key, value)
     for key in ("name", "models", "method", "forget"):
         require(key in document, f"the spec lacks the key {key!r}")
-    require(
-        isinstance(document["name"], str),
-        f"name must be text, not {document['name']!r}; write it in quotes",
-    )
-    dataset = document.get("dataset", "mnist5k")
+    name = typed("name", document["name"], str)
+    dataset = typed("dataset", document.get("dataset", "mnist5k"), str)
     classes = lookup("data set", dataset, DATASETS).classes
-    models = tuple(map(str, _list("models", document["models"])))
-    methods = tuple(map(str, _list("method", document["method"])))
+    models = _texts("models", document["models"])
+    methods = _texts("method", document["method"])
     seeds = _list("seeds", document.get("seeds", [0]))
     grid = sorted(_section(document, "grid").items())
     resources = dict(_section(document, "resources"))
     if resources.get("cells_per_trial") == "auto":
         resources["cells_per_trial"] = 0
     return Sweep(
-        name=str(document["name"]),
+        name=name,
         dataset=dataset,
         models=models,
         methods=methods,
@@ -88,19 +85,21 @@ def _axis(where: str, knob: str, values: Any) -> tuple[Any, ...]:
     return tuple(_list(f"{where}.{knob}", values))
 
 
-def _check_finite(where: str, value: Any) -> None:
-    """Refuse an infinity or NaN at any depth: ids are hashes of JSON, which has neither."""
+def _check_numbers(where: str, value: Any) -> None:
+    """Refuse at any depth an infinity, NaN, or an integer beyond every float.
+
+    Ids are hashes of JSON, which has neither infinity nor NaN.
+    """
     if isinstance(value, dict):
         for key, inner in value.items():
-            _check_finite(f"{where}.{key}", inner)
+            _check_numbers(f"{where}.{key}", inner)
     elif isinstance(value, list):
         for inner in value:
-            _check_finite(where, inner)
-    else:
-        require(
-            not isinstance(value, float) or math.isfinite(value),
-            f"{where} must be a finite number, not {value}",
-        )
+            _check_numbers(where, inner)
+    elif isinstance(value, float):
+        require(math.isfinite(value), f"{where} must be a finite number, not {value}")
+    elif isinstance(value, int):
+        check_bits(where, value, FLOAT_BITS)
 
 
 def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -115,20 +114,22 @@ def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _list(where: str, value: Any) -> list[Any]:
     items = value if isinstance(value, list) else [value]
     require(len(items) > 0 and items != [None], f"empty axis {where!r}; give at least one value")
-    distinct = set(map(repr, items))
-    require(
-        len(distinct) == len(items),
-        f"axis {where!r} names a value twice: {items}",
-    )
+    seen = set()
+    for item in items:
+        same = float(item) if is_number(item) and abs(item) < 2**53 else repr(item)  # 1 and 1.0
+        require(same not in seen, f"axis {where!r} names a value twice: {item!r}; keep one")
+        seen.add(same)
     return items
 
 
+def _texts(where: str, value: Any) -> tuple[str, ...]:
+    return tuple(typed(where, item, str) for item in _list(where, value))
+
+
 def _whole(where: str, value: Any) -> int:
-    require(
-        isinstance(value, int) and not isinstance(value, bool),
-        f"{where} must be whole numbers, not {value!r}",
-    )
-    return int(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    require(whole, f"{where} must be whole numbers, not {value!r}")
+    return int(typed(where, value, int))
 
 
 def _options(document: Mapping[str, Any]) -> Knobs:
@@ -142,16 +143,27 @@ def _options(document: Mapping[str, Any]) -> Knobs:
         "weights" not in options,
         "options.weights is no option; give `weights: PATH` at the top of the spec",
     )
-    if "weights" in document:
-        options["weights"] = str(document["weights"])
+    if document.get("weights") is not None:
+        options["weights"] = typed("weights", document["weights"], str)
     for key in FILES:
         if isinstance(options.get(key), str):
-            path = Path(options[key])
-            require(path.is_file(), f"{key}: file {path} does not exist")
-            options[f"{key}_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+            options[f"{key}_sha256"] = _sha256(key, Path(options[key]))
     for key, value in options.items():
+        typed(f"the key options.{key}", key, str)
         _check_option(f"options.{key}", value)
     return frozen(options)
+
+
+def _sha256(key: str, path: Path) -> str:
+    """Hash a file. Raises `BadInput` where it cannot be read."""
+    require(path.is_file(), f"{key}: file {path} does not exist")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            f"{key}: cannot read {path}: {error.strerror}; check its permissions"
+        ) from error
+    return hashlib.sha256(content).hexdigest()
 
 
 def _check_option(where: str, value: Any) -> None:
@@ -187,10 +199,10 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     The space is the spec's own, which only one method may have; else each method's default space
     without the knobs that `grid` varies.
     """
-    section = dict(_section(document, "search"))
-    if not section:
+    if document.get("search") is None:
         return ()
-    methods = _list("method", document["method"])
+    section = dict(_section(document, "search"))
+    methods = _texts("method", document["method"])
     stated = section.pop("space", None) or {}
     require(
         isinstance(stated, dict),
@@ -269,5 +281,5 @@ def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _as(where: str, value: Any, kind: Any) -> Any:
     if kind == tuple[str, ...]:
-        return tuple(_list(where, value))
+        return () if value in (None, []) else _texts(where, value)
     return typed(where, value, kind)

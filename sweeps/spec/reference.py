@@ -31,7 +31,10 @@ Several documents in one file, separated by `---`, run together.
 An unknown key, a wrong type or a value out of range is refused before anything is computed.
 `--set train.steps=300` changes a key from the command line, `--set NAME:train.steps=300` in the
 document called NAME only.
-YAML reads `1e-3` as text: write `1.0e-3`.
+Refused with a hint, because YAML reads them otherwise than they look: `1e-3` (text; write
+`1.0e-3`), `0100` (64), `1:30` (90). Text that looks like a number stands in quotes: `'1e-3'`.
+A key that stands twice is refused, and a file of more than 100,000 keys and values, and a sweep of
+more than 1,000,000 cells. Of two `--set` of one key the last holds.
 """
 COLUMNS = ("key", "type", "default", "range", "meaning")
 WRONG_NUMBERS = (-(10**4), 10**4, 1.5)
@@ -56,7 +59,7 @@ TOP = (
         "name",
         "text",
         "required",
-        "at most 100 letters, digits, `-`, `_`, `.`; at least one letter",
+        "at most 100 letters, digits, `-`, `_`, `.`; at least one letter; not like `0x1F`",
         "the sweep's name; its rows lie in `<results>/v1/sweep=<name>/`",
     ),
     Key("dataset", "text", "`mnist5k`", "[data sets](#data-sets)", "the data set"),

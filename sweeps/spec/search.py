@@ -1,11 +1,13 @@
 """The search of a sweep: its knobs, their ranges, and the number of trials."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, islice, product
+from itertools import chain, product
 from typing import Any
 
 from unlearn.errors import require
+from unlearn.knobs import hint, is_number
 from unlearn.methods import KNOBS
 
 SAMPLERS = ("tpe", "random")
@@ -39,9 +41,9 @@ class Search:
         for knob, axis in self.space:
             _check_axis(knob, axis)
         if self.finite:
-            size = len(list(islice(self.points(), self.trials)))
+            size = math.prod(_size(knob, axis) for knob, axis in self.space)
             require(
-                size == self.trials,
+                self.trials <= size,
                 f"search.trials is {self.trials}, but search.space has only {size} points",
             )
 
@@ -75,16 +77,17 @@ def _check_axis(knob: str, axis: Axis) -> None:
     require(len(axis) >= 2, f"search.space.{knob} needs [low, high] or two names, not {list(axis)}")
     kind = KNOBS.get(knob)
     if kind in (int, float):
+        hints = "".join(dict.fromkeys(map(hint, axis)))
         require(
             _is_range(axis, kind),
             f"search.space.{knob} must be [low, high] of {kind.__name__}s with low < high, "
-            f"not {list(axis)}",
+            f"not {list(axis)}{hints}",
         )
 
 
 def _is_range(axis: Axis, kind: type) -> bool:
     """Whether the axis holds two numbers, the lower one first, both whole where `kind` is int."""
-    if len(axis) != 2 or not all(_is_number(value) for value in axis):
+    if len(axis) != 2 or not all(map(is_number, axis)):
         return False
     low, high = axis
     if not low < high:
@@ -92,15 +95,18 @@ def _is_range(axis: Axis, kind: type) -> bool:
     return kind is float or all(float(value).is_integer() for value in axis)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _within(knob: str, axis: Axis, value: Any) -> bool:
     if KNOBS[knob] in (int, float):
         low, high = axis
         return bool(low <= value <= high)
     return value in axis
+
+
+def _size(knob: str, axis: Axis) -> int:
+    if KNOBS[knob] is int:
+        low, high = axis
+        return int(high) - int(low) + 1
+    return len(axis)
 
 
 def _values(knob: str, axis: Axis) -> Iterable[Any]:

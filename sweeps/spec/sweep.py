@@ -1,6 +1,8 @@
 """A sweep as a spec file states it: every key is checked before anything is computed."""
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import product
@@ -118,11 +120,14 @@ class Resources:
 
 Knobs = tuple[tuple[str, Any], ...]
 LONGEST_NAME = 100  # of a sweep: a folder is called by it
+LONGEST_NAME_BYTES = 240  # a file system allows a name of 255, "sweep=" included
+MAX_CELLS = 1_000_000  # of a sweep
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 FILES = ("weights", "pretrained")  # options of a model's builder that may name a file
 
 
 def _check_name(name: str) -> None:
-    """Refuse a name that a path cannot hold, or that Parquet readers would take for a number."""
+    """Refuse a name that a folder cannot have, or that pandas would not read back as this text."""
     require(
         name != "" and all(ch.isalnum() or ch in "-_." for ch in name),
         f"name {name!r} may hold letters, digits, '-', '_' and '.' only",
@@ -131,7 +136,16 @@ def _check_name(name: str) -> None:
         any(ch.isalpha() for ch in name),
         f"name {name!r} needs a letter: pandas would read a folder of that name as a number",
     )
-    require(len(name) <= LONGEST_NAME, f"name must have at most {LONGEST_NAME} characters")
+    is_hexadecimal = re.fullmatch("0[xX][0-9a-fA-F]+", name)
+    require(
+        not is_hexadecimal and name != HIVE_NULL,
+        f"name {name!r} is a number, or no value, to readers of Parquet; choose another",
+    )
+    require(
+        len(name) <= LONGEST_NAME and len(name.encode()) <= LONGEST_NAME_BYTES,
+        f"name must have at most {LONGEST_NAME} characters and {LONGEST_NAME_BYTES} bytes, "
+        f"not {len(name)} and {len(name.encode())}; shorten it",
+    )
 
 
 @dataclass(frozen=True)
@@ -184,6 +198,7 @@ class Sweep:
         for labels in self.forget:
             check_forget(labels, source.classes)
         self._check_knobs()
+        self._check_size()
         self._check_ranges()
 
     def _check_task(self, model: str, task: str) -> None:
@@ -222,18 +237,37 @@ class Sweep:
         for knob, values in self.grid:
             require(len(values) > 0, f"empty axis grid.{knob}; give at least one value")
 
+    def _check_size(self) -> None:
+        """Refuse a sweep of more than a million cells before any of them is made."""
+        trials = {name: search.trials for name, search in self.search}
+        per_problem = 0
+        for name in self.methods:
+            points = math.prod(len(values) for _, values in self._axes_of(name))
+            per_problem += points * trials.get(name, 1)
+        cells = per_problem * len(self.models) * len(self.forget) * len(self.seeds)
+        require(
+            cells <= MAX_CELLS,
+            f"sweep {self.name} has {cells:,} cells, more than {MAX_CELLS:,}; shorten an axis, "
+            "or give search a number of trials",
+        )
+
+    def _axes_of(self, method: str) -> list[tuple[str, tuple[Any, ...]]]:
+        """Return the axes of the grid whose knobs the method has."""
+        own = {f.name for f in fields(METHODS[method])}
+        return [(knob, values) for knob, values in self.grid if knob in own]
+
     def _check_ranges(self) -> None:
         """Refuse values out of range at any point of the grid, with any end of the search's axes.
 
         Tries the corners of the search space too: two values may each be valid, but not together.
         """
         searches = dict(self.search)
-        axes = [product([knob], values) for knob, values in self.grid]
-        points = list(product(*axes))
         for name in self.methods:
             ends = searches[name].ends() if searches else [()]
-            for point, end in product(points, ends):
-                self.method_at(name, dict((*point, *end)))
+            axes = [product([knob], values) for knob, values in self._axes_of(name)]
+            for point in product(*axes):
+                for end in ends:
+                    self.method_at(name, dict((*point, *end)))
 
     def method_at(self, name: str, chosen: Mapping[str, Any]) -> Method:
         """Return the method with its knobs: `chosen` over the spec's over its defaults.

@@ -1,12 +1,15 @@
 """The environment of a Ray that we start ourselves, and a start that fails. No Ray runs here."""
 
 import os
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
 
+from cluster import ray_session as sessions
 from cluster.ray_session import LOCAL_RAY, ray_session
 from unlearn.errors import BadInput
 
@@ -88,3 +91,73 @@ def test_a_second_failure_is_one_line(fake: Callable[..., FakeRay]) -> None:
     assert len(stand_in.starts) == 2
     assert "timed out during startup" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_workers_import_our_packages_first_where_others_have_their_names(
+    fake: Callable[..., FakeRay], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = fake()
+    addresses = [None, "10.0.0.1:6379", "ray://10.0.0.1:10001"]
+    (tmp_path / "unlearn").mkdir()
+    for folder in (Path.cwd(), tmp_path):
+        monkeypatch.chdir(folder)
+        for address in addresses:
+            with ray_session(address):
+                pass
+
+    keys = [sorted(start.get("runtime_env", {})) for start in stand_in.starts]
+
+    hook, shipped = "worker_process_setup_hook", ["excludes", "py_modules"]
+    assert keys[:3] == [[], shipped, shipped]
+    assert keys[3:] == [[hook], [*shipped, hook], shipped]
+
+
+def test_a_long_temporary_folder_is_not_ray_s(
+    fake: Callable[..., FakeRay],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sessions, "SHORT_FOLDER", str(tmp_path))
+    stand_in = fake(TMPDIR="/" + 69 * "t")
+    with ray_session(None):
+        pass
+    [environment] = stand_in.environments
+    short = tmp_path / f"amnesia-{os.getuid()}"
+    assert environment["RAY_TMPDIR"] == str(short)
+    assert short.stat().st_mode & 0o777 == 0o700
+    assert f"Ray writes to {short} (RAY_TMPDIR changes it)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"TMPDIR": 39 * "t"}, {"TMPDIR": 70 * "t", "RAY_TMPDIR": "/r"}],
+)
+def test_a_short_temporary_folder_stays(
+    environment: dict[str, str], fake: Callable[..., FakeRay]
+) -> None:
+    stand_in = fake(**environment)
+    with ray_session(None):
+        pass
+    [found] = stand_in.environments
+    assert {name: found[name] for name in ("TMPDIR", "RAY_TMPDIR") if name in found} == environment
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"RAY_TMPDIR": 70 * "t"}, "is too long for Ray's sockets; give a folder of at most 39"),
+        ({"TMPDIR": 70 * "t"}, "is not ours to write; set RAY_TMPDIR to a folder of at most 39"),
+    ],
+)
+def test_without_a_short_folder_it_is_one_line(
+    environment: dict[str, str],
+    says: str,
+    fake: Callable[..., FakeRay],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "SHORT_FOLDER", "/dev/null")
+    stand_in = fake(**environment)
+    with pytest.raises(BadInput, match=re.escape(says)), ray_session(None):
+        pass
+    assert stand_in.starts == []

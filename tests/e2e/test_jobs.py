@@ -13,6 +13,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from cluster.own import PACKAGES
+from tests.cluster.test_own import impostors
 from tests.e2e.conftest import Amnesia, environment
 from tests.e2e.terminal import Ended, Terminal
 
@@ -67,9 +69,10 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "RAY_ADDRESS": "",
     }
     dashboard = free_port()
+    theirs = impostors(tmp_path_factory.mktemp("theirs"), *PACKAGES)
     process = subprocess.Popen(
         start_command(dashboard),
-        env=head_environment(asked),
+        env=head_environment(asked, theirs),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -101,11 +104,14 @@ def start_command(dashboard: int) -> list[str]:
     ]
 
 
-def head_environment(asked: dict[str, str]) -> dict[str, str]:
-    """As a head has it: our code is not installed there, and a job's `python` is ours."""
+def head_environment(asked: dict[str, str], modules: Path) -> dict[str, str]:
+    """As a head has it: our code is not installed there, and a job's `python` is ours.
+
+    modules: a folder of the head's user, whose modules have the names of ours
+    """
     here = str(Path(sys.executable).parent)
     path = f"{here}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, **asked, "PATH": path, "PYTHONPATH": ""}
+    return {**os.environ, **asked, "PATH": path, "PYTHONPATH": str(modules)}
 
 
 def wait_until_up(port: int) -> None:

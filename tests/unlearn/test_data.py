@@ -1,13 +1,16 @@
 """Reading data sets, and what happens when one cannot be had."""
 
+import gzip
+import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from unlearn.data import load, read_cifar_file
+from unlearn.data import DATASETS, DatasetSource, load, read_cifar_file
 from unlearn.errors import BadInput
 from unlearn.splits import Dataset, Images
 
@@ -18,6 +21,22 @@ def cifar_rows(n: int = 10_000) -> np.ndarray:
     rows[:, 0] = np.arange(n) % 10
     rows[:, 1:] = np.repeat([1, 2, 3], 1024)
     return rows
+
+
+def idx(values: np.ndarray) -> bytes:
+    """An IDX file of bytes: 0, 0, 8, the number of axes, the length of each, the values."""
+    head = bytes([0, 0, 8, values.ndim])
+    return head + np.array(values.shape, ">u4").tobytes() + values.astype(np.uint8).tobytes()
+
+
+def write_mnist(root: Path) -> Path:
+    """Write 7,000 training images of 1 and 1,000 test images of 0; return their folder."""
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, n, pixel in (("train", 7000, 1), ("t10k", 1000, 0)):
+        (raw / f"{part}-images-idx3-ubyte").write_bytes(idx(np.full((n, 28, 28), pixel)))
+        (raw / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(n) % 10))
+    return raw
 
 
 def sorted_rows(images: Images) -> list[tuple[int, bytes]]:
@@ -59,32 +78,133 @@ def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
         load("svhn", tmp_path)
 
 
-def test_a_damaged_binary_cifar_is_refused_by_name(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "is missing"),
+        (b"", "is empty"),
+        (b"short", "is truncated: it has 5 bytes, not 30,730,000"),
+        (bytes(30_730_001), "is too long: it has 30,730,001 bytes"),
+        (b"\xc8" + bytes(30_729_999), "image 0 has label 200, but labels are 0 to 9"),
+    ],
+    ids=["missing", "empty", "truncated", "too long", "label 200"],
+)
+def test_a_damaged_binary_cifar_is_refused_by_name(
+    content: bytes | None, says: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
-    (folder / "data_batch_1.bin").write_bytes(b"short")
-    with pytest.raises(BadInput, match=r"data_batch_1\.bin"):
+    if content is not None:
+        (folder / "data_batch_1.bin").write_bytes(content)
+
+    with pytest.raises(BadInput, match=rf"data_batch_1\.bin.* {says}.*; fetch it again"):
         load("cifar10", tmp_path)
 
 
-def test_torchvisions_train_and_test_are_not_mixed_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import torchvision.datasets as tv
+def test_train_and_test_are_not_mixed_up(tmp_path: Path) -> None:
+    write_mnist(tmp_path)
 
-    def mnist(root: str, train: bool, download: bool) -> SimpleNamespace:
-        n = 7000 if train else 1000
-        return SimpleNamespace(
-            data=torch.full((n, 28, 28), int(train), dtype=torch.uint8),
-            targets=torch.arange(n) % 10,
-        )
-
-    monkeypatch.setattr(tv, "MNIST", mnist)
     data = load("mnist", tmp_path)
+
     assert (len(data.train), len(data.val), len(data.test)) == (2000, 5000, 1000)
     assert data.train.x.shape[1:] == (1, 28, 28)
     assert data.train.x.min() == data.val.x.min() == 1
     assert data.test.x.max() == 0
+
+
+def test_zipped_files_are_read_as_they_lie(tmp_path: Path) -> None:
+    raw = write_mnist(tmp_path)
+    for path in list(raw.iterdir()):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+        path.unlink()
+
+    assert len(load("mnist", tmp_path).test) == 1000
+
+
+LABELS, IMAGES = "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte"
+DAMAGE: list[tuple[str, Callable[[bytes], bytes], str]] = [
+    (LABELS, lambda content: b"", "is empty"),
+    (LABELS, lambda content: content[:-3], "is truncated: it has 7,005 bytes, not 7,008"),
+    (LABELS, lambda content: content + b"12", "is too long: it has 7,010 bytes, not 7,008"),
+    (LABELS, lambda content: content[:6], "is no IDX file of 1 axes: it begins with 00 00 08 01"),
+    (LABELS, lambda content: b"<!DOCTYPE html>", "begins with 3c 21 44 4f, not 00 00 08 01"),
+    (LABELS, lambda content: gzip.compress(content)[:-20], "is damaged"),
+    (LABELS, lambda content: content[:25] + b"\x63" + content[26:], "image 17 has label 99"),
+    (
+        LABELS,
+        lambda content: idx(np.zeros(6999)),
+        "holds 6,999 labels, but train-images",
+    ),
+    (
+        "t10k-images-idx3-ubyte",
+        lambda content: idx(np.zeros((1000, 27, 28))),
+        "of 27 x 28, not 28",
+    ),
+    (IMAGES, lambda content: idx(np.zeros(1000)), "is no IDX file of 3 axes"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "says"), DAMAGE)
+def test_a_damaged_mnist_file_is_named_with_what_is_wrong(
+    name: str, damage: Callable[[bytes], bytes], says: str, tmp_path: Path
+) -> None:
+    path = write_mnist(tmp_path) / name
+    path.write_bytes(damage(path.read_bytes()))
+
+    with pytest.raises(BadInput, match=re.escape(says)) as caught:
+        load("mnist", tmp_path)
+
+    assert str(path) in str(caught.value)
+    assert "fetch it again" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_files_of_one_s_own_are_not_replaced_by_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision.datasets
+
+    monkeypatch.setattr(torchvision.datasets, "MNIST", lambda *_, **__: pytest.fail("a download"))
+    raw = write_mnist(tmp_path)
+    (raw / LABELS).unlink()
+
+    with pytest.raises(BadInput, match=f"raw lacks {LABELS}; put it there"):
+        load("mnist", tmp_path)
+
+
+BYTES = torch.zeros(20, 1, 28, 28, dtype=torch.uint8)
+CLASSES = torch.arange(20) % 10
+OWN: list[tuple[Images, str]] = [
+    (Images(BYTES.float(), CLASSES), "must be uint8 (0 to 255) with int64 labels, not torch.float"),
+    (Images(BYTES, CLASSES.int()), "not torch.uint8 and torch.int32"),
+    (Images(BYTES[:, 0], CLASSES), "have the shape (28, 28), not (1, 28, 28)"),
+    (Images(BYTES, CLASSES + 1), "have a label 10; labels are 0 to 9"),
+    (Images(BYTES, CLASSES - 1), "have a label -1"),
+    (Images(BYTES, CLASSES.clamp(max=7)), "hold none of class [8, 9]"),
+    (Images(BYTES[:0], CLASSES[:0]), "hold none of class [0, 1"),
+    (Images(BYTES[:11], CLASSES[:11]), "class 1 of own has 1 training images, and val takes 1"),
+]
+
+
+@pytest.mark.parametrize(("train", "says"), OWN)
+def test_a_data_set_of_one_s_own_is_as_its_source_says(
+    train: Images, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = Images(BYTES, CLASSES)
+    for part, parts in (("training", (train, good)), ("test", (good, train))):
+        read = partial(both, *parts)
+        monkeypatch.setitem(DATASETS, "own", DatasetSource((1, 28, 28), 10, 1, read))
+        if part == "test" and "val takes" in says:
+            assert len(load("own", tmp_path).test) == 11
+            continue
+        with pytest.raises(BadInput, match=re.escape(says)) as caught:
+            load("own", tmp_path)
+        assert "val takes" in says or f"the {part} images of own" in str(caught.value)
+
+
+def both(train: Images, test: Images, root: Path) -> tuple[Images, Images]:
+    """The reader of a data set that is in memory already."""
+    return train, test
 
 
 def test_a_binary_cifar_file_is_a_label_and_three_planes(tmp_path: Path) -> None:

@@ -60,3 +60,11 @@ def test_the_temporary_file_lies_in_the_folder_that_is_asked_for(
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(BadInput, match="cannot reach 'no-such://place'"):
         locate("no-such://place")
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "card.json").mkdir()
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "card.json", tmp_path / "file" / "card.json"):
+        with pytest.raises(BadInput, match=f"cannot read {path}: .*; check the path"):
+            read_whole(path)

@@ -44,9 +44,16 @@ WRONG: list[tuple[Any, type, str]] = [
     (True, float, "must be a number, not True$"),
     (2.5, int, "must be a whole number, not 2.5$"),
     (False, int, "must be a whole number, not False$"),
-    ("1e3", int, r"must be a whole number, not '1e3' \(YAML wants 1.0e-3\)"),
+    ("1e3", int, r"must be a whole number, not '1e3' \(YAML wants 1.0e\+3\)"),
+    ("1E-3", float, r"must be a number, not '1E-3' \(YAML wants 1.0e-3\)"),
+    ("08", int, r"must be a whole number, not '08' \(YAML wants 8\)"),
+    ("inf", float, "must be a number, not 'inf'$"),
+    (2**70, int, r"must be below 2\^63, not a number of 71 bits"),
+    (1.0e30, int, r"must be below 2\^63, not a number of 100 bits"),
+    (10**400, float, r"must be below 2\^1023, not a number of 1329 bits"),
     (1, bool, "must be a bool, not 1$"),
-    (1, str, "must be a str, not 1$"),
+    (1, str, "must be a str, not 1; write it in quotes$"),
+    ([1], str, r"must be a str, not \[1\]$"),
 ]
 
 

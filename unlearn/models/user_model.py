@@ -18,6 +18,7 @@ from unlearn.models.base import Classifying, Generative, Shape
 from unlearn.models.normalise import Normalise
 from unlearn.models.user_code import cause_of, user_code
 from unlearn.models.weights_file import load_weights
+from unlearn.namesakes import hidden_by
 
 TASKS = ("generator", "classifier")
 _split: "WeakSet[nn.Module]" = WeakSet()  # networks whose last layer has become a head
@@ -84,9 +85,10 @@ def _import(name: str, module: str) -> ModuleType:
         ) from error
     except Exception as error:  # a user's module may raise anything
         missing = isinstance(error, ModuleNotFoundError) and _leads_to(error.name, module)
-        action = "put its folder on PYTHONPATH" if missing else "mend the module"
+        action = "; put its folder on PYTHONPATH" if missing else "; mend the module"
+        hidden = hidden_by(module, error) if isinstance(error, ImportError) else ""
         raise BadInput(
-            f"model {name!r}: cannot import {module} ({cause_of(error)}); {action}"
+            f"model {name!r}: cannot import {module} ({cause_of(error)}){hidden or action}"
         ) from error
     sys.stderr.write(printed.getvalue())
     return imported

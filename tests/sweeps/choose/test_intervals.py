@@ -218,3 +218,25 @@ def test_a_reference_s_score_comes_from_any_cell_that_has_it() -> None:
     rows.loc[(rows["method"] == "a") & (rows["seed"] == 0), list(scores)] = np.nan
     means = summary(chosen_cells(rows), ["lira_auc"]).set_index("method")["lira_auc"]
     assert means.to_dict() == pytest.approx({"original": 0.9, "oracle": 0.6, "a": 0.75, "b": 0.7})
+
+
+def test_an_infinite_score_has_an_infinite_mean_without_bounds() -> None:
+    below = mean_interval(pd.Series([-np.inf, 1.0, 2.0]))
+    both = mean_interval(pd.Series([-np.inf, np.inf]))
+
+    assert below.mean == -np.inf
+    assert np.isnan([below.low, below.high, *both]).all()
+
+
+def test_infinite_differences_have_no_p() -> None:
+    scores = {"forget_elbo": [-np.inf, 1.0], "other": [1.0, 0.5]}
+    rows = [
+        {"method": method, "model": "m", "forget": "0", "seed": seed, "score": values[seed]}
+        for method, values in scores.items()
+        for seed in (0, 1)
+    ]
+
+    [line] = paired(pd.DataFrame(rows), "score").to_dict("records")
+
+    assert line["difference"] == -np.inf
+    assert np.isnan([line["low"], line["high"], line["p"], line["p_holm"]]).all()

@@ -1,5 +1,6 @@
 """Promotion refuses to choose among scores that do not compare, and code that is not allowed."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from sweeps.rows.results import Results
 from tests.sweeps import builders as make
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
+from unlearn.models import build
+from unlearn.splits import Dataset
 
 OWN = "tests.unlearn.models.own_models:plain"
 
@@ -46,3 +49,27 @@ def test_a_named_sweep_goes_before_one_called_like_the_model(tmp_path: Path) -> 
     assert set(rows_of_sweep(results, "digits", "other")["sweep"]) == {"other"}
     with pytest.raises(BadInput, match="say which with --sweep: digits, other"):
         rows_of_sweep(results, "letters", None)
+
+
+def test_an_infinite_score_goes_into_the_card_as_text(tmp_path: Path, digits: Dataset) -> None:
+    """A generator after task arithmetic at -4: the forgotten images' bound is -inf."""
+    results, store = make.results(tmp_path), make.store(tmp_path)
+    cell = make.cell(models="cvae-2d", method="task-arithmetic", eval={"judges": 1})
+    weights = build("cvae-2d", digits.shape, digits.classes).state_dict()
+    original, oracle = cell.problem.original, cell.problem.oracle
+    for kind, key in (
+        ("original", original.key),
+        ("oracle", oracle.key),
+        ("unlearned", cell.cell_id),
+    ):
+        store.save(kind, key, weights, {})
+    scores = {"forget_elbo": -math.inf, "retain_elbo": math.nan, "class_accuracy": [1.0, math.inf]}
+    make.write(results, cell, store=store.root, threads=1, **scores)
+    gallery = Gallery(str(tmp_path / "gallery"))
+
+    promote(results, "m", gallery, "unused", cell=cell.cell_id)
+
+    card = gallery.card("m")["scores"]
+    assert card["forget_elbo"] == "-Infinity"
+    assert "retain_elbo" not in card
+    assert card["class_accuracy"] == [1.0, "Infinity"]

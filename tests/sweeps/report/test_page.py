@@ -1,5 +1,6 @@
 """The page: every problem's sections over models that are loaded once, and nothing unescaped."""
 
+import math
 import pkgutil
 import re
 import subprocess
@@ -14,10 +15,12 @@ import torch
 
 from sweeps.choose.choose import Choice
 from sweeps.report import sections
+from sweeps.report.claims import claims
 from sweeps.report.context import CellModels, Context, resolve
 from sweeps.report.page import contexts, problem_part, sweep_part, write_report
 from sweeps.report.sections import SECTIONS, choice, confusion
 from sweeps.report.sections.morphs import routes
+from sweeps.report.sections.scores import score_table
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from unlearn.artifacts import Store
@@ -174,6 +177,29 @@ def test_a_choice_that_is_not_confirmed_says_so(tmp_path: Path) -> None:
     [context] = contexts(write(tmp_path, cells(**candidates)), "unused")
     assert not context.confirmed
     assert "the choice is not confirmed yet" in problem_part(context)
+
+
+def test_all_rows_shows_what_a_candidate_was_read_by(tmp_path: Path) -> None:
+    candidates = {"models": "cnn", "method": "fine-tune", "grid": {}, "eval": {"candidates": "val"}}
+    scores = {"val_forget_accuracy": 0.125, "val_retain_accuracy": 0.875, "val_images": 40}
+    results = make.results(tmp_path)
+    make.write(results, make.cell(**{**GENERATOR, **candidates}), **scores)
+
+    page = sweep_part("s", results.read("s"), "unused")
+
+    _, _, all_rows = page.partition("All rows")
+    for shown in ("val_forget_accuracy", "val_retain_accuracy", "val_images", "0.125", "0.875"):
+        assert shown in all_rows
+    assert "NaN" not in all_rows
+
+
+def test_infinite_scores_stand_in_the_tables(tmp_path: Path) -> None:
+    infinite = {"forget_elbo": -math.inf, "original_forget_elbo": math.inf}
+    rows = write(tmp_path, cells(seeds=[0, 1]), **infinite)
+
+    for tables in (claims(rows), score_table(rows.iloc[0])):
+        assert "<td>-inf</td>" in tables
+        assert "<td>inf</td>" in tables
 
 
 def test_confusion_is_shown_of_the_best_cell_alone(tmp_path: Path) -> None:

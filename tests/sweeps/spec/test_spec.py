@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from sweeps.compute.restore import cell_from
@@ -421,33 +422,122 @@ def test_wrong_knobs_of_an_attack_are_refused(knobs: Any, message: str) -> None:
         make.sweep(eval={"attacks": ["relearning"], "attack_knobs": knobs})
 
 
-def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(
-        "name: s\nmodels: cnn\nmethod: ssd\nforget: [0]\ntrain:\n  steps: 5\n  steps: 6\n"
-    )
+@pytest.mark.parametrize(
+    "name", ["v1.2", "a", "no", "null", "nan", "1e5", "2024-01-01T12", "0xyz", "x²", "ñ" * 100]
+)
+def test_a_name_comes_back_from_the_folder_as_the_same_text(name: str, tmp_path: Path) -> None:
+    folder = tmp_path / f"sweep={make.sweep(name=name).name}"
+    folder.mkdir()
+    pd.DataFrame({"seed": [0]}).to_parquet(folder / "rows-1.parquet")
 
-    with pytest.raises(BadInput, match=r"at line 7: the key 'steps' stands twice; keep one"):
-        read_spec(str(spec), [])
+    assert pd.read_parquet(tmp_path)["sweep"].tolist() == [name]
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("no", "name must be text, not False; write it in quotes"),
-        ("007", "name must be text, not 7; write it in quotes"),
-        ("12:30", "name must be text, not 750; write it in quotes"),
-        ("", "name must be text, not None; write it in quotes"),
-        ("'007'", "name '007' needs a letter"),
-        ("'a/b'", "may hold letters, digits"),
-        ("'..'", "name '..' needs a letter"),
-        ("a" * 101, "name must have at most 100 characters"),
+        ("007", "needs a letter"),
+        ("2024", "needs a letter"),
+        ("0x1F", "is a number, or no value, to readers of Parquet"),  # pandas: 31
+        ("__HIVE_DEFAULT_PARTITION__", "is a number, or no value, to readers of Parquet"),
+        ("a/b", "may hold letters, digits"),
+        ("..", "needs a letter"),
+        ("", "may hold letters"),
+        ("a" * 300, "at most 100 characters and 240 bytes, not 300 and 300; shorten it"),
+        ("文" * 100, "at most 100 characters and 240 bytes, not 100 and 300; shorten it"),
+        (7, "name must be a str, not 7; write it in quotes"),
+        (None, "name must be a str, not None; write it in quotes"),
+        (False, "name must be a str, not False; write it in quotes"),
     ],
 )
-def test_a_name_that_would_not_come_back_is_refused(name: str, says: str, tmp_path: Path) -> None:
-    """As text out of a folder's name: pandas reads the folder `sweep=007` as the number 7."""
-    spec = tmp_path / "spec.yaml"
-    spec.write_text(f"name: {name}\nmodels: cnn\nmethod: ssd\nforget: [0]\n")
-
+def test_a_name_that_would_not_come_back_is_refused(name: Any, says: str) -> None:
     with pytest.raises(BadInput, match=re.escape(says)):
-        read_spec(str(spec), [])
+        make.sweep(name=name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"dataset": ["mnist5k"]}, "dataset must be a str, not ['mnist5k']"),
+        ({"models": [["cnn"]]}, "models must be a str, not ['cnn']"),
+        ({"method": [False]}, "method must be a str, not False; write it in quotes"),
+        ({"eval": {"attacks": [["lira"]]}}, "eval.attacks must be a str, not ['lira']"),
+        ({"weights": 5}, "weights must be a str, not 5"),
+        ({"options": {5: 1}}, "the key options.5 must be a str, not 5"),
+        ({"seeds": [2**70]}, "seeds must be below 2^63, not a number of 71 bits"),
+        ({"train": {"steps": 1.0e30}}, "train.steps must be below 2^63, not a number of 100 bits"),
+        ({"train": {"lr": 10**400}}, "train.lr must be below 2^1023, not a number of 1329 bits"),
+        ({"grid": {"steps": [16**9000]}}, "grid.steps must be below 2^1023, not a number of 36001"),
+        ({"grid": {"steps": [5, 6, 5.0]}}, "axis 'grid.steps' names a value twice: 5.0"),
+        ({"search": {}}, "search lacks the key 'trials'"),
+        (
+            {"search": {"trials": 2, "space": {"lr": ["1e-4", "1E-2"]}}},
+            "not ['1e-4', '1E-2'] (YAML wants 1.0e-4) (YAML wants 1.0e-2)",
+        ),
+        (
+            {"grid": {"steps": list(range(1, 1002)), "lr": [i / 1000 for i in range(1, 1001)]}},
+            "sweep s has 1,001,000 cells, more than 1,000,000",
+        ),
+        (
+            {"search": {"trials": 10**6, "space": {"lr": [0.1, 0.2]}}, "seeds": [0, 1]},
+            "sweep s has 2,000,000 cells",
+        ),
+    ],
+)
+def test_a_value_that_no_row_could_hold_is_refused_at_once(
+    changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)):
+        make.sweep(**changes)
+
+
+def test_an_axis_that_a_method_lacks_does_not_count() -> None:
+    """Retraining has no knob `steps`: it is one cell beside 1,000 of fine-tuning."""
+    methods, grid = ["retrain", "fine-tune"], {"steps": list(range(1, 1001))}
+    assert len(make.cells(method=methods, grid=grid, forget=[0])) == 1001
+    make.sweep(method=methods, grid=grid, seeds=list(range(990)))  # 990,990 cells
+    with pytest.raises(BadInput, match="1,001,000 cells"):
+        make.sweep(method=methods, grid=grid, seeds=list(range(1000)))
+
+
+def test_a_key_without_a_value_is_one_that_is_not_there() -> None:
+    nothing = dict.fromkeys(("train", "grid", "search", "options", "weights", "unlearn"))
+    assert make.sweep(**nothing) == make.sweep()
+    assert make.sweep(eval={"attacks": []}) == make.sweep(eval={"attacks": None}) == make.sweep()
+
+
+def test_a_change_of_one_section_leaves_an_alias_of_it_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(
+        "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n"
+        "train: &steps {steps: 30}\nunlearn: *steps\n"
+    )
+
+    [sweep] = read_spec(str(path), ["train.steps=99"])
+
+    assert dict(sweep.train)["cnn"].steps == 99
+    assert dict(sweep.unlearn) == {"steps": 30}
+
+
+def test_a_change_reaches_a_section_that_is_still_empty(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\nmodels: cnn\nmethod: fine-tune\nforget: [1]\ntrain:\n")
+
+    [sweep] = read_spec(str(path), ["train.steps=99"])
+
+    assert dict(sweep.train)["cnn"].steps == 99
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("train={steps: 5, steps: 6}", "the value of --set 'train={steps: 5, steps: 6}' is not"),
+        ("seeds=[007]", "YAML reads 007 as 7"),
+        ("train.lr=1e-3", "YAML reads 1e-3 as text; write 1.0e-3"),
+        ("seeds=[1", "is not YAML at line 1"),
+        ("seeds=1\n---\n2", "holds 2 documents; give one value"),
+    ],
+)
+def test_a_change_is_read_as_strictly_as_the_file(change: str, says: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)):
+        read_spec("demo", [change])
