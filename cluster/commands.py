@@ -56,7 +56,7 @@ def plan(args: argparse.Namespace) -> int:
         return 0
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
-    print(describe(made, estimate(made)))
+    print(describe(made, estimate(made, store, results)))
     return 0
 
 
@@ -98,7 +98,9 @@ def run_sweeps(
         return None
     check_reachable(address)
     check(made, places.store, places.results)
-    print(describe(made, estimate(made)), file=sys.stderr)
+    joining = bool(address or os.environ.get("RAY_ADDRESS"))
+    cost = estimate(made, Store(places.store), rows, joining)
+    print(describe(made, cost), file=sys.stderr)
     with ray_session(address) as joined, ProgressBars(made) as progress:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)

@@ -78,22 +78,24 @@ def choose(rows: pd.DataFrame) -> Choice:
     then by the number of attacks, most first; then by the smaller `cell_id`. Raises `BadInput` if
     no cell has finished.
     """
-    order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
-    good = finished(rows).sort_values(order, key=_sort_key, ignore_index=True)
+    good = finished(rows)
     require(
         len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells"
     )
     front = good[pareto(good)]
     scores = score(front)
-    at = int(scores.argmax())
-    value = objectives(front).iloc[at]
+    order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
+    best = front[scores == scores.max()].sort_values(order, key=_sort_key)
+    require(len(best) > 0, "no cell has scores on val to choose by; run the sweep again")
+    chosen = best.iloc[0]
+    value = objectives(best).iloc[0]
     why = (
         f"best val_retain - {FORGET_WEIGHT} val_forget = {scores.max():.4f} "
         f"(val_retain {value.val_retain:.4f}, val_forget {value.val_forget:.4f}) "
         f"on the Pareto front of {len(front)} out of {len(good)} cells{_candidates(rows)}; "
         "the test split was not looked at"
     )
-    return Choice(front.iloc[at], why)
+    return Choice(chosen, why)
 
 
 def _sort_key(column: pd.Series) -> pd.Series:

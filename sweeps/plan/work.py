@@ -4,15 +4,16 @@ Both are plain records, read from the rows; `sources.open_source` makes a source
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from typing import Any, Protocol
 
 import pandas as pd
 
 from sweeps.compute.candidates import Tuning
-from sweeps.spec.cells import Cell, Problem, cell_of
+from sweeps.spec.cells import Cell, Cells, Problem, cell_of
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS
@@ -46,18 +47,24 @@ class Grid:
     """Cells that are known in advance.
 
     sweep, problem: what they belong to
-    cells: those to compute, in order
-    ids: `cell_id`s of all cells of the grid, with or without a row
+    cells: those to compute, in order; `Cells` are made as they are read
+    every: all cells of the grid, with or without a row
     best: (method, best score on val) of those that have a row
     tuning: by `cell_id`, the candidates that a chosen cell was chosen from
     """
 
     sweep: Sweep
     problem: Problem
-    cells: tuple[Cell, ...]
-    ids: frozenset[str]
+    cells: Sequence[Cell]
+    every: Sequence[Cell]
     best: tuple[tuple[str, float], ...] = ()
     tuning: Mapping[str, Tuning] = field(default_factory=dict)
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        if isinstance(self.every, Cells):
+            return frozenset(self.every.ids)
+        return frozenset(cell.cell_id for cell in self.every)
 
     @property
     def left(self) -> int:
