@@ -31,7 +31,7 @@ ATTACK_S = 10.0  # per attack
 def check_model(dataset: str, model: str, options: Knobs, batch: int) -> None:
     """Raise `BadInput` where the model cannot take a batch of the data set's images."""
     try:
-        operations(dataset, model, options, min(batch, 2))
+        _operations(dataset, model, options, min(batch, 2))
     except BadInput:
         raise
     except (RuntimeError, ValueError) as error:
@@ -43,20 +43,36 @@ def check_model(dataset: str, model: str, options: Knobs, batch: int) -> None:
         ) from error
 
 
-@lru_cache(256)
-def operations(dataset: str, model: str, options: Knobs = (), images: int = 2) -> float:
+def operations(dataset: str, model: str, options: Knobs = ()) -> float:
     """Return the floating-point operations of a forward pass in training, per image."""
+    return _operations(dataset, model, options, 2)
+
+
+@lru_cache(256)
+def _operations(dataset: str, model: str, options: Knobs, images: int) -> float:
+    """Count on the meta device, which allocates and computes nothing; else on the CPU.
+
+    What the meta device cannot do (a generator's noise, a user's own kernel) the CPU can; where the
+    CPU cannot either, its error is the one to show.
+    """
+    try:
+        return _count(dataset, model, options, images, "meta")
+    except Exception:  # a model of the user's own may raise anything on that device
+        return _count(dataset, model, options, images, "cpu")
+
+
+def _count(dataset: str, model: str, options: Knobs, images: int, device: str) -> float:
     source = lookup("data set", dataset, DATASETS)
     generator = torch.Generator().manual_seed(0)
-    x = torch.rand((images, *source.shape), generator=generator)
-    y = torch.arange(images) % source.classes
     counter = FlopCounterMode(display=False)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
         if model in JUDGES:
             network, task = JUDGES[model](source.shape, source.classes), "classifier"
         else:
             network = build(model, source.shape, source.classes, options=architecture(options))
             task = network.task
+        x = torch.zeros((images, *source.shape))
+        y = torch.arange(images) % source.classes
         with counter:
             OBJECTIVES[task](network.train(), x, y, generator)
     return float(counter.get_total_flops() / images)

@@ -298,6 +298,8 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
 
     A stopped candidate may be the best of those still planned, but its full score is unknown.
     """
+    if not rows["val_stopped"].eq(True).any():
+        return
     planned = rows[rows["cell_id"].isin(_ids(work))]
     best = BestSoFar.over(planned)
     all_stopped = planned[planned["val_stopped"].eq(True)]

@@ -140,6 +140,8 @@ def study_of(
     """Return the study with its trials among `rows`; those not in `done` are tried again."""
     search = dict(sweep.search)[method]
     empty = Study(sweep, problem, method, search, fixed, (), ())
+    if rows.empty:
+        return empty
     finished: list[Row] = []
     again: list[Row] = []
     own = rows[rows["method"] == method]

@@ -40,7 +40,7 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        content = {f.name: getattr(self, f.name) for f in fields(self)}
+        content = _flat(self)
         content["knobs"] = dict(self.knobs)
         content["needs"] = [need.key for need in self.needs]
         content["options"] = without_places(self.options)
@@ -57,6 +57,11 @@ class Recipe:
         if self.kind in words:
             forget = f" {words[self.kind]} {list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
+
+
+def _flat(record: Any) -> dict[str, Any]:
+    """Return the fields of a record as `asdict` does, but without its deep copies."""
+    return {f.name: getattr(record, f.name) for f in fields(record)}
 
 
 def frozen(options: Mapping[str, Any]) -> Knobs:
@@ -182,7 +187,8 @@ class Problem:
     @cached_property
     def _frame(self) -> tuple[str, str]:
         """Return the canonical form of all cells of this problem, before and after the method."""
-        content = {"schema": SCHEMA, **asdict(self), "options": without_places(self.options)}
+        content = {"schema": SCHEMA, **_flat(self), "options": without_places(self.options)}
+        content |= {"train": _flat(self.train), "eval": _flat(self.eval)}
         before = {key: value for key, value in content.items() if key < "knobs"}
         after = {key: value for key, value in content.items() if key > "method"}
         return canonical(before)[:-1] + ",", "," + canonical(after)[1:]
@@ -199,8 +205,7 @@ class Problem:
 
 def canonical_method(method: Method) -> str:
     """Return a method's part of the canonical form of its cells, without the braces."""
-    knobs = {f.name: getattr(method, f.name) for f in fields(method)}
-    return canonical({"knobs": knobs, "method": method_name(method)})[1:-1]
+    return canonical({"knobs": _flat(method), "method": method_name(method)})[1:-1]
 
 
 @dataclass(frozen=True)
