@@ -19,6 +19,7 @@ from cluster.ray_session import check_reachable, ray_session
 from sweeps.choose import promote as promoting
 from sweeps.plan.cost import describe, estimate
 from sweeps.plan.plan import Plan, make_plan
+from sweeps.plan.timings import add_to_calibration
 from sweeps.report import show as showing
 from sweeps.rows import compact as compacting
 from sweeps.rows.results import Results
@@ -74,12 +75,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
-    """Print the error of every planned cell that has one; tell whether there is any."""
-    errors = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).errors
-    for row in errors:
+    """Print the error of every planned cell that has one; tell whether there is any.
+
+    Adds what the rows took to the store's calibration file, for sweeps with other results.
+    """
+    artifacts = Store(absolute(store))
+    made = make_plan(sweeps, artifacts, Results(absolute(results)))
+    add_to_calibration(artifacts, made.rates)
+    for row in made.errors:
         how = "failed" if row["status"] == "failed" else "incomplete"
         print(f"{how}: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
-    return bool(errors)
+    return bool(made.errors)
 
 
 def run_sweeps(
@@ -162,6 +168,18 @@ def _claims(rows: pd.DataFrame, columns: list[str]) -> str:
         "no finished cell to compare; run the sweep, or look at `amnesia show` for what failed",
     )
     return table
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Show how far the sweeps are; refresh in place on a terminal until nothing is left."""
+    from sweeps.report import watch as watching
+
+    results = Results(absolute(args.results))
+    if args.json:
+        print(watching.as_json(watching.look(results, args.sweep)))
+    else:
+        watching.watch(results, args.sweep)
+    return 0
 
 
 def report(args: argparse.Namespace) -> int:

@@ -120,6 +120,9 @@ def _job_commands(command: AddCommand) -> None:
 
 def _row_commands(command: AddCommand) -> None:
     _add_show(command)
+    made = command("watch", "commands.watch", "cells done, failed, left, ETA, best by val so far")
+    _add_rows(made)
+    made.add_argument("--json", action="store_true", help="one JSON document, for a script")
     made = command(
         "report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables"
     )

@@ -9,6 +9,13 @@ from sweeps.compute.candidates import FORGET_WEIGHT, selection_score
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 
+READ = (  # the columns of a row that choosing reads
+    *("cell_id", "status", "model", "method", "forget", "seed"),
+    *("val_forget_probability", "val_forget_accuracy", "val_retain_accuracy"),
+    *("val_stopped", "eval_candidates", "eval_attacks"),
+    *KNOBS,
+)
+
 
 def spent(rows: pd.DataFrame) -> float:
     """Return the seconds of unlearning and scoring these cells; `wall_s` for a failed cell."""

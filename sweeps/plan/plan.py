@@ -50,7 +50,7 @@ class Plan:
     build: artifacts to make, each after those that it needs
     reuse: artifacts that the store has
     work: grids and studies that have cells left
-    done: how many planned cells have a row
+    done_of: by name of the sweep, how many planned cells have a row
     errors: the rows among them that hold an error: the cell failed, or an attack did
     later: by name of the sweep, how many cells will be scored in full once val has chosen them
     rates: seconds per unit of work that the sweeps' own finished rows show
@@ -62,7 +62,7 @@ class Plan:
     build: tuple[Recipe, ...]
     reuse: tuple[Recipe, ...]
     work: tuple[Work, ...]
-    done: int
+    done_of: Mapping[str, int]
     errors: tuple[Mapping[Any, Any], ...]
     later: Mapping[str, int] = field(default_factory=dict)
     rates: Rates = field(default_factory=Rates)
@@ -71,6 +71,11 @@ class Plan:
     def cells(self) -> int:
         """The number of cells to compute."""
         return sum(work.left for work in self.work) + self.chosen_later
+
+    @property
+    def done(self) -> int:
+        """How many planned cells have a row."""
+        return sum(self.done_of.values())
 
     @property
     def chosen_later(self) -> int:
@@ -146,7 +151,7 @@ class _Draft:
         self.errors: list[Mapping[Any, Any]] = []
         self.rates = Rates()
         self.later: dict[str, int] = {}
-        self.done = 0
+        self.done_of: dict[str, int] = {}
 
     def add_rates(self, rows: "_SweepRows") -> None:
         """Keep what the sweep's finished rows tell of seconds."""
@@ -163,7 +168,8 @@ class _Draft:
         """Add one problem's work, its finished rows and, where cells are left, what they need."""
         if skip:
             finished = rows[rows["cell_id"].isin(skip & _ids(work))]
-            self.done += len(finished)
+            name = work[0].sweep.name
+            self.done_of[name] = self.done_of.get(name, 0) + len(finished)
             self.errors += _with_error(finished)[ERROR].to_dict("records")
         left = [each for each in work if each.left]
         self.work += left
@@ -188,7 +194,7 @@ class _Draft:
             build=tuple(build),
             reuse=tuple(reuse),
             work=tuple(self.work),
-            done=self.done,
+            done_of=self.done_of,
             errors=tuple(self.errors),
             later=self.later,
             rates=self.rates,

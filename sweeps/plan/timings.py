@@ -237,7 +237,8 @@ def add_to_calibration(store: Store, fresh: Rates) -> None:
         return
     known = read_calibration(store).seconds
     for kind, seconds in fresh.seconds.items():
-        known[kind] = [*known.get(kind, []), *seconds][-KEPT:]
+        before = [value for value in known.get(kind, []) if value not in seconds]
+        known[kind] = [*before, *seconds][-KEPT:]
     entries = [{**asdict(kind), "seconds": seconds} for kind, seconds in known.items()]
     text = json.dumps(entries, indent=1)
     write_whole(join(store.root, CALIBRATION), text.encode())

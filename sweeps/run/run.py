@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.plan.plan import Plan, plan_chosen
+from sweeps.plan.record import records_of
 from sweeps.plan.sources import Source, open_source
 from sweeps.rows.results import Results
+from sweeps.rows.runs import write_record
 from sweeps.run.places import Places
 from sweeps.run.prepare import prepare
 from sweeps.run.resources import check_resources, resources_by_artifact, slots
@@ -54,6 +56,8 @@ def run(
     """
     check_version()
     check_resources(plan, growing)
+    for record in records_of(plan, slots):
+        write_record(Results(places.results), record)
     clock = Clock(progress)
     _run_pass(plan, places, clock, retry_failed)
     if plan.chosen_later:

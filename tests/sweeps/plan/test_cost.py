@@ -102,15 +102,17 @@ def rates(kind: Kind, seconds: Iterable[float]) -> Rates:
 def test_the_calibration_file_keeps_the_newest_measurements_of_every_kind(tmp_path: Path) -> None:
     store = make.store(tmp_path)
     other = Kind("judge", "mnist5k", "deep", 0, "cpu")
-    add_to_calibration(store, rates(TRAIN, [0.1] * KEPT))
+    first = [0.1 + i / 1000 for i in range(KEPT)]
+    add_to_calibration(store, rates(TRAIN, first))
     add_to_calibration(store, rates(TRAIN, [0.3, 0.4]))
+    add_to_calibration(store, rates(TRAIN, [0.3, 0.4]))  # the same rows, read again
     add_to_calibration(store, rates(other, [1.0]))
     known = read_calibration(store)
-    assert known.seconds[TRAIN] == [0.1] * (KEPT - 2) + [0.3, 0.4]
+    assert known.seconds[TRAIN] == [*first[2:], 0.3, 0.4]
     assert known.of(other) == 1.0
     cost = make.cost(tmp_path, make.plan(tmp_path, make.sweep(train={"steps": 50})))
     assert cost.artifacts[0].source == "calibration"
-    assert cost.artifacts[0].seconds == pytest.approx(50 * 0.1)
+    assert cost.artifacts[0].seconds == pytest.approx(50 * known.of(TRAIN))
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps([{"work": "train"}])])
