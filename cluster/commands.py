@@ -182,6 +182,19 @@ def watch(args: argparse.Namespace) -> int:
     return 0
 
 
+def columns(args: argparse.Namespace) -> int:
+    """Print what the dictionary says of some columns; without names, a line for every column."""
+    from sweeps.rows.columns import COLUMNS, describe, lookup_columns
+
+    if args.names:
+        print("\n".join(map(describe, lookup_columns(args.names))))
+        return 0
+    width = max(map(len, COLUMNS))
+    for name, entry in COLUMNS.items():
+        print(f"{name:{width}}  {entry.meaning}")
+    return 0
+
+
 def report(args: argparse.Namespace) -> int:
     """Write the HTML page and print its path."""
     from sweeps.report.page import write_report  # matplotlib takes a second to import

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from sweeps.rows.schema import ROWS, Row
+from sweeps.rows.schema import PLAIN, ROWS, Row
 from sweeps.spec.cells import SCHEMA
 from unlearn.errors import BadInput
 from unlearn.files import exists, folders, join, locate, write_whole
@@ -92,7 +92,7 @@ class Results:
             if known["error"] is None:
                 return
             row = _better(known, row)
-        data = as_parquet(pa.Table.from_pylist([row], schema=ROWS))
+        data = as_parquet(pa.Table.from_pylist([row], schema=PLAIN))
         path = self.cell_file(sweep, row["cell_id"])
         write_whole(path, data, join(self.table, ".tmp"))
 
