@@ -184,7 +184,8 @@ def watch(args: argparse.Namespace) -> int:
 
 def columns(args: argparse.Namespace) -> int:
     """Print what the dictionary says of some columns; without names, a line for every column."""
-    from sweeps.rows.columns import COLUMNS, describe, lookup_columns
+    from sweeps.rows.columns import COLUMNS, lookup_columns
+    from sweeps.rows.reference import describe
 
     if args.names:
         print("\n".join(map(describe, lookup_columns(args.names))))
@@ -192,6 +193,16 @@ def columns(args: argparse.Namespace) -> int:
     width = max(map(len, COLUMNS))
     for name, entry in COLUMNS.items():
         print(f"{name:{width}}  {entry.meaning}")
+    return 0
+
+
+def studies(args: argparse.Namespace) -> int:
+    """Write the searches as Optuna studies; print their names."""
+    from sweeps.plan.studies import write_studies
+
+    written = write_studies(Results(absolute(args.results)), args.sweep, args.out)
+    print("\n".join(written))
+    print(f"{len(written)} studies in {args.out}: optuna-dashboard {args.out}", file=sys.stderr)
     return 0
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sweeps.choose.bounds import bound_of, in_words
 from sweeps.compute.candidates import FORGET_WEIGHT, selection_score
 from unlearn.errors import require
 from unlearn.methods import KNOBS
@@ -72,10 +73,14 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Choice:
-    """A row and the reason it was chosen."""
+    """A row and the reason it was chosen.
+
+    bound: its knobs that lie at an end of the values tried, as `alpha low`
+    """
 
     row: pd.Series
     why: str
+    bound: tuple[str, ...] = ()
 
 
 def choose(rows: pd.DataFrame) -> Choice:
@@ -102,7 +107,8 @@ def choose(rows: pd.DataFrame) -> Choice:
         f"on the Pareto front of {len(front)} out of {len(good)} cells{_candidates(rows)}; "
         "the test split was not looked at"
     )
-    return Choice(chosen, why)
+    bound = bound_of(chosen, rows)
+    return Choice(chosen, f"{why}; {in_words(bound)}" if bound else why, bound)
 
 
 def _sort_key(column: pd.Series) -> pd.Series:

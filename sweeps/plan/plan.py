@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.choose.choose import choose, spent
 from sweeps.compute.candidates import BestSoFar, Tuning
 from sweeps.compute.restore import cell_from
@@ -287,7 +288,7 @@ def _chosen_grid(
     """Return the cells to score in full: the one that val chooses for each method."""
     chosen = _chosen(candidates, rows)
     left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    tuning = {cell.cell_id: _tuning(chosen[cell]) for cell in left}
+    tuning = {cell.cell_id: _tuning(sweep, cell, chosen[cell]) for cell in left}
     return Grid(sweep, problem, left, tuple(chosen), tuning=tuning)
 
 
@@ -335,11 +336,12 @@ def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
     return found
 
 
-def _tuning(rows: pd.DataFrame) -> Tuning:
+def _tuning(sweep: Sweep, cell: Cell, rows: pd.DataFrame) -> Tuning:
     """Return what a cell was chosen from, given the rows of all candidates of its method."""
     good = rows[rows["status"] == "ok"]
     tried = tuple(cell_from(row) for _, row in good.iterrows())
-    return Tuning(tried, spent(rows))
+    bound = at_bounds(vars(cell.method), ends_of(sweep, cell.method_name))
+    return Tuning(tried, spent(rows), bound)
 
 
 def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:

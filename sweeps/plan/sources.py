@@ -13,8 +13,9 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from sweeps.compute.candidates import BestSoFar, Tuning, ValScores, val_scores
-from sweeps.plan.work import Grid, Row, Study, Work, is_logarithmic
+from sweeps.plan.work import Grid, Row, Study, Work
 from sweeps.spec.cells import Cell
+from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
 from unlearn.methods import KNOBS

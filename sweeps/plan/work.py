@@ -14,7 +14,7 @@ import pandas as pd
 
 from sweeps.compute.candidates import Tuning
 from sweeps.spec.cells import Cell, Cells, Problem, cell_of
-from sweeps.spec.search import Search
+from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS
 
@@ -153,12 +153,6 @@ def study_of(
         else:
             again.append(row)
     return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
-
-
-def is_logarithmic(axis: tuple[Any, ...]) -> bool:
-    """Whether a number is searched on a log scale: bounds above 0, a factor of 10 or more apart."""
-    low, high = axis
-    return bool(low > 0 and 10 * low <= high)
 
 
 def middle(knob: str, axis: tuple[Any, ...]) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import attack_entries
-from unlearn.columns import DIRECTIONS, NO_SCALE, Column, Scale
+from unlearn.columns import NO_SCALE, Column, Scale
 from unlearn.docstrings import UNSAID, meanings
 from unlearn.errors import BadInput
 from unlearn.methods import knob_entries
@@ -184,15 +184,3 @@ def lookup_columns(names: Iterable[str]) -> list[Column]:
             raise BadInput(f"no column {name!r}; like it: {close}")
         found |= {column: COLUMNS[column] for column in fitting}
     return list(found.values())
-
-
-def describe(entry: Column) -> str:
-    """Return everything that the dictionary says of a column, for a terminal."""
-    from sweeps.rows.schema import type_name
-
-    lines = [entry.name, f"  type: {type_name(entry.name)}"]
-    if entry.scale.unit:
-        lines.append(f"  unit: {entry.scale.unit}")
-    if entry.scale.direction:
-        lines.append(f"  direction: {entry.scale.direction} ({DIRECTIONS[entry.scale.direction]})")
-    return "\n".join([*lines, f"  meaning: {entry.meaning}", f"  source: {entry.source}"])

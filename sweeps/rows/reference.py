@@ -12,7 +12,7 @@ from sweeps.rows.schema import type_name
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import Attack, attacks_on
 from unlearn.attacks.generators.base import stem
-from unlearn.columns import Column
+from unlearn.columns import DIRECTIONS, Column
 from unlearn.docstrings import first_sentence, prose_of
 from unlearn.methods import knob_entries
 from unlearn.metrics import METRICS
@@ -116,6 +116,16 @@ def generator_attacks_section() -> str:
     quoted = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in names)
     text = f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights."
     return "\n\n".join(["\n".join(lines), text])
+
+
+def describe(entry: Column) -> str:
+    """Return everything that the dictionary says of a column, for a terminal."""
+    lines = [entry.name, f"  type: {type_name(entry.name)}"]
+    if entry.scale.unit:
+        lines.append(f"  unit: {entry.scale.unit}")
+    if entry.scale.direction:
+        lines.append(f"  direction: {entry.scale.direction} ({DIRECTIONS[entry.scale.direction]})")
+    return "\n".join([*lines, f"  meaning: {entry.meaning}", f"  source: {entry.source}"])
 
 
 def document() -> str:

@@ -7,7 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.report.elements import with_tooltips
-from sweeps.rows.columns import COLUMNS, describe, lookup_columns
+from sweeps.rows.columns import COLUMNS, lookup_columns
+from sweeps.rows.reference import describe
 from sweeps.rows.results import as_parquet, in_full
 from sweeps.rows.schema import PLAIN, ROWS, type_name
 from tests.sweeps import builders as make
