@@ -202,7 +202,7 @@ def studies(args: argparse.Namespace) -> int:
 
     written = write_studies(Results(absolute(args.results)), args.sweep, args.out)
     print("\n".join(written))
-    print(f"{len(written)} studies in {args.out}: optuna-dashboard {args.out}", file=sys.stderr)
+    print(f"{len(written)} studies; optuna-dashboard sqlite:///{args.out}", file=sys.stderr)
     return 0
 
 
