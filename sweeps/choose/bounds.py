@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 import pandas as pd
+from pandas.api.types import is_numeric_dtype
 
 from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
@@ -35,8 +36,8 @@ def tried_ends(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Return the lowest and highest value of every number that rows of one method vary."""
     found = {}
     for knob, kind in KNOBS.items():
-        if kind not in (int, float) or knob not in rows:
-            continue
+        if kind not in (int, float) or knob not in rows or not is_numeric_dtype(rows[knob]):
+            continue  # rows may come from others
         low, high = rows[knob].min(), rows[knob].max()
         if low < high:  # false where the method has no such knob
             found[knob] = (float(low), float(high))
