@@ -19,6 +19,7 @@ from sweeps.choose import promote as promoting
 from sweeps.plan.cost import describe, estimate
 from sweeps.plan.networks import check_networks
 from sweeps.plan.plan import Plan, make_plan
+from sweeps.plan.timings import add_to_calibration
 from sweeps.report import show as showing
 from sweeps.rows import fold as folding
 from sweeps.rows.results import Results
@@ -59,7 +60,7 @@ def plan(args: argparse.Namespace) -> int:
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
     notes = check_networks(made)
-    print("\n".join([describe(made, estimate(made)), *notes]))
+    print("\n".join([describe(made, estimate(made, store, results)), *notes]))
     return 0
 
 
@@ -84,12 +85,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def print_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
-    """Print the error of every planned cell that has one; tell whether there is any."""
-    errors = make_plan(sweeps, Store(absolute(store)), Results(absolute(results))).errors
-    for row in errors:
+    """Print the error of every planned cell that has one; tell whether there is any.
+
+    Adds what the rows took to the store's calibration file, for sweeps with other results.
+    """
+    artifacts = Store(absolute(store))
+    made = make_plan(sweeps, artifacts, Results(absolute(results)))
+    add_to_calibration(artifacts, made.rates)
+    for row in made.errors:
         how = "failed" if row["status"] == "failed" else "incomplete"
         print(f"{how}: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
-    return bool(errors)
+    return bool(made.errors)
 
 
 def run_sweeps(
@@ -115,7 +121,9 @@ def run_sweeps(
     check_reachable(address)
     check(made, places.store, places.results)
     notes = check_networks(made)
-    print("\n".join([describe(made, estimate(made)), *notes]), file=sys.stderr)
+    joining = bool(address or os.environ.get("RAY_ADDRESS"))
+    cost = estimate(made, Store(places.store), rows, joining)
+    print("\n".join([describe(made, cost), *notes]), file=sys.stderr)
     with ray_session(address) as joined, ProgressBars(made) as progress:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)
@@ -178,6 +186,42 @@ def _claims(rows: pd.DataFrame, columns: list[str]) -> str:
         "no finished cell to compare; run the sweep, or look at `amnesia show` for what failed",
     )
     return table
+
+
+def watch(args: argparse.Namespace) -> int:
+    """Show how far the sweeps are; refresh in place on a terminal until nothing is left."""
+    from sweeps.report import watch as watching
+
+    results = Results(absolute(args.results))
+    if args.json:
+        print(watching.as_json(watching.look(results, args.sweep)))
+    else:
+        watching.watch(results, args.sweep)
+    return 0
+
+
+def columns(args: argparse.Namespace) -> int:
+    """Print what the dictionary says of some columns; without names, a line for every column."""
+    from sweeps.rows.columns import COLUMNS, lookup_columns
+    from sweeps.rows.reference import describe
+
+    if args.names:
+        print("\n".join(map(describe, lookup_columns(args.names))))
+        return 0
+    width = max(map(len, COLUMNS))
+    for name, entry in COLUMNS.items():
+        print(f"{name:{width}}  {entry.meaning}")
+    return 0
+
+
+def studies(args: argparse.Namespace) -> int:
+    """Write the searches as Optuna studies; print their names."""
+    from sweeps.plan.studies import write_studies
+
+    written = write_studies(Results(absolute(args.results)), args.sweep, args.out)
+    print("\n".join(written))
+    print(f"{len(written)} studies; optuna-dashboard sqlite:///{args.out}", file=sys.stderr)
+    return 0
 
 
 def report(args: argparse.Namespace) -> int:

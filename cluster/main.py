@@ -123,6 +123,14 @@ def _job_commands(command: AddCommand) -> None:
 
 def _row_commands(command: AddCommand) -> None:
     _add_show(command)
+    made = command("watch", "commands.watch", "cells done, failed, left, ETA, best by val so far")
+    _add_rows(made)
+    made.add_argument("--json", action="store_true", help="one JSON document, for a script")
+    made = command("studies", "commands.studies", "the searches as Optuna studies, in one file")
+    _add_rows(made)
+    made.add_argument("-o", "--out", default="studies.db", help="file (default: studies.db)")
+    made = command("columns", "commands.columns", "what the columns of a row mean")
+    made.add_argument("names", nargs="*", metavar="NAME", help="a column, or a pattern: 'val_*'")
     made = command(
         "report", "commands.report", "one HTML page: pictures, Pareto fronts, curves, tables"
     )

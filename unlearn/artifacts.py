@@ -27,8 +27,20 @@ Card = dict[str, Any]
 
 def digest(content: object) -> str:
     """Hash JSON-like content into 16 hex digits, the same on any machine."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return _sha256(canonical.encode())[:16]
+    return digest_of(canonical(content))
+
+
+def digest_of(text: str) -> str:
+    """Hash the `canonical` text of some content into 16 hex digits."""
+    return _sha256(text.encode())[:16]
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical(content: object) -> str:
+    """Return JSON-like content as the one text that stands for it: keys sorted, no spaces."""
+    return _CANONICAL.encode(content)
 
 
 def _sha256(data: bytes) -> str:
@@ -134,6 +146,10 @@ class Store:
     def has(self, kind: str, key: str) -> bool:
         """Tell whether the artifact is complete, that is, whether its card is written."""
         return exists(join(self.folder(kind, key), "card.json"))
+
+    def keys(self, kind: str) -> set[str]:
+        """Return the keys of the kind that have a folder, complete or not, by one listing."""
+        return set(folders(join(self.root, kind)))
 
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
         """Write the weights, then the card."""

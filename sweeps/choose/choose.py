@@ -5,9 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sweeps.choose.bounds import bound_of, in_words
 from sweeps.compute.candidates import FORGET_WEIGHT, selection_score
 from unlearn.errors import require
 from unlearn.methods import KNOBS
+
+READ = (  # the columns of a row that choosing reads
+    *("cell_id", "status", "model", "method", "forget", "seed"),
+    *("val_forget_probability", "val_forget_accuracy", "val_retain_accuracy"),
+    *("val_stopped", "eval_candidates", "eval_attacks"),
+    *KNOBS,
+)
 
 
 def spent(rows: pd.DataFrame) -> float:
@@ -65,10 +73,14 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Choice:
-    """A row and the reason it was chosen."""
+    """A row and the reason it was chosen.
+
+    bound: its knobs that lie at an end of the values tried, as `alpha low`
+    """
 
     row: pd.Series
     why: str
+    bound: tuple[str, ...] = ()
 
 
 def choose(rows: pd.DataFrame) -> Choice:
@@ -78,22 +90,25 @@ def choose(rows: pd.DataFrame) -> Choice:
     then by the number of attacks, most first; then by the smaller `cell_id`. Raises `BadInput` if
     no cell has finished.
     """
-    order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
-    good = finished(rows).sort_values(order, key=_sort_key, ignore_index=True)
+    good = finished(rows)
     require(
         len(good) > 0, "no finished cell to choose from; run the sweep, or retry its failed cells"
     )
     front = good[pareto(good)]
     scores = score(front)
-    at = int(scores.argmax())
-    value = objectives(front).iloc[at]
+    order = [name for name in (*KNOBS, "eval_attacks", "cell_id") if name in rows]
+    best = front[scores == scores.max()].sort_values(order, key=_sort_key)
+    require(len(best) > 0, "no cell has scores on val to choose by; run the sweep again")
+    chosen = best.iloc[0]
+    value = objectives(best).iloc[0]
     why = (
         f"best val_retain - {FORGET_WEIGHT} val_forget = {scores.max():.4f} "
         f"(val_retain {value.val_retain:.4f}, val_forget {value.val_forget:.4f}) "
         f"on the Pareto front of {len(front)} out of {len(good)} cells{_candidates(rows)}; "
         "the test split was not looked at"
     )
-    return Choice(front.iloc[at], why)
+    bound = bound_of(chosen, rows)
+    return Choice(chosen, f"{why}; {in_words(bound)}" if bound else why, bound)
 
 
 def _sort_key(column: pd.Series) -> pd.Series:

@@ -59,14 +59,16 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """Choose on val one row per method, model, forget set and seed.
 
     Leaves out failed cells, and candidates that still wait for their full score. `forget` becomes
-    text. Where cells of one model were trained or scored in several settings, the model's name
-    gets the setting appended, so that each setting counts as a model of its own.
+    text, and `bound` names the knobs that lie at an end of the values tried. Where cells of one
+    model were trained or scored in several settings, the model's name gets the setting appended, so
+    that each setting counts as a model of its own.
     """
     good = rows[rows["status"] == "ok"]
     models = good["model"] + differing_settings(good)
     good = good.assign(forget=good["forget"].map(_joined), model=models)
-    picked = [choose(cells).row for _, cells in good.groupby(["method", *PROBLEM])]
-    chosen = pd.DataFrame(picked).reindex(columns=good.columns)
+    choices = [choose(cells) for _, cells in good.groupby(["method", *PROBLEM])]
+    chosen = pd.DataFrame([choice.row for choice in choices]).reindex(columns=good.columns)
+    chosen["bound"] = pd.Series([choice.bound for choice in choices], chosen.index, dtype=object)
     scored = chosen[chosen["eval_candidates"] != "val"]
     return scored.reset_index(drop=True)
 

@@ -9,9 +9,9 @@ import pandas as pd
 from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings
 from sweeps.compute.restore import cache_for, cell_from, weights_of
+from sweeps.rows.columns import PROVENANCE
 from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
-from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
 from unlearn.artifacts import Gallery
 from unlearn.attacks import attack_columns

@@ -138,15 +138,18 @@ class Tuning:
 
     candidates: the cells of its method that were read on val
     seconds: of unlearning and reading them
+    bound: the chosen cell's knobs that lie at an end of the spec's ranges, as `alpha low`
     """
 
     candidates: tuple[Cell, ...]
     seconds: float
+    bound: tuple[str, ...] = ()
 
 
 def tuning_columns(cache: WorkerCache, cell: Cell, tuning: Tuning) -> dict[str, Any]:
     """Return the cost of choosing `cell`: seconds and, for closed-form methods, score on test."""
-    columns = {"tuning_candidates": len(tuning.candidates), "tuning_s": tuning.seconds}
+    columns: dict[str, Any] = {"tuning_candidates": len(tuning.candidates)}
+    columns |= {"tuning_s": tuning.seconds, "bound": list(tuning.bound)}
     if cell.method.closed_form:  # candidates of other methods would have to be trained again
         watch = Stopwatch()
         columns["selection_regret"] = selection_regret(cache, cell, tuning.candidates)

@@ -1,123 +1,328 @@
-"""Estimate a plan's cost: from rows of the same sweep, else from training steps timed here."""
+"""Estimate a plan's cost from what earlier work took. No network is trained here.
 
-import time
-from dataclasses import dataclass
-from typing import Any
+The seconds of every artifact and cell come from the first source that knows its kind of work: rows
+of the same sweep, rows of other sweeps in the results, artifact cards of the store, the store's
+calibration file, and last a count of operations.
+"""
+
+import heapq
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 
-from sweeps.compute.cache import threads
+from sweeps.plan import operations
 from sweeps.plan.plan import Plan
-from sweeps.spec.cells import Cell, Recipe, architecture
-from sweeps.spec.sweep import Knobs, Sweep
-from unlearn.data import DATASETS
-from unlearn.errors import BadInput, lookup
-from unlearn.models import build, task_of
-from unlearn.splits import Images
-from unlearn.streams import stream
-from unlearn.train import Training, fit
+from sweeps.plan.timings import (
+    COLUMNS,
+    Kind,
+    Rates,
+    attacking,
+    making,
+    rates_of_cards,
+    rates_of_rows,
+    read_calibration,
+    scoring,
+    unlearning,
+)
+from sweeps.rows.results import Results
+from sweeps.spec.cells import Cell, Recipe
+from sweeps.spec.sweep import Resources, Sweep
+from unlearn.artifacts import Store
+from unlearn.models import task_of
+
+# Source -> the factor by which its seconds may be wrong, up or down.
+SPREAD = {
+    "earlier rows": 1.5,
+    "rows of other sweeps": 2.0,
+    "artifact cards": 2.0,
+    "calibration": 2.0,
+    "a count of operations": 4.0,
+}
+OWN, OTHERS, CARDS, CALIBRATION, OPERATIONS = SPREAD
+START_S = (5.0, 20.0)  # seconds until Ray's workers compute: at the least, at the most
+
+
+@dataclass(frozen=True)
+class Slots:
+    """How many trials run at once, and where.
+
+    count: of trials with these resources, at least 1
+    where: in words
+    """
+
+    count: int
+    where: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Estimated seconds, and the source that they come from: a key of `SPREAD`."""
+
+    seconds: float
+    source: str
+
+    def times(self, factor: float) -> "Part":
+        """Return the part, so many times."""
+        return Part(self.seconds * factor, self.source)
+
+    @property
+    def low(self) -> float:
+        """The seconds at the least."""
+        return self.seconds / SPREAD[self.source]
+
+    @property
+    def high(self) -> float:
+        """The seconds at the most."""
+        return self.seconds * SPREAD[self.source]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Estimated seconds, on the resources of one trial.
+    """Estimated seconds.
 
-    artifacts_s: of making the missing artifacts
-    cells_s: of computing the cells
-    measured: the part of `cells_s` that comes from earlier rows
+    artifacts: of making each missing artifact, in the plan's order
+    cells: of the cells of each sweep, summed; a part per source
+    wall_s: by the clock on these slots, at the least and at the most
+    slots: of the first sweep with work
     """
 
-    artifacts_s: float
-    cells_s: float
-    measured: float
+    artifacts: tuple[Part, ...]
+    cells: tuple[Part, ...]
+    wall_s: tuple[float, float]
+    slots: Slots
+
+    @property
+    def artifacts_s(self) -> float:
+        """Seconds of computing for artifacts, on the resources of one trial."""
+        return sum(part.seconds for part in self.artifacts)
+
+    @property
+    def cells_s(self) -> float:
+        """Seconds of computing for cells, on the resources of one trial."""
+        return sum(part.seconds for part in self.cells)
+
+    @property
+    def sources(self) -> dict[str, float]:
+        """Source -> the seconds that it gave, most first."""
+        found: dict[str, float] = {}
+        for part in (*self.artifacts, *self.cells):
+            found[part.source] = found.get(part.source, 0.0) + part.seconds
+        return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def estimate(plan: Plan) -> Cost:
-    """Estimate the plan's cost from earlier rows, else from training steps timed here and now."""
-    steps = StepTimer()
-    artifacts = sum(steps.of_recipe(recipe) for recipe in plan.build)
-    cells = measured = 0.0
-    for work in plan.work:
-        past = plan.seconds.get(work.sweep.name)
-        if past is None:
-            cells += sum(map(steps.of_cell, work.cells_left()))
-        else:
-            cells += work.left * past
-            measured += work.left * past
-    return Cost(artifacts, cells, measured)
+def estimate(plan: Plan, store: Store, results: Results, joining: bool = False) -> Cost:
+    """Estimate the plan's cost.
+
+    joining: whether the run joins a Ray cluster, whose slots are not known yet
+
+    Raises `BadInput` where a model cannot take the data set's images.
+    """
+    _check_models(plan)
+    evidence = Evidence(plan, store, results)
+    artifacts = [evidence.artifact(recipe, _device_of(plan, recipe)) for recipe in plan.build]
+    cells: list[Part] = []
+    low, high = START_S if plan.cells else (0.0, 0.0)
+    slots = Slots(1, "")
+    for sweep in reversed(plan.sweeps):
+        parts = evidence.cells(plan, sweep)
+        if not parts:
+            continue
+        cells += parts
+        slots = slots_for(sweep.resources, joining)
+        low += sum(part.low for part in parts) / slots.count
+        high += sum(part.high for part in parts) / slots.count
+    low += makespan(plan.build, [part.low for part in artifacts], slots.count)
+    high += makespan(plan.build, [part.high for part in artifacts], slots.count)
+    return Cost(tuple(artifacts), tuple(cells), (low, high), slots)
 
 
-class StepTimer:
-    """Times training steps of each model here, on one thread, once per model and batch size."""
+def slots_for(resources: Resources, joining: bool = False) -> Slots:
+    """Return how many trials run at once on this machine; one where the run joins a cluster.
 
-    def __init__(self) -> None:
-        self.seconds: dict[tuple[str, str, int, Knobs], float] = {}
+    A plan for a GPU, made where there is none, counts the slots of one GPU.
+    """
+    if joining:
+        return Slots(1, "one slot; a cluster divides it by its slots")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    count = int((cores or 1) / resources.cpu + 1e-9)
+    where = "of this machine"
+    if resources.gpu:
+        there = torch.cuda.device_count()
+        on_gpus = int(max(there, 1) / resources.gpu + 1e-9)
+        count = min(count, on_gpus) if there else on_gpus
+        where = where if there else "of one GPU, which this machine lacks"
+    count = max(1, count)
+    return Slots(count, f"{count} slot{'s' if count > 1 else ''} {where}")
 
-    def step(self, dataset: str, model: str, batch: int, options: Knobs = ()) -> float:
-        """Return the seconds of one training step on a batch of that size."""
-        key = (dataset, model, batch, options)
-        if key not in self.seconds:
-            self.seconds[key] = _time_step(*key)
-        return self.seconds[key]
 
-    def of_recipe(self, recipe: Recipe) -> float:
-        """Return the seconds of making an artifact; the factors of judges and Fisher are rough."""
-        knobs = dict(recipe.knobs)
-        if recipe.kind == "judge":
-            step = self.step(recipe.dataset, "cnn", 64)
-            return float(knobs["steps"]) * step * 2
-        if recipe.kind == "fisher":
-            batches = knobs["fisher_samples"] / 500
-            step = self.step(recipe.dataset, recipe.model, 500, recipe.options)
-            return float(batches) * step * 1.5
-        steps = knobs.get("steps", knobs.get("expert_steps", 0))
-        step = self.step(recipe.dataset, recipe.model, knobs["batch"], recipe.options)
-        return float(steps) * step
+def makespan(recipes: tuple[Recipe, ...], seconds: list[float], slots: int) -> float:
+    """Return the seconds until all artifacts are made, each after those that it needs.
 
-    def of_cell(self, cell: Cell) -> float:
-        """Return the seconds of a cell: its method's steps, and scoring its images.
+    recipes: each after what it needs
+    """
+    free = [0.0] * slots
+    ends: dict[str, float] = {}
+    for recipe, duration in zip(recipes, seconds, strict=True):
+        ready = max((ends.get(need.key, 0.0) for need in recipe.needs), default=0.0)
+        start = max(heapq.heappop(free), ready)
+        ends[recipe.key] = start + duration
+        heapq.heappush(free, ends[recipe.key])
+    return max(free)
 
-        A method that replays reads two batches per step. Attacks are not counted.
-        """
+
+def device_for(resources: Resources) -> str:
+    """Return the device that a trial with these resources computes on."""
+    return "cuda" if resources.gpu else "cpu"
+
+
+def _device_of(plan: Plan, recipe: Recipe) -> str:
+    """Return the device of the first sweep that can need the artifact."""
+    for sweep in plan.sweeps:
+        if sweep.dataset == recipe.dataset and (
+            recipe.kind == "judge" or recipe.model in sweep.models
+        ):
+            return device_for(sweep.resources)
+    return "cpu"
+
+
+def _check_models(plan: Plan) -> None:
+    """Refuse models that cannot take the images, before anything is computed with them."""
+    for recipe in plan.build:
+        if recipe.kind == "original":
+            batch = dict(recipe.knobs)["batch"]
+            operations.check_model(recipe.dataset, recipe.model, recipe.options, batch)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of rates that is read when it is first asked.
+
+    name: a key of `SPREAD`
+    read: reads its rates
+    """
+
+    name: str
+    read: Callable[[], Rates]
+
+    @cached_property
+    def rates(self) -> Rates:
+        return self.read()
+
+
+@dataclass
+class Evidence:
+    """What is known of seconds, and the estimates that follow from it."""
+
+    plan: Plan
+    store: Store
+    results: Results
+    known: dict[tuple[object, ...], tuple[Part, ...]] = field(default_factory=dict)
+
+    @cached_property
+    def sources(self) -> tuple[Source, ...]:
+        """The sources that measured something, best first."""
+        return (
+            Source(OWN, lambda: self.plan.rates),
+            Source(OTHERS, self._other_rows),
+            Source(CARDS, self._cards),
+            Source(CALIBRATION, lambda: read_calibration(self.store)),
+        )
+
+    def _other_rows(self) -> Rates:
+        own = {sweep.name for sweep in self.plan.sweeps}
+        if own.issuperset(self.results.sweeps()):
+            return Rates()
+        rows = self.results.read(columns=COLUMNS)
+        return rates_of_rows(rows[~rows["sweep"].isin(own)])
+
+    def _cards(self) -> Rates:
+        wanted: dict[str, list[str]] = {recipe.kind: [] for recipe in self.plan.build}
+        wanted |= {kind: [] for kind in ("original", "oracle")}
+        for recipe in self.plan.reuse:
+            wanted.setdefault(recipe.kind, []).append(recipe.key)
+        return rates_of_cards(self.store, wanted)
+
+    def _measured(self, kind: Kind, units: float) -> Part | None:
+        """Return what the first source that knows the kind of work says; None where none does."""
+        for source in self.sources:
+            rate = source.rates.of(kind)
+            if rate is None:
+                rate = source.rates.similar(kind)
+            if rate is not None:
+                return Part(rate * units, source.name)
+        return None
+
+    def artifact(self, recipe: Recipe, device: str) -> Part:
+        """Estimate the making of an artifact."""
+        kind, units = making(recipe, device)
+        if units == 0:
+            return Part(0.0, CARDS)
+        counted = operations.making_seconds
+        measured = self._measured(kind, units)
+        return measured or Part(counted(recipe, units, device), OPERATIONS)
+
+    def cell(self, cell: Cell, device: str) -> tuple[Part, ...]:
+        """Estimate a cell: unlearning, scoring, attacks. Cells alike are estimated once."""
         problem, method = cell.problem, cell.method
-        steps = 0 if method.closed_form else getattr(method, "steps", 0)
-        passes = 2 if hasattr(method, "gamma") else 1
-        batch = getattr(method, "batch", 64)
-        step = self.step(problem.dataset, problem.model, batch, problem.options)
-        unlearning = steps * passes * step
-        images = 5000
-        if problem.task == "generator":
-            images = problem.eval.samples * DATASETS[problem.dataset].classes * 2
-        reading = images / 500 * self.step(problem.dataset, "cnn", 500) / 3
-        return float(unlearning + reading)
+        steps, batch = getattr(method, "steps", 0), getattr(method, "batch", 0)
+        evaluation = problem.eval
+        key = (type(method), steps, batch, problem.dataset, problem.model, evaluation, device)
+        if key not in self.known:
+            parts = [self._unlearning(cell, device), self._scoring(cell, device)]
+            parts += self._attacks(cell, device)
+            self.known[key] = tuple(parts)
+        return self.known[key]
+
+    def _unlearning(self, cell: Cell, device: str) -> Part:
+        """Estimate unlearning; from training steps where steps of the method are unknown."""
+        kind, units = unlearning(cell, device)
+        measured = self._measured(kind, units)
+        if measured is None and kind.batch and units > 1:
+            training = self._measured(replace(kind, work="train"), units)
+            if training is not None:
+                return training.times(operations.passes(cell))
+        return measured or Part(operations.unlearning_seconds(cell, device), OPERATIONS)
+
+    def _scoring(self, cell: Cell, device: str) -> Part:
+        measured = self._measured(scoring(cell, device), 1.0)
+        return measured or Part(operations.scoring_seconds(cell, device), OPERATIONS)
+
+    def _attacks(self, cell: Cell, device: str) -> list[Part]:
+        asked = attacking(cell, device)
+        if asked is None:
+            return []
+        measured = self._measured(*asked)
+        return [measured or Part(operations.attacking_seconds(cell), OPERATIONS)]
+
+    def cells(self, plan: Plan, sweep: Sweep) -> list[Part]:
+        """Estimate all cells of one sweep that are left: the sum of every source."""
+        device = device_for(sweep.resources)
+        sums: dict[str, float] = {}
+        for cell in _cells_left(plan, sweep):
+            for part in self.cell(cell, device):
+                sums[part.source] = sums.get(part.source, 0.0) + part.seconds
+        for part in self._chosen(plan, sweep, device):
+            sums[part.source] = sums.get(part.source, 0.0) + part.seconds
+        return [Part(seconds, source) for source, seconds in sums.items()]
+
+    def _chosen(self, plan: Plan, sweep: Sweep, device: str) -> Iterator[Part]:
+        """Yield the parts of the cells that val chooses later; any cell stands for them all."""
+        later = plan.later.get(sweep.name, 0)
+        example = next(_cells_left(plan, sweep), None)
+        if later and example is not None:
+            evaluation = replace(example.problem.eval, candidates="full")
+            problem = replace(example.problem, eval=evaluation)
+            for part in self.cell(replace(example, problem=problem), device):
+                yield part.times(later)
 
 
-def _time_step(dataset: str, model: str, batch: int, options: Knobs, steps: int = 6) -> float:
-    """Return the seconds per step on random pixels of the data set's shape; reads no data."""
-    source = lookup("data set", dataset, DATASETS)
-    pixels = torch.randint(256, (batch, *source.shape)).to(torch.uint8)
-    images = Images(pixels, torch.arange(batch) % source.classes)
-    network = build(model, source.shape, source.classes, options=architecture(options))
-    try:
-        with threads(1):
-            return _seconds_per_step(network, images, batch, steps)
-    except BadInput:
-        raise
-    except (RuntimeError, ValueError) as error:
-        shape = " x ".join(map(str, source.shape))
-        why = " ".join(str(error).split())
-        raise BadInput(
-            f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); "
-            "change model or batch"
-        ) from error
-
-
-def _seconds_per_step(network: Any, images: Images, batch: int, steps: int) -> float:
-    """Return the seconds per step of `fit`, after two steps that are not timed."""
-    fit(network, images, Training(2, batch, 1e-6), stream(0, "warm"))
-    started = time.perf_counter()
-    fit(network, images, Training(steps, batch, 1e-6), stream(0, "time"))
-    return (time.perf_counter() - started) / steps
+def _cells_left(plan: Plan, sweep: Sweep) -> Iterator[Cell]:
+    for work in plan.work:
+        if work.sweep.name == sweep.name:
+            yield from work.cells_left()
 
 
 def describe(plan: Plan, cost: Cost) -> str:
@@ -149,12 +354,20 @@ def _describe_sweep(sweep: Sweep) -> str:
 def _describe_cost(plan: Plan, cost: Cost) -> str:
     if not plan.cells:
         return "cost: nothing; every cell has its row"
-    basis = "earlier rows"
-    if not cost.measured:
-        attacked = any(sweep.eval.attacks for sweep in plan.sweeps)
-        basis = "training steps timed here just now" + (", attacks not counted" if attacked else "")
-    minutes = (cost.artifacts_s + cost.cells_s) / 60
+    low, high = cost.wall_s
+    whole = sum(cost.sources.values()) or 1.0
+    basis = [f"{seconds / whole:.0%} {source}" for source, seconds in cost.sources.items()]
     return (
-        f"cost: about {minutes:.1f} minutes of one trial's resources "
-        f"({cost.artifacts_s:.0f} s artifacts, {cost.cells_s:.0f} s cells; from {basis})"
+        f"cost: {duration(low)} to {duration(high)} on {cost.slots.where} "
+        f"({cost.artifacts_s:.0f} s artifacts and {cost.cells_s:.0f} s cells of computing; "
+        f"from {', '.join(basis)})"
     )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as text: `40 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

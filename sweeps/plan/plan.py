@@ -4,23 +4,43 @@ Starts no Ray and changes nothing. Where `eval.candidates` is `val`, a run has t
 `make_plan` gives the candidates, `plan_chosen` the cells that val then chooses among them.
 """
 
-import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import pandas as pd
 
+from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.choose.choose import choose, spent
 from sweeps.compute.candidates import BestSoFar, Tuning
 from sweeps.compute.restore import cell_from
+from sweeps.plan import timings
+from sweeps.plan.timings import Rates, rates_of_rows
 from sweeps.plan.work import Grid, Work, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
-from sweeps.spec.cells import Cell, Problem, Recipe, cell_of, grid_cells, problems
-from sweeps.spec.sweep import Sweep
+from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, needed_by, problems
+from sweeps.spec.sweep import Evaluation, Sweep, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require
+from unlearn.methods import KNOBS, method_name
+
+__all__ = ["Plan", "make_plan", "needed_by", "plan_chosen"]
+
+ERROR = ["sweep", "cell_id", "status", "error"]  # columns of a row that tell of its error
+READ = tuple(  # the columns of a row that planning reads
+    dict.fromkeys(
+        (
+            *("cell_id", "status", "error", "dataset", "model", "task", "method", "forget", "seed"),
+            *("options", *KNOBS),
+            *(f"train_{f.name}" for f in fields(Train)),
+            *(f"eval_{f.name}" for f in fields(Evaluation)),
+            *("val_forget_probability", "val_forget_accuracy", "val_retain_accuracy"),
+            *("val_stopped", "val_bar", "evaluate_s"),
+            *timings.COLUMNS,
+        )
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -31,10 +51,10 @@ class Plan:
     build: artifacts to make, each after those that it needs
     reuse: artifacts that the store has
     work: grids and studies that have cells left
-    done: how many planned cells have a row
+    done_of: by name of the sweep, how many planned cells have a row
     errors: the rows among them that hold an error: the cell failed, or an attack did
-    chosen_later: how many cells will be scored in full once val has chosen among candidates
-    seconds: by name of the sweep, the median seconds of its finished cells
+    later: by name of the sweep, how many cells will be scored in full once val has chosen them
+    rates: seconds per unit of work that the sweeps' own finished rows show
 
     Rows of cells that the sweeps do not plan are ignored.
     """
@@ -43,15 +63,30 @@ class Plan:
     build: tuple[Recipe, ...]
     reuse: tuple[Recipe, ...]
     work: tuple[Work, ...]
-    done: int
+    done_of: Mapping[str, int]
     errors: tuple[Mapping[Any, Any], ...]
-    chosen_later: int = 0
-    seconds: Mapping[str, float] = field(default_factory=dict)
+    later: Mapping[str, int] = field(default_factory=dict)
+    rates: Rates = field(default_factory=Rates)
 
     @property
     def cells(self) -> int:
         """The number of cells to compute."""
         return sum(work.left for work in self.work) + self.chosen_later
+
+    @property
+    def done(self) -> int:
+        """How many planned cells have a row."""
+        return sum(self.done_of.values())
+
+    @property
+    def chosen_later(self) -> int:
+        """How many cells will be scored in full once val has chosen among candidates."""
+        return sum(self.later.values())
+
+    def cells_of(self, sweep: Sweep) -> int:
+        """Return the number of cells to compute of one sweep."""
+        own = [work.left for work in self.work if work.sweep.name == sweep.name]
+        return sum(own) + self.later.get(sweep.name, 0)
 
 
 def make_plan(
@@ -65,20 +100,20 @@ def make_plan(
     """
     draft = _Draft()
     for sweep in sweeps:
-        rows = _rows_of(results, sweep)
-        draft.note_seconds(sweep, rows)
-        skip = set(rows["cell_id"])
-        if retry_failed:
-            skip -= set(_with_error(rows)["cell_id"])
+        rows = _SweepRows(results, sweep)
+        draft.add_rates(rows)
+        points = grid_points(sweep)
         for problem in problems(sweep):
-            work = _work(sweep, problem, rows, skip)
+            own = rows.of(problem)
+            skip = _done(own, _with_error(own) if retry_failed else None)
+            work = _work(sweep, problem, points, own, skip)
             if sweep.eval.candidates == "val":
-                _check_stopped(work, rows)
+                _check_stopped(work, own)
                 if any(each.left for each in work):
-                    draft.chosen_later += len(sweep.methods)
+                    draft.add_later(sweep)
                 else:
-                    work.append(_chosen_grid(sweep, problem, work, rows, skip))
-            draft.add(work, needed_by(sweep, problem), rows, skip)
+                    work.append(_chosen_grid(sweep, problem, work, own, skip))
+            draft.add(work, needed_by(sweep, problem), own, skip)
     return draft.plan(sweeps, store)
 
 
@@ -94,16 +129,17 @@ def plan_chosen(
     for sweep in sweeps:
         if sweep.eval.candidates != "val":
             continue
-        rows = _rows_of(results, sweep)
-        skip = set(rows["cell_id"])
-        if retry_failed:
-            errors = _with_error(rows)
-            skip -= set(errors[errors["eval_candidates"] == "full"]["cell_id"])
+        rows = _SweepRows(results, sweep)
+        points = grid_points(sweep)
         for problem in problems(sweep):
-            work = _work(sweep, problem, rows, skip)
+            own = rows.of(problem)
+            errors = _with_error(own)
+            again = errors[errors["eval_candidates"] == "full"]
+            skip = _done(own, again if retry_failed else None)
+            work = _work(sweep, problem, points, own, skip)
             if not any(each.left for each in work):
-                chosen = _chosen_grid(sweep, problem, work, rows, skip)
-                draft.add([chosen], _needed_by_cells(chosen.cells), rows, skip)
+                chosen = _chosen_grid(sweep, problem, work, own, skip)
+                draft.add([chosen], _needed_by_cells(chosen.cells), own, skip)
     return draft.plan(sweeps, store)
 
 
@@ -114,22 +150,28 @@ class _Draft:
         self.work: list[Work] = []
         self.recipes: dict[str, Recipe] = {}
         self.errors: list[Mapping[Any, Any]] = []
-        self.seconds: dict[str, float] = {}
-        self.done = self.chosen_later = 0
+        self.rates = Rates()
+        self.later: dict[str, int] = {}
+        self.done_of: dict[str, int] = {}
 
-    def note_seconds(self, sweep: Sweep, rows: pd.DataFrame) -> None:
-        """Keep the median seconds of the sweep's finished cells."""
-        good = rows["wall_s"][rows["status"] == "ok"].tolist()
-        if good:
-            self.seconds[sweep.name] = statistics.median(good)
+    def add_rates(self, rows: "_SweepRows") -> None:
+        """Keep what the sweep's finished rows tell of seconds."""
+        for kind, seconds in rates_of_rows(rows.rows).seconds.items():
+            self.rates.seconds.setdefault(kind, []).extend(seconds)
+
+    def add_later(self, sweep: Sweep) -> None:
+        """Count a problem whose chosen cells, one per method, are planned later."""
+        self.later[sweep.name] = self.later.get(sweep.name, 0) + len(sweep.methods)
 
     def add(
         self, work: list[Work], needed: Iterable[Recipe], rows: pd.DataFrame, skip: set[str]
     ) -> None:
         """Add one problem's work, its finished rows and, where cells are left, what they need."""
-        finished = rows[rows["cell_id"].isin(skip & _ids(work))]
-        self.done += len(finished)
-        self.errors += _with_error(finished).to_dict("records")
+        if skip:
+            finished = rows[rows["cell_id"].isin(skip & _ids(work))]
+            name = work[0].sweep.name
+            self.done_of[name] = self.done_of.get(name, 0) + len(finished)
+            self.errors += _with_error(finished)[ERROR].to_dict("records")
         left = [each for each in work if each.left]
         self.work += left
         if left:
@@ -138,10 +180,13 @@ class _Draft:
 
     def plan(self, sweeps: list[Sweep], store: Store) -> Plan:
         """Return the plan; the store says which artifacts are to be made."""
+        there: dict[str, set[str]] = {}
         build: list[Recipe] = []
         reuse: list[Recipe] = []
         for recipe in self.recipes.values():
-            if store.has(recipe.kind, recipe.key):
+            if recipe.kind not in there:
+                there[recipe.kind] = store.keys(recipe.kind)
+            if recipe.key in there[recipe.kind] and store.has(recipe.kind, recipe.key):
                 reuse.append(recipe)
             else:
                 build.append(recipe)
@@ -150,55 +195,91 @@ class _Draft:
             build=tuple(build),
             reuse=tuple(reuse),
             work=tuple(self.work),
-            done=self.done,
+            done_of=self.done_of,
             errors=tuple(self.errors),
-            chosen_later=self.chosen_later,
-            seconds=self.seconds,
+            later=self.later,
+            rates=self.rates,
         )
 
 
-def _rows_of(results: Results, sweep: Sweep) -> pd.DataFrame:
-    if sweep.name in results.sweeps():
-        return results.read(sweep.name)
-    no_rows: pd.DataFrame = ROWS.empty_table().to_pandas()
-    return no_rows
+class _SweepRows:
+    """The rows of one sweep, read once and found by problem."""
+
+    def __init__(self, results: Results, sweep: Sweep) -> None:
+        self.none: pd.DataFrame = ROWS.empty_table().select(READ).to_pandas()
+        self.rows, self.groups = self.none, {}
+        if sweep.name in results.sweeps():
+            self.rows = results.read(sweep.name, READ)
+            self.groups = _by_problem(self.rows)
+
+    def of(self, problem: Problem) -> pd.DataFrame:
+        """Return the rows of the problem's model, forget set and seed, however it is trained."""
+        places = self.groups.get((problem.model, problem.forget, problem.seed))
+        return self.none if places is None else self.rows.iloc[places]
+
+
+ProblemKey = tuple[str, tuple[int, ...], int]
+
+
+def _by_problem(rows: pd.DataFrame) -> dict[ProblemKey, list[int]]:
+    """Return the places of the rows by model, forget set and seed."""
+    found: dict[ProblemKey, list[int]] = {}
+    keys = zip(rows["model"], rows["forget"], rows["seed"], strict=True)
+    for place, (model, forget, seed) in enumerate(keys):
+        labels = tuple(int(label) for label in forget)
+        found.setdefault((model, labels, int(seed)), []).append(place)
+    return found
+
+
+def _done(rows: pd.DataFrame, again: pd.DataFrame | None) -> set[str]:
+    """Return the ids of the cells that are not computed: those with a row, without `again`."""
+    done = set(rows["cell_id"])
+    return done if again is None else done - set(again["cell_id"])
 
 
 def _with_error(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["error"].notna()]
 
 
-def _work(sweep: Sweep, problem: Problem, rows: pd.DataFrame, skip: set[str]) -> list[Work]:
+def _work(
+    sweep: Sweep,
+    problem: Problem,
+    points: tuple[Point, ...],
+    rows: pd.DataFrame,
+    skip: set[str],
+) -> list[Work]:
     """Return the problem's grid, or a study of every method at every point of its grid."""
-    cells = grid_cells(sweep, problem)
     if not sweep.search:
-        return [_grid(sweep, problem, cells, rows, skip)]
+        return [_grid(sweep, problem, points, rows, skip)]
     axes = list(dict(sweep.grid))
-    same = (rows["model"] == problem.model) & (rows["seed"] == problem.seed)
-    own = rows[same]
     studies: list[Work] = []
-    for cell in cells:
+    for point in points:
         fixed = []
         for knob in axes:
-            if hasattr(cell.method, knob):
-                fixed.append((knob, getattr(cell.method, knob)))
-        study = study_of(sweep, problem, cell.method_name, tuple(fixed), own, skip)
-        studies.append(study)
+            if hasattr(point.method, knob):
+                fixed.append((knob, getattr(point.method, knob)))
+        name = method_name(point.method)
+        studies.append(study_of(sweep, problem, name, tuple(fixed), rows, skip))
     return studies
 
 
 def _grid(
-    sweep: Sweep, problem: Problem, cells: list[Cell], rows: pd.DataFrame, skip: set[str]
+    sweep: Sweep,
+    problem: Problem,
+    points: tuple[Point, ...],
+    rows: pd.DataFrame,
+    skip: set[str],
 ) -> Grid:
-    left = [cell for cell in cells if cell.cell_id not in skip]
+    every = Cells(problem, points)
+    left = every.without(skip)
     if sweep.eval.candidates == "val":
-        # Ids are hashes, so this order is as good as random: a good candidate comes early, and
-        # lets others stop sooner.
-        left.sort(key=lambda cell: (sweep.methods.index(cell.method_name), cell.cell_id))
-    ids = frozenset(cell.cell_id for cell in cells)
-    finished = rows[rows["cell_id"].isin(skip & ids)]
+        # In the order of ids a good candidate comes early, and lets others stop sooner.
+        left = left.shuffled(sweep.methods)
+    if not skip:
+        return Grid(sweep, problem, left, every)
+    finished = rows[rows["cell_id"].isin(skip.intersection(every.ids))]
     best = tuple(BestSoFar.over(finished).scores.items())
-    return Grid(sweep, problem, tuple(left), ids, best)
+    return Grid(sweep, problem, left, every, best)
 
 
 def _chosen_grid(
@@ -206,9 +287,9 @@ def _chosen_grid(
 ) -> Grid:
     """Return the cells to score in full: the one that val chooses for each method."""
     chosen = _chosen(candidates, rows)
-    tuning = {cell.cell_id: behind for cell, behind in chosen.items()}
     left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    return Grid(sweep, problem, left, frozenset(tuning), tuning=tuning)
+    tuning = {cell.cell_id: _tuning(sweep, cell, chosen[cell]) for cell in left}
+    return Grid(sweep, problem, left, tuple(chosen), tuning=tuning)
 
 
 def _ids(work: list[Work]) -> set[str]:
@@ -224,6 +305,8 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
 
     A stopped candidate may be the best of those still planned, but its full score is unknown.
     """
+    if not rows["val_stopped"].eq(True).any():
+        return
     planned = rows[rows["cell_id"].isin(_ids(work))]
     best = BestSoFar.over(planned)
     all_stopped = planned[planned["val_stopped"].eq(True)]
@@ -236,8 +319,8 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
         )
 
 
-def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, Tuning]:
-    """Return the cell that val chooses for each method, and the candidates it was chosen from.
+def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+    """Return the cell that val chooses for each method, and the rows it was chosen from.
 
     A method whose candidates all failed has none.
     """
@@ -249,16 +332,16 @@ def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, Tuning]:
             cell = cell_from(choose(good).row)
             evaluation = replace(cell.problem.eval, candidates="full")
             in_full = replace(cell, problem=replace(cell.problem, eval=evaluation))
-            tried = tuple(cell_from(row) for _, row in good.iterrows())
-            found[in_full] = Tuning(tried, spent(of_method))
+            found[in_full] = of_method
     return found
 
 
-def needed_by(sweep: Sweep, problem: Problem) -> Iterable[Recipe]:
-    """Yield the artifacts that the sweep's methods need on one problem."""
-    for method in sweep.methods:
-        cell = cell_of(sweep, problem, method, {})
-        yield from cell.recipes().values()
+def _tuning(sweep: Sweep, cell: Cell, rows: pd.DataFrame) -> Tuning:
+    """Return what a cell was chosen from, given the rows of all candidates of its method."""
+    good = rows[rows["status"] == "ok"]
+    tried = tuple(cell_from(row) for _, row in good.iterrows())
+    bound = at_bounds(vars(cell.method), ends_of(sweep, cell.method_name))
+    return Tuning(tried, spent(rows), bound)
 
 
 def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:

@@ -13,8 +13,9 @@ from optuna.distributions import (
 from optuna.trial import TrialState, create_trial
 
 from sweeps.compute.candidates import BestSoFar, Tuning, ValScores, val_scores
-from sweeps.plan.work import Grid, Row, Study, Work, is_logarithmic
+from sweeps.plan.work import Grid, Row, Study, Work
 from sweeps.spec.cells import Cell
+from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
 from unlearn.methods import KNOBS
@@ -60,19 +61,20 @@ class GridSource:
 
     def __init__(self, grid: Grid) -> None:
         self.sweep, self.tuning = grid.sweep, grid.tuning
-        self.cells = list(grid.cells)
+        self.cells, self.taken = grid.cells, 0
         self.best = BestSoFar(grid.best)
 
     @property
     def left(self) -> int:
-        return len(self.cells)
+        return len(self.cells) - self.taken
 
     @property
     def next_method(self) -> str:
-        return self.cells[0].method_name
+        return self.cells[self.taken].method_name
 
     def take(self, k: int) -> list[Cell]:
-        taken, self.cells = self.cells[:k], self.cells[k:]
+        taken = list(self.cells[self.taken : self.taken + k])
+        self.taken += len(taken)
         return taken
 
     def tuning_of(self, cell: Cell) -> Tuning | None:
@@ -84,13 +86,14 @@ class GridSource:
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         kept: list[Cell] = []
         dropped: list[tuple[Cell, str]] = []
-        for cell in self.cells:
+        for cell in self.cells[self.taken :]:
             reason = why(cell)
             if reason:
                 dropped.append((cell, reason))
             else:
                 kept.append(cell)
-        self.cells = kept
+        if dropped:
+            self.cells, self.taken = kept, 0
         return dropped
 
 

@@ -4,16 +4,17 @@ Both are plain records, read from the rows; `sources.open_source` makes a source
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import repeat
 from typing import Any, Protocol
 
 import pandas as pd
 
 from sweeps.compute.candidates import Tuning
-from sweeps.spec.cells import Cell, Problem, cell_of
-from sweeps.spec.search import Search
+from sweeps.spec.cells import Cell, Cells, Problem, cell_of
+from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS
 
@@ -46,18 +47,24 @@ class Grid:
     """Cells that are known in advance.
 
     sweep, problem: what they belong to
-    cells: those to compute, in order
-    ids: `cell_id`s of all cells of the grid, with or without a row
+    cells: those to compute, in order; `Cells` are made as they are read
+    every: all cells of the grid, with or without a row
     best: (method, best score on val) of those that have a row
     tuning: by `cell_id`, the candidates that a chosen cell was chosen from
     """
 
     sweep: Sweep
     problem: Problem
-    cells: tuple[Cell, ...]
-    ids: frozenset[str]
+    cells: Sequence[Cell]
+    every: Sequence[Cell]
     best: tuple[tuple[str, float], ...] = ()
     tuning: Mapping[str, Tuning] = field(default_factory=dict)
+
+    @cached_property
+    def ids(self) -> frozenset[str]:
+        if isinstance(self.every, Cells):
+            return frozenset(self.every.ids)
+        return frozenset(cell.cell_id for cell in self.every)
 
     @property
     def left(self) -> int:
@@ -133,6 +140,8 @@ def study_of(
     """Return the study with its trials among `rows`; those not in `done` are tried again."""
     search = dict(sweep.search)[method]
     empty = Study(sweep, problem, method, search, fixed, (), ())
+    if rows.empty:
+        return empty
     finished: list[Row] = []
     again: list[Row] = []
     own = rows[rows["method"] == method]
@@ -144,12 +153,6 @@ def study_of(
         else:
             again.append(row)
     return Study(sweep, problem, method, search, fixed, tuple(finished), tuple(again))
-
-
-def is_logarithmic(axis: tuple[Any, ...]) -> bool:
-    """Whether a number is searched on a log scale: bounds above 0, a factor of 10 or more apart."""
-    low, high = axis
-    return bool(low > 0 and 10 * low <= high)
 
 
 def middle(knob: str, axis: tuple[Any, ...]) -> Any:

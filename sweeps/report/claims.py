@@ -1,6 +1,7 @@
 """Tables of claims: methods beside original and oracle, with intervals; methods in pairs."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,6 +91,7 @@ def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> 
     parts.append(scrollable(shaded_table(lines, columns)))
     if more:
         parts.append(scrollable(shaded_table(summary(chosen, more), more)))
+    parts += [paragraph(note) for note in bound_notes(chosen)]
     parts.append(blind_spots(columns + more))
     parts += [_pairs(chosen, column) for column in PAIRED[task]]
     return "".join(parts)
@@ -111,13 +113,35 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
     """
     parts = []
     for dataset, task, group, wanted in by_task(rows, columns):
-        lines = summary(chosen_cells(group), wanted)
+        chosen = chosen_cells(group)
+        lines = summary(chosen, wanted)
         if lines.empty:
             continue
         title = f"{dataset}, {task}s: mean [95 % interval] over seeds; "
         title += "a seed's value is the mean over its forget sets"
         parts.append(f"{title}\n\n{_markdown_table(lines, wanted)}")
+        parts += bound_notes(chosen)
     return "\n\n".join(parts)
+
+
+def bound_notes(chosen: pd.DataFrame) -> list[str]:
+    """Return a sentence per model and method whose chosen cells lie at an end of the values tried.
+
+    chosen: of `chosen_cells`
+    """
+    notes = []
+    for (model, method), cells in chosen.groupby(["model", "method"]):
+        counts = Counter(entry for bound in cells["bound"] for entry in bound)
+        texts = []
+        for entry, count in sorted(counts.items()):
+            knob, _, end = entry.rpartition(" ")
+            texts.append(f"{knob} at the {end} end of its range in {count} of {len(cells)}")
+        if texts:
+            listed = ", ".join(texts)
+            notes.append(
+                f"{method} on {model} chose {listed}; a wider range may hold better cells."
+            )
+    return notes
 
 
 def _markdown_table(lines: pd.DataFrame, columns: list[str]) -> str:

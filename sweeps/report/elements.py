@@ -3,6 +3,8 @@
 import base64
 import html
 import io
+import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -36,6 +38,16 @@ def table(rows: pd.DataFrame, digits: str = ".4g", index: bool = False) -> str:
     index: whether the first column holds the index
     """
     return rows.to_html(index=index, float_format=f"{{:{digits}}}".format, escape=True)
+
+
+def with_tooltips(page: str, texts: Mapping[str, str]) -> str:
+    """Give every table heading that is a key of `texts` its text, shown under the pointer."""
+
+    def told(match: re.Match[str]) -> str:
+        text = texts.get(html.unescape(match[1]))
+        return match[0] if text is None else f'<th title="{escape(text)}">{match[1]}</th>'
+
+    return re.sub(r"<th>([^<]+)</th>", told, page)
 
 
 def scrollable(content: str) -> str:

@@ -9,9 +9,10 @@ from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings, varied_knobs
 from sweeps.report.claims import SCORES, claims
 from sweeps.report.context import Context, resolve
-from sweeps.report.elements import folded, heading, paragraph, scrollable, table
+from sweeps.report.elements import folded, heading, paragraph, scrollable, table, with_tooltips
 from sweeps.report.sections import SECTIONS
 from sweeps.report.show import VAL
+from sweeps.rows.columns import COLUMNS
 from sweeps.rows.results import Results
 from unlearn.files import write_whole
 from unlearn.models import check_builder
@@ -56,7 +57,8 @@ def write_report(
     parts = [HEAD, heading(1, "amnesia report"), claims(rows)]
     for name in [sweep] if sweep else results.sweeps():
         parts.append(sweep_part(name, results.read(name), data_root))
-    write_whole(out, "".join(parts).encode())
+    texts = {name: entry.meaning for name, entry in COLUMNS.items()}
+    write_whole(out, with_tooltips("".join(parts), texts).encode())
     return str(Path(out))
 
 

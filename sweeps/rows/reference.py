@@ -1,21 +1,20 @@
 """Write docs/columns.md, every column: `python -m sweeps.rows.reference > docs/columns.md`.
 
-Names and types come from the schema, meanings of scores from the docstrings of metrics and attacks.
+The tables come from the dictionary of columns, the texts from docstrings of metrics and attacks.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
 from importlib import import_module
 
-import pyarrow as pa
-
-from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
-from sweeps.spec.reference import UNSAID, first_sentence, lines_of, meanings, prose_of
+from sweeps.rows.columns import CELL, COLUMNS, OUTCOME, PROVENANCE, settings
+from sweeps.rows.schema import type_name
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import Attack, attacks_on
-from unlearn.attacks.generators.base import GeneratorAttack, stem
-from unlearn.methods import KNOBS, METHODS
+from unlearn.attacks.generators.base import stem
+from unlearn.columns import DIRECTIONS, Column
+from unlearn.docstrings import first_sentence, prose_of
+from unlearn.methods import knob_entries
 from unlearn.metrics import METRICS
 from unlearn.metrics.base import Metric
 
@@ -31,79 +30,26 @@ folder from the first file that it meets: where rows of an older version of amne
 
 `val_*` scores choose and nothing else; all others report. A score with a tick under *beside* stands
 three times in a row: bare for the unlearned model, as `original_<column>` and `oracle_<column>` for
-those two. Shares lie in [0, 1].
+those two. Shares lie in [0, 1]. *better* says which direction is: `oracle` means the nearer to the
+oracle's value the better. `amnesia columns NAME` prints the same in a terminal, and the fields of
+the Parquet files carry it as metadata.
 
 A score may be infinite: a model that excludes a forgotten image gives it a likelihood of 0, so that
 `forget_elbo` is `-inf`. Parquet holds it as a float, tables and pages print `inf` and `-inf`, and
 JSON (`amnesia show --format json`, the cards of the gallery) holds the text `"Infinity"` or
 `"-Infinity"`, which `float` in Python and `Number` in JavaScript read. NaN is the same as null.
 """
-HEAD = ("column", "type", "meaning")
-SCORED = ("column", "type", "beside", "meaning")
-KNOWN = {
-    "cell_id": "hash of all that determines the cell: the same on any machine, at any attempt",
-    "dataset": "name of the data set",
-    "model": "name of the network, or `package.module:builder`",
-    "task": "`generator` or `classifier`",
-    "method": "name of the unlearning method",
-    "forget": "the forgotten classes",
-    "seed": "the seed of training, unlearning and evaluation",
-    "options": "options of the model's builder, as JSON",
-    "status": "`ok`, or `failed` where the cell has no scores",
-    "error": "why the cell failed, or which of its attacks broke; null where all is well",
-    "val_images": "val images read of a candidate (`candidates: val`); null where all were",
-    "val_stopped": "the candidate could not win; its `val_*` are of the images read until then",
-    "val_bar": "the best val_retain - 1.5 val_forget before it, out of whose reach it stopped",
-    "curve_terms": "names of the loss terms of unlearning",
-    "curve_step": "the steps at which the loss terms were logged, about 100",
-    "curve": "one list of losses per term of `curve_terms`",
-    "judge_names": "the reporting judges, in the order of all `judge_*` columns; `lead` first",
-    "wall_s": "seconds that the cell took",
-    "artifacts_s": "seconds of loading what the cell needs, near 0 in a warm worker",
-    "unlearn_s": "seconds of unlearning",
-    "evaluate_s": "seconds of scoring",
-    "attack_s": "seconds of attacking",
-    "needs_s": "seconds of making what the method needs beside the original: Fisher, experts",
-    "oracle_s": "seconds of retraining without the forget set",
-    "tuning_candidates": "number of candidates that the cell was chosen from (`candidates: val`)",
-    "tuning_s": "seconds of unlearning and reading these candidates",
-    "selection_regret": "the candidates' best retain - 1.5 forget on test minus the chosen cell's",
-    "regret_s": "seconds of reading the candidates on test for `selection_regret`",
-    "device": "`cpu` or `cuda`",
-    "threads": "CPU threads of torch",
-    "step_captured": "whether the method's training steps ran as CUDA graphs; null without a GPU",
-    "store": "folder or URL of the artifacts when the cell ran",
-    "artifact_original": "key of the original in the store",
-    "artifact_oracle": "key of the oracle",
-    "artifact_fisher": "key of the Fisher, where the method needs one",
-    "artifact_expert": "key of the (first) expert, where the method needs one",
-    "artifact_unlearned": "key of the unlearned weights; null where artifacts give them at once",
-    "artifact_judges": "keys of the judges, for a generator",
-    "version_amnesia": "version of this package",
-    "version_torch": "version of torch",
-    "version_ray": "version of Ray",
-    "git_revision": "revision of the code, where it ran in a checkout",
-    "created_at": "when the row was written",
-}
-RECOVERY = {
-    "rate": "share of tries that brought the class back, read by a judge the attacker never saw",
-    "rate_low": "lower end of the rate's 95 % Wilson interval",
-    "rate_high": "its upper end",
-    "excess": "the rate minus the oracle's: what exceeds 0 is memory",
-    "excess_low": "lower end of the excess's 95 % interval",
-    "excess_high": "its upper end",
-    "steps": "of a relearning attack, steps until half of the tries succeed; null where never",
-}
+HEAD = ("column", "type", "unit", "better", "meaning")
+SCORED = ("column", "type", "unit", "better", "beside", "meaning")
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The columns of one metric or attack, as one section of the page shows them."""
+    """One metric or attack, as one section of the page shows it."""
 
     title: str
     about: str
-    columns: Mapping[str, type]
-    told: Mapping[str, str]
+    entries: list[Column]
     blind_spot: str
 
 
@@ -113,40 +59,27 @@ def line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(escaped)} |"
 
 
-def rows_table(schema: Mapping[str, pa.DataType], told: Mapping[str, str]) -> str:
-    """Return a table of columns: names, types, meanings."""
+def rows_table(entries: Iterable[Column]) -> str:
+    """Return a table of columns."""
     lines = [line(HEAD), line(["---"] * len(HEAD))]
-    for name in schema:
-        lines.append(line([f"`{name}`", arrow_type(name), told.get(name, UNSAID)]))
+    lines += [line([*_facts(entry), entry.meaning]) for entry in entries]
     return "\n".join(lines)
 
 
-def arrow_type(name: str) -> str:
-    """Return the column's type as text: `list of double` for Arrow's `list<element: double>`."""
-    kind, depth = ROWS.field(name).type, 0
-    while pa.types.is_list(kind):
-        kind, depth = kind.value_type, depth + 1
-    return "list of " * depth + str(kind)
+def _facts(entry: Column) -> list[str]:
+    """Return name, type, unit and direction of a column."""
+    scale = entry.scale
+    return [f"`{entry.name}`", type_name(entry.name), scale.unit, scale.direction]
 
 
 def knobs_table() -> str:
-    """Return a table of all knobs and of the methods that have them."""
-    lines = [line(("column", "type", "knob of")), line(["---"] * 3)]
-    for name in KNOBS:
-        owners = []
-        for method, kind in METHODS.items():
-            if name in {f.name for f in fields(kind)}:
-                owners.append(method)
-        lines.append(line([f"`{name}`", arrow_type(name), ", ".join(owners)]))
+    """Return a table of all knobs: what they mean, and which methods have them."""
+    head = ("column", "type", "meaning", "knob of")
+    lines = [line(head), line(["---"] * len(head))]
+    for name, entry in knob_entries().items():
+        owners = entry.source.removeprefix("knob of ")
+        lines.append(line([f"`{name}`", type_name(name), entry.meaning, owners]))
     return "\n".join(lines)
-
-
-def settings_table(kind: type, prefix: str) -> str:
-    """Return a table of the columns that hold a section of the spec."""
-    told = {prefix + name: meaning for name, meaning in meanings(kind).items()}
-    names = [prefix + f.name for f in fields(kind)]
-    schema = {name: ROWS.field(name).type for name in names}
-    return rows_table(schema, told)
 
 
 def of_metric(name: str, metric: Metric) -> Scores:
@@ -154,36 +87,23 @@ def of_metric(name: str, metric: Metric) -> Scores:
     text = metric.compute.__doc__ or ""
     module = import_module(metric.compute.__module__)
     about = f"{first_sentence(module.__doc__)}\n\n{prose_of(text, metric.columns)}".strip()
-    return Scores(name, about, metric.columns, lines_of(text, metric.columns), metric.blind_spot)
+    return Scores(name, about, metric.entries(name), metric.blind_spot)
 
 
 def of_attack(name: str, attack: Attack) -> Scores:
     """Return an attack on classifiers as its docstring describes it."""
-    columns = {**attack.model_columns, **attack.subject_columns}
-    text = attack.__doc__ or ""
-    about = prose_of(text, [*columns, *(f.name for f in fields(attack))])
-    return Scores(name, about, columns, lines_of(text, columns), attack.blind_spot)
-
-
-def meaning_of(name: str, told: Mapping[str, str]) -> str:
-    """Return a score's meaning: by its name, by its twin without `val_`, or by a pattern."""
-    if name in told:
-        return told[name]
-    twin = name.removeprefix("val_")
-    if twin in told:
-        return f"`{twin}` on validation data"
-    for pattern, meaning in told.items():
-        if fnmatchcase(name, pattern):
-            return meaning
-    return "see above"
+    columns = [*attack.model_columns, *attack.subject_columns]
+    about = prose_of(attack.__doc__ or "", [*columns, *(f.name for f in fields(attack))])
+    own = [entry for entry in attack.entries(name) if entry.name in columns]
+    return Scores(name, about, own, attack.blind_spot)
 
 
 def scores_section(scores: Scores) -> str:
     """Return the section of one metric or attack: description, columns, blind spot."""
     lines = [line(SCORED), line(["---"] * len(SCORED))]
-    for name in scores.columns:
-        beside = "✓" if f"oracle_{name}" in ROWS.names else ""
-        lines.append(line([f"`{name}`", arrow_type(name), beside, meaning_of(name, scores.told)]))
+    for entry in scores.entries:
+        beside = "✓" if f"oracle_{entry.name}" in COLUMNS else ""
+        lines.append(line([*_facts(entry), beside, entry.meaning]))
     parts = [f"### {scores.title}", scores.about, "\n".join(lines)]
     if scores.blind_spot:
         parts.append(f"What fools it: {scores.blind_spot}")
@@ -192,41 +112,48 @@ def scores_section(scores: Scores) -> str:
 
 def generator_attacks_section() -> str:
     """Return the section of the attacks on generators, which all have the same columns."""
-    lines = [line(("column", "type", "meaning")), line(["---"] * 3)]
-    for suffix, meaning in RECOVERY.items():
-        lines.append(line([f"`probe_<attack>_{suffix}`", "double", meaning]))
-    for of in GeneratorAttack.reference_models:
-        for suffix in GeneratorAttack.model_columns:
-            column = f"`{of}_probe_<attack>_{suffix}`"
-            lines.append(line([column, "double", f"the same, of the {of} model"]))
-    names = [stem(name).removeprefix("probe_") for name in attacks_on("generator")]
-    quoted = ", ".join(f"`{name}`" for name in names)
+    names = list(attacks_on("generator"))
+    lines = [line(HEAD), line(["---"] * len(HEAD))]
+    for entry in attacks_on("generator")[names[0]].entries(names[0]):
+        facts = [fact.replace(stem(names[0]), "probe_<attack>") for fact in _facts(entry)]
+        meaning = entry.meaning.replace(stem(names[0]), "probe_<attack>")
+        lines.append(line([*facts, meaning]))
+    quoted = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in names)
     text = f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights."
     return "\n\n".join(["\n".join(lines), text])
 
 
+def describe(entry: Column) -> str:
+    """Return everything that the dictionary says of a column, for a terminal."""
+    lines = [entry.name, f"  type: {type_name(entry.name)}"]
+    if entry.scale.unit:
+        lines.append(f"  unit: {entry.scale.unit}")
+    if entry.scale.direction:
+        lines.append(f"  direction: {entry.scale.direction} ({DIRECTIONS[entry.scale.direction]})")
+    return "\n".join([*lines, f"  meaning: {entry.meaning}", f"  source: {entry.source}"])
+
+
 def document() -> str:
     """Return the whole page."""
-    metrics = [of_metric(name, metric) for name, metric in METRICS.items()]
     sections: list[str] = [
         INTRO,
         "## The cell",
-        rows_table(CELL, KNOWN),
+        rows_table(CELL.values()),
         "## How it went",
-        rows_table(OUTCOME, KNOWN),
+        rows_table(OUTCOME.values()),
         "## Knobs",
-        "Null where the method does not have the knob; [spec.md](spec.md) says what each means.",
+        "Null where the method does not have the knob; [spec.md](spec.md) has their ranges.",
         knobs_table(),
         "## How the models were trained",
-        settings_table(Train, "train_"),
+        rows_table(settings(Train, "train_", "train").values()),
         "## How they were scored",
-        settings_table(Evaluation, "eval_"),
+        rows_table(settings(Evaluation, "eval_", "eval").values()),
     ]
     for task in ("generator", "classifier"):
         sections.append(f"## Scores of a {task}")
-        for metric in metrics:
-            if METRICS[metric.title].task == task:
-                sections.append(scores_section(metric))
+        for name, metric in METRICS.items():
+            if metric.task == task:
+                sections.append(scores_section(of_metric(name, metric)))
     sections += [
         "## Attacks on a generator",
         generator_attacks_section(),
@@ -234,7 +161,7 @@ def document() -> str:
     ]
     for name, attack in attacks_on("classifier").items():
         sections.append(scores_section(of_attack(name, attack)))
-    sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]
+    sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE.values())]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 
 

@@ -8,6 +8,7 @@ folds its journal every few seconds and at its end (`sweeps.rows.fold`). Readers
 Earlier versions wrote one file a cell, `cell-<cell_id>.parquet`; these are read too.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -87,7 +88,7 @@ class Results:
         names = {name.removeprefix(prefix) for name in visible}
         return sorted(names | set(journals(self.root)))
 
-    def read(self, sweep: str | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+    def read(self, sweep: str | None = None, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all rows, or one sweep's, as `pandas.read_parquet` does, oldest first.
 
         columns: only these, and those by which rows are merged; reading few is much faster
@@ -111,7 +112,7 @@ class Results:
         moved: pd.DataFrame = rows if self.store is None else rows.assign(store=self.store)
         return moved
 
-    def read_table(self, sweep: str, columns: list[str] | None = None) -> pa.Table:
+    def read_table(self, sweep: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a sweep's rows, each cell once; folded ones as they lie in their files."""
         if columns is not None:
             columns = list(dict.fromkeys([*columns, *MERGED_BY]))

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.plan.plan import Plan, plan_chosen
+from sweeps.plan.record import records_of
 from sweeps.plan.sources import Source, open_source
 from sweeps.rows.results import Results
+from sweeps.rows.runs import write_record
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.folding import Folding
 from sweeps.run.places import Places
@@ -62,6 +64,8 @@ def run(
     check_version()
     check_resources(plan, growing)
     results = Results(places.results)
+    for record in records_of(plan, slots):
+        write_record(results, record)
     allowance = Allowance(budget or Budget())
     with Folding(results, [sweep.name for sweep in plan.sweeps]) as folding:
         clock = Clock(progress, folding)

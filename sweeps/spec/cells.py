@@ -1,15 +1,15 @@
 """Cells: the fully specified experiments of a sweep, and the artifacts that each needs."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from itertools import product
-from typing import Any
+from typing import Any, overload
 
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
-from unlearn.artifacts import digest
+from unlearn.artifacts import canonical, digest, digest_of
 from unlearn.generators.judges import panel
-from unlearn.methods import Method, method_name
+from unlearn.methods import METHODS, Method, method_name
 from unlearn.models import task_of
 from unlearn.train import Training
 
@@ -40,7 +40,7 @@ class Recipe:
 
     @cached_property
     def key(self) -> str:
-        content = asdict(self)
+        content = _flat(self)
         content["knobs"] = dict(self.knobs)
         content["needs"] = [need.key for need in self.needs]
         content["options"] = without_places(self.options)
@@ -57,6 +57,11 @@ class Recipe:
         if self.kind in words:
             forget = f" {words[self.kind]} {list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
+
+
+def _flat(record: Any) -> dict[str, Any]:
+    """Return the fields of a record as `asdict` does, but without its deep copies."""
+    return {f.name: getattr(record, f.name) for f in fields(record)}
 
 
 def frozen(options: Mapping[str, Any]) -> Knobs:
@@ -166,6 +171,42 @@ class Problem:
             recipes[seat] = Recipe("judge", self.dataset, judge.net, judge.seed, (), knobs)
         return recipes
 
+    def recipes(self, needs: tuple[str, ...]) -> dict[str, Recipe]:
+        """Return role -> recipe of what evaluation, comparison and the named `needs` take."""
+        found = {"original": self.original, "oracle": self.oracle}
+        for need in needs:
+            if need == "experts":
+                for i, expert in enumerate(self.experts):
+                    found[f"expert-{i}"] = expert
+            else:
+                found[need] = getattr(self, need)
+        for seat, judge in self.judges.items():
+            found[f"judge-{seat}"] = judge
+        return found
+
+    @cached_property
+    def _frame(self) -> tuple[str, str]:
+        """Return the canonical form of all cells of this problem, before and after the method."""
+        content = {"schema": SCHEMA, **_flat(self), "options": without_places(self.options)}
+        content |= {"train": _flat(self.train), "eval": _flat(self.eval)}
+        before = {key: value for key, value in content.items() if key < "knobs"}
+        after = {key: value for key, value in content.items() if key > "method"}
+        return canonical(before)[:-1] + ",", "," + canonical(after)[1:]
+
+    def id_of(self, method: str) -> str:
+        """Return the `cell_id` of a method on this problem; `method` is its canonical form.
+
+        The id hashes the canonical JSON of problem and method, whose keys are sorted. The part of
+        the problem is written once for all of its cells.
+        """
+        before, after = self._frame
+        return digest_of(before + method + after)
+
+
+def canonical_method(method: Method) -> str:
+    """Return a method's part of the canonical form of its cells, without the braces."""
+    return canonical({"knobs": _flat(method), "method": method_name(method)})[1:-1]
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -184,23 +225,11 @@ class Cell:
 
     @cached_property
     def cell_id(self) -> str:
-        problem = {**asdict(self.problem), "options": without_places(self.problem.options)}
-        method = {"method": self.method_name, "knobs": asdict(self.method)}
-        return digest({"schema": SCHEMA, **problem, **method})
+        return self.problem.id_of(canonical_method(self.method))
 
     def recipes(self) -> dict[str, Recipe]:
         """Return role -> recipe of the artifacts that method, evaluation and comparison need."""
-        problem = self.problem
-        recipes = {"original": problem.original, "oracle": problem.oracle}
-        for need in self.method.needs:
-            if need == "experts":
-                for i, expert in enumerate(problem.experts):
-                    recipes[f"expert-{i}"] = expert
-            else:
-                recipes[need] = getattr(problem, need)
-        for seat, judge in problem.judges.items():
-            recipes[f"judge-{seat}"] = judge
-        return recipes
+        return self.problem.recipes(self.method.needs)
 
     def describe(self) -> str:
         """Name the cell in one line, for logs and cards."""
@@ -216,20 +245,87 @@ def problems(sweep: Sweep) -> Iterator[Problem]:
         yield Problem(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
 
 
-def grid_cells(sweep: Sweep, problem: Problem) -> list[Cell]:
-    """Return the grid of one problem, method by method.
+@dataclass(frozen=True)
+class Point:
+    """A point of a grid, shared by all problems of a sweep.
 
-    A method ignores an axis of a knob that it does not have: its cells are not multiplied by it.
+    method: with all of its knobs
+    canonical: its part of the canonical form of every cell at this point
     """
-    grid = dict(sweep.grid)
-    points = list(product(*grid.values()))
-    found: dict[str, Cell] = {}
-    for method in sweep.methods:
-        for values in points:
-            chosen = dict(zip(grid, values, strict=True))
-            cell = cell_of(sweep, problem, method, chosen)
-            found[cell.cell_id] = cell
-    return list(found.values())
+
+    method: Method
+    canonical: str
+
+
+def grid_points(sweep: Sweep) -> tuple[Point, ...]:
+    """Return the points of the sweep's grid, method by method, each once.
+
+    A method ignores an axis of a knob that it does not have: its points are not multiplied by it.
+    """
+    found: dict[str, Point] = {}
+    for name in sweep.methods:
+        for method in sweep.methods_on_grid(name):
+            text = canonical_method(method)
+            found.setdefault(text, Point(method, text))
+    return tuple(found.values())
+
+
+@dataclass(frozen=True)
+class Cells(Sequence[Cell]):
+    """The cells of one problem at some points of a grid; each is made when it is read."""
+
+    problem: Problem
+    points: tuple[Point, ...]
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @overload
+    def __getitem__(self, at: int) -> Cell: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> "Cells": ...
+
+    def __getitem__(self, at: int | slice) -> "Cell | Cells":
+        if isinstance(at, slice):
+            return Cells(self.problem, self.points[at])
+        return Cell(self.problem, self.points[at].method)
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Return the `cell_id` of every cell, in order."""
+        return [self.problem.id_of(point.canonical) for point in self.points]
+
+    def without(self, done: set[str]) -> "Cells":
+        """Return the cells whose id is not among `done`."""
+        if not done:
+            return self
+        known = zip(self.points, self.ids, strict=True)
+        left = tuple(point for point, cell_id in known if cell_id not in done)
+        return Cells(self.problem, left)
+
+    def shuffled(self, methods: Sequence[str]) -> "Cells":
+        """Return the cells method by method, each method's in the order of their ids.
+
+        Ids are hashes, so that order is as good as random.
+        """
+        place = {name: at for at, name in enumerate(methods)}
+        keys = []
+        for cell_id, point in zip(self.ids, self.points, strict=True):
+            keys.append((place[method_name(point.method)], cell_id))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return Cells(self.problem, tuple(self.points[at] for at in order))
+
+
+def grid_cells(sweep: Sweep, problem: Problem) -> list[Cell]:
+    """Return the grid of one problem, method by method."""
+    return list(Cells(problem, grid_points(sweep)))
+
+
+def needed_by(sweep: Sweep, problem: Problem) -> Iterator[Recipe]:
+    """Yield the artifacts that the sweep's methods need on one problem."""
+    for name in sweep.methods:
+        yield from problem.recipes(METHODS[name].needs).values()
 
 
 def cell_of(sweep: Sweep, problem: Problem, method: str, chosen: dict[str, Any]) -> Cell:

@@ -18,6 +18,7 @@ from sweeps.spec.search import Search
 from sweeps.spec.sweep import Evaluation, Resources, Train
 from unlearn.attacks import Attack, attacks_on
 from unlearn.data import DATASETS
+from unlearn.docstrings import UNSAID, first_sentence, lines_of, meanings
 from unlearn.errors import BadInput
 from unlearn.methods import METHODS, Method
 from unlearn.models import MODELS, task_of
@@ -39,7 +40,6 @@ more than 1,000,000 cells. Of two `--set` of one key the last holds.
 COLUMNS = ("key", "type", "default", "range", "meaning")
 WRONG_NUMBERS = (-(10**4), 10**4, 1.5)
 WRONG_TEXT = "?"
-UNSAID = "—"
 KINDS = {bool: "true or false", int: "whole number", float: "number", str: "text"}
 
 
@@ -139,52 +139,6 @@ TOP = (
 )
 
 
-def meanings(kind: type) -> dict[str, str]:
-    """The meaning of every field of a dataclass that a docstring tells, its own or a base's."""
-    names = {f.name for f in fields(kind)}
-    found: dict[str, str] = {}
-    for owner in kind.__mro__:
-        found = {**lines_of(owner.__doc__ or "", names), **found}
-    return {name: meaning for name, meaning in found.items() if name in names}
-
-
-def lines_of(text: str, names: Iterable[str]) -> dict[str, str]:
-    """What a docstring says of these names: `name: meaning`, or `name, name: meaning`.
-
-    A meaning begins a line or follows a full stop or semicolon; it ends before the next one and at
-    the end of its paragraph. A pattern such as `judge_*` has a meaning as well.
-    """
-    found: dict[str, str] = {}
-    for paragraph, told in _paragraphs(text, names):
-        ends = [*(match.start() for match in told[1:]), len(paragraph)]
-        for match, end in zip(told, ends, strict=False):
-            meaning = " ".join(paragraph[match.end() : end].split())
-            for name in _names(match):
-                found[name] = meaning.rstrip(".;")
-    return found
-
-
-def prose_of(text: str, names: Iterable[str]) -> str:
-    """The paragraphs of a docstring without what `lines_of` takes."""
-    parts = []
-    for paragraph, told in _paragraphs(text, names):
-        kept = paragraph[: told[0].start()] if told else paragraph
-        parts.append(" ".join(kept.split()))
-    return "\n\n".join(part for part in parts if part)
-
-
-def _paragraphs(text: str, names: Iterable[str]) -> list[tuple[str, list[re.Match[str]]]]:
-    """Every paragraph, and where in it a meaning of one of the names begins."""
-    one = rf"`?(?:{'|'.join(re.escape(name) for name in names)}|\w+_\*)`?"
-    begin = re.compile(rf"(?:^|(?<=[.;]\s))({one}(?:, {one})*): ", re.MULTILINE)
-    paragraphs = inspect.cleandoc(text).split("\n\n")
-    return [(paragraph, list(begin.finditer(paragraph))) for paragraph in paragraphs]
-
-
-def _names(match: re.Match[str]) -> list[str]:
-    return [name.strip(" `") for name in match[1].split(",")]
-
-
 def keys_of(kind: type, prefix: str = "", given: Mapping[str, Any] | None = None) -> list[Key]:
     """A line for every field of a dataclass; `given` holds the fields that have no default."""
     told = meanings(kind)
@@ -269,11 +223,6 @@ def table(keys: Iterable[Key]) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def first_sentence(text: str | None) -> str:
-    """The first line of a docstring, up to the first blank one, as one line."""
-    return " ".join(inspect.cleandoc(text or "").partition("\n\n")[0].split())
 
 
 def train_keys() -> list[Key]:

@@ -114,3 +114,9 @@ def _values(knob: str, axis: Axis) -> Iterable[Any]:
         low, high = axis
         return range(int(low), int(high) + 1)
     return axis
+
+
+def is_logarithmic(axis: Axis) -> bool:
+    """Whether a number is searched on a log scale: bounds above 0, a factor of 10 or more apart."""
+    low, high = axis
+    return bool(low > 0 and 10 * low <= high)

@@ -3,8 +3,8 @@
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
@@ -13,6 +13,7 @@ from unlearn.attacks import Attack, attacks_on, make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
+from unlearn.knobs import typed
 from unlearn.methods import METHODS, Method, make_method
 from unlearn.models import task_of
 from unlearn.splits import check_forget
@@ -263,11 +264,42 @@ class Sweep:
         """
         searches = dict(self.search)
         for name in self.methods:
-            ends = searches[name].ends() if searches else [()]
+            if not searches:
+                for _ in self.methods_on_grid(name):
+                    pass
+                continue
             axes = [product([knob], values) for knob, values in self._axes_of(name)]
-            for point in product(*axes):
-                for end in ends:
-                    self.method_at(name, dict((*point, *end)))
+            for point, end in product(product(*axes), searches[name].ends()):
+                self.method_at(name, dict((*point, *end)))
+
+    def methods_on_grid(self, name: str) -> Iterator[Method]:
+        """Yield the method at every point of the grid; an axis that it does not have is left out.
+
+        Types are checked once per value of an axis, ranges at every point. Raises `BadInput` as
+        `method_at` does.
+        """
+        types = {f.name: f.type for f in fields(METHODS[name])}
+        axes = {knob: values for knob, values in self.grid if knob in types}
+        start = {knob: values[0] for knob, values in axes.items()}
+        first = self.method_at(name, start)
+        converted = []
+        for knob, values in axes.items():
+            converted.append([self._typed(name, start, knob, value) for value in values])
+        for values in product(*converted):
+            try:
+                yield replace(first, **dict(zip(axes, values, strict=True)))
+            except BadInput:
+                self.method_at(name, dict(zip(axes, values, strict=True)))  # says where
+                raise
+
+    def _typed(self, name: str, start: Mapping[str, Any], knob: str, value: Any) -> Any:
+        """Return one value of an axis as its knob holds it; `start` is the grid's first point."""
+        kinds = {f.name: f.type for f in fields(METHODS[name])}
+        try:
+            return typed(f"{name}: {knob}", value, kinds[knob])
+        except BadInput:
+            self.method_at(name, {**start, knob: value})  # raises the same and says where
+            raise
 
     def method_at(self, name: str, chosen: Mapping[str, Any]) -> Method:
         """Return the method with its knobs: `chosen` over the spec's over its defaults.

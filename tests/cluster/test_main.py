@@ -1,5 +1,6 @@
 """The command line: bad input is one line and exit code 2, writes nothing, and starts no Ray."""
 
+import json
 import os
 import subprocess
 import sys
@@ -24,6 +25,9 @@ DESIGN = {
     "stop": ["j"],
     "show": ["r"],
     "report": ["r", "-o", "x.html"],
+    "watch": ["r", "--json"],
+    "columns": ["val_*"],
+    "studies": ["r", "-o", "studies.db"],
     "compact": ["r"],
     "promote": ["r", "n", "--gallery", "g"],
     "rollback": ["n", "--gallery", "g"],
@@ -271,3 +275,41 @@ def test_submit_prints_the_commands_that_follow_the_job(
     printed = capsys.readouterr()
     assert printed.out == "job-1\n"
     assert "amnesia logs job-1 --address http://head:8265" in printed.err
+
+
+def test_columns_are_explained_by_name_or_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert entry(["columns", "unlearn_s", "val_b*"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("unlearn_s\n  type: double\n  unit: s\n")
+    assert "\nval_bar\n" in out
+    assert entry(["columns"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert {"cell_id", "alpha", "probe_latent_label_rate"} <= set(names)
+    assert entry(["columns", "unlearn"]) == 2
+    assert "no column 'unlearn'; like it: unlearn_s" in capsys.readouterr().err
+
+
+def test_what_a_run_leaves_can_be_watched_and_opened_as_studies(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweeps.plan.plan import make_plan
+    from sweeps.rows.results import Results
+    from sweeps.rows.schema import row_of
+    from sweeps.spec.files import read_spec
+    from unlearn.artifacts import Store
+
+    text = "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [0]\ngrid: {steps: [5, 6]}\n"
+    store, results = Store(str(tmp_path / "store")), Results(str(tmp_path / "results"))
+    assert entry(["watch", results.root]) == 2
+    assert "no run and no rows" in capsys.readouterr().err
+    for cell in make_plan(read_spec(spec(tmp_path, text), []), store, results).work[0].cells_left():
+        val = {"val_forget_accuracy": 0.1, "val_retain_accuracy": 0.9}
+        stamp = {"wall_s": 1.0, "created_at": datetime.now(UTC)}
+        results.write("s", row_of(cell, {"status": "ok", **val, **stamp}))
+    assert entry(["watch", results.root, "--json"]) == 0
+    [seen] = json.loads(capsys.readouterr().out)
+    assert (seen["sweep"], seen["done"], seen["left"]) == ("s", 2, None)
+    file = tmp_path / "studies.db"
+    assert entry(["studies", results.root, "-o", str(file)]) == 0
+    assert capsys.readouterr().out == "s: cnn, forget 0, seed 0, fine-tune\n"
+    assert file.is_file()

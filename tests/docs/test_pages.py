@@ -12,10 +12,12 @@ from fastapi.routing import APIRoute
 from cluster.main import parser
 from serve.api import router
 from sweeps.rows import reference as of_rows
-from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
+from sweeps.rows.columns import COLUMNS
+from sweeps.rows.schema import ROWS
 from sweeps.spec import reference as of_specs
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import KEYS, parse
+from unlearn import docstrings
 from unlearn.attacks import attacks_on
 
 ROOT = Path(__file__).parents[2]
@@ -65,13 +67,13 @@ def test_a_generated_page_is_current(name: str) -> None:
 
 
 def test_every_key_of_a_spec_has_a_meaning() -> None:
-    unsaid = rf"^\| `(\w+)` \|.*\| {of_specs.UNSAID} \|$"
+    unsaid = rf"^\| `(\w+)` \|.*\| {docstrings.UNSAID} \|$"
 
     assert re.findall(unsaid, text_of("docs/spec.md"), re.MULTILINE) == []
 
 
 def test_every_option_of_a_model_has_a_meaning() -> None:
-    assert of_specs.UNSAID not in of_specs.models_table()
+    assert docstrings.UNSAID not in of_specs.models_table()
 
 
 def test_the_top_level_table_has_every_key() -> None:
@@ -94,22 +96,25 @@ def test_columns_md_names_every_column_of_a_row() -> None:
 def test_columns_md_says_what_an_attack_on_a_generator_reports(name: str) -> None:
     attack = attacks_on("generator")[name]
 
-    assert {*attack.model_columns, *attack.subject_columns} == of_rows.RECOVERY.keys()
+    assert {*attack.model_columns, *attack.subject_columns} == attack.meanings.keys()
 
 
-def test_columns_md_says_what_every_column_of_the_cell_and_its_provenance_means() -> None:
-    columns = {*CELL, *OUTCOME, *PROVENANCE}
+def test_every_column_has_a_meaning_and_a_source() -> None:
+    silent = [name for name, entry in COLUMNS.items() if entry.meaning == docstrings.UNSAID]
 
-    assert columns == of_rows.KNOWN.keys()
+    assert silent == []
+    assert [name for name, entry in COLUMNS.items() if not entry.source] == []
 
 
 def test_a_score_means_what_its_twin_or_its_pattern_means() -> None:
     told = {"forget_accuracy": "share of images", "judge_*": "one entry per judge"}
 
-    assert of_rows.meaning_of("forget_accuracy", told) == "share of images"
-    assert of_rows.meaning_of("val_forget_accuracy", told) == "`forget_accuracy` on validation data"
-    assert of_rows.meaning_of("judge_entropy", told) == "one entry per judge"
-    assert of_rows.meaning_of("retain_accuracy", told) == "see above"
+    assert docstrings.meaning_of("forget_accuracy", told) == "share of images"
+    assert (
+        docstrings.meaning_of("val_forget_accuracy", told) == "`forget_accuracy` on validation data"
+    )
+    assert docstrings.meaning_of("judge_entropy", told) == "one entry per judge"
+    assert docstrings.meaning_of("retain_accuracy", told) == docstrings.UNSAID
 
 
 def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
@@ -124,7 +129,7 @@ def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
     """
     names = {"lr", "norms", "one", "two", "three", "four"}
 
-    assert of_specs.lines_of(text, names) == {
+    assert docstrings.lines_of(text, names) == {
         "lr": "peak learning rate, above 0",
         "norms": "`running`, or `batch`: then each batch's own",
         "one": "together",
@@ -132,7 +137,7 @@ def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
         "three": "apart",
         "judge_*": "each",
     }
-    assert of_specs.prose_of(text, names) == "Do it.\n\nNot a meaning: the rest."
+    assert docstrings.prose_of(text, names) == "Do it.\n\nNot a meaning: the rest."
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sweeps.plan.cost import Cost, estimate
 from sweeps.plan.plan import Plan, make_plan, plan_chosen
 from sweeps.plan.sources import GridSource, Source, open_source
 from sweeps.plan.work import Grid
@@ -107,6 +108,11 @@ def chosen_plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Pla
     return plan_chosen(list(sweeps), store(folder), results(folder), retry_failed)
 
 
+def cost(folder: Path, plan: Plan) -> Cost:
+    """The plan's estimated cost, from the store and the rows of `folder`."""
+    return estimate(plan, store(folder), results(folder))
+
+
 def opened(plan: Plan) -> list[Any]:
     """The plan's sources: grids and studies, ready to hand out cells."""
     return [open_source(work) for work in plan.work]
@@ -119,13 +125,12 @@ def sources(folder: Path, *sweeps: Sweep) -> list[Any]:
 
 def grid(sweep: Sweep, cells: list[Cell]) -> Source:
     """A source of these cells."""
-    ids = frozenset(cell.cell_id for cell in cells)
-    return GridSource(Grid(sweep, cells[0].problem, tuple(cells), ids))
+    return GridSource(Grid(sweep, cells[0].problem, tuple(cells), tuple(cells)))
 
 
 def row(cell: Cell, status: str = "ok", **outcome: Any) -> Row:
     """The cell's row, written now."""
-    return row_of(cell, {"status": status, "created_at": datetime.now(UTC), **outcome})
+    return row_of(cell, {"status": status, "created_at": datetime.now(UTC)} | outcome)
 
 
 def write(

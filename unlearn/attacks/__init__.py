@@ -25,6 +25,7 @@ from unlearn.attacks.generators.random_z import RandomZ
 from unlearn.attacks.generators.relearn import Relearn
 from unlearn.attacks.generators.transplant import Transplant
 from unlearn.attacks.generators.triangular_walk import TriangularWalk
+from unlearn.columns import Column, merged
 from unlearn.errors import lookup
 from unlearn.knobs import make
 
@@ -35,6 +36,7 @@ __all__ = [
     "References",
     "Target",
     "attack_columns",
+    "attack_entries",
     "attacks_on",
     "make_attack",
 ]
@@ -68,12 +70,17 @@ def attacks_on(task: str) -> dict[str, Attack]:
     return {name: attack for name, attack in ATTACKS.items() if attack.task == task}
 
 
+def attack_entries() -> dict[str, Column]:
+    """Return the entry of every column that an attack can return."""
+    found: list[Column] = []
+    for name, attack in ATTACKS.items():
+        found += attack.entries(name)
+    return merged(*found)
+
+
 def attack_columns() -> dict[str, type]:
     """List every column that an attack can return, with its type: `float` or `list` (of floats)."""
-    found: dict[str, type] = {}
-    for name, attack in ATTACKS.items():
-        found |= attack.columns(name)
-    return found
+    return {name: entry.type for name, entry in attack_entries().items()}
 
 
 def make_attack(name: str, knobs: Mapping[str, Any]) -> Attack:

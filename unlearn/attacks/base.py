@@ -6,6 +6,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from unlearn.columns import Column, Scale, scale_of
+from unlearn.docstrings import lines_of, meaning_of, papers_in
 from unlearn.errors import require
 from unlearn.evaluation import Scores
 from unlearn.splits import Splits
@@ -70,6 +72,8 @@ class Attack:
     model_columns: columns of one model, for the subject and for each reference model, with their
         types: `float` (None where it was not reached) or `list` (of floats)
     subject_columns: columns that only the subject has, from its comparison with the oracle
+    meanings: what each column means; {} where the lines of the class's docstring say so
+    scales: unit and direction by column or pattern (`*_accuracy`); the name goes before a pattern
     blind_spot: which models get a good value without deserving it; a sentence for the report
     """
 
@@ -77,15 +81,29 @@ class Attack:
     reference_models: ClassVar[tuple[str, ...]] = ("original", "oracle")
     model_columns: ClassVar[Mapping[str, type]] = {}
     subject_columns: ClassVar[Mapping[str, type]] = {}
+    meanings: ClassVar[Mapping[str, str]] = {}
+    scales: ClassVar[Mapping[str, Scale]] = {}
     blind_spot: ClassVar[str] = ""
 
     def columns(self, name: str) -> dict[str, type]:
         """List every column that the attack returns when it is registered as `name`."""
+        return {entry.name: entry.type for entry in self.entries(name)}
+
+    def entries(self, name: str) -> list[Column]:
+        """Return the entries of these columns."""
         own = {**self.model_columns, **self.subject_columns}
-        found = {self.column(name, column): kind for column, kind in own.items()}
+        text = type(self).__doc__ or ""
+        told = self.meanings or lines_of(text, own)
+        papers = papers_in(text)
+        source = f"attack {name}" + (f" ({papers})" if papers else "")
+        entries: dict[str, Column] = {}
+        for column, kind in own.items():
+            scale = scale_of(column, self.scales)
+            called = self.column(name, column)
+            entries[column] = Column(called, kind, meaning_of(column, told), scale, source)
+        found = list(entries.values())
         for model in self.reference_models:
-            for column, kind in self.model_columns.items():
-                found[f"{model}_{self.column(name, column)}"] = kind
+            found += [entries[column].of(model) for column in self.model_columns]
         return found
 
     def references(self, target: Target, models: Mapping[str, Any]) -> References:

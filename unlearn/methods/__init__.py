@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from unlearn.columns import Column
+from unlearn.docstrings import UNSAID, meanings
 from unlearn.knobs import make
 from unlearn.methods.bad_teacher import BadTeacher
 from unlearn.methods.base import Method, Unlearned
@@ -32,7 +34,7 @@ from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.two_stage import TwoStage
 
-__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "make_method", "method_name"]
+__all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "knob_entries", "make_method", "method_name"]
 
 METHODS: dict[str, type[Method]] = {
     "selective-amnesia": SelectiveAmnesia,
@@ -67,6 +69,25 @@ def _knob_types() -> dict[str, Any]:
 
 
 KNOBS: dict[str, Any] = _knob_types()
+
+
+def knob_entries() -> dict[str, Column]:
+    """Return the entry of every knob; where it means several things, each with its methods."""
+    owners: dict[str, dict[str, list[str]]] = {name: {} for name in KNOBS}
+    for name, method in METHODS.items():
+        told = meanings(method)
+        for knob in fields(method):
+            meaning = told.get(knob.name, UNSAID)
+            owners[knob.name].setdefault(meaning, []).append(name)
+    found = {}
+    for knob_name, by_meaning in owners.items():
+        texts = list(by_meaning)
+        if len(texts) > 1:
+            texts = [f"{', '.join(names)}: {text}" for text, names in by_meaning.items()]
+        methods = [name for names in by_meaning.values() for name in names]
+        source = f"knob of {', '.join(methods)}"
+        found[knob_name] = Column(knob_name, KNOBS[knob_name], "; ".join(texts), source=source)
+    return found
 
 
 def make_method(name: str, knobs: Mapping[str, Any]) -> Method:

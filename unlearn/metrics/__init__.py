@@ -6,6 +6,7 @@ original and of the oracle (trained without the forget set) are `original_*` and
 
 from typing import Any
 
+from unlearn.columns import Column, merged
 from unlearn.evaluation import Evaluator, Scores
 from unlearn.metrics import (
     accuracy,
@@ -64,12 +65,18 @@ def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: 
     return scores
 
 
+def entries() -> dict[str, Column]:
+    """Return the entry of every column that `score` can return."""
+    found: list[Column] = []
+    for name, metric in METRICS.items():
+        own = metric.entries(name)
+        found += own
+        if metric.of_the_model:
+            for model in ("original", "oracle"):
+                found += [entry.of(model) for entry in own]
+    return merged(*found)
+
+
 def columns() -> dict[str, type]:
     """List every column that `score` can return, with its type: `float` or `list` (of floats)."""
-    found: dict[str, type] = {}
-    for metric in METRICS.values():
-        found |= metric.columns
-        if metric.of_the_model:
-            for prefix in ("original", "oracle"):
-                found |= {f"{prefix}_{column}": kind for column, kind in metric.columns.items()}
-    return found
+    return {name: entry.type for name, entry in entries().items()}

@@ -2,6 +2,7 @@
 
 import torch
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -52,4 +53,5 @@ METRIC = Metric(
         "a masked head, which knows the class and never says it, reads like the oracle; a wreck "
         "forgets too, and only its kept accuracy tells."
     ),
+    scales={"*_forget_*": Scale("share", "oracle"), "*": Scale("share", "higher")},
 )

@@ -1,5 +1,6 @@
 """The average gap to the oracle, of SalUn (arXiv:2310.12508, section 6)."""
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.efficacy import compute as compute_efficacy
@@ -41,4 +42,5 @@ METRIC = Metric(
         "it reads answers only, so a masked head, which keeps all features of the class, comes out "
         "near 0."
     ),
+    scales={"average_gap": Scale("share", "lower")},
 )

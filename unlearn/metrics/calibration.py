@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -47,4 +48,5 @@ METRIC = Metric(
         "a wreck that answers uniformly and is right that often is perfectly calibrated; a masked "
         "head is as calibrated as before."
     ),
+    scales={"ece": Scale("share", "lower")},
 )

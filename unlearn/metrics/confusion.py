@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.divergence import js
@@ -108,4 +109,10 @@ METRIC = Metric(
         "semantic_shift sees the forgotten images alone and puts a masked head nearer to the "
         "oracle than to the original; over_forgetting is blind to the mask too."
     ),
+    scales={
+        "semantic_shift": Scale("nats", "lower"),
+        "nearest_class": Scale("class"),
+        "over_forgetting": Scale("share", "oracle"),
+        "*": Scale("share"),
+    },
 )

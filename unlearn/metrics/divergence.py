@@ -5,6 +5,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -49,4 +50,5 @@ METRIC = Metric(
         "they see the answers to forgotten images alone: a masked head comes near the oracle, and "
         "what a wreck lost elsewhere does not count."
     ),
+    scales={"js_distance_to_oracle": Scale("", "lower"), "*": Scale("nats", "lower")},
 )

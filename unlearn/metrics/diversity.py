@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -39,4 +40,9 @@ def compute(
     }
 
 
-METRIC = Metric("generator", {"retain_diversity": float, "retain_pixel_diversity": float}, compute)
+METRIC = Metric(
+    "generator",
+    {"retain_diversity": float, "retain_pixel_diversity": float},
+    compute,
+    scales={"*": Scale("ratio", "higher")},
+)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores, evenly_spaced
 from unlearn.metrics.base import Metric
@@ -99,4 +100,5 @@ METRIC = Metric(
         "efficacy is 1 for a masked head and for a wreck as for the oracle; TPR at 1 % FPR is near "
         ".01 for every model that did not overfit, the original included."
     ),
+    scales={"*": Scale("share", "oracle")},
 )

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -33,4 +34,5 @@ METRIC = Metric(
         "a masked head comes near the oracle; answering nothing at all has the highest entropy. "
         "The oracle's value is the target, not the highest."
     ),
+    scales={"*": Scale("nats", "oracle")},
 )

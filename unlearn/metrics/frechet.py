@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -36,4 +37,9 @@ def compute(
     return {"retain_frechet": sum(distances) / len(distances)}
 
 
-METRIC = Metric("generator", {"retain_frechet": float}, compute)
+METRIC = Metric(
+    "generator",
+    {"retain_frechet": float},
+    compute,
+    scales={"*": Scale("", "lower")},
+)

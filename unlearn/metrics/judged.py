@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, JudgedSamples, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.entropy import entropy
@@ -89,4 +90,10 @@ METRIC = Metric(
         "judge_retain_accuracy": list,
     },
     compute,
+    scales={
+        "*forget_entropy": Scale("nats", "oracle"),
+        "*forget_*": Scale("share", "oracle"),
+        "*retain_*": Scale("share", "higher"),
+        "*": Scale("share"),
+    },
 )

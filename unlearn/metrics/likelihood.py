@@ -1,5 +1,6 @@
 """How well a generator explains real images: of kept classes well, of forgotten ones badly."""
 
+from unlearn.columns import Scale
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
 
@@ -20,4 +21,12 @@ def compute(
     }
 
 
-METRIC = Metric("generator", {"retain_elbo": float, "forget_elbo": float}, compute)
+METRIC = Metric(
+    "generator",
+    {"retain_elbo": float, "forget_elbo": float},
+    compute,
+    scales={
+        "retain_elbo": Scale("nats per image", "higher"),
+        "forget_elbo": Scale("nats per image", "oracle"),
+    },
+)

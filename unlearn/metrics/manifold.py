@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.errors import require
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.metrics.base import Metric
@@ -63,4 +64,5 @@ METRIC = Metric(
     "generator",
     {f"retain_{name}": float for name in ("precision", "recall", "density", "coverage")},
     compute,
+    scales={"retain_density": Scale("ratio", "higher"), "*": Scale("share", "higher")},
 )

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 from unlearn.metrics.entropy import entropy
@@ -44,4 +45,5 @@ METRIC = Metric(
         "where the model did not overfit, the original, a masked head and a wreck all read about "
         ".5, as the oracle does."
     ),
+    scales={"*": Scale("share", "oracle")},
 )

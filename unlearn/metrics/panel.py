@@ -1,5 +1,6 @@
 """The judges: their accuracy on real images, and what they read in empty ones (their floor)."""
 
+from unlearn.columns import Scale
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence, Scores
 from unlearn.generators.judges import floors
 from unlearn.metrics.base import Metric
@@ -40,4 +41,5 @@ METRIC = Metric(
     {"judge_test_accuracy": list, "judge_noise_floor": list, "judge_grey_floor": list},
     compute,
     of_the_model=False,
+    scales={"judge_test_accuracy": Scale("share", "higher"), "*": Scale("share", "lower")},
 )

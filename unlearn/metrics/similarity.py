@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
@@ -64,4 +65,5 @@ METRIC = Metric(
         "a wreck resembles the original least of all, less than the oracle does: low CKA on "
         "forgotten images is good news only beside a high one on kept images."
     ),
+    scales={"*_to_oracle": Scale("share", "higher"), "*": Scale("share", "oracle")},
 )

@@ -5,6 +5,7 @@ from math import log
 import torch
 from torch import Tensor
 
+from unlearn.columns import Scale
 from unlearn.errors import require
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
@@ -60,4 +61,5 @@ METRIC = Metric(
         "its target is random weights, not the oracle: a model that answers nothing gets near 1, "
         "above the oracle."
     ),
+    scales={"*": Scale("share", "oracle")},
 )

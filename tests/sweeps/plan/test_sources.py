@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from sweeps.compute.candidates import val_scores
-from sweeps.plan.cost import describe, estimate
+from sweeps.plan.cost import describe
 from sweeps.plan.sources import StudySource, distribution
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Cell
@@ -250,19 +250,20 @@ def test_a_resumed_plan_costs_what_its_rows_took_and_reads_them_once(
     results, sweep = make.results(tmp_path), make.sweep(**SEARCH)
     three = make.sources(tmp_path, sweep)[0].take(3)
     for cell, wall_s in zip(three, (2.0, 3.0, 50.0), strict=True):
-        make.write(results, cell, sweep="ta", wall_s=wall_s, **truth(cell))
+        took = {"wall_s": wall_s, "unlearn_s": 0.5, "device": "cpu"}
+        make.write(results, cell, sweep="ta", **took, **truth(cell))
     read: list[str] = []
     plain = Results.read
 
-    def noted(self: Results, name: str) -> pd.DataFrame:
+    def noted(self: Results, name: str, *columns: Any) -> pd.DataFrame:
         read.append(name)
-        return plain(self, name)
+        return plain(self, name, *columns)
 
     monkeypatch.setattr(Results, "read", noted)
     plan = make.plan(tmp_path, sweep)
-    cost = estimate(plan)
+    cost = make.cost(tmp_path, plan)
     assert read == ["ta"]
-    assert cost.cells_s == cost.measured == 3.0 * plan.cells == 3.0 * 57
+    assert cost.cells_s == pytest.approx(3.0 * plan.cells) == pytest.approx(3.0 * 57)
 
 
 def test_plan_says_what_it_would_do_without_ray(tmp_path: Path) -> None:
@@ -274,7 +275,7 @@ def test_plan_says_what_it_would_do_without_ray(tmp_path: Path) -> None:
         "oracle",
         "expert",
     ]
-    cost = estimate(plan)
+    cost = make.cost(tmp_path, plan)
     assert cost.artifacts_s > 0
     assert cost.cells_s > 0
     assert "cells: 60 to run, 0 done" in describe(plan, cost)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 
 from sweeps.compute.restore import cell_from
 from sweeps.rows.results import Results
-from sweeps.spec.cells import Problem, architecture
+from sweeps.spec.cells import Cells, Problem, architecture, grid_points
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import parse
 from tests.sweeps import builders as make
+from unlearn.artifacts import digest
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.generators.latent_label import LatentLabel
@@ -541,3 +543,31 @@ def test_a_change_reaches_a_section_that_is_still_empty(tmp_path: Path) -> None:
 def test_a_change_is_read_as_strictly_as_the_file(change: str, says: str) -> None:
     with pytest.raises(BadInput, match=re.escape(says)):
         read_spec("demo", [change])
+
+
+def test_a_cells_id_hashes_all_of_it_in_one_canonical_form() -> None:
+    """The part of the problem is written once for all cells; the hash is that of the whole."""
+    for cell in make.cells(**changed(grid={"lam": [0.0, 10], "steps": [3, 4]}, seeds=[0, 7])):
+        problem = asdict(cell.problem) | {"options": {}}
+        content = {"schema": "v1", **problem, "method": "selective-amnesia"}
+        assert cell.cell_id == digest({**content, "knobs": asdict(cell.method)})
+
+
+def test_cells_of_a_grid_are_made_when_they_are_read() -> None:
+    sweep = make.sweep(**changed(grid={"lam": [10, 100, 200]}))
+    problem = make.problems_of(sweep)[0]
+    cells = Cells(problem, grid_points(sweep))
+    listed = make.cells_of_problem(sweep, problem)
+    assert list(cells) == listed == [cells[0], cells[1], cells[-1]]
+    assert cells.ids == [cell.cell_id for cell in listed]
+    assert list(cells[1:]) == listed[1:]
+    assert list(cells.without({cells.ids[1]})) == [listed[0], listed[2]]
+    by_id = sorted(listed, key=lambda cell: cell.cell_id)
+    assert list(cells.shuffled(sweep.methods)) == by_id
+
+
+def test_a_value_of_a_grid_out_of_range_is_refused_with_its_point() -> None:
+    with pytest.raises(BadInput, match=r"selective-amnesia at .*'lam': -1.*lam must be at least 0"):
+        parse(changed(grid={"lam": [1, -1], "steps": [3, 4]}))
+    with pytest.raises(BadInput, match=r"selective-amnesia: steps must be a whole number, not 3.5"):
+        parse(changed(grid={"lam": [1], "steps": [3, 3.5]}))

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
+from unlearn.columns import Scale
 from unlearn.evaluation import Scores
 from unlearn.models.base import Classifying
 from unlearn.splits import Images
@@ -40,6 +41,10 @@ class LinearProbe(Attack):
     model_columns: ClassVar[Mapping[str, type]] = {
         "probe_forget_accuracy": float,
         "probe_retain_accuracy": float,
+    }
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "probe_forget_accuracy": Scale("share", "oracle"),
+        "probe_retain_accuracy": Scale("share", "higher"),
     }
     blind_spot: ClassVar[str] = (
         "a wreck has no features of anything: low on the forgotten class is good news only beside "

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target, check_at_least
+from unlearn.columns import Scale
 from unlearn.evaluation import Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
@@ -60,6 +61,7 @@ class Lira(Attack):
 
     task: ClassVar[str] = "classifier"
     model_columns: ClassVar[Mapping[str, type]] = {"lira_auc": float, "lira_tpr_1fpr": float}
+    scales: ClassVar[Mapping[str, Scale]] = {"*": Scale("share", "oracle")}
     blind_spot: ClassVar[str] = (
         "a masked head answers outside of both Gaussians and hides its members; a low value is no "
         "proof."

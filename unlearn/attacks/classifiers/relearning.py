@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
+from unlearn.columns import Scale
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.methods.iterative import logits_with_running_stats
@@ -86,6 +87,11 @@ class Relearning(Attack):
         "relearn_batches_relative": float,
     }
     subject_columns: ClassVar[Mapping[str, type]] = {"ain_points": float, "ain_relative": float}
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "relearn_*_accuracy": Scale("share"),
+        "relearn_*": Scale("mini-batches", "oracle"),
+        "ain_*": Scale("ratio", "oracle"),
+    }
     blind_spot: ClassVar[str] = (
         "a head that masks its logit hard is never reached at all, as if the class were gone for "
         "good, unless `reset_head` is on; a wreck may need long as well: see its kept accuracy."

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target
 from unlearn.attacks.generators.intervals import Interval, difference, wilson
+from unlearn.columns import Scale
 from unlearn.errors import require
 from unlearn.evaluation import Scores
 from unlearn.generators.judges import read
@@ -158,6 +159,21 @@ class GeneratorAttack(Attack):
         "excess": float,
         "excess_low": float,
         "excess_high": float,
+    }
+
+    meanings: ClassVar[dict[str, str]] = {
+        "rate": "share of tries that brought the class back, by a judge the attacker never saw",
+        "rate_low": "lower end of the rate's 95 % Wilson interval",
+        "rate_high": "upper end of the rate's 95 % Wilson interval",
+        "excess": "the rate minus the oracle's: what exceeds 0 is memory",
+        "excess_low": "lower end of the excess's 95 % interval",
+        "excess_high": "upper end of the excess's 95 % interval",
+        "steps": "of a relearning attack, steps until half of the tries succeed; null where never",
+    }
+    scales: ClassVar[dict[str, Scale]] = {
+        "steps": Scale("steps", "oracle"),
+        "excess*": Scale("share", "lower"),
+        "rate*": Scale("share", "oracle"),
     }
 
     def recover(

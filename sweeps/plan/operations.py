@@ -1,0 +1,127 @@
+"""Count a model's operations per image, and say how long a device takes for them.
+
+The last resort of a cost estimate, for what was never measured: one forward pass of two images on
+random weights counts the operations; nothing is trained and no data is read.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sweeps.spec.cells import Cell, Recipe, architecture
+from sweeps.spec.sweep import Knobs
+from unlearn.data import DATASETS
+from unlearn.errors import BadInput, lookup
+from unlearn.generators.judges import JUDGES
+from unlearn.models import build
+from unlearn.objectives import OBJECTIVES
+
+# Floating-point operations per second that training sustains, and the seconds of a step whatever
+# its batch (launches, optimiser): one core of a server, and a data-centre GPU.
+SPEED = {"cpu": 3e10, "cuda": 2e13}
+STEP_S = {"cpu": 3e-3, "cuda": 1.5e-3}
+BACKWARD = 3  # a training step costs three forward passes
+READS = {"scrub": 3, "two-stage": 2, "bad-teacher": 3, "salun": 2}  # batches per step
+READ = {"full": 20_000, "val": 3_000}  # images that scoring a classifier reads, about
+SCORE_S = {"full": 1.0, "val": 0.02}  # seconds of scoring beside the forward passes
+ATTACK_S = 10.0  # per attack
+
+
+def check_model(dataset: str, model: str, options: Knobs, batch: int) -> None:
+    """Raise `BadInput` where the model cannot take a batch of the data set's images."""
+    try:
+        _operations(dataset, model, options, min(batch, 2))
+    except BadInput:
+        raise
+    except (RuntimeError, ValueError) as error:
+        shape = " x ".join(map(str, DATASETS[dataset].shape))
+        why = " ".join(str(error).split())
+        raise BadInput(
+            f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); "
+            "change model or batch"
+        ) from error
+
+
+def operations(dataset: str, model: str, options: Knobs = ()) -> float:
+    """Return the floating-point operations of a forward pass in training, per image."""
+    return _operations(dataset, model, options, 2)
+
+
+@lru_cache(256)
+def _operations(dataset: str, model: str, options: Knobs, images: int) -> float:
+    """Count on the meta device, which allocates and computes nothing; else on the CPU.
+
+    What the meta device cannot do (a generator's noise, a user's own kernel) the CPU can; where the
+    CPU cannot either, its error is the one to show.
+    """
+    try:
+        return _count(dataset, model, options, images, "meta")
+    except Exception:  # a model of the user's own may raise anything on that device
+        return _count(dataset, model, options, images, "cpu")
+
+
+def _count(dataset: str, model: str, options: Knobs, images: int, device: str) -> float:
+    source = lookup("data set", dataset, DATASETS)
+    generator = torch.Generator().manual_seed(0)
+    counter = FlopCounterMode(display=False)
+    with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
+        if model in JUDGES:
+            network, task = JUDGES[model](source.shape, source.classes), "classifier"
+        else:
+            network = build(model, source.shape, source.classes, options=architecture(options))
+            task = network.task
+        x = torch.zeros((images, *source.shape))
+        y = torch.arange(images) % source.classes
+        with counter:
+            OBJECTIVES[task](network.train(), x, y, generator)
+    return float(counter.get_total_flops() / images)
+
+
+def _seconds(flops: float, device: str) -> float:
+    return flops / SPEED[device]
+
+
+def making_seconds(recipe: Recipe, units: float, device: str) -> float:
+    """Return the seconds of making an artifact, from its operations."""
+    knobs = dict(recipe.knobs)
+    per_image = operations(recipe.dataset, recipe.model, recipe.options)
+    if recipe.kind == "fisher":
+        return units * (_seconds(BACKWARD * per_image, device) + STEP_S[device] / 50)
+    batch = 64 * 1.5 if recipe.kind == "judge" else knobs["batch"]
+    step = _seconds(BACKWARD * per_image * batch, device) + STEP_S[device]
+    return float(units * step)
+
+
+def unlearning_seconds(cell: Cell, device: str) -> float:
+    """Return the seconds of a cell's unlearning."""
+    problem, method = cell.problem, cell.method
+    steps = 0 if method.closed_form else getattr(method, "steps", 0)
+    per_image = operations(problem.dataset, problem.model, problem.options)
+    batch = getattr(method, "batch", 64)
+    step = _seconds(BACKWARD * per_image * batch, device) + STEP_S[device]
+    return float(steps * passes(cell) * step)
+
+
+def passes(cell: Cell) -> int:
+    """Return how many batches a step of the cell's method reads; those that replay read two."""
+    return READS.get(cell.method_name, 2 if hasattr(cell.method, "gamma") else 1)
+
+
+def scoring_seconds(cell: Cell, device: str) -> float:
+    """Return the seconds of scoring a cell: forward passes, and what metrics take beside them."""
+    problem, how = cell.problem, cell.problem.eval.candidates
+    classes = DATASETS[problem.dataset].classes
+    if problem.task == "classifier":
+        per_image = operations(problem.dataset, problem.model, problem.options)
+        return _seconds(READ[how] * per_image, device) + SCORE_S[how]
+    reading = 0.0
+    for judge in problem.judges.values():
+        reading += operations(problem.dataset, judge.model)
+    images = problem.eval.samples * classes
+    return _seconds(images * reading, device) + SCORE_S[how]
+
+
+def attacking_seconds(cell: Cell) -> float:
+    """Return the seconds of a cell's attacks, whose cost no table knows: the same for each."""
+    return ATTACK_S * len(cell.problem.eval.attacks) * cell.problem.eval.effort
