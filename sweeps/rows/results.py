@@ -118,7 +118,7 @@ class Results:
             columns = list(dict.fromkeys([*columns, *MERGED_BY]))
         loose, folded = self._read_files(sweep, columns)
         place = f"sweep {sweep} in {self.root}"
-        table = in_full(folded, place, ROWS.names if columns is None else columns)
+        table = in_full(folded, place, columns)
         return _merged(table, loose)
 
     def _read_files(

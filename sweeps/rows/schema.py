@@ -80,7 +80,7 @@ def row_of(cell: Cell, columns: Mapping[str, Any]) -> Row:
     row |= columns
     for name in row:
         require(
-            name in ROWS.names,
+            name in COLUMNS,
             f"column {name!r} is not in schema {SCHEMA}; declare it before writing it",
         )
     return row

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeps.rows.columns import COLUMNS
 from sweeps.rows.schema import ROWS, Row
 from unlearn.errors import BadInput
 from unlearn.files import read_whole
@@ -21,7 +22,7 @@ def table_of(rows: Iterable[Row]) -> pa.Table:
     Columns that `ROWS` lacks, of another version, come last with the types that their values have.
     """
     listed = list(rows)
-    others = {name for row in listed for name in row} - set(ROWS.names)
+    others = {name for row in listed for name in row} - COLUMNS.keys()
     table = pa.Table.from_pylist(listed, schema=ROWS)
     for name in sorted(others):
         table = table.append_column(name, pa.array([row.get(name) for row in listed]))
@@ -29,18 +30,19 @@ def table_of(rows: Iterable[Row]) -> pa.Table:
 
 
 def in_full(
-    tables: Iterable[pa.Table], place: str, columns: Collection[str] = ROWS.names
+    tables: Iterable[pa.Table], place: str, columns: Collection[str] | None = None
 ) -> pa.Table:
     """Concatenate tables; columns of `ROWS` come first, those of other versions last.
 
-    columns: those of `ROWS` that the tables were read with
+    columns: those of `ROWS` that the tables were read with; None for all
 
     Raises `BadInput` where two files give a column that `ROWS` lacks different types.
     """
-    fields = [field for field in ROWS if field.name in columns]
-    empty = pa.schema(fields).empty_table()
+    schema = ROWS
+    if columns is not None:
+        schema = pa.schema([field for field in ROWS if field.name in set(columns)])
     try:
-        return pa.concat_tables([empty, *tables], promote_options="permissive")
+        return pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
     except pa.ArrowTypeError as error:
         raise BadInput(f"rows of {place} are of another version of amnesia: {error}") from error
 
@@ -57,7 +59,7 @@ def conformed(table: pa.Table, path: str) -> pa.Table:
     extra = [name for name in ADDED if name in table.column_names]
     table = table.drop_columns(extra)
     for position, name in enumerate(table.column_names):
-        if name not in ROWS.names:
+        if name not in COLUMNS:
             continue
         field = ROWS.field(name)
         column = table.column(position)

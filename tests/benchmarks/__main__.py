@@ -14,10 +14,10 @@ import torch
 
 from cluster.commands import data_root
 from sweeps.compute.cache import configure_worker
-from tests.benchmarks import classifiers, generators, gpu
+from tests.benchmarks import classifiers, generators, gpu, rows
 from tests.benchmarks.clock import write
 
-BENCHES = {**generators.BENCHES, **classifiers.BENCHES, **gpu.BENCHES}
+BENCHES = {**generators.BENCHES, **classifiers.BENCHES, **gpu.BENCHES, **rows.BENCHES}
 
 
 def shown(value: float | bool | str) -> str:
