@@ -42,8 +42,6 @@ def _field(entry: Column) -> pa.Field:
 
 # The columns of all methods, metrics and attacks; those that a cell lacks are null.
 ROWS = pa.schema([_field(entry) for entry in COLUMNS.values()])
-# The same without metadata, which would be most of the bytes of a file that holds one row.
-PLAIN = pa.schema([(field.name, field.type) for field in ROWS])
 
 
 def type_name(name: str) -> str:

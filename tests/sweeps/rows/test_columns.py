@@ -9,8 +9,8 @@ import pytest
 from sweeps.report.elements import with_tooltips
 from sweeps.rows.columns import COLUMNS, lookup_columns
 from sweeps.rows.reference import describe
-from sweeps.rows.results import as_parquet, in_full
-from sweeps.rows.schema import PLAIN, ROWS, type_name
+from sweeps.rows.schema import ROWS, type_name
+from sweeps.rows.tables import as_parquet, in_full
 from tests.sweeps import builders as make
 from unlearn.attacks import ATTACKS, attack_columns
 from unlearn.columns import Column, Scale, merged, scale_of
@@ -18,6 +18,8 @@ from unlearn.errors import BadInput
 from unlearn.methods import KNOBS, knob_entries
 from unlearn.metrics import METRICS
 from unlearn.metrics import columns as metric_columns
+
+PLAIN = pa.schema([(field.name, field.type) for field in ROWS])
 
 
 def test_the_schema_is_the_dictionary_with_and_without_metadata() -> None:
