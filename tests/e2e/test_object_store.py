@@ -1,0 +1,129 @@
+"""Everything in an S3 bucket: a run that is killed twice, resumed, read, reported and promoted.
+
+The server is moto's, which speaks S3 over HTTP in a process of its own.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import fsspec
+import pandas as pd
+import pytest
+
+from sweeps.rows.results import Results
+from tests.e2e.conftest import Amnesia
+from unlearn.artifacts import Gallery
+
+pytestmark = pytest.mark.cluster
+
+SPEC = """
+name: bucket
+models: [cnn]
+method: task-arithmetic
+forget: [[1]]
+grid: {alpha: [-0.5, -1.0, -1.5, -2.0, -2.5, -3.0], rho: [0.0, 0.5]}
+train: {steps: 60, expert_steps: 10}
+"""
+PLANNED = 12
+ROWS, STORE, GALLERY = "s3://amnesia/results", "s3://amnesia/store", "s3://amnesia/gallery"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mapping[str, str]]:
+    """An S3 server with the bucket `amnesia`; yields the environment that finds it."""
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with open(tmp_path / "server.log", "w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log
+        )
+    settings = {"endpoint_url": url, "key": "k", "secret": "s"}
+    monkeypatch.setitem(fsspec.config.conf, "s3", settings)
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            break
+        except OSError:
+            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
+            time.sleep(0.2)
+    fsspec.filesystem("s3").mkdir("amnesia")
+    environment = {f"FSSPEC_S3_{name.upper()}": value for name, value in settings.items()}
+    yield environment | {"AWS_DEFAULT_REGION": "us-east-1"}
+    server.kill()
+    server.wait()
+
+
+def durable() -> pd.DataFrame:
+    """The rows that are durable at this moment."""
+    results = Results(ROWS)
+    if "bucket" not in results.sweeps():
+        return pd.DataFrame({"cell_id": [], "created_at": []})
+    return results.read("bucket", ["status"])
+
+
+def test_a_sweep_lives_in_a_bucket(
+    bucket: Mapping[str, str], amnesia: Amnesia, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    places = ["--results", ROWS, "--store", STORE]
+    seen = durable()
+    for _ in range(2):
+        run = amnesia("run", "spec.yaml", *places, cwd=tmp_path, **bucket)
+        wanted, deadline = min(len(seen) + 2, PLANNED - 1), time.monotonic() + 300
+        while len(durable()) < wanted:
+            assert run.poll() is None, run.communicate()[0]
+            assert time.monotonic() < deadline, "no rows within 300 s"
+            time.sleep(0.1)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+        before, seen = seen, durable()
+        assert set(before["cell_id"]) <= set(seen["cell_id"])
+
+    run = amnesia("run", "spec.yaml", *places, cwd=tmp_path, **bucket)
+    output, _ = run.communicate(timeout=400)
+    assert run.returncode == 0, output
+    rows = durable().set_index("cell_id")
+    assert len(rows) == PLANNED
+    assert (rows.loc[seen["cell_id"], "created_at"].to_numpy() == seen["created_at"]).all()
+    table = pd.read_parquet(f"{ROWS}/v1")  # through fsspec's settings
+    assert sorted(table["cell_id"]) == sorted(rows.index)
+    assert Results(ROWS).journal("bucket").names() == []
+
+    for command in (
+        ["compact", ROWS],
+        ["show", ROWS, "--by", "status"],
+        ["report", ROWS, "-o", "report.html"],
+        ["promote", ROWS, "forgot-one", "--gallery", GALLERY],
+    ):
+        run = amnesia(*command, cwd=tmp_path, **bucket)
+        output, _ = run.communicate(timeout=300)
+        assert run.returncode == 0, output
+    assert (tmp_path / "report.html").stat().st_size > 10_000
+    assert Gallery(GALLERY).names() == ["forgot-one"]
+
+
+def test_a_bucket_that_is_not_there_is_one_line(
+    bucket: Mapping[str, str], amnesia: Amnesia, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    run = amnesia("run", "spec.yaml", "--results", "s3://nowhere/x", cwd=tmp_path, **bucket)
+    output, _ = run.communicate(timeout=300)
+    assert run.returncode == 2, output
+    assert len(output.strip().splitlines()) == 1
+    assert "nowhere" in output
