@@ -541,3 +541,16 @@ def test_a_change_reaches_a_section_that_is_still_empty(tmp_path: Path) -> None:
 def test_a_change_is_read_as_strictly_as_the_file(change: str, says: str) -> None:
     with pytest.raises(BadInput, match=re.escape(says)):
         read_spec("demo", [change])
+
+
+def test_a_weights_file_may_lie_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.safetensors").touch()
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n")
+
+    [sweep] = read_spec(str(path), ["weights=~/own.safetensors"])
+
+    assert dict(sweep.options)["weights"] == str(tmp_path / "own.safetensors")
