@@ -37,7 +37,7 @@ from unlearn.errors import require
 
 def data_root() -> str:
     """Return the folder of data sets: $AMNESIA_DATA, else ~/.cache/amnesia/data."""
-    return os.environ.get("AMNESIA_DATA") or str(Path.home() / ".cache" / "amnesia" / "data")
+    return os.path.expanduser(os.environ.get("AMNESIA_DATA") or "~/.cache/amnesia/data")
 
 
 def absolute(place: str) -> str:

@@ -120,7 +120,9 @@ def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     numeric = rows.select_dtypes("number").dropna(axis=1, how="all")
     columns = numeric.columns.difference([by])
     counts = groups.size().rename("cells")
-    return groups[list(columns)].mean().join(counts).reset_index()
+    with np.errstate(invalid="ignore"):  # inf and -inf in one group have no mean
+        means = groups[list(columns)].mean()
+    return means.join(counts).reset_index()
 
 
 def _as_table(rows: pd.DataFrame, first: list[str]) -> str:

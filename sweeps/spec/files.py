@@ -1,5 +1,6 @@
 """Read spec files: YAML documents, with changes from the command line applied."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
     changed = dict(document)
     for key in FILES:
         if isinstance(document.get(key), str):
-            changed[key] = str(Path(document[key]).absolute())
+            changed[key] = str(Path(os.path.expanduser(document[key])).absolute())
     if isinstance(document.get("options"), dict):
         changed["options"] = _with_absolute_paths(document["options"])
     return changed

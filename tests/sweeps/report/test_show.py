@@ -96,6 +96,7 @@ def four_rows(tmp_path: Path) -> Results:
         ("steps > 5 and seed == 0", 1),
         ("steps > 5", 2),
         ("val_stopped == True", 2),
+        ("error.isna()", 4),
         ("method == 'ssd'", 0),
     ],
 )
@@ -105,6 +106,16 @@ def test_a_condition_keeps_the_rows_that_meet_it(where: str, rows: int, tmp_path
     for how in ("table", "csv", "json"):
         for by in (None, "seed"):
             assert show(found, by, how)
+
+
+def test_a_group_of_opposite_infinities_has_no_mean(tmp_path: Path) -> None:
+    results = make.results(tmp_path)
+    for cell, score in zip(make.cells(seeds=[0, 1]), (math.inf, -math.inf), strict=True):
+        make.write(results, cell, forget_elbo=score, retain_elbo=1.5)
+
+    [record] = json.loads(show(results.read(), "method", "json"))
+
+    assert (record["forget_elbo"], record["retain_elbo"]) == (None, 1.5)
 
 
 @pytest.mark.parametrize("where", ["1", "True", "seed", "steps + 1", "steps = 3", "'a'", "[1]"])

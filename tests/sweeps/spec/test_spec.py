@@ -571,3 +571,16 @@ def test_a_value_of_a_grid_out_of_range_is_refused_with_its_point() -> None:
         parse(changed(grid={"lam": [1, -1], "steps": [3, 4]}))
     with pytest.raises(BadInput, match=r"selective-amnesia: steps must be a whole number, not 3.5"):
         parse(changed(grid={"lam": [1], "steps": [3, 3.5]}))
+
+
+def test_a_weights_file_may_lie_in_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.safetensors").touch()
+    path = tmp_path / "s.yaml"
+    path.write_text("name: s\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n")
+
+    [sweep] = read_spec(str(path), ["weights=~/own.safetensors"])
+
+    assert dict(sweep.options)["weights"] == str(tmp_path / "own.safetensors")
