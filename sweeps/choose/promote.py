@@ -1,14 +1,15 @@
-"""Put the chosen cell's model into the gallery, beside its original and its oracle."""
+"""Put the chosen cell's model into the gallery, with its original, its oracle and its audit."""
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from sweeps.choose.audit import documents
 from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings
+from sweeps.choose.plain import plain
 from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import PROVENANCE
@@ -40,7 +41,7 @@ def promote(
     sweep: str | None = None,
     builders: tuple[str, ...] = (),
 ) -> Promotion:
-    """Publish a cell's model, its original and its oracle in the gallery.
+    """Publish a cell's model, its original, its oracle, its row and its audit in the gallery.
 
     results: the rows
     name: of the model in the gallery
@@ -80,7 +81,7 @@ def promote(
         "oracle": cache.weights(problem.oracle),
     }
     card = _card(row, cache.dataset(problem.dataset), asdict(point.method), why)
-    version = gallery.publish(name, variants, card)
+    version = gallery.publish(name, variants, card, documents(row, point))
     return Promotion(name, version, row, why)
 
 
@@ -138,18 +139,7 @@ def _known(row: pd.Series, columns: list[str]) -> dict[str, Any]:
     """Return the columns that hold a value, as JSON."""
     known = {}
     for name in columns:
-        value = _json(row[name])
+        value = plain(row[name])
         if value is not None:
             known[name] = value
     return known
-
-
-def _json(value: Any) -> Any:
-    """Return a pandas value as JSON: lists of numbers, text for times, None for what is missing."""
-    if isinstance(value, np.ndarray | list):
-        return [_json(item) for item in value]
-    if isinstance(value, pd.Timestamp):
-        return value.isoformat()
-    if value is None or pd.isna(value):
-        return None
-    return value.item() if isinstance(value, np.generic) else value

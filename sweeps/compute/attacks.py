@@ -13,6 +13,8 @@ from unlearn.evaluation import Scores
 from unlearn.models import Weights
 from unlearn.streams import seeded
 
+PICTURED = ("original", "oracle")  # reference models whose pictures are kept beside the subject's
+
 
 def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
     """Run the attacks that the cell's spec names; return their columns, and pictures by attack.
@@ -35,6 +37,7 @@ def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, di
         scores |= findings.scores
         if findings.pictures is not None:
             pictures[name] = findings.pictures
+            pictures |= reference_pictures(cache, problem, name)
     if broken:
         scores["error"] = "; ".join(broken)
     return scores, pictures
@@ -44,6 +47,17 @@ def attack_subject(cache: WorkerCache, problem: Problem, name: str, subject: Any
     """Run one attack on `subject`, beside the problem's reference models."""
     references = cache.keep(make_references, problem, name)
     return problem.eval.attack(name)(subject, references)
+
+
+def reference_pictures(cache: WorkerCache, problem: Problem, name: str) -> dict[str, Tensor]:
+    """Return what the attack drew from the `PICTURED` models, as `<model>:<attack>` -> images."""
+    attack, references = problem.eval.attack(name), cache.keep(make_references, problem, name)
+    drawn = {}
+    for model in PICTURED:
+        images = attack.pictures(references.found[model])
+        if images is not None:
+            drawn[f"{model}:{name}"] = images
+    return drawn
 
 
 def make_references(cache: WorkerCache, problem: Problem, name: str) -> References:
