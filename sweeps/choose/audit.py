@@ -15,8 +15,8 @@ import pandas as pd
 from PIL import Image
 from torch import Tensor
 
-from sweeps.choose.plain import plain
 from sweeps.compute.attacks import PICTURED
+from sweeps.rows.plain import plain
 from sweeps.spec.cells import Cell
 from unlearn.artifacts import Store
 from unlearn.attacks import Attack
@@ -212,8 +212,11 @@ def documents(row: pd.Series, cell: Cell) -> dict[str, bytes]:
 
     These are `row.json` with every column that holds a value, `audit.json`, and the pictures.
     """
-    values = {name: plain(row[name]) for name in row.index}
-    known = {name: value for name, value in values.items() if value is not None}
+    known = {}
+    for name in row.index:
+        value = plain(row[name])
+        if value is not None:
+            known[name] = value.isoformat() if isinstance(value, pd.Timestamp) else value
     made = audit(row, cell)
     texts = {"row.json": _text(known), "audit.json": _text(made.record)}
     return texts | made.pictures

@@ -9,8 +9,8 @@ import pandas as pd
 from sweeps.choose.audit import documents
 from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings
-from sweeps.choose.plain import plain
 from sweeps.compute.restore import cache_for, cell_from, weights_of
+from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
 from sweeps.rows.schema import PROVENANCE
 from sweeps.spec.cells import architecture
@@ -136,10 +136,10 @@ def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dic
 
 
 def _known(row: pd.Series, columns: list[str]) -> dict[str, Any]:
-    """Return the columns that hold a value, as JSON."""
+    """Return the columns that hold a value, as JSON; times as text."""
     known = {}
     for name in columns:
         value = plain(row[name])
         if value is not None:
-            known[name] = value
+            known[name] = value.isoformat() if isinstance(value, pd.Timestamp) else value
     return known

@@ -129,13 +129,13 @@ def test_a_cell_without_attacks_has_an_empty_audit(tmp_path: Path) -> None:
     assert (made.record["attacks"], made.pictures) == ([], {})
 
 
-def test_documents_hold_the_row_without_what_json_cannot_say(tmp_path: Path) -> None:
+def test_documents_hold_the_whole_row(tmp_path: Path) -> None:
     row, cell = attacked(tmp_path, wall_s=float("inf"))
     kept = documents(row, cell)
     found = json.loads(kept["row.json"])
     assert found["cell_id"] == cell.cell_id
     assert found["probe_random_z_rate"] == 0.15
-    assert "wall_s" not in found  # infinite
+    assert found["wall_s"] == "Infinity"
     assert "rho" not in found  # null
     assert kept == documents(row, cell)
 
