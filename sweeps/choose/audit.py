@@ -6,6 +6,7 @@ The record is plain JSON, made from the cell's row alone. The gallery keeps it b
 import inspect
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -127,6 +128,8 @@ def _add_intervals(
     if rate is None or low is None or high is None:
         return
     tries = tries_behind(rate, low, high)
+    if not math.isfinite(tries):
+        return
     for found in models.values():
         if found["rate"] is not None:
             ends = wilson(min(found["rate"] * tries, tries), tries)
@@ -137,8 +140,10 @@ def tries_behind(rate: float, low: float, high: float) -> float:
     """Return the number of independent tries whose 95 % Wilson interval of `rate` is [low, high].
 
     An end p of the interval solves (rate - p)^2 = z^2 p (1 - p) / tries. The end that is further
-    from the rate gives the smaller rounding error.
+    from the rate gives the smaller rounding error. Infinite where the interval has no width.
     """
+    if low == high:
+        return math.inf
     end = high if high - rate >= rate - low else low
     tries = Z95**2 * end * (1 - end) / (rate - end) ** 2
     return round(tries, 6)
