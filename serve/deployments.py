@@ -172,7 +172,7 @@ class Front:
         self._origins = settings.allow_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._catalog, self._backend, self._expected, self._origins)
+        return build_app(self._catalog, self._backend, self._expected, origins=self._origins)
 
     async def ping(self) -> bool:
         return True

@@ -18,7 +18,8 @@ from unlearn.artifacts import Gallery
 def local_app(gallery: Gallery, token: str | None = None, origins: Sequence[str] = ()) -> FastAPI:
     """The application over a gallery; models run in this process."""
     expected = None if token is None else fingerprint(token)
-    return build_app(Catalog(gallery), LocalBackend(ModelCache(gallery)), expected, origins)
+    backend = LocalBackend(ModelCache(gallery))
+    return build_app(Catalog(gallery), backend, expected, origins=origins)
 
 
 @contextmanager

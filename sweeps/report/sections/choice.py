@@ -25,14 +25,20 @@ def section(context: Context) -> str:
 def _bounds(row: pd.Series) -> str:
     """Name the knobs whose chosen value lies on the bound of what was tried; "" for none."""
     bound = row.get("bound")
-    names = [] if bound is None or np.ndim(bound) == 0 else [str(name) for name in bound]
-    if not names:
+    entries = [] if np.ndim(bound) == 0 else [_at_end(str(entry)) for entry in bound]
+    if not entries:
         return ""
     return paragraph(
-        f"On the bound of the search: {', '.join(names)}. A better value may lie beyond; widen the "
-        "range and run again.",
+        f"On the bound of what was tried: {', '.join(entries)}. A better value may lie beyond; "
+        "widen the range and run again.",
         "warning",
     )
+
+
+def _at_end(entry: str) -> str:
+    """Write an entry of `bound`, as `lam upper`, in words; a bare knob stays as it is."""
+    knob, _, end = entry.rpartition(" ")
+    return f"{knob} at its {end} end" if knob else entry
 
 
 def _knobs(context: Context) -> str:

@@ -241,8 +241,8 @@ def test_morphs_take_the_labels_that_are_kept(
 def test_a_choice_on_the_bound_of_its_space_is_marked(tmp_path: Path) -> None:
     [context] = contexts(write(tmp_path, cells()), "unused")
     assert "On the bound" not in choice.section(context)
-    context.row["bound"] = np.array(["lam"], dtype=object)
-    assert "On the bound of the search: lam." in choice.section(context)
+    context.row["bound"] = np.array(["lam upper", "gamma"], dtype=object)
+    assert "what was tried: lam at its upper end, gamma." in choice.section(context)
     context.row["bound"] = np.array([], dtype=object)
     assert "On the bound" not in choice.section(context)
 
