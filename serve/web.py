@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response
@@ -60,7 +60,7 @@ def check_origins(origins: Sequence[str]) -> None:
         )
 
 
-def add_manners(app: FastAPI, origins: Sequence[str]) -> None:
+def add_manners(app: Starlette, origins: Sequence[str]) -> None:
     """Add both to the application, in front of its other middleware.
 
     origins: origins whose pages may call the service from a browser; none by default.
