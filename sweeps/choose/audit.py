@@ -24,7 +24,6 @@ from unlearn.attacks import Attack
 from unlearn.attacks.generators.intervals import Z95, wilson
 
 FORMAT = "amnesia-audit/1"
-PREFIXES = {"amnesiac": "", "original": "original_", "oracle": "oracle_", "untrained": "untrained_"}
 GAP, GAP_GREY, SCALE = 1, 48, 3  # of a sheet: pixels between images, their grey, enlargement
 
 
@@ -82,7 +81,7 @@ def _of_attack(
     attack = cell.problem.eval.attack(name)
     models = {"amnesiac": _found(row, attack, name, "")}
     for model in attack.reference_models:
-        models[model] = _found(row, attack, name, PREFIXES[model])
+        models[model] = _found(row, attack, name, f"{model}_")
     comparison = {}
     for column in attack.subject_columns:
         if column not in ("rate_low", "rate_high"):

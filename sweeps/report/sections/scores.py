@@ -8,7 +8,7 @@ from sweeps.report.context import Context
 from sweeps.report.elements import heading, paragraph, table
 from sweeps.report.figures import KINDS
 
-COUNTS = ("relearn_batches_points", "relearn_batches_relative")  # of whole mini-batches
+COUNTS = ("relearn_batches_points", "relearn_batches_relative")  # ends of counts of mini-batches
 
 
 def section(context: Context) -> str:
@@ -32,7 +32,7 @@ def _score(row: pd.Series, prefix: str, name: str) -> str:
     """Return the value as text; "" where the row has none."""
     value = row.get(prefix + name)
     if pd.notna(value):
-        return f"{value:g}" if name in COUNTS else f"{value:.4f}"
+        return f"{value:g}" if name.endswith(COUNTS) else f"{value:.4f}"
     if name in NULL_WHERE_NOT_REACHED and prefix + name in row and row["relearn_steps"] is not None:
         return "not reached"
     return ""
