@@ -272,7 +272,12 @@ def serve(args: argparse.Namespace) -> int:
 
     token = os.environ.get("AMNESIA_TOKEN") or None
     settings = ServiceSettings(
-        absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder)
+        absolute(args.gallery),
+        args.host,
+        args.port,
+        token,
+        builders=tuple(args.builder),
+        allow_origins=tuple(args.allow_origin),
     )
     serve.launch.check(settings)
     with (

@@ -186,6 +186,13 @@ def _gallery_commands(command: AddCommand) -> None:
     )
     made.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
     _add_builders(made)
+    made.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="let pages of https://host:port call the service from a browser; * for all",
+    )
     made.add_argument("--address", help=RAY)
 
 

@@ -3,7 +3,7 @@
 It knows a catalog and a backend, nothing of Ray.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Annotated, Any, Protocol
@@ -16,10 +16,20 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from serve.audit import VERSION, audit_router
 from serve.catalog import Catalog, Entry, ModelKey, UnknownModel, Unservable
 from serve.images import TooLarge, npy, sheet
+from serve.inspector import Inspector
 from serve.middleware import Guard
-from serve.schemas import ClassifyRequest, GenerateRequest, SheetRequest, explain, read_images
+from serve.schemas import (
+    FIT_RULE,
+    ClassifyRequest,
+    GenerateRequest,
+    SheetQuery,
+    explain,
+    read_images,
+)
+from serve.web import add_manners
 from unlearn.artifacts import digest
 from unlearn.errors import BadInput, require
 
@@ -61,10 +71,12 @@ class AppState:
 
     catalog: the models on offer.
     backend: runs them.
+    inspector: looks for damaged files.
     """
 
     catalog: Catalog
     backend: Backend
+    inspector: Inspector
 
 
 def _state(request: Request) -> AppState:
@@ -73,12 +85,14 @@ def _state(request: Request) -> AppState:
 
 
 async def _entry(request: Request, name: str) -> Entry:
-    return await run_in_threadpool(_state(request).catalog.entry, name)
+    """Return the model at the version that the query names, or at its current one."""
+    version = request.query_params.get("version")
+    return await run_in_threadpool(_state(request).catalog.entry, name, version)
 
 
 TheState = Annotated[AppState, Depends(_state)]
 TheEntry = Annotated[Entry, Depends(_entry)]
-router = APIRouter()
+router = APIRouter(redirect_slashes=False)
 
 
 @router.get("/", include_in_schema=False)
@@ -97,12 +111,13 @@ def _html(name: str) -> HTMLResponse:
 
 
 @router.get("/healthz")
-async def healthz(state: TheState) -> dict[str, str]:
-    """200 if every replica answers, else 503."""
+async def healthz(state: TheState) -> dict[str, Any]:
+    """200 if every replica answers, else 503; names the models whose files are damaged."""
     missing = await state.backend.missing()
     if missing is not None:
         raise HTTPException(503, missing)
-    return {"status": "ok"}
+    damaged = await state.inspector.damaged()
+    return {"status": "degraded", "damaged": damaged} if damaged else {"status": "ok"}
 
 
 @router.get("/v1/models")
@@ -119,13 +134,13 @@ async def model(entry: TheEntry) -> dict[str, Any]:
 
 @router.get("/v1/models/{name}/generate", response_class=Response)
 async def get_sheet(
-    request: Request, state: TheState, entry: TheEntry, query: Annotated[SheetRequest, Query()]
+    request: Request, state: TheState, entry: TheEntry, query: Annotated[SheetQuery, Query()]
 ) -> Response:
     """A PNG sheet of `n` images of `label`.
 
     The same version, label, seed and n give the same bytes.
     """
-    asked = GenerateRequest(**query.model_dump())
+    asked = GenerateRequest(**query.model_dump(exclude={"version"}))
     _check(entry, "generator", asked)
     tag = _etag(entry, asked)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -183,16 +198,20 @@ FORM_SCHEMA = {
     "properties": {
         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
         "variant": CLASSIFY_SCHEMA["properties"]["variant"],
+        "fit": {"type": "string", "description": FIT_RULE},
     },
 }
 CLASSIFY_BODY = {
+    "parameters": [
+        {"name": "version", "in": "query", "description": VERSION, "schema": {"type": "string"}}
+    ],
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {"schema": CLASSIFY_SCHEMA},
             "multipart/form-data": {"schema": FORM_SCHEMA},
         },
-    }
+    },
 }
 
 
@@ -200,7 +219,7 @@ CLASSIFY_BODY = {
 async def classify(request: Request, state: TheState, entry: TheEntry) -> dict[str, Any]:
     """Class probabilities of image files (PNG, JPEG) or of JSON images, one row per image."""
     _check(entry, "classifier")
-    images, variant = await read_images(request, entry.shape)
+    images, variant = await read_images(request, entry.shape, entry.card.get("dataset"))
     probabilities = await state.backend.classify(entry.key(variant), images)
     return {
         "model": entry.name,
@@ -241,7 +260,7 @@ async def _on_http_error(request: Request, error: StarletteHTTPException) -> JSO
 
 
 async def _on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-    schema = GenerateRequest if request.method == "POST" else SheetRequest
+    schema = GenerateRequest if request.method == "POST" else SheetQuery
     return JSONResponse({"error": explain(error.errors(), schema)}, 422)
 
 
@@ -249,17 +268,22 @@ async def _on_failure(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "internal error; the service's log has the details"}, 500)
 
 
-def build_app(catalog: Catalog, backend: Backend, expected: str | None) -> FastAPI:
+def build_app(
+    catalog: Catalog, backend: Backend, expected: str | None, origins: Sequence[str] = ()
+) -> FastAPI:
     """Build the application.
 
     catalog: the models on offer.
     backend: runs them.
     expected: fingerprint of the token that clients must send; None if no token is needed.
+    origins: origins whose pages may call the service from a browser.
     """
-    app = FastAPI(title="amnesia gallery", docs_url=None, redoc_url=None)
-    app.state.amnesia = AppState(catalog, backend)
+    app = FastAPI(title="amnesia gallery", docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.state.amnesia = AppState(catalog, backend, Inspector(catalog))
     app.include_router(router)
+    app.include_router(audit_router(catalog))
     app.add_middleware(Guard, expected=expected)
+    add_manners(app, origins)
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, _answer_with(status))
     app.add_exception_handler(StarletteHTTPException, _on_http_error)  # type: ignore[arg-type]

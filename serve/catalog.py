@@ -50,12 +50,14 @@ class Entry:
     """A promoted model with its card, checked. Raises `BadInput`.
 
     name: the model's name in the gallery.
+    version: the promoted version.
     history: promoted versions, oldest first; the last one is current.
-    card: what the current version's `card.json` holds.
+    card: what the version's `card.json` holds.
     builders: the user's own builders (`package.module:builder`) that may be called.
     """
 
     name: str
+    version: str
     history: tuple[str, ...]
     card: Card
     builders: tuple[str, ...] = ()
@@ -74,16 +76,12 @@ class Entry:
         _check_json(card)
 
     @property
-    def version(self) -> str:
-        return self.history[-1]
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         channels, height, width = self.card["shape"]
         return channels, height, width
 
     def key(self, variant: str) -> ModelKey:
-        """Return the key of one variant of the current version."""
+        """Return the key of one variant of this version."""
         card = self.card
         return ModelKey(
             name=self.name,
@@ -152,20 +150,25 @@ class Catalog:
     gallery: Gallery
     builders: tuple[str, ...] = ()
 
-    def entry(self, name: str) -> Entry:
-        """Return the model `name` at its current version. Raises `UnknownModel`, `Unservable`."""
+    def entry(self, name: str, version: str | None = None) -> Entry:
+        """Return the model `name` at a promoted version. Raises `UnknownModel`, `Unservable`.
+
+        version: None for the current one
+        """
         if not _is_name(name):
             raise UnknownModel(self._unknown(name))
         try:
-            return self._read(name)
+            return self._read(name, version)
+        except UnknownModel:
+            raise
         except DAMAGE as error:
-            if name not in self._names():
+            if name not in self.names():
                 raise UnknownModel(self._unknown(name)) from error
             raise Unservable(refusal(self.gallery, name, error)) from error
 
     def cards(self) -> list[Card]:
         """Return every model's card; a damaged model has its `name` and an `error` instead."""
-        return [self._card(name) for name in self._names()]
+        return [self._card(name) for name in self.names()]
 
     def _card(self, name: str) -> Card:
         try:
@@ -173,14 +176,19 @@ class Catalog:
         except (UnknownModel, Unservable) as error:
             return {"name": name, "error": str(error)}
 
-    def _read(self, name: str) -> Entry:
+    def _read(self, name: str, version: str | None) -> Entry:
         history = self.gallery.history(name)
-        named = bool(history) and all(_is_name(version) for version in history)
+        named = bool(history) and all(_is_name(each) for each in history)
         require(named, "its `current` file must name a version")
-        card = self.gallery.card(name, history[-1])
-        return Entry(name, tuple(history), card, self.builders)
+        wanted = version or history[-1]
+        if wanted not in history:
+            known = ", ".join(history)
+            raise UnknownModel(f"no version {wanted[:80]!r} of model {name!r}; promoted: {known}")
+        card = self.gallery.card(name, wanted)
+        return Entry(name, wanted, tuple(history), card, self.builders)
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Return the names of all models, damaged ones too. Raises `Unservable`."""
         try:
             return self.gallery.names()
         except OSError as error:
@@ -188,7 +196,7 @@ class Catalog:
             raise Unservable(f"the gallery cannot be read ({reason})") from error
 
     def _unknown(self, name: str) -> str:
-        known = ", ".join(self._names()) or "none, the gallery is empty"
+        known = ", ".join(self.names()) or "none, the gallery is empty"
         return f"no model {name[:80]!r}; known: {known}"
 
 

@@ -16,6 +16,7 @@ from serve.api import Busy, build_app
 from serve.catalog import Catalog, ModelKey, Unservable
 from serve.middleware import fingerprint
 from serve.models import ModelCache
+from serve.web import check_origins
 from unlearn.artifacts import Gallery
 from unlearn.errors import require
 
@@ -41,6 +42,7 @@ class ServiceSettings:
     queued: requests that one HTTP replica keeps waiting before it answers 429, at least 1.
     builders: the user's own `package.module:builder`s that a card may name; no other code of theirs
         is run.
+    allow_origins: origins whose pages may call the service from a browser; `*` for all.
     """
 
     gallery: str
@@ -54,8 +56,10 @@ class ServiceSettings:
     ongoing: int = 4
     queued: int = 32
     builders: tuple[str, ...] = ()
+    allow_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_origins(self.allow_origins)
         require(1 <= self.port <= 65535, f"port must be 1 to 65535, not {self.port}")
         require(self.replicas >= 1, f"replicas must be at least 1, not {self.replicas}")
         require(self.cpus > 0, f"cpus must be above 0, not {self.cpus}")
@@ -165,9 +169,10 @@ class Front:
         self._catalog = Catalog(Gallery(settings.gallery), settings.builders)
         self._backend = RayBackend(models, settings.replicas)
         self._expected = expected
+        self._origins = settings.allow_origins
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._catalog, self._backend, self._expected)
+        return build_app(self._catalog, self._backend, self._expected, origins=self._origins)
 
     async def ping(self) -> bool:
         return True

@@ -10,13 +10,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
-from serve.images import decode, parse
+from serve.images import Fit, Shape, decode_all, parse
 from unlearn.artifacts import VARIANTS
 from unlearn.errors import BadInput, require
 
 MAX_IMAGES = 256  # per request
 MAX_SEED = 2**32 - 1
 VARIANT_RULE = f"one of {', '.join(VARIANTS)}"
+FIT_RULE = "pad or crop: how files of another size are scaled; left out, they are refused"
 Variant = Literal["amnesiac", "original", "oracle"]
 Format = Literal["png", "json", "npy"]
 
@@ -32,7 +33,7 @@ WholeNumber = Annotated[int, BeforeValidator(_refuse_non_integers)]
 
 
 class SheetRequest(BaseModel):
-    """The query of GET generate. Each description completes the sentence `<key> must be ...`."""
+    """What GET and POST generate share. Each description completes `<key> must be ...`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,6 +54,12 @@ class SheetRequest(BaseModel):
         )
 
 
+class SheetQuery(SheetRequest):
+    """The query of GET generate, with the version that is asked."""
+
+    version: str | None = Field(None, description="a promoted version; the current one by default")
+
+
 class GenerateRequest(SheetRequest):
     """The body of POST generate."""
 
@@ -71,6 +78,7 @@ class ClassifyRequest(BaseModel):
         "or base64 PNG files",
     )
     variant: Variant = Field("amnesiac", description=VARIANT_RULE)
+    fit: Fit | None = Field(None, description=FIT_RULE)
 
 
 def explain(errors: Sequence[Any], model: type[BaseModel]) -> str:
@@ -102,9 +110,11 @@ def _shorten(value: Any) -> str:
 
 
 async def read_images(
-    request: Request, shape: tuple[int, int, int]
+    request: Request, shape: Shape, dataset: str | None = None
 ) -> tuple[NDArray[np.float32], str]:
     """Read the body of a classify request, a form with image files or JSON.
+
+    dataset: the model's data set, which says how `fit` prepares an image
 
     Returns the images (n, *shape) with pixel values in [0, 1], and the variant. Raises `BadInput`,
     `TooLarge`, and an `HTTPException` 415 for another content type.
@@ -112,52 +122,57 @@ async def read_images(
     header = request.headers.get("content-type", "")
     content_type = header.partition(";")[0].strip().lower()
     if content_type == "multipart/form-data":
-        return await _read_form(request, shape)
+        return await _read_form(request, shape, dataset)
     if content_type == "application/json":
-        return await _read_json(request, shape)
+        return await _read_json(request, shape, dataset)
     raise HTTPException(
         415, "send image files as multipart/form-data, or {'images': [...]} as application/json"
     )
 
 
 async def _read_json(
-    request: Request, shape: tuple[int, int, int]
+    request: Request, shape: Shape, dataset: str | None
 ) -> tuple[NDArray[np.float32], str]:
     body = await request.body()
     try:
         asked = await run_in_threadpool(ClassifyRequest.model_validate_json, body)
     except ValidationError as error:
         raise BadInput(explain(error.errors(), ClassifyRequest)) from error
-    images = await run_in_threadpool(parse, asked.images, shape)
+    images = await run_in_threadpool(parse, asked.images, shape, dataset, asked.fit)
     return images, asked.variant
 
 
+FORM_FIELDS = {"variant": VARIANTS, "fit": get_args(Fit)}  # text field -> allowed values
+
+
 async def _read_form(
-    request: Request, shape: tuple[int, int, int]
+    request: Request, shape: Shape, dataset: str | None
 ) -> tuple[NDArray[np.float32], str]:
-    fields: dict[str, str] = {}
+    fields: dict[str, Any] = {}
     files: list[bytes] = []
     async with request.form(max_files=MAX_IMAGES + 1, max_fields=8) as form:
         for name, value in form.multi_items():
             if isinstance(value, UploadFile):
+                require(name == "image", _unknown_field(name))
                 files.append(await value.read())
             else:
-                _check_field(name, value)
+                _check_field(name, value, fields)
                 fields[name] = value
     count = len(files)
     require(1 <= count <= MAX_IMAGES, f"send 1 to {MAX_IMAGES} image files, not {count}")
-    images = await run_in_threadpool(_decode_all, files, shape)
+    images = await run_in_threadpool(decode_all, files, shape, dataset, fields.get("fit"))
     return images, fields.get("variant", "amnesiac")
 
 
-def _check_field(name: str, value: str) -> None:
-    """Refuse a form field other than `variant`, and an unknown variant."""
-    require(
-        name == "variant", f"unknown form field {name[:60]!r}; allowed: variant, and image files"
-    )
-    require(value in VARIANTS, f"variant must be {VARIANT_RULE}, not {_shorten(value)}")
+def _check_field(name: str, value: str, before: dict[str, Any]) -> None:
+    """Refuse a form field that is unknown, stands there twice, or has a value not allowed."""
+    require(name in FORM_FIELDS, _unknown_field(name))
+    require(name not in before, f"form field {name!r} must stand there once; leave one out")
+    allowed = FORM_FIELDS[name]
+    rule = f"{name} must be one of {', '.join(allowed)}, not {_shorten(value)}"
+    require(value in allowed, rule)
 
 
-def _decode_all(files: list[bytes], shape: tuple[int, int, int]) -> NDArray[np.float32]:
-    decoded = [decode(data, shape) for data in files]
-    return np.stack(decoded)
+def _unknown_field(name: str) -> str:
+    known = ", ".join(FORM_FIELDS)
+    return f"unknown form field {name[:60]!r}; allowed: {known}, and `image` for files"

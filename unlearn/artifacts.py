@@ -1,15 +1,17 @@
 """Store weights on disk: artifacts that cells share by content key, and the gallery that is served.
 
     <store>/<kind>/<key>/{weights.safetensors, card.json}
-    <gallery>/<name>/<version>/{amnesiac,original,oracle}.safetensors + card.json
+    <gallery>/<name>/<version>/{amnesiac,original,oracle}.safetensors + documents + card.json
     <gallery>/<name>/current
 
-`card.json` is written last: it marks the folder as complete and holds the SHA-256 of every weights
-file beside it.
+`card.json` is written last: it marks the folder as complete and holds the SHA-256 of every file
+beside it: under `sha256` of the weights, under `documents` of the others, by file name.
 """
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,12 +19,13 @@ import safetensors.torch
 from safetensors import SafetensorError
 
 from unlearn.errors import BadInput, require
-from unlearn.files import exists, folders, join, read_whole, write_whole
+from unlearn.files import exists, folders, join, locate, read_whole, write_whole
 from unlearn.models import Weights
 
 VARIANTS = ("amnesiac", "original", "oracle")
 FORMAT = "amnesia/1"
 Card = dict[str, Any]
+DOCUMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(json|png)")  # names of documents
 
 
 def digest(content: object) -> str:
@@ -32,7 +35,7 @@ def digest(content: object) -> str:
 
 def digest_of(text: str) -> str:
     """Hash the `canonical` text of some content into 16 hex digits."""
-    return _sha256(text.encode())[:16]
+    return sha256(text.encode())[:16]
 
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -43,7 +46,7 @@ def canonical(content: object) -> str:
     return _CANONICAL.encode(content)
 
 
-def _sha256(data: bytes) -> str:
+def sha256(data: bytes) -> str:
     """SHA-256 of the bytes, 64 hex digits."""
     return hashlib.sha256(data).hexdigest()
 
@@ -56,9 +59,9 @@ def _serialise(weights: Weights) -> bytes:
     return safetensors.torch.save(tensors)
 
 
-def _checksums(weights_files: dict[str, bytes]) -> dict[str, str]:
-    """SHA-256 of each weights file, by the file's name without its suffix."""
-    return {name: _sha256(data) for name, data in weights_files.items()}
+def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each file, by its name."""
+    return {name: sha256(data) for name, data in files.items()}
 
 
 def _with_card(weights_files: dict[str, bytes], card: Card) -> dict[str, bytes]:
@@ -106,20 +109,45 @@ def _read_card(folder: str) -> Card:
     return card
 
 
-def _read_weights(folder: str, name: str, card: Card) -> Weights:
-    """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
-    path = join(folder, f"{name}.safetensors")
+def _read_verified(folder: str, file: str, expected: str | None) -> bytes:
+    """Return a file's bytes. Raises `BadInput` where it is missing or has another SHA-256."""
+    path = join(folder, file)
     try:
         data = read_whole(path)
     except FileNotFoundError as error:
         raise BadInput(
             f"{path} is missing though its card names it; delete {folder} and build it again"
         ) from error
-    if _sha256(data) != card["sha256"].get(name):
+    if sha256(data) != expected:
         raise BadInput(
             f"{path} is damaged or foreign (SHA-256 differs from its card); "
             f"delete {folder} and build it again"
         )
+    return data
+
+
+def _documents(folder: str, card: Card) -> dict[str, str]:
+    """Return the SHA-256 of a version's documents, by file name. Raises `BadInput`."""
+    documents = card.get("documents", {})
+    require(
+        isinstance(documents, dict),
+        f"{folder}/card.json must map documents to their SHA-256; promote the model again",
+    )
+    return dict(documents)
+
+
+def _check_document(name: str) -> None:
+    """Refuse the name of a document that is no plain file name, or is the card's."""
+    require(
+        DOCUMENT.fullmatch(name) is not None and name != "card.json",
+        f"a document is a .json or .png file beside the weights, not {name!r}; choose another name",
+    )
+
+
+def _read_weights(folder: str, name: str, card: Card) -> Weights:
+    """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
+    path = join(folder, f"{name}.safetensors")
+    data = _read_verified(folder, f"{name}.safetensors", card["sha256"].get(name))
     try:
         return safetensors.torch.load(data)
     except SafetensorError as error:
@@ -213,12 +241,20 @@ class Gallery:
         """Return the version that is served. Raises `BadInput` as `history` does."""
         return self.history(name)[-1]
 
-    def publish(self, name: str, variants: dict[str, Weights], card: Card) -> str:
+    def publish(
+        self,
+        name: str,
+        variants: dict[str, Weights],
+        card: Card,
+        documents: Mapping[str, bytes] | None = None,
+    ) -> str:
         """Write a version, named by a hash of its content, and serve it; return the version.
 
         A version that is already on disk undamaged is not written again. Raises `BadInput` for a
-        name with other characters than letters, digits, - and _, or for other variants than
-        `VARIANTS`.
+        name with other characters than letters, digits, - and _, for other variants than
+        `VARIANTS`, or for the name of a document that is no plain .json or .png file.
+
+        documents: files that go with the models, by file name; `document` reads them
         """
         allowed = all(ch.isalnum() or ch in "-_" for ch in name)
         require(
@@ -230,9 +266,14 @@ class Gallery:
             f"a gallery version needs {', '.join(VARIANTS)}, not {', '.join(variants)}; give these",
         )
         weights_files = {variant: _serialise(weights) for variant, weights in variants.items()}
-        version = digest({**card, "of": name, "sha256": _checksums(weights_files)})
+        more = dict(documents or {})
+        for document in more:
+            _check_document(document)
+        content = {**card, "documents": _checksums(more)} if more else card
+        version = digest({**content, "of": name, "sha256": _checksums(weights_files)})
         folder = join(self.root, name, version)
-        files = _with_card(weights_files, {**card, "name": name, "version": version})
+        of_version = {**content, "name": name, "version": version}
+        files = more | _with_card(weights_files, of_version)
         if not _has_files(folder, files):
             _write_files(folder, files)
         self._serve(name, version)
@@ -274,3 +315,41 @@ class Gallery:
         require(variant in VARIANTS, f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
         folder = join(self.root, name, version)
         return _read_weights(folder, variant, _read_card(folder))
+
+    def document(self, name: str, version: str, document: str) -> bytes:
+        """Return the verified bytes of a document.
+
+        Raises `FileNotFoundError` where the version has none of that name, and `BadInput` for a
+        missing or damaged file.
+        """
+        folder = join(self.root, name, version)
+        expected = _documents(folder, _read_card(folder)).get(document)
+        if expected is None:
+            raise FileNotFoundError(f"version {version} of {name!r} has no {document}")
+        _check_document(document)
+        return _read_verified(folder, document, expected)
+
+    def checksums(self, name: str, version: str) -> dict[str, str]:
+        """Return the SHA-256 of every file of a version beside its card, by file name."""
+        folder = join(self.root, name, version)
+        card = _read_card(folder)
+        found = {f"{variant}.safetensors": card["sha256"].get(variant) for variant in VARIANTS}
+        return found | _documents(folder, card)
+
+    def check(self, name: str, version: str, file: str, expected: str) -> None:
+        """Raise `BadInput` where a file of a version is missing or has another SHA-256."""
+        _read_verified(join(self.root, name, version), file, expected)
+
+    def stamp(self, name: str, version: str, file: str) -> str:
+        """Return text that changes when a file is replaced; "" where there is no such file.
+
+        It says where the file lies, its size, and its time of change or its ETag.
+        """
+        fs, path = locate(join(self.root, name, version, file))
+        fs.invalidate_cache()
+        try:
+            info = fs.info(path)
+        except FileNotFoundError:
+            return ""
+        changed = [info.get(key) for key in ("mtime", "LastModified", "last_modified", "ETag")]
+        return f"{path} {info['size']} {changed}"

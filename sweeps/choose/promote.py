@@ -1,4 +1,4 @@
-"""Put the chosen cell's model into the gallery, beside its original and its oracle."""
+"""Put the chosen cell's model into the gallery, with its original, its oracle and its audit."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from sweeps.choose.audit import documents
 from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings
 from sweeps.compute.restore import cache_for, cell_from, weights_of
@@ -40,7 +41,7 @@ def promote(
     sweep: str | None = None,
     builders: tuple[str, ...] = (),
 ) -> Promotion:
-    """Publish a cell's model, its original and its oracle in the gallery.
+    """Publish a cell's model, its original, its oracle, its row and its audit in the gallery.
 
     results: the rows
     name: of the model in the gallery
@@ -80,7 +81,7 @@ def promote(
         "oracle": cache.weights(problem.oracle),
     }
     card = _card(row, cache.dataset(problem.dataset), asdict(point.method), why)
-    version = gallery.publish(name, variants, card)
+    version = gallery.publish(name, variants, card, documents(row, point))
     return Promotion(name, version, row, why)
 
 

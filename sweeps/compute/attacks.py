@@ -15,6 +15,8 @@ from unlearn.models import Weights
 from unlearn.models.fresh import drawn
 from unlearn.streams import seeded, stream
 
+PICTURED = ("original", "oracle")  # reference models whose pictures are kept beside the subject's
+
 
 def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, dict[str, Tensor]]:
     """Run the attacks that the cell's spec names; return their columns, and pictures by attack.
@@ -37,6 +39,7 @@ def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, di
         scores |= findings.scores
         if findings.pictures is not None:
             pictures[name] = findings.pictures
+            pictures |= reference_pictures(cache, problem, name)
     if broken:
         scores["error"] = "; ".join(broken)
     return scores, pictures
@@ -46,6 +49,17 @@ def attack_subject(cache: WorkerCache, problem: Problem, name: str, subject: Any
     """Run one attack on `subject`, beside the problem's reference models."""
     references = cache.keep(make_references, problem, name)
     return problem.eval.attack(name)(subject, references)
+
+
+def reference_pictures(cache: WorkerCache, problem: Problem, name: str) -> dict[str, Tensor]:
+    """Return what the attack drew from the `PICTURED` models, as `<model>:<attack>` -> images."""
+    attack, references = problem.eval.attack(name), cache.keep(make_references, problem, name)
+    drawn = {}
+    for model in PICTURED:
+        images = attack.pictures(references.found[model])
+        if images is not None:
+            drawn[f"{model}:{name}"] = images
+    return drawn
 
 
 def make_references(cache: WorkerCache, problem: Problem, name: str) -> References:

@@ -71,10 +71,7 @@ IDENTITY = ("model", "method", "cells", "seeds")  # the first columns of every l
 
 
 def claims(rows: pd.DataFrame) -> str:
-    """Return the tables of every data set and task as HTML: means per method, then paired methods.
-
-    Leaves out a data set and task with one cell of one method only: one cell supports no claim.
-    """
+    """Return the tables of every data set and task: means per method, then paired methods."""
     return "".join(_claims(*group) for group in by_task(rows))
 
 
@@ -83,11 +80,10 @@ def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> 
     lines = summary(chosen, columns)
     if lines.empty:
         return ""
-    one_method = lines["method"].nunique() <= 3  # original and oracle have lines, too
-    if one_method and lines["cells"].max() < 2:
-        return ""
     more = with_values(rows, MORE_SCORES[task])
-    parts = [heading(2, f"Methods on {dataset} ({task}s)"), paragraph(EXPLANATION)]
+    title = f"Methods on {dataset} ({task}s)"
+    parts = [heading(2, title, f"methods-{dataset}-{task}"), paragraph(EXPLANATION)]
+    parts.append(_seeds(lines))
     parts.append(scrollable(shaded_table(lines, columns)))
     if more:
         parts.append(scrollable(shaded_table(summary(chosen, more), more)))
@@ -95,6 +91,16 @@ def _claims(dataset: str, task: str, rows: pd.DataFrame, columns: list[str]) -> 
     parts.append(blind_spots(columns + more))
     parts += [_pairs(chosen, column) for column in PAIRED[task]]
     return "".join(parts)
+
+
+def _seeds(lines: pd.DataFrame) -> str:
+    """Say where one seed gives no interval; "" where all methods have several."""
+    seeds = lines["seeds"]
+    if seeds.min() > 1:
+        return ""
+    what = "One seed" if seeds.max() == 1 else "Some methods have one seed"
+    text = f"{what}: no interval, so a difference may be chance."
+    return paragraph(text, "warning")
 
 
 def _pairs(chosen: pd.DataFrame, column: str) -> str:
@@ -204,7 +210,8 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
     A method's cell is shaded by |method - oracle| / |original - oracle|, at most 1.
     """
     names = [*IDENTITY, *columns]
-    parts = ["<tr>", *(f"<th>{escape(name)}</th>" for name in names), "</tr>"]
+    titles = "".join(f"<th>{escape(name)}</th>" for name in names)
+    parts = [f"<thead><tr>{titles}</tr></thead>"]
     for _, of_model in lines.groupby("model"):
         by_method = {line["method"]: line for line in of_model.to_dict("records")}
         original, oracle = by_method["original"], by_method["oracle"]
@@ -216,7 +223,7 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
                 style = _shade(line, original, oracle, column)
                 parts.append(f"<td{style}>{interval(line, column)}</td>")
             parts.append("</tr>")
-    return f"<table>{''.join(parts)}</table>"
+    return f"<table class=claims>{''.join(parts)}</table>"
 
 
 def interval(line: Line, column: str) -> str:
@@ -233,8 +240,13 @@ def interval(line: Line, column: str) -> str:
     if pd.isna(mean):
         return ""
     if pd.isna(low):
-        return f"{mean:.3f}"
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+        return _three(mean)
+    return f"{_three(mean)} [{_three(low)}, {_three(high)}]"
+
+
+def _three(value: float) -> str:
+    """Write a number with three digits after the point; what rounds to 0 has no sign."""
+    return f"{round(value, 3) + 0.0:.3f}"
 
 
 def _shade(line: Line, original: Line, oracle: Line, column: str) -> str:

@@ -15,6 +15,8 @@ T = TypeVar("T")
 Style = dict[str, Any]  # keyword arguments of a matplotlib call
 
 INK, ACCENT, PALE = "#222222", "#c2410c", "#9aa5b1"
+LEAST_SPAN = 0.2  # of an axis of shares
+MARGIN = 0.06  # of its span, on both sides
 KINDS = (  # column prefix, name, colour
     ("original_", "original", PALE),
     ("", "unlearned", ACCENT),
@@ -122,10 +124,23 @@ def pareto_front(rows: pd.DataFrame, chosen: str) -> Figure:
     axis.scatter(on_val.val_forget, on_val.val_retain, label="chosen, val", **star)
     hollow: Style = {"facecolor": "none", "edgecolor": ACCENT, "zorder": 3}
     axis.scatter(*on_test, s=60, marker="D", label="chosen, test", **hollow)
+    shown = pd.concat([values, pd.DataFrame([on_test], columns=values.columns)])
     axis.set(xlabel="forget (probability or accuracy; less is better)", ylabel="retain accuracy")
+    axis.set(xlim=span_of(shown.val_forget), ylim=span_of(shown.val_retain))
     axis.legend(frameon=False, fontsize=9)
     axis.grid(alpha=0.25)
     return figure
+
+
+def span_of(shares: pd.Series) -> tuple[float, float]:
+    """Return axis limits around shares: at least `LEAST_SPAN` wide, with a margin on both sides.
+
+    A narrower axis would show the noise of a few images as if it were a trend.
+    """
+    low, high = float(shares.min()), float(shares.max())
+    middle, span = (low + high) / 2, max(high - low, LEAST_SPAN)
+    start = min(max(middle - span / 2, 0.0), 1.0 - span) if span < 1 else 0.0
+    return start - MARGIN * span, start + (1 + MARGIN) * span
 
 
 def _tested(row: pd.Series) -> tuple[float, float]:

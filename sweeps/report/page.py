@@ -1,5 +1,7 @@
 """Write one HTML page about a results folder: choices and their scores, pictures and costs."""
 
+import html
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,33 +11,23 @@ from sweeps.choose.choose import choose
 from sweeps.choose.comparable import differing_settings, varied_knobs
 from sweeps.report.claims import SCORES, claims
 from sweeps.report.context import Context, resolve
-from sweeps.report.elements import folded, heading, paragraph, scrollable, table, with_tooltips
+from sweeps.report.elements import (
+    contents,
+    folded,
+    heading,
+    paragraph,
+    table,
+    table_of_cells,
+    with_tooltips,
+)
+from sweeps.report.head import head, sweep_head
 from sweeps.report.sections import SECTIONS
 from sweeps.report.show import VAL
+from sweeps.report.style import HEAD
 from sweeps.rows.columns import COLUMNS
 from sweeps.rows.results import Results
 from unlearn.files import write_whole
 from unlearn.models import check_builder
-
-STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#222;background:#fff}
-body{max-width:72rem;margin:2rem auto;padding:0 1rem}
-table{border-collapse:collapse;font-size:14px}
-td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}
-th:first-child,td:first-child{text-align:left}
-img{max-width:100%}
-figure{margin:1.5rem 0}
-figcaption{color:#555}
-img[src^="data:image/gif"]{width:36rem;image-rendering:pixelated}
-h2{margin-top:3rem;border-top:2px solid #222}
-.why{background:#f6f3ee;padding:.6rem 1rem}
-.scroll{overflow-x:auto;margin:1.5rem 0}
-.scroll td{white-space:nowrap}
-"""
-HEAD = (
-    "<!doctype html><html lang=en><meta charset=utf-8><title>amnesia report</title>"
-    f"<style>{STYLE}</style>"
-)
 
 
 def write_report(
@@ -54,12 +46,25 @@ def write_report(
     rows = results.read(sweep)
     for model in rows["model"].unique():
         check_builder(model, builders, "report")
-    parts = [HEAD, heading(1, "amnesia report"), claims(rows)]
-    for name in [sweep] if sweep else results.sweeps():
-        parts.append(sweep_part(name, results.read(name), data_root))
-    texts = {name: entry.meaning for name, entry in COLUMNS.items()}
-    write_whole(out, with_tooltips("".join(parts), texts).encode())
+    names = [sweep] if sweep else results.sweeps()
+    start = [HEAD, heading(1, "amnesia report"), head(results, names, rows, out)]
+    body = [claims(rows)]
+    for name in names:
+        body.append(sweep_part(name, results.read(name), data_root))
+    text = "".join(body)
+    meanings = {name: entry.meaning for name, entry in COLUMNS.items()}
+    page = "".join([*start, contents(entries_of(text)), text])
+    write_whole(out, with_tooltips(page, meanings).encode())
     return str(Path(out))
+
+
+def entries_of(body: str) -> Iterator[tuple[int, str, str]]:
+    """Yield (level, anchor, text) of every heading of the page that has an anchor.
+
+    The body is HTML of ours, in which all text is escaped, so no other text looks like a heading.
+    """
+    for level, anchor, text in re.findall(r'<h([23]) id="([^"]*)">([^<]*)</h', body):
+        yield int(level) - 2, html.unescape(anchor), html.unescape(text)
 
 
 def sweep_part(name: str, rows: pd.DataFrame, data_root: str) -> str:
@@ -68,7 +73,8 @@ def sweep_part(name: str, rows: pd.DataFrame, data_root: str) -> str:
     dataset = rows["dataset"].iloc[0]
     counts = paragraph(f"{len(rows)} cells, {failed} failed; data set {dataset}.")
     problems = [problem_part(context) for context in contexts(rows, data_root)]
-    return heading(2, name) + counts + "".join(problems) + _errors(rows) + _all_rows(rows)
+    start = heading(2, f"Sweep {name}", f"sweep-{name}") + counts + sweep_head(rows, data_root)
+    return start + "".join(problems) + _errors(rows) + _all_rows(rows)
 
 
 def contexts(rows: pd.DataFrame, data_root: str) -> Iterator[Context]:
@@ -116,4 +122,4 @@ def _all_rows(rows: pd.DataFrame) -> str:
     names = [*identity, *varied_knobs(rows), "status", "wall_s", *scores]
     known = [name for name in names if name in rows]
     main = rows[known].dropna(axis=1, how="all")
-    return folded("All rows", scrollable(table(main)))
+    return folded("All rows", table_of_cells(main))

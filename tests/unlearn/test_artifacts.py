@@ -183,3 +183,51 @@ def test_an_artifact_whose_weights_could_not_be_written_does_not_exist(
     with pytest.raises(BadInput, match="cannot write"):
         store.save("original", "0123456789abcdef", {"w": torch.zeros(1)}, {})
     assert not store.has("original", "0123456789abcdef")
+
+
+def published(folder: Path, documents: dict[str, bytes]) -> Gallery:
+    """A gallery with one version of one tensor, and documents."""
+    gallery = Gallery(str(folder))
+    variants = {variant: {"w": torch.zeros(2)} for variant in VARIANTS}
+    gallery.publish("m", variants, {"task": "t"}, documents)
+    return gallery
+
+
+def test_documents_are_kept_beside_the_weights_and_verified(tmp_path: Path) -> None:
+    gallery = published(tmp_path, {"row.json": b"{}", "a.png": b"png"})
+    version = gallery.current("m")
+    assert gallery.document("m", version, "row.json") == b"{}"
+    assert set(gallery.checksums("m", version)) == {
+        *(f"{variant}.safetensors" for variant in VARIANTS),
+        "row.json",
+        "a.png",
+    }
+    (tmp_path / "m" / version / "a.png").write_bytes(b"other")
+    with pytest.raises(BadInput, match="SHA-256 differs"):
+        gallery.document("m", version, "a.png")
+    with pytest.raises(FileNotFoundError, match=r"has no b\.png"):
+        gallery.document("m", version, "b.png")
+
+
+def test_a_version_without_documents_keeps_its_name(tmp_path: Path) -> None:
+    plain, with_row = published(tmp_path / "a", {}), published(tmp_path / "b", {"row.json": b"{}"})
+    assert "documents" not in plain.card("m")
+    assert plain.current("m") != with_row.current("m")
+
+
+@pytest.mark.parametrize("name", ["card.json", "../a.json", "a/b.png", ".a.png", "a.txt", ""])
+def test_a_document_has_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(BadInput, match="choose another name"):
+        published(tmp_path, {name: b""})
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_stamp_changes_with_the_file(tmp_path: Path) -> None:
+    gallery = published(tmp_path, {"row.json": b"{}"})
+    version = gallery.current("m")
+    before = gallery.stamp("m", version, "row.json")
+    assert gallery.stamp("m", version, "row.json") == before
+    (tmp_path / "m" / version / "row.json").write_bytes(b"{ }")
+    after = gallery.stamp("m", version, "row.json")
+    assert after not in (before, "")
+    assert gallery.stamp("m", version, "gone.json") == ""

@@ -1,13 +1,14 @@
-"""The cell that val chooses, its knobs, the reason, and the number of candidates."""
+"""The cell that val chooses, its knobs, the reason, the bounds it lies on, the candidates."""
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sweeps.choose.choose import unstopped
 from sweeps.choose.comparable import varied_knobs
 from sweeps.report.context import Context
-from sweeps.report.elements import heading, paragraph
+from sweeps.report.elements import Html, anchor_of, escape, heading, link, paragraph
 
 
 def section(context: Context) -> str:
@@ -15,9 +16,29 @@ def section(context: Context) -> str:
     forget = ", ".join(map(str, row["forget"]))
     model = f"{row['model']}{context.setting}"
     title = f"{model}, forget {forget}, seed {row['seed']}: {row['method']}"
-    cell = f"Cell {row['cell_id']}{_knobs(context)}"
-    why = paragraph(f"{cell}: {context.choice.why}.", "why")
-    return heading(3, title) + why + _candidates(context)
+    cell = link(anchor_of(row["cell_id"]), f"Cell {row['cell_id']}{_knobs(context)}")
+    why = paragraph(Html(f"{cell}: {escape(context.choice.why)}."), "why")
+    start = heading(3, title, f"problem-{row['cell_id']}")
+    return start + why + _bounds(row) + _candidates(context)
+
+
+def _bounds(row: pd.Series) -> str:
+    """Name the knobs whose chosen value lies on the bound of what was tried; "" for none."""
+    bound = row.get("bound")
+    entries = [] if np.ndim(bound) == 0 else [_at_end(str(entry)) for entry in bound]
+    if not entries:
+        return ""
+    return paragraph(
+        f"On the bound of what was tried: {', '.join(entries)}. A better value may lie beyond; "
+        "widen the range and run again.",
+        "warning",
+    )
+
+
+def _at_end(entry: str) -> str:
+    """Write an entry of `bound`, as `lam upper`, in words; a bare knob stays as it is."""
+    knob, _, end = entry.rpartition(" ")
+    return f"{knob} at its {end} end" if knob else entry
 
 
 def _knobs(context: Context) -> str:

@@ -2,11 +2,11 @@
 
 from sweeps.choose.intervals import SecondsSpent, regret, saving
 from sweeps.report.context import Context
-from sweeps.report.elements import paragraph
+from sweeps.report.elements import heading, paragraph
 
 
 def section(context: Context) -> str:
-    return _regret(context) + _seconds(context)
+    return heading(4, "Cost") + _regret(context) + _seconds(context)
 
 
 def _regret(context: Context) -> str:

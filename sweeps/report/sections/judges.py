@@ -3,7 +3,7 @@
 import pandas as pd
 
 from sweeps.report.context import Context
-from sweeps.report.elements import paragraph, table
+from sweeps.report.elements import heading, paragraph, table
 
 COLUMNS = [
     "judge_test_accuracy",
@@ -23,4 +23,4 @@ def section(context: Context) -> str:
         "By judge; the lead judge can reject an image. Values below a judge's floor on noise or "
         "grey images say nothing about forgetting."
     )
-    return explained + table(scores, digits=".3f", index=True)
+    return heading(4, "Judges") + explained + table(scores, digits=".3f", index=True)

@@ -5,12 +5,16 @@ import pandas as pd
 from sweeps.choose.intervals import NULL_WHERE_NOT_REACHED
 from sweeps.report.claims import MORE_SCORES, SCORES
 from sweeps.report.context import Context
-from sweeps.report.elements import table
+from sweeps.report.elements import heading, paragraph, table
 from sweeps.report.figures import KINDS
+
+COUNTS = ("relearn_batches_points", "relearn_batches_relative")  # ends of counts of mini-batches
 
 
 def section(context: Context) -> str:
-    return score_table(context.row)
+    seed = context.row["seed"]
+    note = f"Seed {seed} alone: no interval. The tables of methods have intervals over seeds."
+    return heading(4, "Scores") + paragraph(note, "quiet") + score_table(context.row)
 
 
 def score_table(row: pd.Series) -> str:
@@ -28,7 +32,7 @@ def _score(row: pd.Series, prefix: str, name: str) -> str:
     """Return the value as text; "" where the row has none."""
     value = row.get(prefix + name)
     if pd.notna(value):
-        return f"{value:.4f}"
+        return f"{value:g}" if name.endswith(COUNTS) else f"{value:.4f}"
     if name in NULL_WHERE_NOT_REACHED and prefix + name in row and row["relearn_steps"] is not None:
         return "not reached"
     return ""

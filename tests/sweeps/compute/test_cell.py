@@ -56,7 +56,7 @@ def test_an_attacks_excess_is_counted_from_the_oracle(monkeypatch: pytest.Monkey
     assert record["probe_random_z_excess"] == pytest.approx(0.4)
     low, high = record["probe_random_z_excess_low"], record["probe_random_z_excess_high"]
     assert 0.2 < low < 0.4 < high < 0.6
-    assert list(pictures) == ["random-z"]
+    assert list(pictures) == ["random-z", "original:random-z", "oracle:random-z"]
 
 
 def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,8 +68,17 @@ def test_it_says_what_relearning_did_not_reach_and_what_fools_a_metric() -> None
     assert "<b>lira</b>" not in page  # nobody asked for it
 
 
-def test_one_cell_is_no_claim() -> None:
-    assert claims(rows().query("seed == 0 and method == 'scrub'")) == ""
+def test_one_seed_has_a_table_that_says_so() -> None:
+    page = claims(rows().query("seed == 0 and method == 'scrub'"))
+    assert "<td>0.900</td>" in page or ">0.900</td>" in page
+    assert "One seed: no interval, so a difference may be chance." in page
+    assert "no interval" not in claims(rows())
+    some = rows().query("seed == 0 or method == 'scrub'")
+    assert "Some methods have one seed: no interval" in claims(some)
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert interval({"a": 0.1, "a_low": -0.0001, "a_high": 0.2}, "a") == "0.100 [0.000, 0.200]"
 
 
 def test_names_from_rows_are_escaped() -> None:

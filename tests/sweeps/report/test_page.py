@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,7 +19,7 @@ from sweeps.report import sections
 from sweeps.report.claims import claims
 from sweeps.report.context import CellModels, Context, resolve
 from sweeps.report.page import contexts, problem_part, sweep_part, write_report
-from sweeps.report.sections import SECTIONS, choice, confusion
+from sweeps.report.sections import SECTIONS, attacks, choice, confusion
 from sweeps.report.sections.morphs import routes
 from sweeps.report.sections.scores import score_table
 from sweeps.spec.cells import Cell
@@ -105,7 +106,11 @@ def test_a_generator_s_page_shows_every_section_and_loads_each_model_once(
     fill(make.store(tmp_path), made[-1], digits)
     assert write_report(make.results(tmp_path), None, str(out), "unused") == str(out)
     page = out.read_text()
-    assert f"Cell {made[-1].cell_id} (lam 1000): best val_retain" in page
+    chosen = made[-1].cell_id
+    assert f'<a href="#row-{chosen}">Cell {chosen} (lam 1000)</a>: best val_retain' in page
+    assert f'<tr id="row-{chosen}">' in page
+    assert "No attack was run" in page
+    assert f'<a href="#problem-{chosen}">cvae-2d, forget 1, seed 0: selective-amnesia</a>' in page
     # Test scores are retain - 1.5 forget: -.25, -.30, -.35; val chooses the last.
     assert "cost 0.1000 of the score on test" in page
     assert "in all, with the artifacts" in page
@@ -224,7 +229,7 @@ def evil_context(tmp_path: Path) -> Context:
 def test_what_stands_in_a_row_is_escaped(tmp_path: Path) -> None:
     context = evil_context(tmp_path)
     head = choice.section(context)
-    assert head.count("&lt;script&gt;") == 4  # model, setting, cell_id, lam
+    assert head.count("&lt;script&gt;") == 6  # model, setting, cell_id and its two anchors, lam
     assert "<script" not in head
     assert "<script" not in sweep_part(EVIL, context.rows.assign(status="failed"), "unused")
 
@@ -257,3 +262,23 @@ def test_morphs_take_the_labels_that_are_kept(
     forget: tuple[int, ...], classes: int, expected: list[tuple[int, int]]
 ) -> None:
     assert routes(forget, classes) == expected
+
+
+def test_a_choice_on_the_bound_of_its_space_is_marked(tmp_path: Path) -> None:
+    [context] = contexts(write(tmp_path, cells()), "unused")
+    assert "On the bound" not in choice.section(context)
+    context.row["bound"] = np.array(["lam upper", "gamma"], dtype=object)
+    assert "what was tried: lam at its upper end, gamma." in choice.section(context)
+    context.row["bound"] = np.array([], dtype=object)
+    assert "On the bound" not in choice.section(context)
+
+
+def test_a_classifier_s_attacks_are_listed_by_model(tmp_path: Path) -> None:
+    spec = {"models": "cnn", "method": "fine-tune", "grid": {}, "eval": {"attacks": ["relearning"]}}
+    found = {"relearn_steps": [0.0, 2.0], "relearn_batches_points": 12.0, "ain_points": 0.75}
+    [context] = contexts(write(tmp_path, cells(**spec), **found), "unused")
+    page = attacks.section(context)
+    [line] = re.findall(r"<th>relearning: relearn_batches_points</th>(.*?)</tr>", page, re.DOTALL)
+    assert re.findall("<td>(.*?)</td>", line) == ["not reached", "12", "not reached"]
+    [index] = re.findall(r"<th>relearning: ain_points</th>(.*?)</tr>", page, re.DOTALL)
+    assert re.findall("<td>(.*?)</td>", index) == ["", "0.75", ""]
