@@ -1,7 +1,7 @@
 """Run Ray Tune: its settings, signals and scheduler, and the private names of Ray that we use.
 
 Tune's own snapshots, loggers and signal handlers are switched off: the rows are the only record of
-progress, and Ctrl-C is handled here.
+progress, and interruptions are handled here.
 """
 
 import logging
@@ -61,10 +61,10 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
 
     finished: called with the reports of each pack that is done
 
-    Raises `KeyboardInterrupt` on Ctrl-C, even if Tune swallowed it.
+    Raises `KeyboardInterrupt` after an interruption, even if Tune swallowed that.
     """
     os.environ.update(ENVIRONMENT)
-    with ctrl_c() as struck, log_levels(LOG_LEVELS):
+    with interruptions() as struck, log_levels(LOG_LEVELS):
         # A folder of this machine alone: workers would look in it only for checkpoints.
         with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
             tuner(searcher, scratch, Reporter(finished, struck)).fit()
@@ -101,7 +101,7 @@ def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
 
 
 class Reporter(tune.Callback):
-    """Reports finished packs, and ends the run after a Ctrl-C that was swallowed."""
+    """Reports finished and lost packs; ends the run after an interruption that was swallowed."""
 
     def __init__(self, finished: Callable[[list[CellReport]], Any], struck: Event) -> None:
         self.finished, self.struck = finished, struck
@@ -173,25 +173,27 @@ def log_levels(levels: Mapping[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def ctrl_c() -> Iterator[Event]:
-    """Yield an event that is set once Ctrl-C was pressed.
+def interruptions() -> Iterator[Event]:
+    """Yield an event that is set once SIGINT, SIGTERM or SIGHUP has arrived.
 
-    A KeyboardInterrupt raised inside a C callback or a destructor is lost; code that checks the
-    event can raise it again.
+    Each is then handled as it was before; a signal that was ignored, or had no handler in Python,
+    is left alone. An exception that a handler raises inside a C callback or a destructor is lost;
+    code that checks the event can raise it again.
     """
     struck = Event()
+    before: dict[int, Any] = {}
 
     def strike(number: int, frame: FrameType | None) -> None:
         struck.set()
-        signal.default_int_handler(number, frame)
+        before[number](number, frame)
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # other threads receive no signals
-        yield struck
-        return
-    before = signal.signal(signal.SIGINT, strike)
+    # other threads receive no signals
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, strike)
     try:
         yield struck
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

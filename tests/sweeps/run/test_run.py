@@ -14,7 +14,7 @@ from sweeps.plan.plan import Plan
 from sweeps.run import prepare as preparing
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran, run
-from sweeps.run.tune import ctrl_c
+from sweeps.run.tune import interruptions
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -143,8 +143,30 @@ def test_a_ctrl_c_that_was_swallowed_is_raised_at_the_next_result(
 
 
 def test_ctrl_c_is_still_a_keyboard_interrupt() -> None:
-    with pytest.raises(KeyboardInterrupt), ctrl_c():
+    with pytest.raises(KeyboardInterrupt), interruptions():
         signal.raise_signal(signal.SIGINT)
+
+
+def test_sigterm_is_handled_as_before_and_remembered() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with interruptions() as struck:
+            signal.raise_signal(signal.SIGTERM)
+            assert struck.is_set()
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptions() as struck:
+            signal.raise_signal(signal.SIGHUP)
+            assert not struck.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_progress_counts_a_pack_once_however_often_it_is_heard_of(
