@@ -7,13 +7,16 @@ READY := $(VENV)/.ready
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: demo test test-gpu check serve bench clean reproduce $(LONG)
+.PHONY: demo test test-cluster test-gpu check serve bench clean reproduce $(LONG)
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, a browser if any
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not cluster"
+
+test-cluster: $(READY)    ## nodes that die and join, SLURM, autoscaling: minutes each, one by one
+	$(BIN)/python -m pytest -m cluster
 
 test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest tests/gpu

@@ -13,6 +13,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from cluster import jobs
+from cluster.nodes import describe_resources
 from cluster.progress import progress
 from cluster.ray_session import check_reachable, ray_session
 from sweeps.choose import promote as promoting
@@ -56,6 +57,8 @@ def plan(args: argparse.Namespace) -> int:
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
     print(describe(made, estimate(made)))
+    if made.work:
+        print(describe_resources(made, args.address))
     return 0
 
 

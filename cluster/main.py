@@ -99,6 +99,10 @@ def _sweep_commands(command: AddCommand) -> None:
     made = command("plan", "commands.plan", "what would run, what is cached, what it costs")
     _add_spec(made, optional=True)
     made.add_argument("--list", action="store_true", help="list the shipped specs")
+    made.add_argument(
+        "--address",
+        help="compare with the nodes of this Ray (default: $RAY_ADDRESS, else this machine)",
+    )
     made = command("run", "commands.run", "run a sweep; finished cells are never run again")
     _add_spec(made)
     made.add_argument("--address", help=RAY)

@@ -6,6 +6,7 @@ progress, and interruptions are handled here.
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,13 +20,14 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune import CheckpointConfig, PlacementGroupFactory, RunConfig
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from sweeps.run.searcher import PackSearcher
-from sweeps.run.trial import CellReport, PackTrial
+from sweeps.run.searcher import ATTEMPTS, PackSearcher
+from sweeps.run.trial import CellReport, Pack, PackTrial
 
 TRIED = ("2.60",)  # versions of Ray that the private names below were tested with
 START_SECONDS = 60.0  # the longest wait for an actor that starts
@@ -36,6 +38,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # our searcher says how many
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # `Reporter` prints one line instead of a traceback
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 LOG_LEVELS = {
@@ -105,6 +108,7 @@ class Reporter(tune.Callback):
 
     def __init__(self, finished: Callable[[list[CellReport]], Any], struck: Event) -> None:
         self.finished, self.struck = finished, struck
+        self.dead_nodes: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle nothing: Tune pickles callbacks for a resume that we never use."""
@@ -120,6 +124,36 @@ class Reporter(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         self.finished(trial.last_result.get("reports", []))
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Say in one line that a worker is lost; of a node, only once."""
+        error = trial.get_pickled_error()
+        node = node_that_died(error)
+        if node in self.dead_nodes:
+            return
+        if node:
+            self.dead_nodes.add(node)
+        print(describe_loss(trial.config["pack"], error), file=sys.stderr, flush=True)
+
+
+def node_that_died(error: Exception | None) -> str | None:
+    """Return the id of the node whose death Ray names as the cause; None if it names none."""
+    found = re.search(r"node (?:has )?died.*?Node Id: (\w+)", str(error), re.IGNORECASE | re.DOTALL)
+    return found.group(1) if found else None
+
+
+def describe_loss(pack: Pack, error: Exception | None) -> str:
+    """Return one line about a pack whose worker is lost."""
+    node = node_that_died(error)
+    if node:
+        return f"warning: node {node[:8]} died; its cells run again on the others"
+    last = pack.attempt == ATTEMPTS
+    then = "they get failed rows" if last else f"they run again, try {pack.attempt + 1}"
+    killed = error is None or isinstance(error, RayActorError)
+    why = "killed, or out of memory" if killed else str(error).strip().splitlines()[-1]
+    return f"warning: a worker of {pack.sweep} with {len(pack.cells)} cells died ({why}); {then}"
 
 
 class HoldWhileStarting(FIFOScheduler):
