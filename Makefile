@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS ?= dev
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: demo test test-cluster test-gpu check serve bench clean reproduce $(LONG)
+.PHONY: install demo test test-cluster test-gpu check serve bench clean reproduce $(LONG)
+
+install: $(READY)         ## the environment alone; EXTRAS=s3 makes one without test tools
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
@@ -73,6 +76,6 @@ clean:                    ## environment, demo/, caches; no other results, store
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip check
 	touch $@

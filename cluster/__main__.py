@@ -1,7 +1,5 @@
 """Run the `amnesia` command by `python -m cluster`."""
 
-import sys
+from cluster.main import console
 
-from cluster.main import entry
-
-sys.exit(entry())
+console()

@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import NoReturn
 
 from cluster.signals import interruptible
 from unlearn.errors import BadInput
@@ -43,6 +44,20 @@ def entry(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader closed the pipe, as in `amnesia show ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def console() -> NoReturn:
+    """Run one command and end this process with its exit code.
+
+    After a signal the interpreter is not taken down in order: that takes seconds with torch and Ray
+    loaded, and a scheduler may leave ten in all.
+    """
+    code = entry()
+    if code > 128:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def handler(args: argparse.Namespace) -> Command:

@@ -15,7 +15,7 @@ from types import FrameType
 import psutil
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE_S = 7.0  # seconds that a command has to end in order
+GRACE_S = 5.0  # seconds that a command has to end in order
 REAP_S = 1.0  # seconds that killed processes have to disappear
 
 
@@ -100,8 +100,8 @@ def _guard(reader: socket.socket, interruption: Interruption) -> None:
     number = _next_signal(reader)
     if number is None:
         return
-    started = _descendants()
     deadline = time.monotonic() + GRACE_S
+    started = _descendants()
     with contextlib.suppress(TimeoutError):
         later: int | None = 0
         while later != signal.SIGINT:

@@ -29,8 +29,10 @@ def stubborn(args):
     finally:
         time.sleep(60)  # as Ray on a busy machine
 
-main.handler = lambda args: {"orderly": orderly, "stubborn": stubborn}[sys.argv[1]]
-sys.exit(main.entry(["run", "demo"]))
+chosen = {"orderly": orderly, "stubborn": stubborn}[sys.argv[1]]
+main.handler = lambda args: chosen
+sys.argv[1:] = ["run", "demo"]
+main.console()
 """
 
 
