@@ -5,6 +5,7 @@ import os
 import ray
 import requests
 import torch
+from ray.exceptions import AuthenticationError
 from ray.util.state import list_nodes
 from ray.util.state.exception import RayStateApiException
 
@@ -54,6 +55,11 @@ def nodes_of(address: str) -> list[Node]:
     check_reachable(address)
     try:
         found = list_nodes(address=address, filters=[("state", "=", "ALIVE")], timeout=ASK_S)
+    except AuthenticationError as error:
+        raise BadInput(
+            f"Ray at {address} refuses the token: {error.message.splitlines()[0]}; set "
+            "RAY_AUTH_MODE=token and give the head's token in $RAY_AUTH_TOKEN"
+        ) from error
     except (RayStateApiException, requests.RequestException, ConnectionError, ValueError) as error:
         raise BadInput(
             f"no Ray at {address} tells its nodes ({type(error).__name__}); "

@@ -8,6 +8,7 @@ from typing import Any
 from sweeps.plan.plan import Plan, plan_chosen
 from sweeps.plan.sources import Source, open_source
 from sweeps.rows.results import Results
+from sweeps.run.nodes import check_data
 from sweeps.run.places import Places
 from sweeps.run.prepare import prepare
 from sweeps.run.resources import check_resources, resources_by_artifact, slots
@@ -54,6 +55,7 @@ def run(
     """
     check_version()
     check_resources(plan, growing)
+    check_data(plan, places.data_root)
     clock = Clock(progress)
     _run_pass(plan, places, clock, retry_failed)
     if plan.chosen_later:

@@ -45,8 +45,11 @@ class Raylets:
         """The Jobs API."""
         return f"http://127.0.0.1:{self.dashboard}"
 
-    def start(self, name: str, cpus: int, **environment: str) -> None:
-        """Start the head or a further node, and wait until it has joined."""
+    def start(self, name: str, cpus: int, *options: str, **environment: str) -> None:
+        """Start the head or a further node, and wait until it has joined.
+
+        options: further ones of `ray start`
+        """
         own = self.folder / name
         own.mkdir()
         head = [
@@ -61,9 +64,16 @@ class Raylets:
             f"--num-cpus={cpus}",
             f"--dashboard-agent-listen-port={free_port()}",
             "--disable-usage-stats",
+            *options,
         ]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        variables = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": ""}
+        variables = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "RAY_ADDRESS": "",
+            "RAY_AUTH_MODE": "disabled",
+        }
         self.nodes[name] = subprocess.Popen(
             command,
             cwd=own,
