@@ -4,16 +4,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS ?= dev
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: demo test test-gpu crash check serve bench clean reproduce $(LONG)
+.PHONY: install demo test test-cluster test-gpu crash check serve bench clean reproduce $(LONG)
+
+install: $(READY)         ## the environment alone; EXTRAS=s3 makes one without test tools
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, a browser if any
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not cluster"
+
+test-cluster: $(READY)    ## nodes that die and join, SLURM, autoscaling: minutes each, one by one
+	$(BIN)/python -m pytest -m cluster
 
 test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest tests/gpu
@@ -73,6 +79,6 @@ clean:                    ## environment, demo/, caches; no other results, store
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip check
 	touch $@

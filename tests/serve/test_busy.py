@@ -74,7 +74,7 @@ def test_the_service_starts_beside_two_busy_loops(
         assert len(replicas) == 2  # one of models, one of HTTP
         assert {worker.nice() for worker in workers(run.pid)} == {psutil.Process().nice()}
         run.terminate()
-        assert run.wait(timeout=60) == 0
+        assert run.wait(timeout=60) == 143
     finally:
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
