@@ -59,10 +59,10 @@ def plan(args: argparse.Namespace) -> int:
         return 0
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
-    notes = check_networks(made)
-    print("\n".join([describe(made, estimate(made, store, results)), *notes]))
+    lines = [describe(made, estimate(made, store, results))]
     if made.work:
-        print(describe_resources(made, args.address))
+        lines.append(describe_resources(made, args.address))
+    print("\n".join([*lines, *check_networks(made)]))
     return 0
 
 

@@ -245,7 +245,8 @@ def test_what_tune_writes_lies_on_this_machine_and_goes(
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
         run_in(tmp_path)
     assert not scratch[0].exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "store"]
+    assert [path.name for path in (tmp_path / "results" / "v1").iterdir()] == [".runs"]
 
 
 def test_places_that_workers_cannot_reach_are_refused() -> None:
