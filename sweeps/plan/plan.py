@@ -275,7 +275,7 @@ def _grid(
     if sweep.eval.candidates == "val":
         # In the order of ids a good candidate comes early, and lets others stop sooner.
         left = left.shuffled(sweep.methods)
-    if not skip:
+    if not skip or sweep.eval.candidates != "val":  # the best so far bounds candidates alone
         return Grid(sweep, problem, left, every)
     finished = rows[rows["cell_id"].isin(skip.intersection(every.ids))]
     best = tuple(BestSoFar.over(finished[list(SCORED)]).scores.items())
