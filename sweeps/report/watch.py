@@ -73,7 +73,7 @@ def best_by_val(rows: pd.DataFrame) -> tuple[Best, ...]:
     forget = good["forget"].map(lambda labels: tuple(int(label) for label in labels))
     named = good.assign(_model=good["model"] + differing_settings(good), _forget=forget)
     found = []
-    for (model, labels, seed), cells in named.groupby(["_model", "_forget", "seed"]):
+    for _, cells in named.groupby(["_model", "_forget", "seed"]):
         candidates = finished(cells)
         if candidates.empty:
             continue
@@ -81,7 +81,8 @@ def best_by_val(rows: pd.DataFrame) -> tuple[Best, ...]:
         value = objectives(row.to_frame().T).iloc[0]
         scores = (float(value["val_forget"]), float(value["val_retain"]))
         who = (str(row["method"]), str(row["cell_id"]))
-        found.append(Best(str(model), list(labels), int(seed), *who, *scores, len(candidates)))
+        problem = (str(row["_model"]), list(row["_forget"]), int(row["seed"]))
+        found.append(Best(*problem, *who, *scores, len(candidates)))
     return tuple(found)
 
 
