@@ -104,7 +104,8 @@ def build(
     elif file is not None:
         load_weights(name, model, file)
     model.eval()  # not chained: a `train` of the user's may return nothing
-    model.architecture = Architecture(name, tuple(shape), classes, _hashable(shaping))
+    channels, height, width = shape
+    model.architecture = Architecture(name, (channels, height, width), classes, _hashable(shaping))
     return model
 
 
