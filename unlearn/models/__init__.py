@@ -117,11 +117,11 @@ def rebuild(architecture: Architecture) -> Any:
 
 def _hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Return options as (name, value) pairs, lists as tuples."""
-    pairs = []
-    for key, value in options.items():
-        fixed = tuple(value) if isinstance(value, list) else value
-        pairs.append((key, fixed))
-    return tuple(pairs)
+    return tuple((key, _fixed(value)) for key, value in options.items())
+
+
+def _fixed(value: Any) -> Any:
+    return tuple(map(_fixed, value)) if isinstance(value, list | tuple) else value
 
 
 def _call_builder(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> Any:

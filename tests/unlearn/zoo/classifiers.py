@@ -296,6 +296,15 @@ def starts_trained() -> nn.Module:
     return network
 
 
+def half_trained() -> nn.Module:
+    """Its builder loads two trained layers and freezes the first."""
+    network = perceptron(nn.Linear(WIDTH, WIDTH))
+    network.get_parameter("1.weight").data.copy_(TRAINED)
+    network.get_parameter("2.weight").data.copy_(TRAINED[:, :WIDTH])
+    network.get_submodule("1").requires_grad_(False)
+    return network
+
+
 def steered() -> nn.Module:
     """A trainable constant, as a spatial transformer begins with: no sign of training."""
     network = perceptron(nn.Linear(WIDTH, WIDTH, bias=False))
@@ -357,6 +366,7 @@ WORKING = {
     "silent train": Silent,
     "ready": Ready,
     "starts trained": starts_trained,
+    "half trained": half_trained,
     "steered": steered,
 }
 
