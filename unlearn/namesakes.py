@@ -14,7 +14,7 @@ def namesakes(name: str) -> list[str]:
     """
     own = getattr(sys.modules.get(name), "__spec__", None)
     places = set(_places(own))
-    found = {}
+    found: dict[str, None] = {}
     for folder in (*sys.path, ""):
         spec = PathFinder.find_spec(name, [folder or os.getcwd()])
         for place in _places(spec):

@@ -233,5 +233,5 @@ def interruptions() -> Iterator[Event]:
     try:
         yield struck
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for own, handler in before.items():
+            signal.signal(own, handler)

@@ -182,7 +182,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield made
 
 
-def error_line(answer: httpx.Response, status: int) -> str:
+def error_line(answer: Any, status: int) -> str:
     """Check that an answer refuses with this status, and return its one line."""
     assert answer.status_code == status, answer.text
     body = answer.json()

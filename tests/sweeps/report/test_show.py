@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -53,7 +54,7 @@ def test_groups_stand_in_the_order_of_their_values(tmp_path: Path) -> None:
 
 def test_infinities_stay_values_in_every_format(tmp_path: Path) -> None:
     results = make.results(tmp_path)
-    scores = {"forget_elbo": -math.inf, "retain_elbo": math.inf, "zrf": math.nan}
+    scores: dict[str, Any] = {"forget_elbo": -math.inf, "retain_elbo": math.inf, "zrf": math.nan}
     make.write(results, make.cell(), **scores, class_accuracy=[0.5, math.inf, math.nan])
     rows = results.read()
 
@@ -74,7 +75,11 @@ def test_candidates_are_shown_with_the_scores_that_they_have(tmp_path: Path) -> 
     make.write(results, make.cell())
     assert "val_images" not in show(results.read(), None, "table")
     candidate = make.cell(eval={"candidates": "val"})
-    scores = {"val_forget_accuracy": 0.125, "val_retain_accuracy": 0.875, "val_images": 40}
+    scores: dict[str, Any] = {
+        "val_forget_accuracy": 0.125,
+        "val_retain_accuracy": 0.875,
+        "val_images": 40,
+    }
     make.write(results, candidate, **scores)
 
     table = show(results.read(), None, "table")
