@@ -134,6 +134,9 @@ def _drop_broken(
 ) -> None:
     """Drop the cells whose artifacts could not be made, and write failed rows for them."""
 
+    if not broken:
+        return
+
     def why(cell: Cell) -> str:
         errors = set()
         for recipe in cell.recipes().values():
