@@ -1,11 +1,8 @@
 """Carry out the sub-commands: each function takes the parsed arguments, returns the exit code."""
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -189,38 +186,4 @@ def promote(args: argparse.Namespace) -> int:
         _rows(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder)
     )
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
-    return 0
-
-
-def rollback(args: argparse.Namespace) -> int:
-    """Make a model's previous version current again; print it."""
-    version = Gallery(absolute(args.gallery)).rollback(args.name)
-    print(f"{args.name} {version}")
-    return 0
-
-
-def serve(args: argparse.Namespace) -> int:
-    """Serve a gallery until Ctrl-C or SIGTERM."""
-    from serve.exposure import prefer_haproxy
-
-    prefer_haproxy(args.host)  # before `ray.serve` is imported, which reads the environment
-    check_reachable(args.address)
-    import serve.launch
-    from serve.deployments import ServiceSettings
-
-    token = os.environ.get("AMNESIA_TOKEN") or None
-    settings = ServiceSettings(
-        absolute(args.gallery), args.host, args.port, token, builders=tuple(args.builder)
-    )
-    serve.launch.check(settings)
-    with (
-        ray_session(args.address),
-        serve.launch.start(settings) as server,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
-        # Ray installs its own handler of SIGTERM when it starts, so ours comes after that.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
-        while True:
-            time.sleep(3600)
     return 0

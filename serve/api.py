@@ -4,7 +4,7 @@ It knows a catalog and a backend, nothing of Ray.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any, Protocol
 
@@ -15,11 +15,14 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from serve.catalog import Catalog, Entry, ModelKey, UnknownModel, Unservable
 from serve.images import TooLarge, npy, sheet
-from serve.middleware import Guard
+from serve.middleware import Guard, Limits
 from serve.schemas import ClassifyRequest, GenerateRequest, SheetRequest, explain, read_images
+from serve.telemetry import Meter, Observe
+from serve.trace import current
 from unlearn.artifacts import digest
 from unlearn.errors import BadInput, require
 
@@ -38,6 +41,9 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 VERBS = {"generator": "generate", "classifier": "classify"}  # task -> what its models can do
+# Encoding so many bytes of pixels takes less time than handing the work to a thread and back.
+QUICK = 4096
+DEFAULT_LIMITS = Limits()
 
 
 class Busy(RuntimeError):
@@ -61,19 +67,24 @@ class AppState:
 
     catalog: the models on offer.
     backend: runs them.
+    recipe: what the bytes of an image depend on beside its model and the request.
     """
 
     catalog: Catalog
     backend: Backend
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
-def _state(request: Request) -> AppState:
+async def _state(request: Request) -> AppState:  # FastAPI runs a plain `def` in a thread
     state: AppState = request.app.state.amnesia
     return state
 
 
 async def _entry(request: Request, name: str) -> Entry:
-    return await run_in_threadpool(_state(request).catalog.entry, name)
+    catalog, trace = (await _state(request)).catalog, current()
+    entry = catalog.known(name) or await run_in_threadpool(catalog.entry, name)
+    trace.model, trace.version = entry.name, entry.version
+    return entry
 
 
 TheState = Annotated[AppState, Depends(_state)]
@@ -127,7 +138,7 @@ async def get_sheet(
     """
     asked = GenerateRequest(**query.model_dump())
     _check(entry, "generator", asked)
-    tag = _etag(entry, asked)
+    tag = _etag(entry, asked, state.recipe)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if _client_has(request, tag):
         return Response(status_code=304, headers=headers)
@@ -136,10 +147,10 @@ async def get_sheet(
     return response
 
 
-def _etag(entry: Entry, asked: GenerateRequest) -> str:
+def _etag(entry: Entry, asked: GenerateRequest, recipe: dict[str, Any]) -> str:
     """Identify the answer by everything that its bytes depend on."""
     weights = entry.key(asked.variant).sha256
-    return f'"{digest({**asked.model_dump(), "weights": weights})}"'
+    return f'"{digest({**asked.model_dump(), "weights": weights, **recipe})}"'
 
 
 def _client_has(request: Request, tag: str) -> bool:
@@ -158,9 +169,18 @@ async def post_sheet(state: TheState, entry: TheEntry, asked: GenerateRequest) -
 
 
 async def _generate(state: AppState, entry: Entry, asked: GenerateRequest) -> Response:
+    _note(asked.variant, asked.n)
     key = entry.key(asked.variant)
     images = await state.backend.generate(key, asked.label, asked.n, asked.seed)
+    if images.size <= QUICK:
+        return _render(entry, asked, images)
     return await run_in_threadpool(_render, entry, asked, images)
+
+
+def _note(variant: str, images: int) -> None:
+    """Tell the log and the metrics what a model is about to do."""
+    trace = current()
+    trace.variant, trace.images = variant, images
 
 
 def _render(entry: Entry, asked: GenerateRequest, images: NDArray[np.uint8]) -> Response:
@@ -201,6 +221,7 @@ async def classify(request: Request, state: TheState, entry: TheEntry) -> dict[s
     """Class probabilities of image files (PNG, JPEG) or of JSON images, one row per image."""
     _check(entry, "classifier")
     images, variant = await read_images(request, entry.shape)
+    _note(variant, len(images))
     probabilities = await state.backend.classify(entry.key(variant), images)
     return {
         "model": entry.name,
@@ -219,7 +240,14 @@ def _check(entry: Entry, task: str, asked: GenerateRequest | None = None) -> Non
         asked.check(entry.card["classes"])
 
 
-STATUS = {BadInput: 422, TooLarge: 413, UnknownModel: 404, Unservable: 503, Busy: 429}
+STATUS: dict[type[Exception], int] = {
+    BadInput: 422,
+    TooLarge: 413,
+    UnknownModel: 404,
+    Unservable: 503,
+    Busy: 429,
+    ClientDisconnect: 400,  # nobody reads the answer; the log shows it
+}
 Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
 
 
@@ -249,17 +277,28 @@ async def _on_failure(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "internal error; the service's log has the details"}, 500)
 
 
-def build_app(catalog: Catalog, backend: Backend, expected: str | None) -> FastAPI:
+def build_app(
+    catalog: Catalog,
+    backend: Backend,
+    expected: str | None,
+    limits: Limits = DEFAULT_LIMITS,
+    meter: Meter | None = None,
+    recipe: dict[str, Any] | None = None,
+) -> FastAPI:
     """Build the application.
 
     catalog: the models on offer.
     backend: runs them.
     expected: fingerprint of the token that clients must send; None if no token is needed.
+    limits: how long a request may take.
+    meter: takes in every request that ended; None for no metrics.
+    recipe: what the bytes of an image depend on beside its model and the request.
     """
     app = FastAPI(title="amnesia gallery", docs_url=None, redoc_url=None)
-    app.state.amnesia = AppState(catalog, backend)
+    app.state.amnesia = AppState(catalog, backend, recipe or {})
     app.include_router(router)
-    app.add_middleware(Guard, expected=expected)
+    app.add_middleware(Guard, expected=expected, limits=limits)
+    app.add_middleware(Observe, meter=meter)
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, _answer_with(status))
     app.add_exception_handler(StarletteHTTPException, _on_http_error)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Read the models of the gallery, anew for every request: a promotion is served at once."""
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from unlearn.artifacts import VARIANTS, Card, Gallery
@@ -140,6 +141,26 @@ def _are_positive(values: Any, length: int) -> bool:
     return _are_whole(values) and len(values) == length and min(values) > 0
 
 
+_Stamp = tuple[int, int, int]  # inode, size, and time of the last change in nanoseconds
+_Files = tuple[_Stamp, _Stamp]  # of a model's `current` and of its version's card
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An entry, and the files that it was read from.
+
+    files: identifies their content.
+    entry: what they held.
+    """
+
+    files: _Files
+    entry: Entry
+
+
+def _identify(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class Catalog:
     """The models of one gallery.
@@ -151,6 +172,27 @@ class Catalog:
 
     gallery: Gallery
     builders: tuple[str, ...] = ()
+    _known: dict[str, "_Known"] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def known(self, name: str) -> Entry | None:
+        """Return what `entry` returned last, if the files that it read are still the same.
+
+        Costs two `stat`. Always None for a gallery that is no local folder.
+        """
+        known = self._known.get(name)
+        if known is None or known.files != self._files(name, known.entry.version):
+            return None
+        return known.entry
+
+    def _files(self, name: str, version: str) -> "_Files | None":
+        """Identify the content of the files that an entry is read from; None if there are none."""
+        folder = os.path.join(self.gallery.root, name)
+        try:
+            pointer = os.stat(os.path.join(folder, "current"))
+            card = os.stat(os.path.join(folder, version, "card.json"))
+        except OSError:
+            return None
+        return _identify(pointer), _identify(card)
 
     def entry(self, name: str) -> Entry:
         """Return the model `name` at its current version. Raises `UnknownModel`, `Unservable`."""
@@ -177,8 +219,12 @@ class Catalog:
         history = self.gallery.history(name)
         named = bool(history) and all(_is_name(version) for version in history)
         require(named, "its `current` file must name a version")
+        files = self._files(name, history[-1])  # before the card is read: it may change meanwhile
         card = self.gallery.card(name, history[-1])
-        return Entry(name, tuple(history), card, self.builders)
+        entry = Entry(name, tuple(history), card, self.builders)
+        if files is not None:
+            self._known[name] = _Known(files, entry)
+        return entry
 
     def _names(self) -> list[str]:
         try:

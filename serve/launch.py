@@ -13,8 +13,9 @@ import ray.serve
 from ray.exceptions import RayError
 from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
-from serve.deployments import APPLICATION, ServiceSettings, application
-from serve.exposure import is_loopback
+from serve.deployments import APPLICATION, application
+from serve.exposure import check_door
+from serve.settings import ServiceSettings
 from unlearn.errors import BadInput, require
 from unlearn.files import locate
 
@@ -98,11 +99,7 @@ def try_twice(attempt: Callable[[], None]) -> None:
 
 def check(settings: ServiceSettings) -> None:
     """Refuse, before any Ray starts, an address beyond loopback without a token, and no gallery."""
-    require(
-        settings.token is not None or is_loopback(settings.host),
-        f"host {settings.host} can be reached by others and no token is set; set AMNESIA_TOKEN or "
-        "use 127.0.0.1",
-    )
+    check_door(settings.host, settings.token)
     fs, path = locate(settings.gallery)
     require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
 
@@ -178,8 +175,9 @@ def _proxies_are_healthy(status: ServeStatus) -> bool:
 def _shortage(settings: ServiceSettings) -> str:
     """Compare what the replicas ask for with what the cluster has."""
     total = ray.cluster_resources()
-    cpus = settings.replicas * (settings.cpus + settings.front_cpus)
-    gpus = settings.replicas * settings.gpus
+    front_cpus = settings.front_cpus if settings.pooled else 0
+    cpus = settings.least * (settings.cpus + front_cpus)
+    gpus = settings.least * settings.gpus
     asked = f"{cpus:g} CPUs and {gpus:g} GPUs"
     there = f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}"
     return (

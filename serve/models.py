@@ -2,7 +2,9 @@
 
 import json
 import threading
-from functools import lru_cache
+import time
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,21 @@ class ModelCache:
     gallery: where the weights are read from.
     device: where the models run, as torch names it.
     capacity: number of models (one variant of one version each) that stay loaded.
+    on_load: called with the key and the seconds that it took when a model was loaded.
     """
 
-    def __init__(self, gallery: Gallery, device: str = "cpu", capacity: int = 24) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        device: str = "cpu",
+        capacity: int = 24,
+        on_load: Callable[[ModelKey, float], None] | None = None,
+    ) -> None:
         self._gallery = gallery
         self._device = device
-        self._model = lru_cache(capacity)(self._load)
+        self._on_load = on_load
+        self._capacity = capacity
+        self._models: OrderedDict[ModelKey, Any] = OrderedDict()  # least recently used first
         self._lock = threading.Lock()
 
     def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
@@ -54,7 +65,27 @@ class ModelCache:
         probabilities: NDArray[np.float64] = logits.double().softmax(1).cpu().numpy()
         return probabilities
 
-    def _load(self, key: ModelKey) -> Any:
+    def holds(self, key: ModelKey) -> bool:
+        """Tell whether a model is in memory."""
+        return key in self._models
+
+    def _model(self, key: ModelKey) -> Any:
+        """Return a model, loaded if it must be. The caller holds the lock."""
+        if key not in self._models:
+            self._load(key)
+        self._models.move_to_end(key)
+        return self._models[key]
+
+    def _load(self, key: ModelKey) -> None:
+        """Load a model, and drop the least recently used one if there are too many."""
+        started = time.perf_counter()
+        self._models[key] = self._build(key)
+        if len(self._models) > self._capacity:
+            self._models.popitem(last=False)
+        if self._on_load is not None:
+            self._on_load(key, time.perf_counter() - started)
+
+    def _build(self, key: ModelKey) -> Any:
         try:
             weights = self._gallery.load(key.name, key.version, key.variant)
             options = json.loads(key.options)

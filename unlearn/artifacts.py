@@ -8,17 +8,20 @@
 file beside it.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 from safetensors import SafetensorError
 
 from unlearn.errors import BadInput, require
 from unlearn.files import exists, folders, join, read_whole, write_whole
-from unlearn.models import Weights
+
+if TYPE_CHECKING:  # torch takes a second to import; what only moves a pointer needs none
+    from unlearn.models import Weights
 
 VARIANTS = ("amnesiac", "original", "oracle")
 FORMAT = "amnesia/1"
@@ -38,10 +41,12 @@ def _sha256(data: bytes) -> str:
 
 def _serialise(weights: Weights) -> bytes:
     """Return the bytes of a safetensors file that holds the weights."""
+    from safetensors.torch import save
+
     tensors = {}
     for name, tensor in weights.items():
         tensors[name] = tensor.detach().cpu().contiguous()
-    return safetensors.torch.save(tensors)
+    return save(tensors)
 
 
 def _checksums(weights_files: dict[str, bytes]) -> dict[str, str]:
@@ -96,6 +101,8 @@ def _read_card(folder: str) -> Card:
 
 def _read_weights(folder: str, name: str, card: Card) -> Weights:
     """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
+    from safetensors.torch import load
+
     path = join(folder, f"{name}.safetensors")
     try:
         data = read_whole(path)
@@ -109,7 +116,7 @@ def _read_weights(folder: str, name: str, card: Card) -> Weights:
             f"delete {folder} and build it again"
         )
     try:
-        return safetensors.torch.load(data)
+        return load(data)
     except SafetensorError as error:
         raise BadInput(
             f"{path} is not a safetensors file ({error}); delete {folder} and build it again"
