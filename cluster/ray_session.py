@@ -13,6 +13,7 @@ import ray
 import serve
 import sweeps
 import unlearn
+from cluster.token_file import keep_token_private
 from unlearn.errors import BadInput
 
 # The environment of a Ray that we start ourselves; its processes inherit it. A variable that the
@@ -94,6 +95,7 @@ def _start_local() -> None:
 
 def _init(**options: Any) -> None:
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    keep_token_private(Path.home())
 
 
 def _no_ray(address: str | None, error: Exception) -> BadInput:
