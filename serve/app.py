@@ -4,6 +4,7 @@ serve run serve.app:build gallery=/data/gallery replicas=2
 amnesia serve --gallery /data/gallery --print-config > config.yaml && serve deploy config.yaml
 """
 
+import os
 from typing import Any
 
 import yaml
@@ -24,8 +25,18 @@ HEADER = """\
 
 
 def build(args: AppSettings) -> Application:
-    """Build the application. Raises `BadInput` for settings out of range."""
-    return application(args)
+    """Build the application. Raises `BadInput` for settings out of range.
+
+    Without `token_sha256` the token is $AMNESIA_TOKEN, if the cluster has it in its environment.
+    """
+    return application(with_token(args, os.environ.get("AMNESIA_TOKEN")))
+
+
+def with_token(settings: AppSettings, token: str | None) -> AppSettings:
+    """Return the settings with the token's SHA-256, unless they have one. Raises `BadInput`."""
+    if settings.token_sha256 is not None or not token:
+        return settings
+    return ServiceSettings(**settings.model_dump(), token=token).app()
 
 
 def print_config(settings: ServiceSettings) -> str:

@@ -70,7 +70,7 @@ def timed(work: Callable[..., Any], *args: Any) -> Timed:
 
 
 class InlineBackend:
-    """Runs the models in this process: in one thread, so that the event loop stays free.
+    """Runs the models in this process: in a thread, so that the event loop stays free.
 
     What is known to be done in `QUICK_S` runs in the event loop at once, if nothing else runs: to
     hand it to the thread and back would take longer.
@@ -78,13 +78,17 @@ class InlineBackend:
     cache: the models.
     admission: refuses what would wait too long.
     health: what `/healthz` asks.
+    threads: requests that are in the cache's hands at a time; more than one where it can draw them
+        together.
     """
 
-    def __init__(self, cache: ModelCache, admission: Admission, health: Health) -> None:
+    def __init__(
+        self, cache: ModelCache, admission: Admission, health: Health, threads: int = 1
+    ) -> None:
         self._cache = cache
         self._admission = admission
         self._health = health
-        self._thread = ThreadPoolExecutor(1, "models")
+        self._thread = ThreadPoolExecutor(threads, "models")
         self._threaded = 0
         self._seconds: dict[tuple[ModelKey, int], float] = {}  # of the last run, by model and size
 

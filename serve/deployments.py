@@ -43,7 +43,7 @@ def _make_cache(settings: AppSettings) -> "ModelCache":
 
     torch.set_num_threads(max(1, int(settings.cpus)))
     device = "cuda" if settings.gpus else "cpu"
-    return ModelCache(Gallery(settings.gallery), device, on_load=count_load)
+    return ModelCache(Gallery(settings.gallery), device, batch=settings.batch, on_load=count_load)
 
 
 class Models:
@@ -105,7 +105,8 @@ class Front:
         health = Health(ray.serve.get_replica_context().app_name)
         if self._models is None:
             admission = Admission(settings.ongoing + settings.queued)
-            return InlineBackend(_make_cache(settings), admission, health)
+            threads = settings.ongoing if settings.batch else 1  # whose requests share batches
+            return InlineBackend(_make_cache(settings), admission, health, threads)
         admission = Admission(settings.most * settings.ongoing + settings.queued)
         return PoolBackend(self._models, admission, health)
 

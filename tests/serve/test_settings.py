@@ -6,7 +6,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve.app import config, print_config
+from serve.app import config, print_config, with_token
 from serve.deployments import scale
 from serve.middleware import fingerprint
 from serve.settings import AppSettings, ServiceSettings
@@ -85,6 +85,15 @@ def test_the_printed_config_is_one_that_ray_serve_takes() -> None:
     [app] = read.applications
     assert (app.name, app.import_path, app.route_prefix) == ("amnesia", "serve.app:build", "/")
     assert AppSettings(**app.args) == settings.app()
+
+
+def test_a_cluster_can_hold_the_token_in_its_environment() -> None:
+    found = with_token(AppSettings("/g", replicas=2), "hunter2")
+    assert found == AppSettings("/g", replicas=2, token_sha256=fingerprint("hunter2"))
+    assert with_token(found, "another") == found
+    assert with_token(AppSettings("/g"), None) == AppSettings("/g")
+    with pytest.raises(BadInput, match="token"):
+        with_token(AppSettings("/g"), "two words")
 
 
 def test_a_pool_has_two_deployments_that_the_config_names() -> None:
