@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["APPLICATION", "Front", "Models", "ServiceSettings", "application"]
 
 APPLICATION = "amnesia"
+CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # the name of Ray Serve's own actor, in the namespace `serve`
 HEALTH_PERIOD_S = 2  # how often Ray Serve checks a replica
 # Requests that an HTTP replica holds. It is far more than run: those that still upload their body,
 # or read their answer slowly, must never fill the places of others.
@@ -113,7 +114,7 @@ class Front:
 
 def _listening_host() -> str:
     """Return the address on which Ray Serve listens, as its controller has it."""
-    controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    controller = ray.get_actor(CONTROLLER, namespace="serve")
     options = ray.get(controller.get_http_config.remote())
     return str(options.host)
 

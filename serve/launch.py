@@ -4,6 +4,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ import ray.serve
 from ray.exceptions import RayError
 from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
-from serve.deployments import APPLICATION, application
+from serve.deployments import APPLICATION, CONTROLLER, application
 from serve.exposure import check_door
 from serve.settings import ServiceSettings
 from unlearn.errors import BadInput, require
@@ -141,12 +142,33 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _deploy(settings: ServiceSettings) -> None:
-    """Start Ray Serve, unless a former attempt did, and hand it the application."""
+    """Start Ray Serve, unless a former attempt did, and hand it the application.
+
+    `ray.serve.start` returns when its proxies are ready. The replicas need not wait for that: they
+    import torch meanwhile, which takes as long.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     http_options = {"host": settings.host, "port": settings.port}
-    ray.serve.start(proxy_location="HeadOnly", http_options=http_options)
     target = ray.serve.RunTarget(application(settings), name=APPLICATION, route_prefix="/")
-    ray.serve.run_many([target], wait_for_applications_running=False)
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(
+            ray.serve.start, proxy_location="HeadOnly", http_options=http_options
+        )
+        _await_controller(starting)
+        ray.serve.run_many([target], wait_for_applications_running=False)
+        starting.result()
+
+
+def _await_controller(starting: "Future[None]") -> None:
+    """Wait until Ray Serve has a controller, or has failed to start. Raises why it failed."""
+    while not starting.done():
+        try:
+            ray.get_actor(CONTROLLER, namespace="serve")
+        except ValueError:  # there is none yet
+            time.sleep(POLL_S)
+        else:
+            return
+    starting.result()
 
 
 def _wait(settings: ServiceSettings, timeout_s: float) -> None:
