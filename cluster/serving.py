@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from serve.exposure import check_door, configure_proxy
+from serve.exposure import check, check_door, configure_proxy
 from serve.settings import ServiceSettings
 from unlearn.artifacts import Gallery
 
@@ -27,9 +27,11 @@ def rollback(args: argparse.Namespace) -> int:
 def serve(args: argparse.Namespace) -> int:
     """Serve a gallery until Ctrl-C or SIGTERM, or print the config file that does."""
     settings = _settings(args)
-    check_door(settings.host, settings.token)
+    if args.print_config:
+        return _print_config(settings)
+    check(settings)
     configure_proxy()  # before `ray.serve` is imported, which reads the environment
-    return _print_config(settings) if args.print_config else _serve(settings, args.address)
+    return _serve(settings, args.address)
 
 
 def _settings(args: argparse.Namespace) -> ServiceSettings:
@@ -52,6 +54,7 @@ def _settings(args: argparse.Namespace) -> ServiceSettings:
 def _print_config(settings: ServiceSettings) -> int:
     from serve.app import print_config
 
+    check_door(settings.host, settings.token)
     print(print_config(settings), end="")
     return 0
 
@@ -61,7 +64,6 @@ def _serve(settings: ServiceSettings, address: str | None) -> int:
     from cluster.ray_session import check_reachable, ray_session
 
     check_reachable(address)
-    serve.launch.check(settings)
     with (
         ray_session(address),
         serve.launch.start(settings) as server,

@@ -82,7 +82,9 @@ async def _state(request: Request) -> AppState:  # FastAPI runs a plain `def` in
 
 async def _entry(request: Request, name: str) -> Entry:
     catalog, trace = (await _state(request)).catalog, current()
-    entry = catalog.known(name) or await run_in_threadpool(catalog.entry, name)
+    entry = catalog.known(name)
+    if entry is None:
+        entry = await run_in_threadpool(catalog.entry, name)
     trace.model, trace.version = entry.name, entry.version
     return entry
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.serve
 from fastapi import FastAPI
+from ray.serve.config import HTTPOptions
 from ray.serve.handle import DeploymentHandle
 
 from serve.exposure import check_door
@@ -77,7 +78,7 @@ class Front:
     """
 
     def __init__(self, settings: AppSettings, models: DeploymentHandle[Any] | None = None) -> None:
-        check_door(_listening_host(), settings.token_sha256)
+        check_own_door(settings)
         self._settings = settings
         self._models = models
 
@@ -112,10 +113,15 @@ class Front:
         return PoolBackend(self._models, admission, health)
 
 
-def _listening_host() -> str:
+def check_own_door(settings: AppSettings) -> None:
+    """Refuse to serve beyond the loopback without a token, however this was deployed."""
+    check_door(listening_host(), settings.token_sha256)
+
+
+def listening_host() -> str:
     """Return the address on which Ray Serve listens, as its controller has it."""
     controller = ray.get_actor(CONTROLLER, namespace="serve")
-    options = ray.get(controller.get_http_config.remote())
+    options: HTTPOptions = ray.get(controller.get_http_config.remote())
     return str(options.host)
 
 

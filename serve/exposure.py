@@ -13,7 +13,9 @@ import stat
 import tempfile
 from pathlib import Path
 
+from serve.settings import ServiceSettings
 from unlearn.errors import require
+from unlearn.files import locate
 
 ENABLE_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 # A request is only computed, never stored: a replica that dies under it can be replaced by another.
@@ -69,6 +71,13 @@ def check_door(host: str, token: str | None) -> None:
         f"host {host} can be reached by others and no token is set; set AMNESIA_TOKEN or "
         "use 127.0.0.1",
     )
+
+
+def check(settings: ServiceSettings) -> None:
+    """Refuse, before any Ray starts, an open door and a gallery that does not exist."""
+    check_door(settings.host, settings.token)
+    fs, path = locate(settings.gallery)
+    require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
 
 
 def cluster_variables() -> dict[str, str]:

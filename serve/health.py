@@ -4,16 +4,12 @@ import asyncio
 
 import ray.serve
 from ray.exceptions import RayError
-from ray.serve.schema import ApplicationStatusOverview, DeploymentStatus, ReplicaState
+from ray.serve.schema import ApplicationStatusOverview
 
 ANSWER_S = 5.0  # a controller that takes longer counts as one that does not answer
 FRESH_S = 0.5  # how long an answer is used again: health costs the same under load as without
-SERVING = (  # a deployment that grows, shrinks or is replaced serves meanwhile
-    DeploymentStatus.HEALTHY,
-    DeploymentStatus.UPSCALING,
-    DeploymentStatus.DOWNSCALING,
-    DeploymentStatus.UPDATING,
-)
+# States of a deployment that serves: it may grow, shrink or be replaced meanwhile.
+SERVING = ("HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING")
 
 
 class Health:
@@ -50,9 +46,10 @@ def what_is_missing(application: ApplicationStatusOverview | None) -> str | None
     if application is None:
         return "the controller does not know this application; deploy it again"
     for name, deployment in application.deployments.items():
-        running = deployment.replica_states.get(ReplicaState.RUNNING, 0)
-        if running == 0 or deployment.status not in SERVING:
+        counts = {state.value: count for state, count in deployment.replica_states.items()}
+        running, status = counts.get("RUNNING", 0), deployment.status.value
+        if running == 0 or status not in SERVING:
             why = " ".join(deployment.message.split())[:200]
-            line = f"{name} is {deployment.status.value.lower()}, {running} of its replicas run"
+            line = f"{name} is {status.lower()}, {running} of its replicas run"
             return f"{line}: {why}" if why else line
     return None

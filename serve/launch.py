@@ -15,10 +15,9 @@ from ray.exceptions import RayError
 from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
 from serve.deployments import APPLICATION, CONTROLLER, application
-from serve.exposure import check_door
+from serve.exposure import check
 from serve.settings import ServiceSettings
 from unlearn.errors import BadInput, require
-from unlearn.files import locate
 
 START_S = 180.0
 POLL_S = 0.2
@@ -96,13 +95,6 @@ def try_twice(attempt: Callable[[], None]) -> None:
                 "Ray Serve must start within two attempts, but the second one failed with "
                 f"{type(error).__name__}: {reason}; {MORE_TIME}"
             ) from error
-
-
-def check(settings: ServiceSettings) -> None:
-    """Refuse, before any Ray starts, an address beyond loopback without a token, and no gallery."""
-    check_door(settings.host, settings.token)
-    fs, path = locate(settings.gallery)
-    require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
 
 
 def _head_node() -> dict[str, Any]:

@@ -135,6 +135,9 @@ class ServiceSettings(AppSettings):
         description="visible ASCII characters without spaces; set AMNESIA_TOKEN to such",
     )
 
+    def __init__(self, gallery: Any = "", **settings: Any) -> None:
+        super().__init__(gallery, **settings)
+
     @model_validator(mode="after")
     def _check_token(self) -> "ServiceSettings":
         require(

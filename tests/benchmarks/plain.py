@@ -45,7 +45,7 @@ def app() -> FastAPI:
 
     @made.post("/v1/models/{name}/classify")
     def classify(name: str, image: Annotated[UploadFile, File()]) -> dict[str, Any]:
-        pixels = np.asarray(Image.open(io.BytesIO(image.file.read())), np.float32) / 255
+        pixels = np.asarray(Image.open(io.BytesIO(image.file.read())), np.float32) / np.float32(255)
         probabilities = cache.classify(entries[name].key("amnesiac"), pixels[None, None])
         return {"probabilities": probabilities.tolist()}
 

@@ -40,14 +40,14 @@ class Cluster:
     def deploy(self, document: dict[str, object], file: Path) -> None:
         """Write the config file, and deploy it."""
         file.write_text(yaml.safe_dump(document))
-        command = [BIN / "serve", "deploy", "--address", self.dashboard, file]
+        command = [str(BIN / "serve"), "deploy", "--address", self.dashboard, str(file)]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
 
-    def replicas(self) -> list[psutil.Process]:
-        """Return the processes that speak HTTP."""
+    def replicas(self, kind: str) -> list[psutil.Process]:
+        """Return the processes of a deployment."""
         family = psutil.Process(self.process.pid).children(recursive=True)
-        return [member for member in family if ":Front" in " ".join(member.cmdline())]
+        return [member for member in family if f":{kind}" in " ".join(member.cmdline())]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     dashboard = free_port()
     ports = [f"--port={free_port()}", f"--dashboard-port={dashboard}"]
     ports += [f"--dashboard-agent-listen-port={free_port()}", "--dashboard-host=127.0.0.1"]
-    start = [BIN / "ray", "start", "--head", *ports, "--num-cpus=2", "--disable-usage-stats"]
+    start = [str(BIN / "ray"), "start", "--head", *ports, "--num-cpus=2", "--disable-usage-stats"]
     process = subprocess.Popen(
         [*start, "--include-dashboard=true", "--block"],
         env=environment,
@@ -120,11 +120,21 @@ def test_the_config_deploys_scales_and_shows_a_lost_replica(
 
     document["applications"][0]["deployments"][0]["num_replicas"] = 2
     cluster.deploy(document, tmp_path / "config.yaml")
-    wait_for(lambda: len(cluster.replicas()) == 2, 120)
+    wait_for(lambda: len(cluster.replicas("Front")) == 2, 120)
     wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
 
-    os.kill(cluster.replicas()[0].pid, signal.SIGKILL)
+    os.kill(cluster.replicas("Front")[0].pid, signal.SIGKILL)
     wait_for(lambda: _status(f"{url}/healthz") == 503, 60)
     wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
-    assert len(cluster.replicas()) == 2
+    assert len(cluster.replicas("Front")) == 2
+    assert httpx.get(url + SHEET).content == sheet.content
+
+    document["applications"] = config(
+        ServiceSettings(str(made), placement="pool", replicas=1, cpus=0.25)
+    )["applications"]
+    document["applications"][0]["name"] = "under-another-name"
+    cluster.deploy(document, tmp_path / "config.yaml")
+    wait_for(lambda: len(cluster.replicas("Models")) == 1, 120)
+    wait_for(lambda: len(cluster.replicas("Front")) == 1, 120)
+    wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
     assert httpx.get(url + SHEET).content == sheet.content

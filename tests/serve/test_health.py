@@ -1,7 +1,7 @@
 """What `/healthz` makes of the controller's word."""
 
 import pytest
-from ray.serve.schema import (
+from ray.serve.schema import (  # type: ignore[attr-defined]  # three of them are not listed there
     ApplicationStatus,
     ApplicationStatusOverview,
     DeploymentStatus,

@@ -10,14 +10,15 @@ from ray import cloudpickle
 from ray.exceptions import ActorDiedError, ActorUnavailableError
 from starlette.testclient import TestClient
 
+import serve.deployments
 from serve.api import build_app
 from serve.catalog import Catalog
-from serve.deployments import application
+from serve.deployments import application, check_own_door
 from serve.exposure import configure_proxy, is_loopback
 from serve.launch import start, try_twice
 from serve.middleware import fingerprint
 from serve.models import ModelCache
-from serve.settings import ServiceSettings
+from serve.settings import AppSettings, ServiceSettings
 from tests.serve.conftest import LocalBackend
 from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
@@ -45,6 +46,14 @@ def test_loopback_is_recognised(host: str, loopback: bool) -> None:
 def test_an_address_beyond_loopback_without_a_token_is_refused(made: Path, host: str) -> None:
     with pytest.raises(BadInput, match=f"host {host} can be reached by others.*AMNESIA_TOKEN"):
         start(ServiceSettings(str(made), host=host))
+
+
+def test_a_replica_behind_an_open_door_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it was deployed: Ray Serve's controller knows where its proxies listen."""
+    monkeypatch.setattr(serve.deployments, "listening_host", lambda: "0.0.0.0")
+    with pytest.raises(BadInput, match=r"host 0\.0\.0\.0 can be reached by others"):
+        check_own_door(AppSettings("/gallery"))
+    check_own_door(AppSettings("/gallery", token_sha256=fingerprint("hunter2")))
 
 
 def test_a_gallery_that_is_not_there_is_refused(tmp_path: Path) -> None:
