@@ -2,9 +2,10 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -140,15 +141,27 @@ def _deploy(settings: ServiceSettings) -> None:
     import torch meanwhile, which takes as long.
     """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    http_options = {"host": settings.host, "port": settings.port}
     target = ray.serve.RunTarget(application(settings), name=APPLICATION, route_prefix="/")
-    with ThreadPoolExecutor(1) as pool:
-        starting = pool.submit(
-            ray.serve.start, proxy_location="HeadOnly", http_options=http_options
-        )
-        _await_controller(starting)
-        ray.serve.run_many([target], wait_for_applications_running=False)
-        starting.result()
+    starting = _start_serve({"host": settings.host, "port": settings.port})
+    _await_controller(starting)
+    ray.serve.run_many([target], wait_for_applications_running=False)
+    starting.result()
+
+
+def _start_serve(http_options: dict[str, Any]) -> "Future[None]":
+    """Start Ray Serve in a thread that Ctrl-C does not wait for."""
+    starting: Future[None] = Future()
+
+    def start_serve() -> None:
+        try:
+            ray.serve.start(proxy_location="HeadOnly", http_options=http_options)
+        except Exception as error:
+            starting.set_exception(error)
+        else:
+            starting.set_result(None)
+
+    threading.Thread(target=start_serve, daemon=True).start()
+    return starting
 
 
 def _await_controller(starting: "Future[None]") -> None:
