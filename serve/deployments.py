@@ -120,7 +120,7 @@ def check_own_door(settings: AppSettings) -> None:
 
 def listening_host() -> str:
     """Return the address on which Ray Serve listens, as its controller has it."""
-    controller = ray.get_actor(CONTROLLER, namespace="serve")
+    controller: Any = ray.get_actor(CONTROLLER, namespace="serve")
     options: HTTPOptions = ray.get(controller.get_http_config.remote())
     return str(options.host)
 
