@@ -8,7 +8,8 @@ EXTRAS ?= dev
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: install demo test test-cluster test-gpu crash check serve bench clean reproduce $(LONG)
+.PHONY: install demo test test-cluster test-gpu crash check serve bench bench-serve fuzz clean \
+	reproduce $(LONG)
 
 install: $(READY)         ## the environment alone; EXTRAS=s3 makes one without test tools
 
@@ -37,6 +38,12 @@ serve: $(READY)           ## what `make demo` promoted, on http://127.0.0.1:8000
 
 bench: $(READY)           ## ratios measured side by side; writes bench.json
 	$(BIN)/python -m tests.benchmarks
+
+bench-serve: $(READY)     ## the service beside FastAPI and uvicorn alone; writes bench-serve.json
+	$(BIN)/python -m tests.benchmarks.serve
+
+fuzz: $(READY)            ## 10,000 odd requests instead of the 1,500 of `make test`
+	FUZZ=10000 $(BIN)/python -m pytest -n 0 tests/serve/test_fuzz.py
 
 # The long measurements behind the tables of docs/results.md: hours on two cores, resumable, on the
 # Ray at $$RAY_ADDRESS, else on one of their own. SET='--set seeds=[0]' makes less of them;

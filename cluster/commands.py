@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -275,35 +274,3 @@ def promote(args: argparse.Namespace) -> int:
     )
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
     return 0
-
-
-def rollback(args: argparse.Namespace) -> int:
-    """Make a model's previous version current again; print it."""
-    version = Gallery(absolute(args.gallery)).rollback(args.name)
-    print(f"{args.name} {version}")
-    return 0
-
-
-def serve(args: argparse.Namespace) -> int:
-    """Serve a gallery until a signal ends it by `KeyboardInterrupt`."""
-    from serve.exposure import prefer_haproxy
-
-    prefer_haproxy(args.host)  # before `ray.serve` is imported, which reads the environment
-    check_reachable(args.address)
-    import serve.launch
-    from serve.deployments import ServiceSettings
-
-    token = os.environ.get("AMNESIA_TOKEN") or None
-    settings = ServiceSettings(
-        absolute(args.gallery),
-        args.host,
-        args.port,
-        token,
-        builders=tuple(args.builder),
-        allow_origins=tuple(args.allow_origin),
-    )
-    serve.launch.check(settings)
-    with ray_session(args.address), serve.launch.start(settings) as server:
-        print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
-        while True:
-            time.sleep(3600)

@@ -221,17 +221,34 @@ def _gallery_commands(command: AddCommand) -> None:
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     _add_store(made)
     _add_builders(made)
-    made = command("rollback", "commands.rollback", "serve the previous version again")
+    made = command("rollback", "serving.rollback", "serve the previous version again")
     made.add_argument("name", help="the model's name in the gallery")
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     made = command(
-        "serve", "commands.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN"
+        "serve", "serving.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN"
     )
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     made.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
     )
     made.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+    made.add_argument(
+        "--replicas",
+        metavar="N|MIN:MAX",
+        help="HTTP replicas: a number, or scaled by load (default: 1)",
+    )
+    made.add_argument("--cpus", type=float, help="CPUs per replica that runs models (default: 0.5)")
+    made.add_argument("--gpus", type=float, help="GPUs per replica that runs models (default: 0)")
+    made.add_argument(
+        "--placement",
+        help="where models run: inline (in the HTTP replicas), pool (in replicas of their own), or "
+        "auto (default: pool with --gpus, else inline)",
+    )
+    made.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print a config file for `serve deploy` or a RayService, and start nothing",
+    )
     _add_builders(made)
     made.add_argument(
         "--allow-origin",

@@ -19,6 +19,7 @@ import serve
 import sweeps
 import unlearn
 from cluster.own import PACKAGES, importer
+from cluster.token_file import keep_token_private
 from unlearn.errors import BadInput, require
 from unlearn.namesakes import namesakes
 
@@ -184,6 +185,7 @@ def _init(**options: Any) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+    keep_token_private(Path.home())
     # Else Ray prints what its processes report to every driver, such as the last lines of a dead
     # node's log, beside the one line of ours. Ray has no public setting for this.
     ray._private.worker._worker_logs_enabled = False

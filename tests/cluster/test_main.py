@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster import jobs
+from cluster import jobs, serving
 from cluster.commands import documents
 from cluster.main import entry, handler, parser
-from serve.deployments import ServiceSettings
+from serve.settings import ServiceSettings
 
 DESIGN = {
     "plan": ["demo"],
@@ -248,22 +248,21 @@ def test_plan_refuses_a_model_that_cannot_take_the_images(
 def test_serve_passes_on_the_token_of_the_environment_and_the_allowed_builders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import serve.launch
-
     class Seen(Exception):
         pass
 
     def check(settings: ServiceSettings) -> None:
         raise Seen(settings)
 
-    monkeypatch.setattr(serve.launch, "check", check)
+    monkeypatch.setattr(serving, "check", check)
     listen = ["--host", "127.0.0.1", "--port", "8123"]
     arguments = ["serve", "--gallery", str(tmp_path), *listen, "--builder", "a:b"]
     for token, expected in (("a-token", "a-token"), ("", None)):
         monkeypatch.setenv("AMNESIA_TOKEN", token)
         with pytest.raises(Seen) as seen:
             entry(arguments)
-        settings = ServiceSettings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",))
+        where = {"host": "127.0.0.1", "port": 8123}
+        settings = ServiceSettings(str(tmp_path), **where, token=expected, builders=("a:b",))
         assert seen.value.args == (settings,)
 
 
