@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from tests.serve.ports import free_port
 from unlearn.artifacts import Gallery
 
 BIN = Path(sys.executable).parent
+TRIES = 4  # Ray gives its controller few seconds to start, which a busy machine may not keep
 SHEET = "/v1/models/digits/generate?label=1"
 
 
@@ -41,13 +43,20 @@ class Cluster:
         """Write the config file, and deploy it."""
         file.write_text(yaml.safe_dump(document))
         command = [str(BIN / "serve"), "deploy", "--address", self.dashboard, str(file)]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        for _ in range(TRIES):
+            done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+            if done.returncode == 0:
+                return
+        raise AssertionError(done.stderr)
 
     def replicas(self, kind: str) -> list[psutil.Process]:
         """Return the processes of a deployment."""
-        family = psutil.Process(self.process.pid).children(recursive=True)
-        return [member for member in family if f":{kind}" in " ".join(member.cmdline())]
+        found = []
+        for member in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it ends at this moment
+                if f":{kind}" in " ".join(member.cmdline()):
+                    found.append(member)
+        return found
 
 
 @pytest.fixture(scope="module")
