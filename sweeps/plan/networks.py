@@ -58,7 +58,7 @@ def _try(problem: Problem) -> Any:
 
 def _notes(problem: Problem, model: Any) -> Iterator[str]:
     """Say which of a file's state dicts is taken, and whether a builder loads weights itself."""
-    if not draws_every_matrix(model.architecture):
+    if not draws_every_matrix(model.built_as):
         yield (
             f"model {problem.model}: its builder gives the same weights at every call, so oracles "
             "start from them too; if they know this data set, name them as `weights: FILE` instead"

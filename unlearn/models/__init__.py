@@ -105,7 +105,7 @@ def build(
         load_weights(name, model, file)
     model.eval()  # not chained: a `train` of the user's may return nothing
     channels, height, width = shape
-    model.architecture = Architecture(name, (channels, height, width), classes, _hashable(shaping))
+    model.built_as = Architecture(name, (channels, height, width), classes, _hashable(shaping))
     return model
 
 

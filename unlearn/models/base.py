@@ -30,10 +30,10 @@ class Architecture:
 class Network(nn.Module):
     """A module that can be copied at any time.
 
-    architecture: how it was built; None where `unlearn.models.build` did not build it
+    built_as: how it was built; None where `unlearn.models.build` did not build it
     """
 
-    architecture: Architecture | None = None
+    built_as: Architecture | None = None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Network":
         """Copy the module. Tensors that autograd computed are copied without their history.

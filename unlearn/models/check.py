@@ -185,7 +185,7 @@ def _check_saved(model: nn.Module, name: str) -> None:
 
 def _loaded_anew(model: Any, name: str) -> Any:
     """Build the network once more and load the state dict; check that it is no other's."""
-    built: Architecture = model.architecture
+    built: Architecture = model.built_as
     options = dict(built.options)
     with seeded(1, "check"):
         other = build(built.name, built.shape, built.classes, model.state_dict(), options)

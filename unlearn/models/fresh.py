@@ -52,7 +52,7 @@ def fresh(model: M, generator: torch.Generator) -> M:
 
 def drawn(model: M, generator: torch.Generator) -> M:
     """Return a network as its builder drew it, or `fresh` where that builder loads weights."""
-    architecture = getattr(model, "architecture", None)
+    architecture = getattr(model, "built_as", None)
     if architecture is None or draws_every_matrix(architecture):
         return model
     return fresh(model, generator)
@@ -60,7 +60,7 @@ def drawn(model: M, generator: torch.Generator) -> M:
 
 def _built_anew(model: M) -> M | None:
     """Call the builder again. Returns None without one, or where it cannot make a fresh network."""
-    architecture = getattr(model, "architecture", None)
+    architecture = getattr(model, "built_as", None)
     if architecture is None or not draws_every_matrix(architecture):
         return None
     made: M = rebuild(architecture)
@@ -119,7 +119,7 @@ def _reset(model: M) -> M:
     Every tensor is poisoned first: what still is afterwards was not drawn. Buffers come from the
     model's builder where it has one.
     """
-    architecture = getattr(model, "architecture", None)
+    architecture = getattr(model, "built_as", None)
     source = model if architecture is None else rebuild(architecture)
     if _shapes(source) != _shapes(model):
         source = model

@@ -1,6 +1,7 @@
 """Candidates: read on val as far as needed, the best so far, what choosing on val costs."""
 
 import math
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,7 @@ def test_retraining_saves_nothing_over_retraining(
     seconds = {"oracle": 100.0, "expert": 3.0}
     cache: Any = SimpleNamespace(
         device="cpu",
+        lending=nullcontext,
         needs=lambda cell: {},
         keep=lambda *_: reader,
         splits=lambda *_: None,
@@ -54,6 +56,7 @@ class Readers(SimpleNamespace):
     """A cache whose readers know the (forget, retain) of each model, which its steps identify."""
 
     device = "cpu"
+    lending = nullcontext
 
     def keep(self, make: Any, dataset: str, forget: tuple[int, ...], split: str) -> Any:
         def read(model: int, weight: float, bar: float) -> ValAccuracies:

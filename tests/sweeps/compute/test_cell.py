@@ -1,5 +1,6 @@
 """Computing a cell: a method's random numbers, counts of attacks, seconds of artifacts."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -68,7 +69,9 @@ def test_what_a_method_draws_follows_from_seed_and_method(monkeypatch: pytest.Mo
     names = ["fine-tune", "cf-k"]
     for name in names:
         monkeypatch.setattr(METHODS[name], "__call__", first_seed)
-    cache: Any = SimpleNamespace(device="cpu", splits=lambda *_: None, model=lambda _: None)
+    cache: Any = SimpleNamespace(
+        device="cpu", lending=nullcontext, splits=lambda *_: None, model=lambda _: None
+    )
     cells = make.cells(method=names, seeds=[0, 1])
     drawn = [computing.unlearn(cache, cell, {}) for cell in cells]
     assert len(set(drawn)) == len(cells) == 4

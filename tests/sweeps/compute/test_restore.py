@@ -1,5 +1,6 @@
 """Rebuilding the weights of a row."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ def test_weights_are_made_again_on_as_many_threads_as_the_first_time(
     before = torch.get_num_threads()
     cache: Any = SimpleNamespace(
         device="cpu",
+        lending=nullcontext,
         store=SimpleNamespace(has=lambda kind, key: False),
         needs=lambda cell: {},
         splits=lambda *_: None,

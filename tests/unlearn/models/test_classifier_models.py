@@ -241,7 +241,7 @@ def test_fresh_weights_follow_from_the_stream_alone(kind: str) -> None:
 
 def test_fresh_parameters_without_a_layers_reset_have_a_deviation_of_2_percent() -> None:
     model, _ = build_kind("vit")
-    model.architecture = None  # by its builder it starts as timm starts it
+    model.built_as = None  # by its builder it starts as timm starts it
     token = fresh(model, stream(0, "fresh")).net.cls_token  # 192 numbers
     assert 0.016 < token.std().item() < 0.024
 

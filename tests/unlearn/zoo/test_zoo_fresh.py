@@ -58,7 +58,7 @@ def test_it_follows_from_architecture_and_stream_alone(kind: str, name: str) -> 
 @pytest.mark.parametrize(("kind", "name"), KINDS)
 def test_without_a_builder_it_is_drawn_in_place_or_refused(kind: str, name: str) -> None:
     model, other = copy.deepcopy(zoo(kind, name).model), other_training(kind, name)
-    model.architecture = other.architecture = None
+    model.built_as = other.built_as = None
     if name in ONLY_BUILT:
         with pytest.raises(BadInput, match="no reset_parameters sets"):
             fresh(model, stream(0, "fresh"))
@@ -75,7 +75,7 @@ def test_the_vectors_of_a_spectral_norm_fit_the_fresh_weights(name: str) -> None
     model = zoo("classifiers", name).model
     for built in (True, False):
         start = copy.deepcopy(model)
-        start.architecture = model.architecture if built else None
+        start.built_as = model.built_as if built else None
         made: Any = fresh(start, stream(0, "fresh"))
         made(torch.rand(2, *SHAPE))
         largest = torch.linalg.matrix_norm(made.net[1].weight, 2).item()
@@ -99,7 +99,7 @@ def test_what_a_builder_freezes_stays_as_the_builder_makes_it() -> None:
 
 def test_a_pruned_network_is_cut_elsewhere_and_as_much() -> None:
     model = copy.deepcopy(zoo("classifiers", "pruned").model)
-    model.architecture = None
+    model.built_as = None
     mask, old = fresh(model, stream(0, "m")).net[1].weight_mask, model.net[1].weight_mask
     assert mask.sum() == old.sum()
     assert not torch.equal(mask, old)
