@@ -213,7 +213,7 @@ def interval(line: Line, column: str) -> str:
         tried = line[f"{column}_tried"]
         return f"not reached in {unreached:.0f} of {tried:.0f}"
     mean, low, high = line.get(column), line.get(f"{column}_low"), line.get(f"{column}_high")
-    if pd.isna(mean):
+    if mean is None or pd.isna(mean):
         return ""
     if pd.isna(low):
         return _three(mean)

@@ -249,7 +249,8 @@ def test_a_choice_on_the_bound_of_its_space_is_marked(tmp_path: Path) -> None:
 
 def test_a_classifier_s_attacks_are_listed_by_model(tmp_path: Path) -> None:
     spec = {"models": "cnn", "method": "fine-tune", "grid": {}, "eval": {"attacks": ["relearning"]}}
-    found = {"relearn_steps": [0.0, 2.0], "relearn_batches_points": 12.0, "ain_points": 0.75}
+    found: dict[str, Any] = {"relearn_steps": [0.0, 2.0], "relearn_batches_points": 12.0}
+    found["ain_points"] = 0.75
     [context] = contexts(write(tmp_path, cells(**spec), **found), "unused")
     page = attacks.section(context)
     [line] = re.findall(r"<th>relearning: relearn_batches_points</th>(.*?)</tr>", page, re.DOTALL)
