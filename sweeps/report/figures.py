@@ -92,7 +92,7 @@ def strips(pictures: Mapping[str, Tensor]) -> Figure:
     axes = figure.subplots(len(pictures), 1, squeeze=False)[:, 0]
     for axis, (name, images) in zip(axes, pictures.items(), strict=True):
         _draw(axis, images, len(images))
-        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        axis.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=7.5)
         axis.set(xticks=[], yticks=[])
     return figure
 

@@ -35,6 +35,11 @@ RECORD: dict[str, Any] = {
 }
 
 
+def refusal(answer: Any, status: int) -> str:
+    """Check an answer as `error_line` does; Starlette's client has a response type of its own."""
+    return error_line(answer, status)
+
+
 def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -93,7 +98,7 @@ def test_its_pictures_are_links(client: TestClient) -> None:
 
 @pytest.mark.parametrize("file", ["nope.png", "card.json", "amnesiac.safetensors", "..%2Fcurrent"])
 def test_only_documents_are_read(client: TestClient, file: str) -> None:
-    error_line(client.get(f"{AUDIT}/{file}"), 404)
+    refusal(client.get(f"{AUDIT}/{file}"), 404)
 
 
 def test_an_older_version_is_asked_by_name(client: TestClient, audited: Gallery) -> None:
@@ -102,10 +107,10 @@ def test_an_older_version_is_asked_by_name(client: TestClient, audited: Gallery)
     answer = client.get("/v1/models/reader", params={"version": older}).json()
     assert (answer["version"], answer["seed"]) == (older, 1)
     assert answer["versions"] == [older, newest]
-    says = error_line(client.get(AUDIT, params={"version": older}), 404)
+    says = refusal(client.get(AUDIT, params={"version": older}), 404)
     assert "without its audit, promote it again" in says
     unknown = client.get("/v1/models/reader", params={"version": "x"})
-    says = error_line(unknown, 404)
+    says = refusal(unknown, 404)
     assert says == f"no version 'x' of model 'reader'; promoted: {older}, {newest}"
 
 
@@ -181,11 +186,11 @@ def test_pages_of_allowed_origins_may_ask(audited: Gallery) -> None:
         assert allowed.status_code == 200  # browsers send no token with this question
         assert allowed.headers["access-control-allow-origin"] == PAGE
         refused = preflight(client, "https://other.example")
-        assert "other.example" in error_line(refused, 400)
+        assert "other.example" in refusal(refused, 400)
         asked = client.get("/v1/models", headers={"Origin": PAGE, "Authorization": "Bearer secret"})
         assert asked.headers["access-control-allow-origin"] == PAGE
         without = client.get("/v1/models", headers={"Origin": PAGE})
-        error_line(without, 401)
+        refusal(without, 401)
         # The page must be able to read the refusal.
         assert without.headers["access-control-allow-origin"] == PAGE
 
@@ -218,18 +223,18 @@ def test_form_fields_are_known_and_stand_once(
 ) -> None:
     parts: list[Any] = [("image", ("a.png", png(torch.zeros(28, 28, dtype=torch.uint8).numpy())))]
     parts += [(name, (None, value)) for name, value in fields]
-    assert says in error_line(client.post("/v1/models/reader/classify", files=parts), 422)
+    assert says in refusal(client.post("/v1/models/reader/classify", files=parts), 422)
 
 
 def test_a_file_under_another_name_is_refused(client: TestClient) -> None:
     answer = client.post("/v1/models/reader/classify", files={"picture": b"x"})
-    assert "unknown form field 'picture'" in error_line(answer, 422)
+    assert "unknown form field 'picture'" in refusal(answer, 422)
 
 
 def test_a_photo_of_another_size_is_read_on_request(client: TestClient) -> None:
     photo = png(torch.randint(0, 255, (90, 60), dtype=torch.uint8).numpy())
     path = "/v1/models/reader/classify"
-    error_line(client.post(path, files={"image": photo}), 422)
+    refusal(client.post(path, files={"image": photo}), 422)
     for fit in ("pad", "crop"):
         answer = client.post(path, files={"image": photo}, data={"fit": fit})
         assert (answer.status_code, len(answer.json()["probabilities"][0])) == (200, 10)
