@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import HTTPException, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
@@ -136,6 +137,7 @@ async def _read_json(
 async def _read_form(
     request: Request, shape: tuple[int, int, int]
 ) -> tuple[NDArray[np.float32], str]:
+    _check_whole(await request.body(), request.headers["content-type"])
     fields: dict[str, str] = {}
     files: list[bytes] = []
     async with request.form(max_files=MAX_IMAGES + 1, max_fields=8) as form:
@@ -151,6 +153,14 @@ async def _read_form(
         return _decode_all(files, shape), fields.get("variant", "amnesiac")
     images = await run_in_threadpool(_decode_all, files, shape)
     return images, fields.get("variant", "amnesiac")
+
+
+def _check_whole(body: bytes, content_type: str) -> None:
+    """Refuse a form that ends before its last boundary: its parser would drop the last file."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    last = b"--" + boundary + b"--"
+    whole = boundary == b"" or body.startswith(last) or b"\r\n" + last in body
+    require(whole, "the form is cut off before its last boundary; send it whole")
 
 
 def _check_field(name: str, value: str) -> None:
