@@ -7,6 +7,7 @@ import numpy as np
 from fastapi import HTTPException, Request
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
@@ -149,6 +150,7 @@ FORM_FIELDS = {"variant": VARIANTS, "fit": get_args(Fit)}  # text field -> allow
 async def _read_form(
     request: Request, shape: Shape, dataset: str | None
 ) -> tuple[NDArray[np.float32], str]:
+    _check_whole(await request.body(), request.headers["content-type"])
     fields: dict[str, Any] = {}
     files: list[bytes] = []
     async with request.form(max_files=MAX_IMAGES + 1, max_fields=8) as form:
@@ -166,6 +168,14 @@ async def _read_form(
         return decode_all(files, shape, dataset, fit), fields.get("variant", "amnesiac")
     images = await run_in_threadpool(decode_all, files, shape, dataset, fit)
     return images, fields.get("variant", "amnesiac")
+
+
+def _check_whole(body: bytes, content_type: str) -> None:
+    """Refuse a form that ends before its last boundary: its parser would drop the last file."""
+    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
+    last = b"--" + boundary + b"--"
+    whole = boundary == b"" or body.startswith(last) or b"\r\n" + last in body
+    require(whole, "the form is cut off before its last boundary; send it whole")
 
 
 def _check_field(name: str, value: str, before: dict[str, Any]) -> None:

@@ -188,3 +188,20 @@ def test_no_request_is_a_5xx_and_every_refusal_is_a_line_of_json(made: Path) -> 
 
     asyncio.run(all_of_them())
     assert {200, 401, 404, 405, 413, 415, 422} <= set(statuses), statuses
+
+
+def test_a_form_that_is_cut_off_is_refused_and_not_read_in_part(made: Path) -> None:
+    gallery = Gallery(str(made))
+    app = build_app(Catalog(gallery), LocalBackend(ModelCache(gallery)), None)
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((28, 28), np.uint8)).save(file, "PNG")
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.png"\r\n\r\n'
+    whole = (part + file.getvalue() + b"\r\n") * 2 + b"--b--\r\n"
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+
+    async def classify(body: bytes) -> Answer:
+        return await send(app, Fuzzed("POST", "/v1/models/reader/classify", b"", headers, body))
+
+    assert len(json.loads(asyncio.run(classify(whole)).body)["predicted"]) == 2
+    cut = asyncio.run(classify(whole[:-20]))
+    assert (cut.status, b"cut off" in cut.body) == (422, True)
