@@ -127,7 +127,9 @@ class Submission:
     def shipped(self) -> list[str]:
         """Return what the job carries, a line each, with its size."""
         parts = [*map(Path, package_folders()), *self.folders]
-        return [f"{path.name}: {size_of(path) / 1000:.0f} kB" for path in parts]
+        sizes = {path.name: size_of(path) for path in parts}
+        sizes[SPEC] = len(yaml.safe_dump_all(self.documents))
+        return [f"{name}: {size / 1000:.0f} kB" for name, size in sizes.items()]
 
 
 def size_of(folder: Path) -> int:

@@ -68,9 +68,9 @@ def test_what_is_shipped_is_listed_with_its_size(tmp_path: Path) -> None:
     listed = jobs.Submission([{}], [], folders=(mine(tmp_path),)).shipped()
     assert [line.split(":")[0] for line in listed] == [
         *("cluster", "serve", "sweeps", "unlearn"),
-        "mine",
+        *("mine", "spec.yaml"),
     ]
-    assert listed[-1] == "mine: 2 kB"  # 700 + 1300 bytes
+    assert listed[-2] == "mine: 2 kB"  # 700 + 1300 bytes
 
 
 def test_too_large_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
