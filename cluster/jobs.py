@@ -1,6 +1,7 @@
 """Sweeps as jobs of a Ray cluster, through its Jobs API: submit, status, logs, stop."""
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -91,6 +92,7 @@ def _connect(where: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(where)
     finally:
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it names every package it uploads
         del os.environ[ADDRESS_VARIABLE]
         if before is not None:
             os.environ[ADDRESS_VARIABLE] = before
@@ -129,7 +131,7 @@ class Submission:
         parts = [*map(Path, package_folders()), *self.folders]
         sizes = {path.name: size_of(path) for path in parts}
         sizes[SPEC] = len(yaml.safe_dump_all(self.documents))
-        return [f"{name}: {size / 1000:.0f} kB" for name, size in sizes.items()]
+        return [f"{name}: {size / 1000:.1f} kB" for name, size in sizes.items()]
 
 
 def size_of(folder: Path) -> int:

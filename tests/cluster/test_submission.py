@@ -70,7 +70,7 @@ def test_what_is_shipped_is_listed_with_its_size(tmp_path: Path) -> None:
         *("cluster", "serve", "sweeps", "unlearn"),
         *("mine", "spec.yaml"),
     ]
-    assert listed[-2] == "mine: 2 kB"  # 700 + 1300 bytes
+    assert listed[-2] == "mine: 2.0 kB"  # 700 + 1300 bytes
 
 
 def test_too_large_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
