@@ -32,6 +32,8 @@ AGENT_S = 30.0  # a new head takes no jobs until its agent runs; wait that long
 FOLLOW_S = 2.0  # between two looks at a job
 PATIENCE_S = 60.0  # how long the Jobs API may be out of reach while a job is followed
 LARGEST_MB = 500  # of the folders that a job carries; Ray keeps them in the head's memory
+# The loggers that name every package that is uploaded; `submit` lists them with their sizes.
+UPLOADS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 SPEC = "spec.yaml"  # in the job's working directory
 
 
@@ -92,7 +94,8 @@ def _connect(where: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(where)
     finally:
-        logging.getLogger("ray").setLevel(logging.WARNING)  # it names every package it uploads
+        for name in UPLOADS:
+            logging.getLogger(name).setLevel(logging.WARNING)
         del os.environ[ADDRESS_VARIABLE]
         if before is not None:
             os.environ[ADDRESS_VARIABLE] = before
@@ -257,7 +260,8 @@ def exit_code(info: JobDetails) -> int:
 
 def describe(info: JobDetails) -> str:
     """Return Ray's state of a job and its last message, in one line."""
-    message = " ".join((info.message or "").split())
+    message, *_ = (info.message or "").split(", last available logs")  # `logs` prints them
+    message = " ".join(message.split())
     return f"{info.status.value}: {message}" if message else str(info.status.value)
 
 

@@ -93,6 +93,13 @@ def test_the_exit_code_is_the_jobs(info: JobDetails, code: int) -> None:
     assert jobs.exit_code(info) == code
 
 
+def test_the_end_of_the_log_is_no_part_of_the_state() -> None:
+    message = "Job failed with exit code 1, last available logs (truncated):\na line\n"
+    assert jobs.describe(details(JobStatus.FAILED, 1, message)) == (
+        "FAILED: Job failed with exit code 1"
+    )
+
+
 class Cluster:
     """Stands in for the Jobs API: the job prints a line between any two looks."""
 
