@@ -1,6 +1,7 @@
 """Sweeps as jobs of a Ray cluster, through its Jobs API: submit, status, logs, stop."""
 
 import argparse
+import logging
 import os
 import re
 import shlex
@@ -31,6 +32,8 @@ AGENT_S = 30.0  # a new head takes no jobs until its agent runs; wait that long
 FOLLOW_S = 2.0  # between two looks at a job
 PATIENCE_S = 60.0  # how long the Jobs API may be out of reach while a job is followed
 LARGEST_MB = 500  # of the folders that a job carries; Ray keeps them in the head's memory
+# The loggers that name every package that is uploaded; `submit` lists them with their sizes.
+UPLOADS = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 SPEC = "spec.yaml"  # in the job's working directory
 
 
@@ -91,6 +94,8 @@ def _connect(where: str) -> JobSubmissionClient:
     try:
         return JobSubmissionClient(where)
     finally:
+        for name in UPLOADS:
+            logging.getLogger(name).setLevel(logging.WARNING)
         del os.environ[ADDRESS_VARIABLE]
         if before is not None:
             os.environ[ADDRESS_VARIABLE] = before
@@ -127,7 +132,9 @@ class Submission:
     def shipped(self) -> list[str]:
         """Return what the job carries, a line each, with its size."""
         parts = [*map(Path, package_folders()), *self.folders]
-        return [f"{path.name}: {size_of(path) / 1000:.0f} kB" for path in parts]
+        sizes = {path.name: size_of(path) for path in parts}
+        sizes[SPEC] = len(yaml.safe_dump_all(self.documents))
+        return [f"{name}: {size / 1000:.1f} kB" for name, size in sizes.items()]
 
 
 def size_of(folder: Path) -> int:
@@ -253,7 +260,8 @@ def exit_code(info: JobDetails) -> int:
 
 def describe(info: JobDetails) -> str:
     """Return Ray's state of a job and its last message, in one line."""
-    message = " ".join((info.message or "").split())
+    message, *_ = (info.message or "").split(", last available logs")  # `logs` prints them
+    message = " ".join(message.split())
     return f"{info.status.value}: {message}" if message else str(info.status.value)
 
 

@@ -1,5 +1,6 @@
 """Show the progress of a run with an ETA: bars on a terminal, plain lines elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -138,5 +139,5 @@ def _advanced(found: dict[str, Stage], name: str, more: int, what: str) -> Stage
 
 def last_line(log: str) -> str | None:
     """Return the last progress line of cells in a job's log; None where it has none."""
-    found = [line for line in log.splitlines() if line.startswith(f"{CELLS}: ")]
+    found = re.findall(rf"^{CELLS}: \d+ of .*$", log, re.MULTILINE)
     return found[-1] if found else None

@@ -227,9 +227,9 @@ def interruptions() -> Iterator[Event]:
 
     # other threads receive no signals
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, strike)
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(each)):
+                before[each] = signal.signal(each, strike)
     try:
         yield struck
     finally:

@@ -68,9 +68,9 @@ def test_what_is_shipped_is_listed_with_its_size(tmp_path: Path) -> None:
     listed = jobs.Submission([{}], [], folders=(mine(tmp_path),)).shipped()
     assert [line.split(":")[0] for line in listed] == [
         *("cluster", "serve", "sweeps", "unlearn"),
-        "mine",
+        *("mine", "spec.yaml"),
     ]
-    assert listed[-1] == "mine: 2 kB"  # 700 + 1300 bytes
+    assert listed[-2] == "mine: 2.0 kB"  # 700 + 1300 bytes
 
 
 def test_too_large_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,6 +91,13 @@ def test_too_large_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 )
 def test_the_exit_code_is_the_jobs(info: JobDetails, code: int) -> None:
     assert jobs.exit_code(info) == code
+
+
+def test_the_end_of_the_log_is_no_part_of_the_state() -> None:
+    message = "Job failed with exit code 1, last available logs (truncated):\na line\n"
+    assert jobs.describe(details(JobStatus.FAILED, 1, message)) == (
+        "FAILED: Job failed with exit code 1"
+    )
 
 
 class Cluster:

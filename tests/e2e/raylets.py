@@ -1,6 +1,7 @@
 """Several Ray nodes on one machine, each with folders and processes of its own, to kill and add."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import mkdtemp
 
 from ray.util.state import list_actors, list_nodes
 
@@ -28,12 +30,14 @@ class Raylets:
 
     port, dashboard: of the head
     nodes: the `ray start` of each node, by name; the head is `head`
+    temporary: Ray's own folders; their names are short, because a socket's path is
     """
 
     folder: Path
     port: int = field(default_factory=free_port)
     dashboard: int = field(default_factory=free_port)
     nodes: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
+    temporary: Path = field(default_factory=lambda: Path(mkdtemp(prefix="ray-", dir="/tmp")))
 
     @property
     def address(self) -> str:
@@ -64,6 +68,8 @@ class Raylets:
             f"--num-cpus={cpus}",
             f"--dashboard-agent-listen-port={free_port()}",
             "--disable-usage-stats",
+            # A node's death takes its files along: nodes that share a folder would lose theirs too.
+            f"--temp-dir={self.temporary / name}",
             *options,
         ]
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -122,3 +128,4 @@ class Raylets:
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+        shutil.rmtree(self.temporary, ignore_errors=True)

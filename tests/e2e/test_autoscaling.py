@@ -38,6 +38,14 @@ CONFIG = {
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 2},
     },
     "head_node_type": "head",
+    "upscaling_speed": 1.0,
+    # what `ray up` fills in and `ray start` expects
+    **{name: {} for name in ("auth", "docker", "file_mounts")},
+    **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
+    **{name: [] for name in ("initialization_commands", "setup_commands")},
+    **{f"{role}_setup_commands": [] for role in ("head", "worker")},
+    **{f"{role}_start_ray_commands": [] for role in ("head", "worker")},
+    "file_mounts_sync_continuously": False,
 }
 pytestmark = pytest.mark.cluster
 

@@ -40,6 +40,8 @@ def test_demo_makes_everything_and_the_second_time_is_cached(
     assert all(
         word in output for word in ("original", "amnesiac", "oracle", "stages:", "waiting on Ray")
     )
+    for noise in ("graceful_shutdown", "(raylet)", "Traceback"):
+        assert noise not in output
     again = terminal.run("demo", *changes, cwd=tmp_path, timeout=300)
     assert again.code == 0, again.err
     assert "the sweep was cached" in again.out

@@ -150,7 +150,7 @@ def test_a_job_from_submission_to_rows(head: Head, folder: Path) -> None:
     assert submitted.code == 0, submitted
     job, *log = submitted.out.splitlines()
     assert job == "sweep-of-mine"
-    assert "mine: 0 kB" in submitted.err
+    assert "mine: 0.1 kB" in submitted.err
     assert any(line.startswith("cells: 2 of 2 cells, 0 failed, 0 left") for line in log)
     assert any(line.startswith("done: 2 cells") for line in log)
     state, progress = head.amnesia("status", job, cwd=folder).out.splitlines()

@@ -18,7 +18,7 @@ name: nodes
 models: [cnn]
 method: fine-tune
 forget: [[1]]
-grid: {steps: [20, 21, 22, 23, 24, 25, 26, 27, 28, 29], lr: [1.0e-4, 1.0e-3]}
+grid: {steps: [100, 101, 102, 103, 104, 105, 106, 107, 108, 109], lr: [1.0e-4, 1.0e-3]}
 train: {steps: 20}
 resources: {cells_per_trial: 1}
 """
@@ -48,6 +48,15 @@ def wait_for_rows(folder: Path, run: "subprocess.Popen[str]", n: int) -> None:
         time.sleep(0.2)
 
 
+def wait_for_cells_on(raylets: Raylets, node: str, run: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 300
+    while not raylets.trials_on(node):
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, "the node that joined got no cells within 300 s"
+        time.sleep(0.5)
+
+
+@pytest.mark.cluster
 def test_the_rows_are_exact_though_nodes_and_the_driver_die(
     raylets: Raylets, amnesia: Amnesia, tmp_path: Path
 ) -> None:
@@ -61,10 +70,10 @@ def test_the_rows_are_exact_though_nodes_and_the_driver_die(
     before = Results(str(tmp_path / "results")).read("nodes")
 
     run = amnesia(*command, cwd=tmp_path)
-    wait_for_rows(tmp_path, run, len(before) + 2)
-    raylets.kill("large")
     raylets.start("late", cpus=2)
     late = raylets.alive()["late"]
+    wait_for_cells_on(raylets, late, run)
+    raylets.kill("large")
     output, _ = run.communicate(timeout=600)
 
     assert run.returncode == 0, output
@@ -73,7 +82,6 @@ def test_the_rows_are_exact_though_nodes_and_the_driver_die(
     assert set(after["status"]) == {"ok"}
     kept = after.set_index("cell_id")["created_at"][before["cell_id"]]
     assert kept.tolist() == before["created_at"].tolist()
-    assert raylets.trials_on(late) > 0, "the node that joined got no cells"
     warnings = [line for line in output.splitlines() if line.startswith("warning: ")]
     assert len([line for line in warnings if "died" in line]) in (1, 2), output
     for noise in ("Traceback", "state-dump", "(raylet)", "Raylet is terminated"):
