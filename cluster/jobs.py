@@ -133,7 +133,7 @@ class Submission:
         """Return what the job carries, a line each, with its size."""
         parts = [*map(Path, package_folders()), *self.folders]
         sizes = {path.name: size_of(path) for path in parts}
-        sizes[SPEC] = len(yaml.safe_dump_all(self.documents))
+        sizes[SPEC] = len(dump_documents(self.documents))
         return [f"{name}: {size / 1000:.1f} kB" for name, size in sizes.items()]
 
 
