@@ -9,6 +9,7 @@ from typing import Any
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import digest
 from unlearn.generators.judges import panel
+from unlearn.knobs import counted
 from unlearn.methods import Method, method_name
 from unlearn.models import task_of
 from unlearn.train import Training
@@ -184,8 +185,8 @@ class Cell:
 
     @cached_property
     def cell_id(self) -> str:
-        problem = {**asdict(self.problem), "options": without_places(self.problem.options)}
-        method = {"method": self.method_name, "knobs": asdict(self.method)}
+        problem = {**counted(self.problem), "options": without_places(self.problem.options)}
+        method = {"method": self.method_name, "knobs": counted(self.method)}
         return digest({"schema": SCHEMA, **problem, **method})
 
     def recipes(self) -> dict[str, Recipe]:
