@@ -12,6 +12,10 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "relearning": {"steps": 8, "every": 4, "images": 100},
     "linear-probe": {"per_class": 100},
     "lira": {"shadows": 4, "steps": 20},
+    "kept-label-strongest": {"rungs": 1},
+    "relearn-strongest-1": {"rungs": 1, "trials": 20},
+    "relearn-strongest-10": {"rungs": 1, "trials": 20},
+    "relearn-strongest-100": {"rungs": 1, "trials": 20},
 }
 
 

@@ -5,7 +5,8 @@ guide; judge `lead`, which it never sees, counts the successes. A rate means lit
 it with those of the original, the oracle and an untrained decoder.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -34,6 +35,7 @@ class Recovery:
     reached: whether relearning brought the class back; None for other attacks
     shared: images that succeed or fail together, as the images of one optimised label do;
         intervals count them as one try, which gives the widest interval
+    variant: the settings of the strongest variant, by column; empty for an attack without variants
     """
 
     hits: int
@@ -42,6 +44,7 @@ class Recovery:
     steps: int | None = None
     reached: bool | None = None
     shared: int = 1
+    variant: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -183,7 +186,7 @@ class GeneratorAttack(Attack):
 
     def measure(self, found: Recovery) -> Scores:
         steps = None if found.steps is None else float(found.steps)
-        return {"rate": found.rate, "steps": steps}
+        return {"rate": found.rate, "steps": steps, **found.variant}
 
     def compare(self, own: Recovery, oracle: Recovery) -> Scores:
         low, high = own.interval
