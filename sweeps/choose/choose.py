@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from sweeps.compute.candidates import FORGET_WEIGHT, selection_score
+from sweeps.compute.candidates import FORGET_WEIGHT, VAL_FORGET, selection_score
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 
@@ -36,7 +36,10 @@ def objectives(rows: pd.DataFrame) -> pd.DataFrame:
 
     Handles generators and classifiers, and reads no column of the test split.
     """
-    forget = rows["val_forget_probability"].fillna(rows["val_forget_accuracy"])
+    forget = pd.Series(np.nan, index=rows.index)
+    for column in VAL_FORGET:
+        if column in rows:
+            forget = forget.fillna(rows[column])
     columns = {"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}
     return pd.DataFrame(columns, index=rows.index)
 

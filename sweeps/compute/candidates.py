@@ -21,6 +21,10 @@ from unlearn.streams import stream
 
 FORGET_WEIGHT = 1.5  # 1 point of forget accuracy weighs as much as 1.5 of retain accuracy
 
+# What counts as forgotten on val: the first of these columns that holds a value. A generator must
+# not draw any forgotten class under a forgotten label; rows of older versions lack that column.
+VAL_FORGET = ("val_forget_any_probability", "val_forget_probability", "val_forget_accuracy")
+
 
 def selection_score(forget: Any, retain: Any) -> Any:
     """Return retain - 1.5 forget, by which cells are chosen. Takes floats or pandas columns."""
@@ -32,7 +36,7 @@ class ValScores:
     """The scores of a cell on val.
 
     forget: share of forgotten images still recognised (classifiers), or the probability that judge
-        `val` gives forgotten labels (generators); lower is better
+        `val` gives all forgotten classes together on forgotten labels (generators); lower is better
     retain: accuracy on the kept classes; higher is better
     stopped: whether only part of val was read, because the cell could no longer win
     """
@@ -51,9 +55,8 @@ def val_scores(row: Mapping[Any, Any]) -> ValScores | None:
     """Read the val scores out of a row; None where it failed or holds none."""
     if row["status"] != "ok":
         return None
-    forget = _number(row, "val_forget_probability")
-    if forget is None:
-        forget = _number(row, "val_forget_accuracy")
+    read = [_number(row, column) for column in VAL_FORGET]
+    forget = next((value for value in read if value is not None), None)
     retain = _number(row, "val_retain_accuracy")
     if forget is None or retain is None:
         return None

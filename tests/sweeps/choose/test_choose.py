@@ -1,5 +1,6 @@
 """Choosing a row: the Pareto front of val, and what breaks ties."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -57,3 +58,12 @@ def test_ties_fall_alike_however_the_cells_are_named() -> None:
     rows["alpha"], rows["rho"] = [-1.0, -2.0, -2.0], [0.5, 0.9, 0.7]
     for names in (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]):
         assert choose(rows.assign(cell_id=names)).row["rho"] == 0.7
+
+
+def test_a_generator_must_not_draw_another_forgotten_class() -> None:
+    """Row 0 swaps its forgotten classes: its own-label probability is 0, any class's is 1."""
+    rows = table([(np.nan, 0.9), (np.nan, 0.9)])
+    rows["val_forget_probability"] = [0.0, 0.1]
+    assert choose(rows).row["cell_id"] == "0"
+    rows["val_forget_any_probability"] = [1.0, 0.1]
+    assert choose(rows).row["cell_id"] == "1"

@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.unlearn.world import World
 from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
+from unlearn.metrics.accuracy import compute as accuracy
 from unlearn.metrics.average_gap import pillars
 from unlearn.metrics.calibration import ece
 from unlearn.metrics.confusion import confusion, over_forgetting
@@ -174,3 +175,19 @@ def test_members_that_are_answered_with_more_certainty_are_above_one_half() -> N
         evidence = ClassifierEvidence(logits, {})
         evaluator: Any = None
         assert membership(evaluator, evidence, evidence)["mia_auc"] == expected
+
+
+def test_a_forgotten_class_taken_for_another_is_not_forgotten() -> None:
+    """Classes 0 and 1 are forgotten and swapped; one of four images of class 2 is taken for a 0."""
+    answers = {"forget": [1, 1, 0, 0], "retain": [2, 2, 2, 0]}
+    labels = {"forget": [0, 0, 1, 1], "retain": [2, 2, 2, 2]}
+    parts = [(split, part) for split in ("train", "val", "test") for part in answers]
+    evidence = ClassifierEvidence(
+        {(s, part): torch.eye(3)[answers[part]] for s, part in parts},
+        {(s, part): torch.tensor(labels[part]) for s, part in parts},
+    )
+    evaluator: Any = ClassifierEvaluator(None, (0, 1), 3)  # type: ignore[arg-type]
+    scores = accuracy(evaluator, evidence, evidence)
+    assert scores["test_forget_accuracy"] == 0  # fooled
+    assert scores["test_forget_any_accuracy"] == scores["val_forget_any_accuracy"] == 1
+    assert scores["test_retain_leak_accuracy"] == 0.25

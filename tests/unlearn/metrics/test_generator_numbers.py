@@ -56,6 +56,27 @@ def test_what_lead_reads_is_reported_and_what_val_reads_chooses() -> None:
     assert scores["judge_retain_accuracy"] == [0.75, 1]
 
 
+def test_a_forgotten_class_under_the_label_of_another_is_not_forgotten() -> None:
+    """Labels 0 and 1 are forgotten and swapped; a tenth of label 2's images shows a 0."""
+    swapped = torch.zeros(3, 10, 4)
+    swapped[0, :, 1] = 1
+    swapped[1, :, 0] = 1
+    swapped[2, :, 2] = 1
+    swapped[2, 0] = torch.tensor([1.0, 0.0, 0.0, 0.0])
+    dataset: Any = SimpleNamespace(classes=3)
+    judges: Any = {"lead": None, "val": None, "plain-0": None}
+    drawn = {"lead": swapped, "plain-0": swapped[:, :, :3]}
+    evidence = GeneratorEvidence(
+        JudgedSamples(NONE, drawn, NONE), JudgedSamples(NONE, {"val": swapped}, NONE), NONE
+    )
+    scores = compute(GeneratorEvaluator(dataset, (0, 1), judges, 10, 0), evidence, evidence)
+    assert scores["forget_probability"] == 0  # fooled
+    assert scores["forget_any_probability"] == scores["forget_any_accuracy"] == 1
+    assert scores["val_forget_any_probability"] == 1
+    assert scores["retain_leak_probability"] == pytest.approx(0.1)
+    assert scores["retain_leak_accuracy"] == pytest.approx(0.1)
+
+
 def test_choosing_and_reporting_share_neither_judge_nor_images(
     digits: Dataset, original: Generative, attacker: Classifying, grader: Classifying
 ) -> None:
