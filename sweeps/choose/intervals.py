@@ -2,6 +2,10 @@
 
 Each seed trains its own original and repeats unlearning and sampling, so seeds are independent
 observations. The forget sets of one seed share its original: they are averaged first.
+
+What every interval is conditioned on: one cut of val, which chose the cells; one test set, and for
+generators one set of judges, which all seeds share. It covers another seed, not another test set,
+cut or judge.
 """
 
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from sweeps.choose.choose import choose, spent
 from sweeps.choose.comparable import differing_settings, making_columns
@@ -22,6 +26,30 @@ NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where the goal wa
     "ain_points",
     "ain_relative",
 )
+SHARES = (  # endings of the columns whose values lie in [0, 1]
+    "_accuracy",
+    "_probability",
+    "_rate",
+    "_auc",
+    "_efficacy",
+    "_1fpr",
+    "_precision",
+    "_recall",
+    "_coverage",
+)
+IMAGES = {  # column of a share -> column with the number of images that it is taken over
+    "forget_probability": "forget_images",
+    "forget_accuracy": "forget_images",
+    "forget_any_probability": "forget_images",
+    "forget_any_accuracy": "forget_images",
+    "retain_accuracy": "retain_images",
+    "retain_leak_probability": "retain_images",
+    "retain_leak_accuracy": "retain_images",
+    "test_forget_accuracy": "test_forget_images",
+    "test_forget_any_accuracy": "test_forget_images",
+    "test_retain_accuracy": "test_retain_images",
+    "test_retain_leak_accuracy": "test_retain_images",
+}
 PROBLEM = ["model", "forget", "seed"]  # the columns that tell problems of one data set apart
 # (forget, retain) as reported: of classifiers, of generators
 TESTED = ("test_forget_accuracy", "test_retain_accuracy")
@@ -92,13 +120,70 @@ def mean_interval(values: pd.Series) -> MeanInterval:
     return MeanInterval(mean, mean - half, mean + half)
 
 
+def is_share(column: str) -> bool:
+    """Tell whether the column's values lie in [0, 1]."""
+    return column.endswith(SHARES)
+
+
+def share_interval(values: pd.Series, trials: float) -> MeanInterval:
+    """Return the mean of shares in [0, 1] and a 95 % interval that stays in [0, 1].
+
+    values: one share per seed; nulls are left out
+    trials: number of images (or, where unknown, of cells) that the mean is taken over
+
+    Student's interval of the logits where all values lie strictly inside (0, 1) and differ. Else
+    Student's interval, clipped, and widened to that of Clopper and Pearson (1934) for `trials`
+    tries: three seeds at exactly 0 do not show that the share is 0. The bounds are nan below two
+    values.
+    """
+    plain = mean_interval(values)
+    if np.isnan(plain.low):
+        return plain
+    known = values.dropna().to_numpy(dtype=float)
+    inside = bool((known > 0).all() and (known < 1).all())
+    if inside and not np.isclose(known.std(ddof=1), 0, atol=1e-12):
+        logits = mean_interval(pd.Series(special.logit(known)))
+        low, high = special.expit(logits.low), special.expit(logits.high)
+        # The mean of the shares is not the share of the mean logit; the interval holds both.
+        return MeanInterval(plain.mean, min(low, plain.mean), max(high, plain.mean))
+    low, high = clopper_pearson(plain.mean * trials, trials)
+    return MeanInterval(plain.mean, min(low, max(plain.low, 0.0)), max(high, min(plain.high, 1.0)))
+
+
+def clopper_pearson(hits: float, trials: float) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share, from `hits` of `trials` (Clopper, Pearson 1934).
+
+    Both may be fractions: a mean probability times the number of images.
+    """
+    misses = trials - hits
+    low = float(stats.beta.ppf(0.025, hits, misses + 1)) if hits > 0 else 0.0
+    high = float(stats.beta.ppf(0.975, hits + 1, misses)) if misses > 0 else 1.0
+    return low, high
+
+
+def _trials(table: pd.DataFrame, column: str) -> float:
+    """Count the images behind a column of shares, over all cells; the cells, where unknown."""
+    counts = table.get(IMAGES.get(column, ""))
+    if counts is None or counts.isna().any():
+        return float(len(table))
+    return float(counts.sum())
+
+
+def same_forget_sets(table: pd.DataFrame) -> bool:
+    """Tell whether all seeds have the same forget sets: else their means are of unlike things."""
+    sets = table.groupby("seed")["forget"].agg(lambda labels: tuple(sorted(set(labels))))
+    return sets.nunique() <= 1
+
+
 def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """Summarise `chosen_cells`: per model a line per method, and one each for both references.
 
     Every line holds `model`, `method`, `cells`, `seeds`, and per column the mean over seeds of the
     mean over forget sets, with `<column>_low` and `<column>_high`, Student's 95 % interval over
-    seeds. For columns of `NULL_WHERE_NOT_REACHED` it also holds in how many cells relearning was
-    tried (`<column>_tried`) and in how many it missed its goal (`<column>_unreached`).
+    seeds, or that of `share_interval`. Where the seeds have unequal forget sets, the line holds
+    `unequal` and no means: one more easy class would move them. For columns of
+    `NULL_WHERE_NOT_REACHED` it also holds in how many cells relearning was tried
+    (`<column>_tried`) and in how many it missed its goal (`<column>_unreached`).
     """
     lines = []
     for model, of_model in chosen.groupby("model"):
@@ -111,6 +196,7 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         for name, prefix, table in tables:
             line: dict[str, object] = {"model": model, "method": name}
             line |= {"cells": len(table), "seeds": table["seed"].nunique()}
+            line["unequal"] = not same_forget_sets(table)
             for column in columns:
                 if prefix + column in table:
                     line |= _summarised(table, prefix, column)
@@ -122,6 +208,10 @@ def _summarised(table: pd.DataFrame, prefix: str, column: str) -> dict[str, obje
     """Return the entries of one column in one line of `summary`."""
     by_seed = table.groupby("seed")[prefix + column].mean()
     interval = mean_interval(by_seed)
+    if is_share(column):
+        interval = share_interval(by_seed, _trials(table[table[prefix + column].notna()], column))
+    if not same_forget_sets(table):
+        interval = MeanInterval(np.nan, np.nan, np.nan)
     found: dict[str, object] = {
         column: interval.mean,
         f"{column}_low": interval.low,

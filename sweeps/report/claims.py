@@ -198,9 +198,11 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
 def interval(line: Line, column: str) -> str:
     """Format `mean [low, high]`.
 
-    One value has no bounds; no value gives "". If relearning missed its goal in some cells, there
-    is no mean, and the text says in how many.
+    One value has no bounds; no value gives "". Seeds with unequal forget sets have no mean. If
+    relearning missed its goal in some cells, there is no mean, and the text says in how many.
     """
+    if line.get("unequal", False):
+        return "unequal forget sets"
     unreached = line.get(f"{column}_unreached", 0)
     if unreached > 0:
         tried = line[f"{column}_tried"]

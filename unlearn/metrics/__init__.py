@@ -17,6 +17,7 @@ from unlearn.metrics import (
     efficacy,
     entropy,
     frechet,
+    images,
     judged,
     likelihood,
     manifold,
@@ -44,6 +45,8 @@ METRICS: dict[str, Metric] = {
     "confusion": confusion.METRIC,
     "calibration": calibration.METRIC,
     "similarity": similarity.METRIC,
+    "images-drawn": images.DRAWN,
+    "images-read": images.READ,
 }
 
 
