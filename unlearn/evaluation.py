@@ -55,7 +55,8 @@ class GeneratorEvaluator:
 
     dataset: real images
     forget: labels to forget
-    judges: the networks `lead` and `val` and the plain judges, by name, in eval mode
+    judges: the networks `lead`, `val`, perhaps `referee`, and the plain judges, by name, in eval
+        mode
     samples: images drawn per label, for test and again for val
     seed: seed of all latents
     """
@@ -69,7 +70,7 @@ class GeneratorEvaluator:
     @property
     def plain(self) -> list[str]:
         """Names of the plain judges."""
-        return [name for name in self.judges if name not in ("lead", "val")]
+        return [name for name in self.judges if name not in ("lead", "val", "referee")]
 
     @property
     def kept(self) -> list[int]:
@@ -96,7 +97,8 @@ class GeneratorEvaluator:
 
     def observe(self, model: Generative) -> GeneratorEvidence:
         """Draw `samples` images of every label, once to report and once to choose by."""
-        test = self._draw(model, "test", ["lead", *self.plain])
+        referee = ["referee"] if "referee" in self.judges else []
+        test = self._draw(model, "test", ["lead", *self.plain, *referee])
         val = self._draw(model, "val", ["val"])
         return GeneratorEvidence(test, val, self._bounds(model))
 

@@ -14,6 +14,7 @@ SETTINGS = (
     "options",
     *(f"train_{name}" for name in TRAINING),
     "train_judge_steps",
+    "train_judge_fade",
     "eval_samples",
     "eval_judges",
     "eval_effort",

@@ -4,8 +4,9 @@ Each seed trains its own original and repeats unlearning and sampling, so seeds 
 observations. The forget sets of one seed share its original: they are averaged first.
 
 What every interval is conditioned on: one cut of val, which chose the cells; one test set, and for
-generators one set of judges, which all seeds share. It covers another seed, not another test set,
-cut or judge.
+generators one panel of judges, which all seeds share. It covers another seed, not another test set,
+cut or panel. Where rows hold the readings of an independent judge (`eval: {referee: DATASET}`), the
+interval of a judged share spans both judges' intervals.
 """
 
 from dataclasses import dataclass
@@ -20,12 +21,18 @@ from sweeps.choose.choose import choose, spent
 from sweeps.choose.comparable import differing_settings, making_columns
 from sweeps.compute.candidates import selection_score
 
-NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where the goal was not reached
-    "relearn_batches_points",
-    "relearn_batches_relative",
-    "ain_points",
-    "ain_relative",
-)
+# Counts of relearning steps, null where the goal was not reached -> the column that is null where
+# relearning was not tried.
+NULL_WHERE_NOT_REACHED = {
+    prefix + column: f"{prefix}relearn_steps"
+    for prefix in ("", "rehearsed_")
+    for column in (
+        "relearn_batches_points",
+        "relearn_batches_relative",
+        "ain_points",
+        "ain_relative",
+    )
+}
 SHARES = (  # endings of the columns whose values lie in [0, 1]
     "_accuracy",
     "_probability",
@@ -161,6 +168,20 @@ def clopper_pearson(hits: float, trials: float) -> tuple[float, float]:
     return low, high
 
 
+def _with_referee(
+    interval: MeanInterval, table: pd.DataFrame, prefix: str, column: str
+) -> MeanInterval:
+    """Widen the interval to span that of the independent judge's readings, where there are any."""
+    other = f"{prefix}referee_{column}"
+    if other not in table or table[other].isna().all():
+        return interval
+    readings = table.groupby("seed")[other].mean()
+    low, high = interval.low, interval.high
+    referee = share_interval(readings, _trials(table, column))
+    bounds = [referee.mean, low, high, interval.mean, referee.low, referee.high]
+    return MeanInterval(interval.mean, float(np.nanmin(bounds)), float(np.nanmax(bounds)))
+
+
 def _trials(table: pd.DataFrame, column: str) -> float:
     """Count the images behind a column of shares, over all cells; the cells, where unknown."""
     counts = table.get(IMAGES.get(column, ""))
@@ -176,7 +197,10 @@ def same_forget_sets(table: pd.DataFrame) -> bool:
 
 
 def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Summarise `chosen_cells`: per model a line per method, and one each for both references.
+    """Summarise `chosen_cells`: per model a line per method, and one each for the references.
+
+    `second oracle` is an oracle of another seed, where the sweep asked for one: a method that is as
+    far from the oracle as that cannot be told from it.
 
     Every line holds `model`, `method`, `cells`, `seeds`, and per column the mean over seeds of the
     mean over forget sets, with `<column>_low` and `<column>_high`, Student's 95 % interval over
@@ -193,6 +217,8 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         tables = [("original", "original_", references)]
         tables += [(str(method), "", cells) for method, cells in of_model.groupby("method")]
         tables += [("oracle", "oracle_", references)]
+        if any(f"second_oracle_{column}" in _valued(references) for column in columns):
+            tables += [("second oracle", "second_oracle_", references)]
         for name, prefix, table in tables:
             line: dict[str, object] = {"model": model, "method": name}
             line |= {"cells": len(table), "seeds": table["seed"].nunique()}
@@ -204,12 +230,18 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def _valued(table: pd.DataFrame) -> set[str]:
+    """Return the names of the columns that hold a value."""
+    return set(table.columns[table.notna().any()])
+
+
 def _summarised(table: pd.DataFrame, prefix: str, column: str) -> dict[str, object]:
     """Return the entries of one column in one line of `summary`."""
     by_seed = table.groupby("seed")[prefix + column].mean()
     interval = mean_interval(by_seed)
     if is_share(column):
         interval = share_interval(by_seed, _trials(table[table[prefix + column].notna()], column))
+        interval = _with_referee(interval, table, prefix, column)
     if not same_forget_sets(table):
         interval = MeanInterval(np.nan, np.nan, np.nan)
     found: dict[str, object] = {
@@ -218,7 +250,7 @@ def _summarised(table: pd.DataFrame, prefix: str, column: str) -> dict[str, obje
         f"{column}_high": interval.high,
     }
     if column in NULL_WHERE_NOT_REACHED:
-        tried = table[table["relearn_steps"].notna()]
+        tried = table[table[NULL_WHERE_NOT_REACHED[column]].notna()]
         found[f"{column}_tried"] = len(tried)
         found[f"{column}_unreached"] = int(tried[prefix + column].isna().sum())
     return found

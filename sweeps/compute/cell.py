@@ -20,6 +20,9 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
     problem = cell.problem
     original = cache.evidence(problem, problem.original)
     oracle = cache.evidence(problem, problem.oracle)
+    second = None
+    if problem.eval.second_oracle:
+        second = cache.evidence(problem, problem.second_oracle)
     evaluator = cache.evaluator(problem)
     needs = cache.needs(cell)
     seconds = {"artifacts_s": watch.lap()}
@@ -31,7 +34,7 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
     seconds["unlearn_s"] = watch.lap()
 
     subject = evaluator.observe(cache.build(problem.original, unlearned.weights))
-    scores = score(problem.task, evaluator, subject, original, oracle)
+    scores = score(problem.task, evaluator, subject, original, oracle, second)
     seconds["evaluate_s"] = watch.lap()
 
     found, pictures = attack(cache, cell, unlearned.weights)
@@ -84,8 +87,8 @@ def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
     recipes = cell.recipes()
     kinds = {need.removesuffix("s") for need in cell.method.needs}  # `experts` are several `expert`
     needs_s = 0.0
-    for recipe in recipes.values():
-        if recipe.kind in kinds:
+    for role, recipe in recipes.items():
+        if recipe.kind in kinds and role != "second-oracle":
             needs_s += cache.seconds(recipe)
     return {"oracle_s": cache.seconds(recipes["oracle"]), "needs_s": needs_s}
 

@@ -228,16 +228,17 @@ def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figur
     return figure
 
 
-def relearning(row: pd.Series) -> Figure:
+def relearning(row: pd.Series, mode: str = "") -> Figure:
     """Draw the test accuracy while the forgotten classes are learned again.
 
     Solid lines: forgotten classes. Dashed lines: kept classes, low where the model is damaged.
+    mode: prefix of the columns, `rehearsed_` or "".
     """
     figure, axis = _plot(6.4, 3.2)
     for prefix, name, colour in KINDS:
-        steps = row[f"{prefix}relearn_steps"]
-        forget = row[f"{prefix}relearn_forget_accuracy"]
-        retain = row[f"{prefix}relearn_retain_accuracy"]
+        steps = row[f"{prefix}{mode}relearn_steps"]
+        forget = row[f"{prefix}{mode}relearn_forget_accuracy"]
+        retain = row[f"{prefix}{mode}relearn_retain_accuracy"]
         axis.plot(steps, forget, "-o", ms=3, color=colour, label=name)
         axis.plot(steps, retain, "--", lw=1, color=colour, label=f"{name}, kept")
     axis.set(xlabel="mini-batches", ylabel="test accuracy", ylim=(-0.02, 1.02))

@@ -87,6 +87,10 @@ RECOVERY = {
     "excess": "the rate minus the oracle's: what exceeds 0 is memory",
     "excess_low": "lower end of the excess's 95 % interval",
     "excess_high": "its upper end",
+    "beyond_low": "lower end of the 95 % interval of the rate minus both oracles' higher rate",
+    "lr": "of a `*-strongest` attack, the learning rate of the strongest variant",
+    "reset": "of `relearn-strongest-*`, 1 where the strongest variant reset the label's weights",
+    "ball": "of `kept-label-strongest`, 1 where the strongest variant kept z in the prior's ball",
     "steps": "of a relearning attack, steps until half of the tries succeed; null where never",
 }
 
@@ -154,10 +158,12 @@ def of_metric(name: str, metric: Metric) -> Scores:
 
 def of_attack(name: str, attack: Attack) -> Scores:
     """Return an attack on classifiers as its docstring describes it."""
-    columns = {**attack.model_columns, **attack.subject_columns}
+    own = {**attack.model_columns, **attack.subject_columns}
     text = attack.__doc__ or ""
-    about = prose_of(text, [*columns, *(f.name for f in fields(attack))])
-    return Scores(name, about, columns, lines_of(text, columns), attack.blind_spot)
+    about = prose_of(text, [*own, *(f.name for f in fields(attack))])
+    told = {attack.column(name, column): line for column, line in lines_of(text, own).items()}
+    columns = {attack.column(name, column): kind for column, kind in own.items()}
+    return Scores(name, about, columns, told, attack.blind_spot)
 
 
 def meaning_of(name: str, told: Mapping[str, str]) -> str:
@@ -196,7 +202,11 @@ def generator_attacks_section() -> str:
             lines.append(line([column, "double", f"the same, of the {of} model"]))
     names = [stem(name).removeprefix("probe_") for name in attacks_on("generator")]
     quoted = ", ".join(f"`{name}`" for name in names)
-    text = f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights."
+    text = (
+        f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights. With a "
+        "second oracle (`eval: {second_oracle: true}`), `second_oracle_probe_<attack>_rate` is its "
+        "rate, and `beyond_low` is not null."
+    )
     return "\n\n".join(["\n".join(lines), text])
 
 

@@ -62,7 +62,8 @@ def _judge(cache: WorkerCache, recipe: Recipe) -> Made:
     images = cache.dataset(recipe.dataset).train
     generator = stream(recipe.seed, "judge", device=cache.device)
     plan = Schedule(recipe.knob("steps"), 64, 3e-3)
-    return train_judge(cache.build(recipe), images, plan, generator, recipe.knob("reject"))
+    reject, fade = recipe.knob("reject"), dict(recipe.knobs).get("fade", 0.0)
+    return train_judge(cache.build(recipe), images, plan, generator, reject, fade)
 
 
 MAKERS: dict[str, Callable[[WorkerCache, Recipe], Made]] = {

@@ -8,12 +8,13 @@ from typing import Any
 
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import digest
-from unlearn.generators.judges import panel
+from unlearn.generators.judges import REFEREE, Judge, panel
 from unlearn.knobs import counted
 from unlearn.methods import Method, method_name
 from unlearn.models import task_of
 from unlearn.train import Training
 
+SECOND_ORACLE = 500_000  # added to the seed
 SCHEMA = "v1"  # of rows, cells and recipes; part of every id
 
 
@@ -140,6 +141,11 @@ class Problem:
         return self._recipe("oracle", self.forget, TRAINING)
 
     @cached_property
+    def second_oracle(self) -> Recipe:
+        """The oracle from another seed: what differs between the two is no memory."""
+        return replace(self.oracle, seed=self.seed + SECOND_ORACLE)
+
+    @cached_property
     def fisher(self) -> Recipe:
         """The diagonal Fisher information of the original."""
         return self._recipe("fisher", (), FISHER, self.original)
@@ -160,12 +166,18 @@ class Problem:
         """The judges of a generator by seat (`lead`, `val`, plain ones); none for classifiers."""
         if self.task != "generator":
             return {}
-        steps = ("steps", self.train.judge_steps)
         recipes = {}
         for seat, judge in panel(self.eval.judges).items():
-            knobs = (("reject", judge.reject), steps)
-            recipes[seat] = Recipe("judge", self.dataset, judge.net, judge.seed, (), knobs)
+            recipes[seat] = self._judge(self.dataset, judge)
+        if self.eval.referee:
+            recipes["referee"] = self._judge(self.eval.referee, REFEREE)
         return recipes
+
+    def _judge(self, dataset: str, judge: Judge) -> Recipe:
+        knobs: Knobs = (("reject", judge.reject), ("steps", self.train.judge_steps))
+        if self.train.judge_fade:
+            knobs = (*knobs, ("fade", self.train.judge_fade))
+        return Recipe("judge", dataset, judge.net, judge.seed, (), knobs)
 
 
 @dataclass(frozen=True)
@@ -193,6 +205,8 @@ class Cell:
         """Return role -> recipe of the artifacts that method, evaluation and comparison need."""
         problem = self.problem
         recipes = {"original": problem.original, "oracle": problem.oracle}
+        if problem.eval.second_oracle:
+            recipes["second-oracle"] = problem.second_oracle
         for need in self.method.needs:
             if need == "experts":
                 for i, expert in enumerate(problem.experts):

@@ -44,6 +44,8 @@ ATTACKS: dict[str, Attack] = {
     "relearning": Relearning(),
     "linear-probe": LinearProbe(),
     "lira": Lira(),
+    "relearning-rehearsed": Relearning(reset_head=True, rehearse=True),
+    "lira-matched": Lira(follow=True),
     # on generators
     "random-z": RandomZ(),
     "noisy-label": NoisyLabel(),

@@ -9,6 +9,9 @@ from torch import Tensor
 from unlearn.errors import require
 from unlearn.evaluation import Scores
 from unlearn.splits import Splits
+from unlearn.train import Training
+
+SECOND_ORACLE = "second_oracle"  # name of the reference model that only some problems have
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Target:
     splits: real images of the problem, forgotten and kept
     seed: source of all random streams of the attack
     effort: multiple of the optimisation steps of attacks on generators, above 0
+    training: how the original was trained; None where that is unknown
     """
 
     name: str
@@ -27,6 +31,7 @@ class Target:
     splits: Splits
     seed: int
     effort: float = 1.0
+    training: Training | None = None
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,20 @@ class Attack:
     reference_models: names of the models that are attacked beside the subject
     model_columns: columns of one model, for the subject and for each reference model, with their
         types: `float` (None where it was not reached) or `list` (of floats)
+    floor_columns: those of `model_columns` that a second oracle gets, where there is one
     subject_columns: columns that only the subject has, from its comparison with the oracle
     blind_spot: which models get a good value without deserving it; a sentence for the report
+    home: name under which its columns are bare; registered as `<home>-<variant>`, its columns begin
+        with `<variant>_`. "" where a subclass names its columns otherwise
     """
 
     task: ClassVar[str]
     reference_models: ClassVar[tuple[str, ...]] = ("original", "oracle")
     model_columns: ClassVar[Mapping[str, type]] = {}
     subject_columns: ClassVar[Mapping[str, type]] = {}
+    floor_columns: ClassVar[tuple[str, ...]] = ()
     blind_spot: ClassVar[str] = ""
+    home: ClassVar[str] = ""
 
     def columns(self, name: str) -> dict[str, type]:
         """List every column that the attack returns when it is registered as `name`."""
@@ -86,12 +96,16 @@ class Attack:
         for model in self.reference_models:
             for column, kind in self.model_columns.items():
                 found[f"{model}_{self.column(name, column)}"] = kind
+        for column in self.floor_columns:
+            kind = self.model_columns[column]
+            found[f"{SECOND_ORACLE}_{self.column(name, column)}"] = kind
         return found
 
     def references(self, target: Target, models: Mapping[str, Any]) -> References:
         """Prepare what all subjects of `target` share, from the reference models by name."""
         prepared = self.prepare(target, models["original"])
-        found = {name: self.run(target, models[name], prepared) for name in self.reference_models}
+        names = [*self.reference_models, *(name for name in models if name == SECOND_ORACLE)]
+        found = {name: self.run(target, models[name], prepared) for name in names}
         return References(target, prepared, found)
 
     def __call__(self, subject: Any, references: References) -> Findings:
@@ -104,14 +118,21 @@ class Attack:
         """Fill the columns, from what `run` returned for the subject and the reference models."""
         values = self.measure(own) | self.compare(own, found["oracle"])
         scores = {self.column(name, column): value for column, value in values.items()}
-        for model, other in found.items():
-            for column, value in self.measure(other).items():
+        for model in self.reference_models:
+            for column, value in self.measure(found[model]).items():
                 scores[f"{model}_{self.column(name, column)}"] = value
+        second = self.measure(found[SECOND_ORACLE]) if SECOND_ORACLE in found else {}
+        for column in self.floor_columns:
+            scores[f"{SECOND_ORACLE}_{self.column(name, column)}"] = second.get(column)
         return scores
 
     def column(self, name: str, column: str) -> str:
         """Name `column` as it stands in a row."""
-        return column
+        stem = f"{self.home}-"
+        if not self.home or not name.startswith(stem):
+            return column
+        variant = name.removeprefix(stem).replace("-", "_")
+        return f"{variant}_{column}"
 
     def prepare(self, target: Target, original: Any) -> Any:
         """Make what every model is attacked with; most attacks need nothing."""

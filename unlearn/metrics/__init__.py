@@ -1,7 +1,9 @@
 """Metrics: one file per metric, which names its columns and computes them from evidence.
 
 `score` computes the same columns for three models: the unlearned one's have no prefix, those of the
-original and of the oracle (trained without the forget set) are `original_*` and `oracle_*`.
+original and of the oracle (trained without the forget set) are `original_*` and `oracle_*`. Where
+there is a second oracle, from another seed, some of its columns stand in `second_oracle_*`: no
+model can be asked to be nearer to the oracle than that.
 """
 
 from typing import Any
@@ -23,7 +25,9 @@ from unlearn.metrics import (
     manifold,
     membership,
     panel,
+    referee,
     similarity,
+    stretch,
     zrf,
 )
 from unlearn.metrics.base import Metric
@@ -31,6 +35,8 @@ from unlearn.metrics.base import Metric
 METRICS: dict[str, Metric] = {
     "judged": judged.METRIC,
     "panel": panel.METRIC,
+    "referee": referee.METRIC,
+    "stretch": stretch.METRIC,
     "frechet": frechet.METRIC,
     "manifold": manifold.METRIC,
     "diversity": diversity.METRIC,
@@ -50,8 +56,13 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any) -> Scores:
-    """Compute all columns of all metrics of `task`, from the evidence of the three models."""
+def score(
+    task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any, second: Any = None
+) -> Scores:
+    """Compute all columns of all metrics of `task`, from the evidence of the three models.
+
+    second: evidence of a second oracle; None where there is none, and no columns of it
+    """
     scores: Scores = {}
     references = {"original": original, "oracle": oracle}
     for metric in METRICS.values():
@@ -64,6 +75,9 @@ def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: 
         for name, evidence in references.items():
             values = metric.compute(evaluator, evidence, *others)
             scores |= {f"{name}_{column}": value for column, value in values.items()}
+        if second is not None and metric.floor:
+            values = metric.compute(evaluator, second, *others)
+            scores |= {f"second_oracle_{column}": values[column] for column in metric.floor}
     return scores
 
 
@@ -75,4 +89,5 @@ def columns() -> dict[str, type]:
         if metric.of_the_model:
             for prefix in ("original", "oracle"):
                 found |= {f"{prefix}_{column}": kind for column, kind in metric.columns.items()}
+        found |= {f"second_oracle_{column}": metric.columns[column] for column in metric.floor}
     return found

@@ -41,4 +41,5 @@ METRIC = Metric(
         "it reads answers only, so a masked head, which keeps all features of the class, comes out "
         "near 0."
     ),
+    floor=("average_gap",),
 )

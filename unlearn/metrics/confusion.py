@@ -108,4 +108,5 @@ METRIC = Metric(
         "semantic_shift sees the forgotten images alone and puts a masked head nearer to the "
         "oracle than to the original; over_forgetting is blind to the mask too."
     ),
+    floor=("semantic_shift",),
 )

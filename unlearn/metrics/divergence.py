@@ -49,4 +49,9 @@ METRIC = Metric(
         "they see the answers to forgotten images alone: a masked head comes near the oracle, and "
         "what a wreck lost elsewhere does not count."
     ),
+    floor=(
+        "kl_to_oracle",
+        "js_to_oracle",
+        "js_distance_to_oracle",
+    ),
 )

@@ -33,4 +33,5 @@ METRIC = Metric(
         "a masked head comes near the oracle; answering nothing at all has the highest entropy. "
         "The oracle's value is the target, not the highest."
     ),
+    floor=("forget_entropy",),
 )

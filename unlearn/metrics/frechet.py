@@ -36,4 +36,9 @@ def compute(
     return {"retain_frechet": sum(distances) / len(distances)}
 
 
-METRIC = Metric("generator", {"retain_frechet": float}, compute)
+METRIC = Metric(
+    "generator",
+    {"retain_frechet": float},
+    compute,
+    floor=("retain_frechet",),
+)

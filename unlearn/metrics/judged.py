@@ -27,8 +27,8 @@ def read_as(probabilities: Tensor, classes: list[int]) -> Tensor:
     return torch.isin(answers, wanted).float().mean(1)
 
 
-def _read_by(evaluator: GeneratorEvaluator, drawn: JudgedSamples, judge: str) -> Scores:
-    """Compute the columns of `_BY_JUDGE`, as one reject-aware judge reads the images."""
+def read_by(evaluator: GeneratorEvaluator, drawn: JudgedSamples, judge: str) -> Scores:
+    """Compute the columns of `READ_BY_ONE`, as one reject-aware judge reads the images."""
     probabilities = drawn.probabilities[judge]
     own, hit = _own(probabilities).mean(1), _hit(probabilities)
     forget, kept = list(evaluator.forget), evaluator.kept
@@ -77,11 +77,11 @@ def compute(
     Columns without `judge_` and `val_` are as the reject-aware judge `lead` reads. Lists per judge
     are in the order of `judge_names`, `lead` first.
     """
-    scores = _read_by(evaluator, evidence.test, "lead")
-    for name, value in _read_by(evaluator, evidence.val, "val").items():
+    scores = read_by(evaluator, evidence.test, "lead")
+    for name, value in read_by(evaluator, evidence.val, "val").items():
         scores[f"val_{name}"] = value
     forget, kept = list(evaluator.forget), evaluator.kept
-    readings = evidence.test.probabilities.values()
+    readings = [evidence.test.probabilities[name] for name in ("lead", *evaluator.plain)]
     entropies = [entropy(p[forget].flatten(0, 1)).mean().item() for p in readings]
     of_plain = entropies[1:]
     scores["forget_entropy"] = sum(of_plain) / len(of_plain)
@@ -92,7 +92,7 @@ def compute(
     return scores
 
 
-_BY_JUDGE = {
+READ_BY_ONE = {
     "forget_probability": float,
     "forget_accuracy": float,
     "retain_accuracy": float,
@@ -105,8 +105,8 @@ _BY_JUDGE = {
 METRIC = Metric(
     "generator",
     {
-        **_BY_JUDGE,
-        **{f"val_{name}": kind for name, kind in _BY_JUDGE.items()},
+        **READ_BY_ONE,
+        **{f"val_{name}": kind for name, kind in READ_BY_ONE.items()},
         "forget_entropy": float,
         "judge_forget_entropy": list,
         "judge_forget_probability": list,
@@ -114,4 +114,11 @@ METRIC = Metric(
         "judge_retain_accuracy": list,
     },
     compute,
+    floor=(
+        "forget_probability",
+        "forget_accuracy",
+        "forget_any_probability",
+        "forget_any_accuracy",
+        "retain_accuracy",
+    ),
 )

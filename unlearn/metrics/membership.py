@@ -44,4 +44,5 @@ METRIC = Metric(
         "where the model did not overfit, the original, a masked head and a wreck all read about "
         ".5, as the oracle does."
     ),
+    floor=("mia_auc",),
 )

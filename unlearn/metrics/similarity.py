@@ -64,4 +64,9 @@ METRIC = Metric(
         "a wreck resembles the original least of all, less than the oracle does: low CKA on "
         "forgotten images is good news only beside a high one on kept images."
     ),
+    floor=(
+        "cka_forget_to_original",
+        "cka_forget_to_oracle",
+        "cka_retain_to_oracle",
+    ),
 )

@@ -265,3 +265,30 @@ def test_a_reference_s_score_comes_from_any_cell_that_has_it() -> None:
     rows.loc[(rows["method"] == "a") & (rows["seed"] == 0), list(scores)] = np.nan
     means = summary(chosen_cells(rows), ["lira_auc"]).set_index("method")["lira_auc"]
     assert means.to_dict() == pytest.approx({"original": 0.9, "oracle": 0.6, "a": 0.75, "b": 0.7})
+
+
+def test_an_interval_spans_what_an_independent_judge_reads() -> None:
+    """Lead reads .98, .99, .985; the referee .90, .91, .92."""
+    read = zip((0.98, 0.99, 0.985), (0.90, 0.91, 0.92), strict=True)
+    cells = [
+        row("a", seed, 0.9, retain_accuracy=lead, referee_retain_accuracy=other)
+        for seed, (lead, other) in enumerate(read)
+    ]
+    rows = make.table(cells)
+    line = summary(chosen_cells(rows), ["retain_accuracy"]).set_index("method").loc["a"]
+    lead = share_interval(rows["retain_accuracy"], 3)
+    other = share_interval(rows["referee_retain_accuracy"], 3)
+    assert line["retain_accuracy"] == pytest.approx(lead.mean)
+    assert line["retain_accuracy_low"] == pytest.approx(other.low)
+    assert line["retain_accuracy_high"] == pytest.approx(lead.high)
+
+
+def test_a_second_oracle_is_a_line_of_its_own() -> None:
+    far = {"js_to_oracle": 0.10, "oracle_js_to_oracle": 0.0, "original_js_to_oracle": 0.6}
+    rows = [row("a", seed, 0.9, **far) for seed in range(2)]
+    alone = summary(chosen_cells(make.table(rows)), ["js_to_oracle"])
+    assert list(alone["method"]) == ["original", "a", "oracle"]
+    beside = [{**line, "second_oracle_js_to_oracle": 0.04} for line in rows]
+    lines = summary(chosen_cells(make.table(beside)), ["js_to_oracle"]).set_index("method")
+    assert list(lines.index) == ["original", "a", "oracle", "second oracle"]
+    assert lines.loc["second oracle", "js_to_oracle"] == pytest.approx(0.04)

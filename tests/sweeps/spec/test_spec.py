@@ -451,3 +451,45 @@ def test_a_name_that_would_not_come_back_is_refused(name: str, says: str, tmp_pa
 
     with pytest.raises(BadInput, match=re.escape(says)):
         read_spec(str(spec), [])
+
+
+def test_a_second_oracle_is_an_artifact_of_its_own() -> None:
+    plain, asked = make.cell(), make.cell(eval={"second_oracle": True})
+    assert plain.cell_id != asked.cell_id
+    assert "second-oracle" not in plain.recipes()
+    recipes = asked.recipes()
+    assert recipes["oracle"].key == plain.recipes()["oracle"].key
+    assert recipes["second-oracle"].key != recipes["oracle"].key
+    assert recipes["second-oracle"].forget == recipes["oracle"].forget
+
+
+GENERATOR = {"models": "cvae-mlp", "method": "selective-amnesia"}
+
+
+def test_faded_judges_and_a_referee_are_other_judges() -> None:
+    plain = make.cell(**GENERATOR)
+    faded = make.cell(**GENERATOR, train={"judge_fade": 0.5})
+    assert faded.recipes()["judge-lead"].key != plain.recipes()["judge-lead"].key
+    assert faded.recipes()["original"].key == plain.recipes()["original"].key
+    judged = make.cell(**GENERATOR, eval={"referee": "mnist"})
+    recipes = judged.recipes()
+    assert recipes["judge-referee"].dataset == "mnist"
+    assert recipes["judge-lead"].key == plain.recipes()["judge-lead"].key
+
+
+REFUSED = [
+    ({"eval": {"referee": "cifar10"}}, "has other images or classes than mnist5k"),
+    ({"eval": {"referee": "x"}}, "unknown eval.referee 'x'"),
+    ({"train": {"judge_fade": 1.5}}, "judge_fade must be between 0 and 1, not 1.5"),
+]
+
+
+@pytest.mark.parametrize(("section", "message"), REFUSED)
+def test_wrong_judges_are_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        make.sweep(**GENERATOR, **section)
+
+
+def test_a_referee_is_a_judge_of_generators() -> None:
+    with pytest.raises(BadInput, match="a judge of generators"):
+        make.sweep(eval={"referee": "mnist"})

@@ -119,3 +119,19 @@ def test_kept_labels_are_tried_with_z_free_and_in_the_ball(
 def test_a_ladder_does_not_go_down(name: str) -> None:
     with pytest.raises(BadInput, match="highest_lr must be at least lr"):
         quick(name, lr=1.0)
+
+
+def test_a_rate_shows_memory_only_beyond_both_oracles() -> None:
+    def recovery(hits: int) -> Recovery:
+        return Recovery(hits, 200, torch.empty(0))
+
+    own, attack = recovery(150), Relearn()
+    found = {"original": recovery(200), "oracle": recovery(100), "untrained": recovery(0)}
+    alone = attack.report("relearn-10", own, found)
+    assert alone["probe_relearn_10_excess_low"] > 0
+    assert alone["probe_relearn_10_beyond_low"] is None
+    assert alone["second_oracle_probe_relearn_10_rate"] is None
+    beside = attack.report("relearn-10", own, {**found, "second_oracle": recovery(145)})
+    assert beside["second_oracle_probe_relearn_10_rate"] == 0.725
+    assert beside["probe_relearn_10_beyond_low"] == own.above(recovery(145))[0] < 0
+    assert beside["probe_relearn_10_excess_low"] == alone["probe_relearn_10_excess_low"]

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.attacks.base import Attack, Target
+from unlearn.attacks.base import SECOND_ORACLE, Attack, Target
 from unlearn.attacks.generators.intervals import Interval, difference, wilson
 from unlearn.errors import require
 from unlearn.evaluation import Scores
@@ -150,6 +150,9 @@ class GeneratorAttack(Attack):
 
     Its columns, each under the prefix `probe_<name>_`: the success rate with its 95 % interval,
     the excess of the rate over the oracle's with its 95 % interval, and the steps of relearning.
+    Where there is a second oracle, `beyond_low` is the lower end of the 95 % interval of the rate
+    minus the higher of both oracles' rates. Two oracles differ by their seeds alone, so a rate
+    shows memory only where it is beyond both: where `beyond_low` is above 0.
     """
 
     task: ClassVar[str] = "generator"
@@ -161,7 +164,9 @@ class GeneratorAttack(Attack):
         "excess": float,
         "excess_low": float,
         "excess_high": float,
+        "beyond_low": float,
     }
+    floor_columns: ClassVar[tuple[str, ...]] = ("rate",)
 
     def recover(
         self, subject: Generative, context: Context, generator: torch.Generator
@@ -198,6 +203,15 @@ class GeneratorAttack(Attack):
             "excess_low": excess_low,
             "excess_high": excess_high,
         }
+
+    def report(self, name: str, own: Recovery, found: Mapping[str, Recovery]) -> Scores:
+        scores = super().report(name, own, found)
+        beyond = None
+        if SECOND_ORACLE in found:
+            oracles = [found["oracle"], found[SECOND_ORACLE]]
+            strongest = max(oracles, key=lambda recovery: recovery.rate)
+            beyond, _ = own.above(strongest)
+        return scores | {self.column(name, "beyond_low"): beyond}
 
     def pictures(self, found: Recovery) -> Tensor:
         return found.pictures
