@@ -60,7 +60,7 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     splits = cache.splits(problem.dataset, problem.forget)
     generator = stream(problem.seed, "unlearn", name, device=cache.device)
     with seeded(problem.seed, "unlearn", name):
-        return cell.method(original, splits, generator, **needs)
+        return cell.method(original, splits, generator, training=problem.train, **needs)
 
 
 def recorder_of(cache: WorkerCache, cell: Cell) -> Recorder | None:

@@ -14,6 +14,8 @@ from sweeps.rows.schema import CELL, OUTCOME, PROVENANCE, ROWS
 from sweeps.spec.reference import UNSAID, first_sentence, lines_of, meanings, prose_of
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import Attack, attacks_on
+from unlearn.attacks.base import SECOND_ORACLE
+from unlearn.attacks.classifiers.linear_probe import LinearProbe
 from unlearn.attacks.generators.base import GeneratorAttack, stem
 from unlearn.methods import KNOBS, METHODS
 from unlearn.metrics import METRICS
@@ -88,10 +90,12 @@ RECOVERY = {
     "excess_low": "lower end of the excess's 95 % interval",
     "excess_high": "its upper end",
     "beyond_low": "lower end of the 95 % interval of the rate minus both oracles' higher rate",
-    "lr": "of a `*-strongest` attack, the learning rate of the strongest variant",
-    "reset": "of `relearn-strongest-*`, 1 where the strongest variant reset the label's weights",
-    "ball": "of `kept-label-strongest`, 1 where the strongest variant kept z in the prior's ball",
     "steps": "of a relearning attack, steps until half of the tries succeed; null where never",
+}
+VARIANTS = {  # which of its variants was the strongest
+    "lr": "learning rate of the strongest variant",
+    "reset": "1 where the strongest variant reset the label's weights, else 0",
+    "ball": "1 where the strongest variant kept z in the prior's ball, else 0",
 }
 
 
@@ -200,14 +204,46 @@ def generator_attacks_section() -> str:
         for suffix in GeneratorAttack.model_columns:
             column = f"`{of}_probe_<attack>_{suffix}`"
             lines.append(line([column, "double", f"the same, of the {of} model"]))
+    lines.append(
+        line(("`second_oracle_probe_<attack>_rate`", "double", "the same, of a second oracle"))
+    )
     names = [stem(name).removeprefix("probe_") for name in attacks_on("generator")]
     quoted = ", ".join(f"`{name}`" for name in names)
     text = (
-        f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights. With a "
-        "second oracle (`eval: {second_oracle: true}`), `second_oracle_probe_<attack>_rate` is its "
-        "rate, and `beyond_low` is not null."
+        f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights. "
+        "`beyond_low` is null without a second oracle. Attacks with variants name the strongest:"
     )
-    return "\n\n".join(["\n".join(lines), text])
+    return "\n\n".join(["\n".join(lines), text, variants_table()])
+
+
+def variants_table() -> str:
+    """Return the table of the columns that say which variant of an attack was the strongest."""
+    lines = [line(HEAD), line(["---"] * len(HEAD))]
+    for name, attack in attacks_on("generator").items():
+        for suffix in VARIANTS.keys() & attack.subject_columns.keys():
+            lines.append(line((f"`{attack.column(name, suffix)}`", "double", VARIANTS[suffix])))
+    return "\n".join([*lines[:2], *sorted(lines[2:])])
+
+
+def second_oracle_section() -> str:
+    """Return the section of a second oracle's columns, but for those of generators' attacks."""
+    intro = (
+        "With `eval: {second_oracle: true}` an oracle of another seed stands beside the first: "
+        "what lies between the two is the floor of every distance to the oracle."
+    )
+    prefix = f"{SECOND_ORACLE}_"
+    lines = [line(HEAD), line(["---"] * len(HEAD))]
+    for name in ROWS.names:
+        if name.startswith(prefix) and not name.startswith(f"{prefix}probe_"):
+            lines.append(_of_second_oracle(name))
+    for column in LinearProbe.floor_columns:
+        lines.append(_of_second_oracle(prefix + column))
+    return "\n\n".join([intro, "\n".join(lines)])
+
+
+def _of_second_oracle(name: str) -> str:
+    column = name.removeprefix(f"{SECOND_ORACLE}_")
+    return line((f"`{name}`", arrow_type(name), f"`{column}` of the second oracle"))
 
 
 def document() -> str:
@@ -239,6 +275,7 @@ def document() -> str:
     ]
     for name, attack in attacks_on("classifier").items():
         sections.append(scores_section(of_attack(name, attack)))
+    sections += ["## A second oracle", second_oracle_section()]
     sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE, KNOWN)]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 

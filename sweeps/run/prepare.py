@@ -55,7 +55,8 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
 def _fisher(cache: WorkerCache, recipe: Recipe) -> Made:
     generator = stream(recipe.seed, "fisher", device=cache.device)
     original = cache.model(recipe.needs[0])
-    return generator_fisher(original, recipe.knob("fisher_samples"), generator), {}
+    samples, kl_weight = recipe.knob("fisher_samples"), dict(recipe.knobs).get("kl_weight", 1.0)
+    return generator_fisher(original, samples, generator, kl_weight=kl_weight), {}
 
 
 def _judge(cache: WorkerCache, recipe: Recipe) -> Made:

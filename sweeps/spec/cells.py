@@ -148,7 +148,10 @@ class Problem:
     @cached_property
     def fisher(self) -> Recipe:
         """The diagonal Fisher information of the original."""
-        return self._recipe("fisher", (), FISHER, self.original)
+        recipe = self._recipe("fisher", (), FISHER, self.original)
+        if self.train.fisher_objective == "plain":
+            return recipe
+        return replace(recipe, knobs=(*recipe.knobs, ("kl_weight", self.train.kl_weight)))
 
     @cached_property
     def expert(self) -> Recipe:

@@ -13,6 +13,7 @@ from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.generators.judges import panel
 from unlearn.knobs import later
 from unlearn.methods import METHODS, Method, make_method
+from unlearn.methods.base import OBJECTIVES
 from unlearn.models import task_of
 from unlearn.splits import check_forget
 from unlearn.train import SCHEDULES, Training
@@ -34,6 +35,8 @@ class Train(Training):
         starts with wrong predictions and learns to correct them
     experts: how many experts a method gets that uses several, at least 1
     fisher_samples: images over which the Fisher information is averaged, at least 1
+    fisher_objective: the loss whose Fisher it is: the `plain` negative ELBO, as the paper has it,
+        or the `original`'s, with the weight of its KL term
     judge_steps: training steps of each judge, at least 1
     judge_fade: share of the images that judges learn from at a lower contrast, in [0, 1]; at 0 the
         judge that leads takes a faint digit for none
@@ -47,6 +50,7 @@ class Train(Training):
     fisher_samples: int = 10_000
     judge_steps: int = 600
     judge_fade: float = later(0.0)
+    fisher_objective: str = later("plain")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -58,6 +62,7 @@ class Train(Training):
             0 <= self.judge_fade <= 1,
             f"train.judge_fade must be between 0 and 1, not {self.judge_fade}",
         )
+        lookup("train.fisher_objective", self.fisher_objective, OBJECTIVES)
         lookup("train.expert_norms", self.expert_norms, EXPERT_NORMS)
         lookup("train.expert_schedule", self.expert_schedule, SCHEDULES)
 

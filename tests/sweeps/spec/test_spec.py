@@ -493,3 +493,12 @@ def test_wrong_judges_are_refused(section: dict[str, Any], message: str) -> None
 def test_a_referee_is_a_judge_of_generators() -> None:
     with pytest.raises(BadInput, match="a judge of generators"):
         make.sweep(eval={"referee": "mnist"})
+
+
+def test_a_fisher_of_the_originals_objective_is_another_artifact() -> None:
+    plain = make.cell(**GENERATOR).recipes()["fisher"]
+    own = make.cell(**GENERATOR, train={"fisher_objective": "original", "kl_weight": 2.0})
+    assert own.recipes()["fisher"].key != plain.key
+    assert own.recipes()["fisher"].knob("kl_weight") == 2.0
+    with pytest.raises(BadInput, match=r"unknown train.fisher_objective 'x'"):
+        make.sweep(**GENERATOR, train={"fisher_objective": "x"})

@@ -38,7 +38,9 @@ def masked(one: World) -> Any:
 @pytest.fixture(scope="module")
 def found(one: World, masked: Any) -> dict[str, Scores]:
     """What every attack finds in a masked model."""
-    return {name: attacked(quick(name), one, masked, name=name) for name in attacks_on("classifier")}
+    return {
+        name: attacked(quick(name), one, masked, name=name) for name in attacks_on("classifier")
+    }
 
 
 # relearning

@@ -191,7 +191,7 @@ class GeneratorAttack(Attack):
 
     def measure(self, found: Recovery) -> Scores:
         steps = None if found.steps is None else float(found.steps)
-        return {"rate": found.rate, "steps": steps, **found.variant}
+        return {"rate": found.rate, "steps": steps}
 
     def compare(self, own: Recovery, oracle: Recovery) -> Scores:
         low, high = own.interval
@@ -202,6 +202,7 @@ class GeneratorAttack(Attack):
             "excess": own.rate - oracle.rate,
             "excess_low": excess_low,
             "excess_high": excess_high,
+            **own.variant,
         }
 
     def report(self, name: str, own: Recovery, found: Mapping[str, Recovery]) -> Scores:

@@ -70,8 +70,8 @@ class StrongestKeptLabel(KeptLabel):
     ball: leave out the variants with a free z
     """
 
-    model_columns: ClassVar[dict[str, type]] = {
-        **GeneratorAttack.model_columns,
+    subject_columns: ClassVar[dict[str, type]] = {
+        **GeneratorAttack.subject_columns,
         "lr": float,
         "ball": float,
     }

@@ -116,8 +116,8 @@ class StrongestRelearn(Relearn):
     reset_label: leave out the variants that do not reset the weights of the forgotten labels
     """
 
-    model_columns: ClassVar[dict[str, type]] = {
-        **GeneratorAttack.model_columns,
+    subject_columns: ClassVar[dict[str, type]] = {
+        **GeneratorAttack.subject_columns,
         "lr": float,
         "reset": float,
     }
