@@ -15,10 +15,12 @@ SETTINGS = (
     *(f"train_{name}" for name in TRAINING),
     "train_judge_steps",
     "train_judge_fade",
+    "train_fisher_objective",
     "eval_samples",
     "eval_judges",
     "eval_effort",
     "eval_attack_knobs",
+    "eval_any_forgotten",
 )
 
 

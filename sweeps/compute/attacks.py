@@ -58,7 +58,13 @@ def make_references(cache: WorkerCache, problem: Problem, name: str) -> Referenc
         models[reference] = REFERENCE_MODELS[reference](cache, problem)
     splits, evaluator = cache.splits(problem.dataset, problem.forget), cache.evaluator(problem)
     target = Target(
-        name, evaluator, splits, problem.seed, problem.eval.effort, training=problem.train
+        name,
+        evaluator,
+        splits,
+        problem.seed,
+        problem.eval.effort,
+        training=problem.train,
+        any_forgotten=problem.eval.any_forgotten,
     )
     return attack.references(target, models)
 

@@ -82,6 +82,8 @@ class Evaluation:
     candidates: `full` scores every cell in full; `val` reads each cell of a classifier on val
         alone, only as long as it can still win, and then scores the chosen cell of each method,
         model, forget set and seed in a row of its own
+    any_forgotten: whether an attack on a generator succeeds with any forgotten class, where several
+        are forgotten; else only with the one that the try wanted
     second_oracle: whether to train another oracle, from another seed, and score and attack it
         beside: how far two oracles lie apart is the floor of every distance to the oracle
     referee: data set, of the same images and classes, from which a third reject-aware judge of a
@@ -94,6 +96,7 @@ class Evaluation:
     attack_knobs: str = "{}"
     effort: float = 1.0
     candidates: str = "full"
+    any_forgotten: bool = later(False)
     second_oracle: bool = later(False)
     referee: str = later("")
 

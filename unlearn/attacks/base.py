@@ -24,6 +24,8 @@ class Target:
     seed: source of all random streams of the attack
     effort: multiple of the optimisation steps of attacks on generators, above 0
     training: how the original was trained; None where that is unknown
+    any_forgotten: whether an attack on generators succeeds with any forgotten class, or only with
+        the one that the try wanted
     """
 
     name: str
@@ -32,6 +34,7 @@ class Target:
     seed: int
     effort: float = 1.0
     training: Training | None = None
+    any_forgotten: bool = False
 
 
 @dataclass(frozen=True)

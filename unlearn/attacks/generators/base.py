@@ -76,6 +76,7 @@ class Context:
     splits: real images
     forget: the forgotten classes
     effort: multiple of the reference's number of optimisation steps, above 0
+    any_forgotten: whether any forgotten class counts, or only the one that the try wanted
     """
 
     original: Generative
@@ -84,6 +85,7 @@ class Context:
     splits: Splits
     forget: tuple[int, ...]
     effort: float = 1.0
+    any_forgotten: bool = False
 
     def __post_init__(self) -> None:
         check_forget(self.forget, self.original.classes)
@@ -124,10 +126,13 @@ class Context:
     def graded(self, images: Tensor, wanted: Tensor) -> Tensor:
         """Tell which images (n, *shape) the grader reads as the wanted label, bool (n,).
 
-        A reject counts as a miss.
+        A reject counts as a miss. With `any_forgotten`, any forgotten class counts as wanted.
         """
         probabilities, _ = read(self.grader, images)
-        return probabilities.argmax(1) == wanted
+        answers = probabilities.argmax(1)
+        if self.any_forgotten:
+            return torch.isin(answers, torch.tensor(self.forget, device=answers.device))
+        return answers == wanted
 
     def favourite(self, images: Tensor, wanted: Tensor) -> Tensor:
         """Find in each row of images (n, k, *shape) the attacker's favourite: index (n,).
@@ -181,7 +186,13 @@ class GeneratorAttack(Attack):
         judges = target.evaluator.judges
         forget = target.evaluator.forget
         return Context(
-            original, judges["val"], judges["lead"], target.splits, forget, target.effort
+            original,
+            judges["val"],
+            judges["lead"],
+            target.splits,
+            forget,
+            target.effort,
+            target.any_forgotten,
         )
 
     def run(self, target: Target, model: Generative, prepared: Context) -> Recovery:
