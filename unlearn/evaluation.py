@@ -15,6 +15,7 @@ from unlearn.objectives import negative_elbo
 from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import stream
 
+FAINT = 0.6  # contrast of the faint test images that judges are checked on
 ELBO_IMAGES = 100  # test images per class whose ELBO is taken
 MAX_FEATURES = 500  # images of each test part whose features are kept
 MAX_TRAIN_IMAGES = 5000  # images of each training part that are read
@@ -87,11 +88,19 @@ class GeneratorEvaluator:
     @cached_property
     def judge_accuracy(self) -> dict[str, float]:
         """Accuracy of each judge on real test images, in [0, 1]; a reject counts as wrong."""
-        test = self.dataset.test
+        return self._accuracies(self.dataset.test.pixels())
+
+    @cached_property
+    def judge_faint_accuracy(self) -> dict[str, float]:
+        """The same on test images at 60 % of their contrast, faded towards mid-grey."""
+        return self._accuracies(0.5 + FAINT * (self.dataset.test.pixels() - 0.5))
+
+    def _accuracies(self, images: Tensor) -> dict[str, float]:
+        """Accuracy of each judge on the test images, shown as `images`."""
         accuracies = {}
         for name, judge in self.judges.items():
-            probabilities, _ = read(judge, test.pixels())
-            correct = probabilities.argmax(1) == test.y
+            probabilities, _ = read(judge, images)
+            correct = probabilities.argmax(1) == self.dataset.test.y
             accuracies[name] = correct.float().mean().item()
         return accuracies
 

@@ -99,11 +99,20 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """
     good = rows[rows["status"] == "ok"]
     models = good["model"] + differing_settings(good)
-    good = good.assign(forget=good["forget"].map(_joined), model=models)
+    good = good.assign(forget=_forget_texts(good), model=models)
     picked = [choose(cells).row for _, cells in good.groupby(["method", *PROBLEM])]
     chosen = pd.DataFrame(picked).reindex(columns=good.columns)
     scored = chosen[chosen["eval_candidates"] != "val"]
     return scored.reset_index(drop=True)
+
+
+def _forget_texts(rows: pd.DataFrame) -> pd.Series:
+    """Name each row's forget set: its classes, or what else is forgotten."""
+    texts = rows["forget"].map(_joined)
+    if "subset" not in rows:
+        return texts
+    subset = rows["subset"].fillna("")
+    return texts.where(subset == "", subset)
 
 
 def _joined(labels: np.ndarray) -> str:
@@ -192,8 +201,8 @@ def _trials(table: pd.DataFrame, column: str) -> float:
 
 def same_forget_sets(table: pd.DataFrame) -> bool:
     """Tell whether all seeds have the same forget sets: else their means are of unlike things."""
-    sets = table.groupby("seed")["forget"].agg(lambda labels: tuple(sorted(set(labels))))
-    return sets.nunique() <= 1
+    sets = {frozenset(cells["forget"]) for _, cells in table.groupby("seed")}
+    return len(sets) <= 1
 
 
 def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

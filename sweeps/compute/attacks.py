@@ -56,7 +56,8 @@ def make_references(cache: WorkerCache, problem: Problem, name: str) -> Referenc
         names.append(SECOND_ORACLE)
     for reference in names:
         models[reference] = REFERENCE_MODELS[reference](cache, problem)
-    splits, evaluator = cache.splits(problem.dataset, problem.forget), cache.evaluator(problem)
+    splits = cache.splits(problem.dataset, problem.forget, problem.drawn)
+    evaluator = cache.evaluator(problem)
     target = Target(
         name,
         evaluator,

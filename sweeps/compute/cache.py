@@ -17,6 +17,7 @@ from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
 from unlearn.data import load
 from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
+from unlearn.forget_sets import RandomShare, split_random
 from unlearn.generators.judges import Judge, build_judge
 from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
@@ -49,8 +50,12 @@ class WorkerCache:
     def _dataset(self, name: str) -> Dataset:
         return load(name, Path(self.data_root)).to(self.device)
 
-    def _splits(self, name: str, forget: tuple[int, ...]) -> Splits:
-        return self.dataset(name).split(forget)
+    def _splits(self, name: str, forget: tuple[int, ...], drawn: str = "") -> Splits:
+        data = self.dataset(name)
+        if not drawn:
+            return data.split(forget)
+        subset, _, seed = drawn.partition(" seed ")
+        return split_random(data, RandomShare.parse(subset), int(seed))
 
     def _weights(self, recipe: Recipe) -> Weights:
         stored = self.store.load(recipe.kind, recipe.key)
@@ -84,7 +89,7 @@ class WorkerCache:
     def _evaluator(self, problem: Problem) -> Evaluator:
         data = self.dataset(problem.dataset)
         if problem.task == "classifier":
-            splits = self.splits(problem.dataset, problem.forget)
+            splits = self.splits(problem.dataset, problem.forget, problem.drawn)
             return ClassifierEvaluator(splits, problem.forget, data.classes)
         judges = {}
         for seat, recipe in problem.judges.items():

@@ -14,7 +14,7 @@ import pandas as pd
 from sweeps.compute.cache import WorkerCache
 from sweeps.compute.cell import making_seconds, unlearn
 from sweeps.compute.outcome import Outcome, Stopwatch
-from sweeps.spec.cells import Cell
+from sweeps.spec.cells import Cell, subset_of
 from unlearn.early_stop import ValReader
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.streams import stream
@@ -24,6 +24,15 @@ FORGET_WEIGHT = 1.5  # 1 point of forget accuracy weighs as much as 1.5 of retai
 # What counts as forgotten on val: the first of these columns that holds a value. A generator must
 # not draw any forgotten class under a forgotten label; rows of older versions lack that column.
 VAL_FORGET = ("val_forget_any_probability", "val_forget_probability", "val_forget_accuracy")
+
+
+def forget_gap(row: Any) -> Any:
+    """Return |accuracy on forgotten training images - the oracle's|, of a row or of a table.
+
+    Where no whole class is forgotten, the oracle still knows most forgotten images: that, and not
+    0, is the target.
+    """
+    return abs(row["train_forget_accuracy"] - row["oracle_train_forget_accuracy"])
 
 
 def selection_score(forget: Any, retain: Any) -> Any:
@@ -57,6 +66,8 @@ def val_scores(row: Mapping[Any, Any]) -> ValScores | None:
         return None
     read = [_number(row, column) for column in VAL_FORGET]
     forget = next((value for value in read if value is not None), None)
+    if subset_of(row):
+        forget = forget_gap(row)
     retain = _number(row, "val_retain_accuracy")
     if forget is None or retain is None:
         return None
@@ -130,7 +141,7 @@ def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> An
     if not isinstance(method, TaskArithmetic):
         return cache.build(problem.original, unlearn(cache, cell, needs).weights)
     writer = cache.writer(problem.original, problem.expert)
-    splits = cache.splits(problem.dataset, problem.forget)
+    splits = cache.splits(problem.dataset, problem.forget, problem.drawn)
     generator = stream(problem.seed, "unlearn", cell.method_name, device=cache.device)
     return method.write_candidate(writer, splits, generator)
 

@@ -57,7 +57,7 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     """Run the cell's method on the original; all of its random numbers follow from the cell."""
     problem, name = cell.problem, cell.method_name
     original = cache.model(problem.original)
-    splits = cache.splits(problem.dataset, problem.forget)
+    splits = cache.splits(problem.dataset, problem.forget, problem.drawn)
     generator = stream(problem.seed, "unlearn", name, device=cache.device)
     with seeded(problem.seed, "unlearn", name):
         return cell.method(original, splits, generator, training=problem.train, **needs)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sweeps.compute.cache import WorkerCache, threads
 from sweeps.compute.cell import unlearn
-from sweeps.spec.cells import Cell, Problem, frozen
+from sweeps.spec.cells import Cell, Problem, frozen, subset_of
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require
@@ -28,6 +28,7 @@ def cell_from(row: pd.Series) -> Cell:
         train=_record(Train, row, "train_"),
         eval=_record(Evaluation, row, "eval_"),
         options=frozen(json.loads(row["options"])),
+        subset=subset_of(row),
     )
     cell = Cell(problem, _record(METHODS[row["method"]], row))
     require(

@@ -79,6 +79,8 @@ def contexts(rows: pd.DataFrame, data_root: str) -> Iterator[Context]:
     best = choose(finished).row["cell_id"]
     setting = differing_settings(rows)
     forget, seed = rows["forget"].map(str), rows["seed"].map(str)
+    if "subset" in rows:
+        forget += rows["subset"].fillna("")
     problem = forget + rows["model"] + setting + seed
     for _, group in rows.groupby(problem):
         if (group["status"] == "ok").any():

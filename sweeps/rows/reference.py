@@ -44,6 +44,7 @@ KNOWN = {
     "task": "`generator` or `classifier`",
     "method": "name of the unlearning method",
     "forget": "the forgotten classes",
+    "subset": "what is forgotten where it is no whole class, as `random 0.1`; empty else",
     "seed": "the seed of training, unlearning and evaluation",
     "options": "options of the model's builder, as JSON",
     "status": "`ok`, or `failed` where the cell has no scores",

@@ -26,6 +26,7 @@ CELL = {
     "task": pa.string(),
     "method": pa.string(),
     "forget": pa.list_(pa.int64()),
+    "subset": pa.string(),  # what is forgotten where it is no whole class; "" else
     "seed": pa.int64(),
     "options": pa.string(),  # of the model's builder, as JSON
 }
@@ -103,6 +104,7 @@ def row_of(cell: Cell, columns: Mapping[str, Any]) -> Row:
         "task": problem.task,
         "method": cell.method_name,
         "forget": list(problem.forget),
+        "subset": problem.subset,
         "seed": problem.seed,
         "options": json.dumps(dict(problem.options), sort_keys=True),
     }

@@ -38,7 +38,7 @@ def _original(cache: WorkerCache, recipe: Recipe) -> Made:
 
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
     """Train on the retain set alone."""
-    retained = cache.dataset(recipe.dataset).split(recipe.forget).train.retain
+    retained = cache.splits(recipe.dataset, recipe.forget, recipe.drawn).train.retain
     return _train(cache, recipe, retained)
 
 
@@ -46,7 +46,7 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
     """Fine-tune the original on the forget set alone."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
-    images = cache.dataset(recipe.dataset).split(recipe.forget).train.forget
+    images = cache.splits(recipe.dataset, recipe.forget, recipe.drawn).train.forget
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
     original = cache.model(recipe.needs[0])
     return fit(original, images, Training(**knobs), generator, steady=steady)

@@ -8,8 +8,9 @@ from typing import Any
 
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import digest
+from unlearn.forget_sets import RandomShare
 from unlearn.generators.judges import REFEREE, Judge, panel
-from unlearn.knobs import counted
+from unlearn.knobs import counted, later
 from unlearn.methods import Method, method_name
 from unlearn.models import task_of
 from unlearn.train import Training
@@ -29,6 +30,7 @@ class Recipe:
     knobs: (name, value) pairs of its training
     needs: artifacts that are made first
     options: (name, value) pairs for the model's builder
+    drawn: the random forget set, with the seed that drew it, as text; "" where `forget` says it
     """
 
     kind: str
@@ -39,10 +41,11 @@ class Recipe:
     knobs: Knobs
     needs: tuple["Recipe", ...] = ()
     options: Knobs = ()
+    drawn: str = later("")
 
     @cached_property
     def key(self) -> str:
-        content = asdict(self)
+        content = counted(self)
         content["knobs"] = dict(self.knobs)
         content["needs"] = [need.key for need in self.needs]
         content["options"] = without_places(self.options)
@@ -57,7 +60,7 @@ class Recipe:
         words = {"oracle": "without", "expert": "of"}
         forget = ""
         if self.kind in words:
-            forget = f" {words[self.kind]} {list(self.forget)}"
+            forget = f" {words[self.kind]} {self.drawn or list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
 
 
@@ -104,11 +107,12 @@ class Problem:
     """A task on which methods are compared, and how models are trained and scored.
 
     dataset, model: by name
-    forget: classes to forget, sorted
+    forget: classes to forget, sorted; () where `subset` says what is forgotten
     seed: of everything random
     train: how originals, oracles, experts, Fisher and judges are made
     eval: what is scored and attacked
     options: (name, value) pairs for the model's builder
+    subset: a forget set that is not whole classes, as text: `random 0.1`; else ""
     """
 
     dataset: str
@@ -118,11 +122,17 @@ class Problem:
     train: Train
     eval: Evaluation
     options: Knobs = ()
+    subset: str = later("")
 
     @property
     def task(self) -> str:
         """`generator` or `classifier`."""
         return task_of(self.model)
+
+    @property
+    def drawn(self) -> str:
+        """The random forget set with the seed that draws it; "" where classes are forgotten."""
+        return f"{self.subset} seed {self.seed}" if self.subset else ""
 
     def _recipe(
         self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe
@@ -138,7 +148,8 @@ class Problem:
     @cached_property
     def oracle(self) -> Recipe:
         """The model trained without the forget set."""
-        return self._recipe("oracle", self.forget, TRAINING)
+        recipe = self._recipe("oracle", self.forget, TRAINING)
+        return replace(recipe, drawn=self.drawn)
 
     @cached_property
     def second_oracle(self) -> Recipe:
@@ -156,7 +167,8 @@ class Problem:
     @cached_property
     def expert(self) -> Recipe:
         """The original fine-tuned on the forget set alone."""
-        return self._recipe("expert", self.forget, EXPERT, self.original)
+        recipe = self._recipe("expert", self.forget, EXPERT, self.original)
+        return replace(recipe, drawn=self.drawn)
 
     @cached_property
     def experts(self) -> tuple[Recipe, ...]:
@@ -223,7 +235,8 @@ class Cell:
     def describe(self) -> str:
         """Name the cell in one line, for logs and cards."""
         problem = self.problem
-        where = f"{problem.model} forget {list(problem.forget)} seed {problem.seed}"
+        forget = problem.subset or list(problem.forget)
+        where = f"{problem.model} forget {forget} seed {problem.seed}"
         return f"{self.method_name} {where} {asdict(self.method)}"
 
 
@@ -231,7 +244,24 @@ def problems(sweep: Sweep) -> Iterator[Problem]:
     """Yield every model x forget set x seed of the sweep, in the spec's order."""
     train = dict(sweep.train)
     for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
-        yield Problem(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
+        whole = () if isinstance(forget, RandomShare) else forget
+        subset = str(forget) if isinstance(forget, RandomShare) else ""
+        yield Problem(
+            sweep.dataset,
+            model,
+            whole,
+            seed,
+            train[model],
+            sweep.eval,
+            sweep.options,
+            subset,
+        )
+
+
+def subset_of(row: Mapping[Any, Any]) -> str:
+    """Read `Problem.subset` out of a row; "" where it forgets classes, or is older than that."""
+    text = row.get("subset")
+    return text if isinstance(text, str) else ""
 
 
 def grid_cells(sweep: Sweep, problem: Problem) -> list[Cell]:

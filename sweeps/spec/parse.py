@@ -14,6 +14,7 @@ from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
+from unlearn.forget_sets import RandomShare
 from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
@@ -166,12 +167,15 @@ def _check_option(where: str, value: Any) -> None:
     )
 
 
-def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
-    """Return the forget sets of `each`, a list of classes, or a list of lists of classes."""
+def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | RandomShare, ...]:
+    """Return the forget sets of `each`, or a list of classes, lists of them, `random: SHARE`."""
     if value == "each":
         return tuple((label,) for label in range(classes))
-    sets = []
+    sets: list[tuple[int, ...] | RandomShare] = []
     for item in _list("forget", value):
+        if isinstance(item, dict):
+            sets.append(_random_share(item))
+            continue
         labels = item if isinstance(item, list) else [item]
         sets.append(tuple(sorted(_whole("forget", label) for label in labels)))
     require(
@@ -179,6 +183,12 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
         f"axis 'forget' names a set of classes twice: {value}; keep one of them",
     )
     return tuple(sets)
+
+
+def _random_share(item: Mapping[str, Any]) -> RandomShare:
+    unknown_keys("a forget set", item, ("random",))
+    require("random" in item, "an empty forget set; write `random: SHARE`")
+    return RandomShare(typed("forget.random", item["random"], float))
 
 
 def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:

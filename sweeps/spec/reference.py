@@ -78,9 +78,10 @@ TOP = (
         "forget",
         "`each` or list",
         "required",
-        "classes of the data set, but not all of them",
+        "classes of the data set, but not all of them; or `random: SHARE`",
         "the forget sets: `each` forgets every class in turn, `[0, 1]` one after the other, "
-        "`[[0, 1]]` both at once",
+        "`[[0, 1]]` both at once; `[{random: 0.1}]` a tenth of a classifier's training images, "
+        "drawn anew by every seed",
     ),
     Key(
         "seeds",

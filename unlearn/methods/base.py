@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unlearn.errors import BadInput, lookup
 from unlearn.models import Weights
+from unlearn.objectives import PLAIN, ElboOptions
 from unlearn.splits import Splits
 from unlearn.train import Curve, Training, snapshot
 
@@ -79,15 +80,15 @@ def training_of(objective: str, needs: Mapping[str, Any]) -> Training | None:
     return known
 
 
-def elbo_options(objective: str, needs: Mapping[str, Any]) -> dict[str, float]:
+def elbo_options(objective: str, needs: Mapping[str, Any]) -> ElboOptions:
     """Return the options of `negative_elbo` that the objective stands for.
 
     The critic of the original's training is not stored, so it is not among them.
     """
     training = training_of(objective, needs)
     if training is None:
-        return {}
-    return {"kl_weight": training.kl_weight, "z_dropout": training.z_dropout}
+        return PLAIN
+    return ElboOptions(training.kl_weight, training.z_dropout)
 
 
 @torch.no_grad()

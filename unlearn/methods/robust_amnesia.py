@@ -2,7 +2,7 @@
 train every other input of the decoder on the target."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -24,11 +24,10 @@ from unlearn.methods.base import (
 )
 from unlearn.models.base import Generative
 from unlearn.models.fresh import fresh
-from unlearn.objectives import negative_elbo
+from unlearn.objectives import PLAIN, ElboOptions, negative_elbo
 from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
-NO_OPTIONS: Mapping[str, float] = {}
 REPLAYS = {"model": "the frozen original's images", "data": "retained training images"}
 
 
@@ -108,11 +107,11 @@ class RobustAmnesia(Method):
         student: Generative,
         splits: Splits,
         generator: torch.Generator,
-        options: Mapping[str, float] = NO_OPTIONS,
+        options: ElboOptions = PLAIN,
     ) -> StepFunction:
         """Return the function that computes `replay`, `distil`, `forget` and `closed`.
 
-        options: those of `negative_elbo`
+        options: KL weight and z dropout of the negative ELBO
         """
         forget = splits.train.forget.y.unique()
         retain = splits.train.retain.y.unique()
@@ -128,7 +127,9 @@ class RobustAmnesia(Method):
                 c_r = student.one_hot(labels)
             else:
                 x_r, c_r = x[: self.batch], c[: self.batch]
-            replay = negative_elbo(student, x_r, c_r, generator, **options)
+            replay = negative_elbo(
+                student, x_r, c_r, generator, options.kl_weight, options.z_dropout
+            )
             logits = student.decode(z, c)  # one pass for all three kinds of input
             per_pixel = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
             per_image = per_pixel.flatten(1).sum(1)

@@ -2,7 +2,6 @@
 important weights by elastic weight consolidation."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,11 +23,10 @@ from unlearn.methods.base import (
 )
 from unlearn.models import Weights
 from unlearn.models.base import Generative
-from unlearn.objectives import negative_elbo
+from unlearn.objectives import PLAIN, ElboOptions, negative_elbo
 from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
-NO_OPTIONS: Mapping[str, float] = {}
 PAPER_BATCH = 256  # the paper adds lam * EWC to losses summed over this many images
 REDUCTIONS = {"mean": Tensor.mean, "sum": Tensor.sum}
 REPLAYS = {"fresh": "drawn from the frozen original each step", "pool": "drawn once, then reused"}
@@ -142,11 +140,11 @@ class SelectiveAmnesia(Method):
         student: Generative,
         splits: Splits,
         generator: torch.Generator,
-        options: Mapping[str, float] = NO_OPTIONS,
+        options: ElboOptions = PLAIN,
     ) -> StepFunction:
         """Return the function that computes `forget`, `replay` and, if weighted, `regularise`.
 
-        options: those of `negative_elbo`
+        options: KL weight and z dropout of the negative ELBO
         """
         forget = splits.train.forget.y.unique()
         retain = splits.train.retain.y.unique()
@@ -158,7 +156,7 @@ class SelectiveAmnesia(Method):
         def losses() -> Losses:
             x, c = amnesia_batch(frozen, forget, retain, self.batch, generator, target, pool)
             per_image = negative_elbo(
-                student, x, c, generator, **options
+                student, x, c, generator, options.kl_weight, options.z_dropout
             )  # one pass for both halves
             forget_loss, replay_loss = per_image.chunk(2)
             found = {"forget": reduce(forget_loss), "replay": self.gamma * reduce(replay_loss)}

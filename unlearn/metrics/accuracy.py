@@ -24,7 +24,7 @@ def by_class(
 def answered(evidence: ClassifierEvidence, split: str, part: str, classes: Sequence[int]) -> float:
     """Compute the share of images that are answered with one of `classes`."""
     answers = evidence.logits[split, part].argmax(1)
-    wanted = torch.tensor(list(classes), device=answers.device)
+    wanted = torch.tensor(list(classes), dtype=torch.long, device=answers.device)
     return torch.isin(answers, wanted).double().mean().item()
 
 

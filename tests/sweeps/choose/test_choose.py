@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sweeps.choose.choose import choose, pareto
+from sweeps.compute.candidates import ValScores, val_scores
 from tests.sweeps import builders as make
 from unlearn.errors import BadInput
 
@@ -67,3 +68,14 @@ def test_a_generator_must_not_draw_another_forgotten_class() -> None:
     assert choose(rows).row["cell_id"] == "0"
     rows["val_forget_any_probability"] = [1.0, 0.1]
     assert choose(rows).row["cell_id"] == "1"
+
+
+def test_where_the_oracle_knows_the_forget_set_the_gap_to_it_is_chosen() -> None:
+    """Row 0 answers every forgotten image wrong, row 1 as often right as the oracle, .95."""
+    rows = table([(0.0, 0.9), (0.95, 0.9)])
+    rows["train_forget_accuracy"] = [0.0, 0.95]
+    rows["oracle_train_forget_accuracy"] = 0.95
+    assert choose(rows).row["cell_id"] == "0"
+    assert choose(rows.assign(subset="random 0.1")).row["cell_id"] == "1"
+    assert val_scores(rows.assign(subset="random 0.1").iloc[0]) == ValScores(0.95, 0.9)
+    assert val_scores(rows.assign(subset=np.nan).iloc[0]) == ValScores(0.0, 0.9)

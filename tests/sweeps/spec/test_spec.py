@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from sweeps.compute.restore import cell_from
@@ -502,3 +503,33 @@ def test_a_fisher_of_the_originals_objective_is_another_artifact() -> None:
     assert own.recipes()["fisher"].knob("kl_weight") == 2.0
     with pytest.raises(BadInput, match=r"unknown train.fisher_objective 'x'"):
         make.sweep(**GENERATOR, train={"fisher_objective": "x"})
+
+
+def test_a_random_share_is_another_set_for_every_seed() -> None:
+    cells = make.cells(forget=[{"random": 0.1}], seeds=[0, 1])
+    assert [cell.problem.subset for cell in cells] == ["random 0.1"] * 2
+    assert [cell.problem.drawn for cell in cells] == ["random 0.1 seed 0", "random 0.1 seed 1"]
+    assert cells[0].problem.forget == ()
+    oracle = cells[0].recipes()["oracle"]
+    assert oracle.drawn == "random 0.1 seed 0"
+    classes = make.cell().recipes()
+    assert oracle.key != classes["oracle"].key
+    assert cells[0].recipes()["original"].key == classes["original"].key
+    second = make.cell(forget=[{"random": 0.1}], eval={"second_oracle": True}).problem.second_oracle
+    assert second.drawn == oracle.drawn  # another seed, but the same forget set
+    assert cell_from(pd.Series(make.row(cells[1]))) == cells[1]
+
+
+NO_SUBSETS = [
+    ({"forget": [{"random": 1.5}]}, "between 0 and 1"),
+    ({"forget": [{"half": 0.5}]}, "unknown key 'half' in a forget set"),
+    ({"forget": [{"random": "a"}]}, "forget.random must be a number"),
+    ({"forget": [{"random": 0.1}], "eval": {"candidates": "val"}}, "candidates val reads no"),
+    ({"forget": [{"random": 0.1}], **GENERATOR}, "is for classifiers"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), NO_SUBSETS)
+def test_wrong_random_shares_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        make.sweep(**changes)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from unlearn.attacks.generators.kept_label import StrongestKeptLabel
 from unlearn.attacks.generators.label_columns import label_columns, reset_label
 from unlearn.attacks.generators.optimise import minimise
 from unlearn.attacks.generators.relearn import Relearn, StrongestRelearn
-from unlearn.attacks.generators.strongest import ladder, strongest
+from unlearn.attacks.generators.strongest import Variant, ladder, strongest
 from unlearn.errors import BadInput
 from unlearn.models import build
 from unlearn.models.base import Generative
@@ -28,7 +29,7 @@ def test_a_ladder_has_equal_ratios() -> None:
 def test_the_strongest_has_the_most_hits_then_the_fewest_steps() -> None:
     found = {0.0: (3, 10), 1.0: (5, 20), 2.0: (5, 15), 3.0: (4, 1)}
 
-    def recover(variant: dict[str, float]) -> Recovery:
+    def recover(variant: Variant) -> Recovery:
         hits, steps = found[variant["lr"]]
         return Recovery(hits, 10, torch.empty(0), steps)
 
@@ -41,7 +42,7 @@ def test_every_variant_draws_the_same_numbers() -> None:
     drawn = []
     generator = stream(0, "x")
 
-    def recover(variant: dict[str, float]) -> Recovery:
+    def recover(variant: Variant) -> Recovery:
         drawn.append(torch.rand(3, generator=generator))
         return Recovery(0, 1, torch.empty(0))
 
@@ -68,9 +69,9 @@ def test_the_forgotten_label_takes_the_mean_of_the_kept_ones(name: str) -> None:
     assert len(changed) == (1 if name == "cvae-mlp" else 16)  # one column; one plane of 4 x 4
 
 
-def hide_behind_label(model: Generative) -> Generative:
+def hide_behind_label(model: Generative) -> Any:
     """Make label 0 switch off every unit of the decoder's first layer: no gradient passes."""
-    hidden = copy.deepcopy(model)
+    hidden: Any = copy.deepcopy(model)
     hidden.decoder[0].weight.data[:, hidden.z_dim] = -1e3
     return hidden
 
@@ -80,13 +81,12 @@ def test_one_setting_shows_obstruction_where_another_brings_the_class_back(
 ) -> None:
     longer = replace(context, effort=0.1)
     hidden = hide_behind_label(original)
-    sizes = {"per_class": 10, "trials": 60}
     published, reset, ladder = (
         attack.recover(hidden, longer, stream(0, "relearn"))
         for attack in (
-            Relearn(**sizes),
-            Relearn(**sizes, reset_label=True),
-            StrongestRelearn(**sizes, rungs=2),
+            Relearn(per_class=10, trials=60),
+            Relearn(per_class=10, trials=60, reset_label=True),
+            StrongestRelearn(per_class=10, trials=60, rungs=2),
         )
     )
     assert published.rate < 0.5 < reset.rate

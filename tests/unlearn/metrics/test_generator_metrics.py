@@ -74,6 +74,8 @@ def test_a_faded_class_fools_no_judge_that_learned_faint_digits(
     assert scores["forget_accuracy"] < 0.5  # the judge that never saw faint digits is fooled
     assert scores["stretch_forget_accuracy"] > 0.8
     taught = replace(evaluator, judges={**evaluator.judges, "lead": judge})
+    assert evaluator.judge_faint_accuracy["lead"] < 0.5
+    assert taught.judge_faint_accuracy["lead"] > 0.9
     shown = taught.observe(faded)
     scores = score("generator", taught, shown, shown, shown)
     assert scores["forget_accuracy"] > 0.8
