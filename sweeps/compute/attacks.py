@@ -56,7 +56,7 @@ def make_references(cache: WorkerCache, problem: Problem, name: str) -> Referenc
         names.append(SECOND_ORACLE)
     for reference in names:
         models[reference] = REFERENCE_MODELS[reference](cache, problem)
-    splits = cache.splits(problem.dataset, problem.forget, problem.drawn)
+    splits = cache.splits(*problem.divided)
     evaluator = cache.evaluator(problem)
     target = Target(
         name,

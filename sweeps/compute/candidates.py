@@ -141,7 +141,7 @@ def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> An
     if not isinstance(method, TaskArithmetic):
         return cache.build(problem.original, unlearn(cache, cell, needs).weights)
     writer = cache.writer(problem.original, problem.expert)
-    splits = cache.splits(problem.dataset, problem.forget, problem.drawn)
+    splits = cache.splits(*problem.divided)
     generator = stream(problem.seed, "unlearn", cell.method_name, device=cache.device)
     return method.write_candidate(writer, splits, generator)
 

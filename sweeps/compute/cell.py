@@ -57,10 +57,12 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     """Run the cell's method on the original; all of its random numbers follow from the cell."""
     problem, name = cell.problem, cell.method_name
     original = cache.model(problem.original)
-    splits = cache.splits(problem.dataset, problem.forget, problem.drawn)
+    splits = cache.splits(*problem.divided)
     generator = stream(problem.seed, "unlearn", name, device=cache.device)
     with seeded(problem.seed, "unlearn", name):
-        return cell.method(original, splits, generator, training=problem.train, **needs)
+        if hasattr(cell.method, "objective"):
+            needs = {**needs, "training": problem.train}
+        return cell.method(original, splits, generator, **needs)
 
 
 def recorder_of(cache: WorkerCache, cell: Cell) -> Recorder | None:

@@ -38,7 +38,8 @@ def _original(cache: WorkerCache, recipe: Recipe) -> Made:
 
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
     """Train on the retain set alone."""
-    retained = cache.splits(recipe.dataset, recipe.forget, recipe.drawn).train.retain
+    splits = cache.splits(recipe.dataset, recipe.forget, recipe.subset, recipe.draw)
+    retained = splits.train.retain
     return _train(cache, recipe, retained)
 
 
@@ -46,7 +47,8 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
     """Fine-tune the original on the forget set alone."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
-    images = cache.splits(recipe.dataset, recipe.forget, recipe.drawn).train.forget
+    splits = cache.splits(recipe.dataset, recipe.forget, recipe.subset, recipe.draw)
+    images = splits.train.forget
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
     original = cache.model(recipe.needs[0])
     return fit(original, images, Training(**knobs), generator, steady=steady)

@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import digest
-from unlearn.forget_sets import RandomShare
+from unlearn.forget_sets import without_place
 from unlearn.generators.judges import REFEREE, Judge, panel
 from unlearn.knobs import counted, later
 from unlearn.methods import Method, method_name
@@ -30,7 +30,8 @@ class Recipe:
     knobs: (name, value) pairs of its training
     needs: artifacts that are made first
     options: (name, value) pairs for the model's builder
-    drawn: the random forget set, with the seed that drew it, as text; "" where `forget` says it
+    subset: the forget set, as text, where it is no whole class (`Problem.subset`); else ""
+    draw: the seed that drew it
     """
 
     kind: str
@@ -41,7 +42,8 @@ class Recipe:
     knobs: Knobs
     needs: tuple["Recipe", ...] = ()
     options: Knobs = ()
-    drawn: str = later("")
+    subset: str = later("")
+    draw: int = later(0)
 
     @cached_property
     def key(self) -> str:
@@ -49,6 +51,8 @@ class Recipe:
         content["knobs"] = dict(self.knobs)
         content["needs"] = [need.key for need in self.needs]
         content["options"] = without_places(self.options)
+        if self.subset:
+            content["subset"] = without_place(self.subset)
         return digest({"schema": SCHEMA, **content})
 
     def knob(self, name: str) -> Any:
@@ -60,7 +64,7 @@ class Recipe:
         words = {"oracle": "without", "expert": "of"}
         forget = ""
         if self.kind in words:
-            forget = f" {words[self.kind]} {self.drawn or list(self.forget)}"
+            forget = f" {words[self.kind]} {self.subset or list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
 
 
@@ -112,7 +116,8 @@ class Problem:
     train: how originals, oracles, experts, Fisher and judges are made
     eval: what is scored and attacked
     options: (name, value) pairs for the model's builder
-    subset: a forget set that is not whole classes, as text: `random 0.1`; else ""
+    subset: a forget set that is not whole classes, as text: `random 0.1`, or `indices SHA PATH`;
+        else ""
     """
 
     dataset: str
@@ -130,9 +135,10 @@ class Problem:
         return task_of(self.model)
 
     @property
-    def drawn(self) -> str:
-        """The random forget set with the seed that draws it; "" where classes are forgotten."""
-        return f"{self.subset} seed {self.seed}" if self.subset else ""
+    def divided(self) -> tuple[Any, ...]:
+        """What `WorkerCache.splits` takes: data set, classes and, if any, subset and its seed."""
+        whole = (self.dataset, self.forget)
+        return (*whole, self.subset, self.seed) if self.subset else whole
 
     def _recipe(
         self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe
@@ -149,7 +155,7 @@ class Problem:
     def oracle(self) -> Recipe:
         """The model trained without the forget set."""
         recipe = self._recipe("oracle", self.forget, TRAINING)
-        return replace(recipe, drawn=self.drawn)
+        return replace(recipe, subset=self.subset, draw=self.seed) if self.subset else recipe
 
     @cached_property
     def second_oracle(self) -> Recipe:
@@ -168,7 +174,7 @@ class Problem:
     def expert(self) -> Recipe:
         """The original fine-tuned on the forget set alone."""
         recipe = self._recipe("expert", self.forget, EXPERT, self.original)
-        return replace(recipe, drawn=self.drawn)
+        return replace(recipe, subset=self.subset, draw=self.seed) if self.subset else recipe
 
     @cached_property
     def experts(self) -> tuple[Recipe, ...]:
@@ -213,6 +219,8 @@ class Cell:
     @cached_property
     def cell_id(self) -> str:
         problem = {**counted(self.problem), "options": without_places(self.problem.options)}
+        if self.problem.subset:
+            problem["subset"] = without_place(self.problem.subset)
         method = {"method": self.method_name, "knobs": counted(self.method)}
         return digest({"schema": SCHEMA, **problem, **method})
 
@@ -244,8 +252,7 @@ def problems(sweep: Sweep) -> Iterator[Problem]:
     """Yield every model x forget set x seed of the sweep, in the spec's order."""
     train = dict(sweep.train)
     for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
-        whole = () if isinstance(forget, RandomShare) else forget
-        subset = str(forget) if isinstance(forget, RandomShare) else ""
+        whole, subset = (forget, "") if isinstance(forget, tuple) else ((), str(forget))
         yield Problem(
             sweep.dataset,
             model,

@@ -14,7 +14,7 @@ from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
-from unlearn.forget_sets import RandomShare
+from unlearn.forget_sets import ChosenIndices, RandomShare, Subset
 from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
@@ -167,14 +167,14 @@ def _check_option(where: str, value: Any) -> None:
     )
 
 
-def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | RandomShare, ...]:
-    """Return the forget sets of `each`, or a list of classes, lists of them, `random: SHARE`."""
+def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | Subset, ...]:
+    """Return the forget sets of `each`, or a list of classes, lists of them, or subsets."""
     if value == "each":
         return tuple((label,) for label in range(classes))
-    sets: list[tuple[int, ...] | RandomShare] = []
+    sets: list[tuple[int, ...] | Subset] = []
     for item in _list("forget", value):
         if isinstance(item, dict):
-            sets.append(_random_share(item))
+            sets.append(_subset(item))
             continue
         labels = item if isinstance(item, list) else [item]
         sets.append(tuple(sorted(_whole("forget", label) for label in labels)))
@@ -185,9 +185,12 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | RandomShar
     return tuple(sets)
 
 
-def _random_share(item: Mapping[str, Any]) -> RandomShare:
-    unknown_keys("a forget set", item, ("random",))
-    require("random" in item, "an empty forget set; write `random: SHARE`")
+def _subset(item: Mapping[str, Any]) -> Subset:
+    """Return the forget set of `random: SHARE` or `indices: FILE`."""
+    unknown_keys("a forget set", item, ("random", "indices"))
+    require(len(item) == 1, f"a forget set is `random: SHARE` or `indices: FILE`, not {item}")
+    if "indices" in item:
+        return ChosenIndices.of_file(typed("forget.indices", item["indices"], str))
     return RandomShare(typed("forget.random", item["random"], float))
 
 

@@ -10,7 +10,7 @@ from sweeps.spec.search import Search
 from unlearn.attacks import Attack, attacks_on, make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
-from unlearn.forget_sets import RandomShare
+from unlearn.forget_sets import Subset
 from unlearn.generators.judges import panel
 from unlearn.knobs import later
 from unlearn.methods import METHODS, Method, make_method
@@ -166,7 +166,7 @@ class Sweep:
     name: of the sweep: letters, digits, `-`, `_`, `.`
     dataset: by name
     models, methods: by name
-    forget: sets of classes to forget, or random shares of the training images
+    forget: sets of classes to forget, or of single training images
     seeds: whole numbers
     train: (model, how it is trained) pairs
     options: (name, value) pairs for the models' builder
@@ -184,7 +184,7 @@ class Sweep:
     dataset: str
     models: tuple[str, ...]
     methods: tuple[str, ...]
-    forget: tuple[tuple[int, ...] | RandomShare, ...]
+    forget: tuple[tuple[int, ...] | Subset, ...]
     seeds: tuple[int, ...]
     train: tuple[tuple[str, Train], ...]
     options: Knobs = ()
@@ -207,10 +207,10 @@ class Sweep:
         for model in self.models:
             self._check_task(model, task_of(model))
         for labels in self.forget:
-            if isinstance(labels, RandomShare):
-                self._check_random(labels)
-            else:
+            if isinstance(labels, tuple):
                 check_forget(labels, source.classes)
+            else:
+                self._check_subset(labels)
         self._check_knobs()
         self._check_ranges()
 
@@ -235,17 +235,17 @@ class Sweep:
                 f"method {name} is for {' and '.join(fit)}s, but model {model} is a {task}",
             )
 
-    def _check_random(self, share: RandomShare) -> None:
+    def _check_subset(self, subset: Subset) -> None:
         generators = [model for model in self.models if task_of(model) == "generator"]
         require(
             not generators,
-            f"forget {share} is for classifiers, but model {generators[:1]} is a generator, whose "
+            f"forget {subset} is for classifiers, but model {generators[:1]} is a generator, whose "
             "judges see classes alone; forget classes",
         )
         require(
             self.eval.candidates == "full",
             f"eval.candidates val reads no forgotten training image, so it cannot choose where "
-            f"{share} is forgotten; leave it out",
+            f"{subset} is forgotten; leave it out",
         )
 
     def _check_referee(self, task: str) -> None:

@@ -58,8 +58,8 @@ class Method:
     ) -> Unlearned:
         """Unlearn the forget part of `splits`.
 
-        `model` (the original, in eval mode) and everything in `needs` stay as they are. Beside the
-        artifacts, `needs` may hold `training`, a `Training`: how the original was trained. All
+        `model` (the original, in eval mode) and everything in `needs` stay as they are. A
+        method with a knob `objective` also gets `training`, how the original was trained. All
         randomness comes from `generator`; device and dtype come from `model`. Raises `NotFinite`
         where a loss or a weight becomes infinite or NaN.
         """

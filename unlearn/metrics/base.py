@@ -15,10 +15,10 @@ class Metric:
     compute: called as `compute(evaluator, evidence, oracle_evidence)`
     of_the_model: False where it describes the evaluator, not the model (a judge's floor); it is
         then computed once
-    floor: columns that are also computed for a second oracle, where there is one: how far two
-        oracles lie apart
     with_original: True where it also takes the original's evidence, as fourth argument
     blind_spot: which models get a good value without deserving it; a sentence for the report
+    floor: columns that are also computed for a second oracle, where there is one: how far two
+        oracles lie apart
     """
 
     task: str
@@ -26,5 +26,5 @@ class Metric:
     compute: Callable[..., Scores]
     of_the_model: bool = True
     with_original: bool = False
-    floor: tuple[str, ...] = ()
     blind_spot: str = ""
+    floor: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -508,16 +509,30 @@ def test_a_fisher_of_the_originals_objective_is_another_artifact() -> None:
 def test_a_random_share_is_another_set_for_every_seed() -> None:
     cells = make.cells(forget=[{"random": 0.1}], seeds=[0, 1])
     assert [cell.problem.subset for cell in cells] == ["random 0.1"] * 2
-    assert [cell.problem.drawn for cell in cells] == ["random 0.1 seed 0", "random 0.1 seed 1"]
     assert cells[0].problem.forget == ()
     oracle = cells[0].recipes()["oracle"]
-    assert oracle.drawn == "random 0.1 seed 0"
+    assert (oracle.subset, oracle.draw) == ("random 0.1", 0)
+    assert cells[1].recipes()["oracle"].draw == 1
     classes = make.cell().recipes()
     assert oracle.key != classes["oracle"].key
     assert cells[0].recipes()["original"].key == classes["original"].key
     second = make.cell(forget=[{"random": 0.1}], eval={"second_oracle": True}).problem.second_oracle
-    assert second.drawn == oracle.drawn  # another seed, but the same forget set
+    assert (second.subset, second.draw) == (
+        oracle.subset,
+        oracle.draw,
+    )
     assert cell_from(pd.Series(make.row(cells[1]))) == cells[1]
+
+
+def test_a_file_of_indices_counts_by_its_content(tmp_path: Path) -> None:
+    ids, keys = set(), set()
+    for name, values in (("a", [1, 2]), ("b", [1, 2]), ("c", [1, 3])):
+        np.save(tmp_path / f"{name}.npy", np.array(values))
+        cell = make.cell(forget=[{"indices": str(tmp_path / f"{name}.npy")}])
+        assert cell_from(pd.Series(make.row(cell))) == cell
+        ids.add(cell.cell_id)
+        keys.add(cell.recipes()["oracle"].key)
+    assert len(ids) == len(keys) == 2
 
 
 NO_SUBSETS = [
