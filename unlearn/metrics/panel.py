@@ -12,8 +12,8 @@ def compute(
     """Describe each reporting judge: one entry per judge, `lead` first, then the plain ones.
 
     judge_test_accuracy: accuracy on real test images; a reject counts as wrong
-    judge_faint_accuracy: the same at 60 % contrast; a judge that is far worse there reads contrast,
-        and takes a faded class for a forgotten one
+    judge_faint_accuracy: the same on 1,000 of them at 60 % contrast; a judge that is far worse
+        there reads contrast, and takes a faded class for a forgotten one
     judge_noise_floor: mean probability of the forgotten classes on pure noise
     judge_grey_floor: mean probability of the forgotten classes on flat mid-grey
 
