@@ -41,7 +41,8 @@ def _original(cache: WorkerCache, recipe: Recipe) -> Made:
 
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
     """Train on the retain set alone."""
-    retained = cache.dataset(recipe.dataset).split(recipe.forget).train.retain
+    splits = cache.splits(recipe.dataset, recipe.forget, recipe.subset, recipe.draw)
+    retained = splits.train.retain
     return _train(cache, recipe, retained)
 
 
@@ -49,7 +50,8 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
     """Fine-tune the original on the forget set alone."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
-    images = cache.dataset(recipe.dataset).split(recipe.forget).train.forget
+    splits = cache.splits(recipe.dataset, recipe.forget, recipe.subset, recipe.draw)
+    images = splits.train.forget
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
     original = cache.model(recipe.needs[0])
     return fit(original, images, Training(**knobs), generator, steady=steady)
@@ -58,14 +60,16 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
 def _fisher(cache: WorkerCache, recipe: Recipe) -> Made:
     generator = stream(recipe.seed, "fisher", device=cache.device)
     original = cache.model(recipe.needs[0])
-    return generator_fisher(original, recipe.knob("fisher_samples"), generator), {}
+    samples, kl_weight = recipe.knob("fisher_samples"), dict(recipe.knobs).get("kl_weight", 1.0)
+    return generator_fisher(original, samples, generator, kl_weight=kl_weight), {}
 
 
 def _judge(cache: WorkerCache, recipe: Recipe) -> Made:
     images = cache.dataset(recipe.dataset).train
     generator = stream(recipe.seed, "judge", device=cache.device)
     plan = Schedule(recipe.knob("steps"), 64, 3e-3)
-    return train_judge(cache.build(recipe), images, plan, generator, recipe.knob("reject"))
+    reject, fade = recipe.knob("reject"), dict(recipe.knobs).get("fade", 0.0)
+    return train_judge(cache.build(recipe), images, plan, generator, reject, fade)
 
 
 MAKERS: dict[str, Callable[[WorkerCache, Recipe], Made]] = {
