@@ -67,8 +67,9 @@ PAIRED = {
 }
 EXPLANATION = (
     "For every method, model, forget set and seed: the cell that val chooses. Mean [95 % interval] "
-    "over seeds; a seed's value is the mean over its forget sets. Colour: distance to the oracle, "
-    "as a share of the original's distance."
+    "over seeds; a seed's value is the mean over its forget sets. Intervals cover another seed: "
+    "the cut of val, test set and panel of judges are the same in all. Colour: distance to the "
+    "oracle, as a share of the original's distance."
 )
 REFERENCES = ("original", "oracle", "second oracle")
 IDENTITY = ("model", "method", "cells", "seeds")  # the first columns of every line

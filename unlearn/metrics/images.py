@@ -52,5 +52,6 @@ READ = Metric(
     {"test_forget_images": float, "test_retain_images": float},
     read,
     of_the_model=False,
+    blind_spot="it describes the test images, not the model.",
     scales={"*": Scale("images")},
 )

@@ -657,7 +657,8 @@ def test_a_random_share_is_another_set_for_every_seed() -> None:
 
 
 def test_a_file_of_indices_counts_by_its_content(tmp_path: Path) -> None:
-    ids, keys = set(), set()
+    ids: set[str] = set()
+    keys: set[str] = set()
     for name, values in (("a", [1, 2]), ("b", [1, 2]), ("c", [1, 3])):
         np.save(tmp_path / f"{name}.npy", np.array(values))
         cell = make.cell(forget=[{"indices": str(tmp_path / f"{name}.npy")}])
