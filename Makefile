@@ -4,16 +4,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+EXTRAS ?= dev
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: demo test test-gpu crash check serve bench clean reproduce $(LONG)
+.PHONY: install demo test test-cluster test-gpu crash check serve bench bench-serve fuzz clean \
+	reproduce $(LONG)
+
+install: $(READY)         ## the environment alone; EXTRAS=s3 makes one without test tools
 
 demo: $(READY)            ## sweep, Parquet, report, promotion, a served generation; in demo/
 	$(BIN)/amnesia demo
 
 test: $(READY)            ## the whole suite: real digits, real Ray, real HTTP, a browser if any
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not cluster"
+
+test-cluster: $(READY)    ## nodes that die and join, SLURM, autoscaling: minutes each, one by one
+	$(BIN)/python -m pytest -m cluster
 
 test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is none
 	$(BIN)/python -m pytest tests/gpu
@@ -31,6 +38,12 @@ serve: $(READY)           ## what `make demo` promoted, on http://127.0.0.1:8000
 
 bench: $(READY)           ## ratios measured side by side; writes bench.json
 	$(BIN)/python -m tests.benchmarks
+
+bench-serve: $(READY)     ## the service beside FastAPI and uvicorn alone; writes bench-serve.json
+	$(BIN)/python -m tests.benchmarks.serve
+
+fuzz: $(READY)            ## 10,000 odd requests instead of the 1,500 of `make test`
+	FUZZ=10000 $(BIN)/python -m pytest -n 0 tests/serve/test_fuzz.py
 
 # The long measurements behind the tables of docs/results.md: hours on two cores, resumable, on the
 # Ray at $$RAY_ADDRESS, else on one of their own. SET='--set seeds=[0]' makes less of them;
@@ -73,6 +86,6 @@ clean:                    ## environment, demo/, caches; no other results, store
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip check
 	touch $@

@@ -6,10 +6,11 @@ would be found instead of ours.
 
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 
-def main() -> int:
-    """Find our packages whatever else has their names, run one command, return its exit code."""
+def main() -> NoReturn:
+    """Find our packages whatever else has their names, run one command, end with its exit code."""
     here = str(Path(__file__).parent)
     sys.path.insert(0, here)
     try:
@@ -17,10 +18,10 @@ def main() -> int:
     finally:
         sys.path.remove(here)
     import_packages()
-    from cluster.main import entry
+    from cluster.main import console
 
-    return entry()
+    console()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,11 +1,10 @@
 """Carry out the sub-commands: each function takes the parsed arguments, returns the exit code."""
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from cluster import jobs
-from cluster.progress import ProgressBars
+from cluster.nodes import describe_resources
+from cluster.progress import progress
 from cluster.ray_session import check_reachable, ray_session
 from sweeps.choose import promote as promoting
 from sweeps.plan.cost import describe, estimate
@@ -27,7 +27,6 @@ from sweeps.run.budget import Budget, read_budget
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran
 from sweeps.run.run import run as run_plan
-from sweeps.spec.documents import dump_documents
 from sweeps.spec.files import read_documents, read_spec, shipped
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Gallery, Store
@@ -59,8 +58,10 @@ def plan(args: argparse.Namespace) -> int:
         return 0
     store, results = Store(absolute(args.store)), Results(absolute(args.results))
     made = make_plan(read_spec(args.spec, args.set), store, results, args.retry_failed)
-    notes = check_networks(made)
-    print("\n".join([describe(made, estimate(made, store, results)), *notes]))
+    lines = [describe(made, estimate(made, store, results))]
+    if made.work:
+        lines.append(describe_resources(made, args.address))
+    print("\n".join([*lines, *check_networks(made)]))
     return 0
 
 
@@ -124,11 +125,11 @@ def run_sweeps(
     joining = bool(address or os.environ.get("RAY_ADDRESS"))
     cost = estimate(made, Store(places.store), rows, joining)
     print("\n".join([describe(made, cost), *notes]), file=sys.stderr)
-    with ray_session(address) as joined, ProgressBars(made) as progress:
+    with ray_session(address) as joined, progress(made) as show:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)
         growing = joined is not None
-        return run_plan(made, places, progress, retry_failed, growing, budget)
+        return run_plan(made, places, show, retry_failed, growing, budget)
 
 
 def check(made: Plan, store: str, results: str) -> None:
@@ -141,17 +142,38 @@ def check(made: Plan, store: str, results: str) -> None:
 
 
 def submit(args: argparse.Namespace) -> int:
-    """Check the spec on this machine, submit the sweep as a job, and print the job's id."""
-    text = dump_documents(documents(args.spec, args.set))
+    """Check the spec on this machine, submit the sweep as a job, and print the job's id.
+
+    With --follow, print what the job prints and return its exit code.
+    """
     arguments = ["--results", absolute(args.results), "--store", absolute(args.store)]
     if args.retry_failed:
         arguments.append("--retry-failed")
-    job = jobs.submit(args.address, text, arguments)
-    print(job)
-    head = f" --address {args.address}" if args.address else ""
+    if args.budget:
+        read_budget(args.budget)
+        arguments += ["--budget", args.budget]
+    folders = tuple(Path(folder) for folder in getattr(args, "with"))
+    with importable(folders):  # builders of the user's own
+        checked = documents(args.spec, args.set)
+    submission = jobs.Submission(checked, arguments, args.name, tuple(args.env), folders)
+    where = jobs.address_of(args.address)
+    print(f"shipping to {where}: {'; '.join(submission.shipped())}", file=sys.stderr)
+    job = jobs.submit(where, submission)
+    print(job, flush=True)
     for command in ("status", "logs", "stop"):
-        print(f"amnesia {command} {job}{head}", file=sys.stderr)
-    return 0
+        print(f"amnesia {command} {job} --address {where}", file=sys.stderr)
+    return jobs.follow(where, job) if args.follow else 0
+
+
+@contextmanager
+def importable(folders: Iterable[Path]) -> Iterator[None]:
+    """Import from the folders too, as the job will from its working directory."""
+    before = list(sys.path)
+    sys.path += [str(folder.absolute()) for folder in folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def show(args: argparse.Namespace) -> int:
@@ -251,43 +273,4 @@ def promote(args: argparse.Namespace) -> int:
         _rows(args), args.name, gallery, data_root(), args.cell, args.sweep, tuple(args.builder)
     )
     print(f"{made.name} {made.version}: cell {made.row['cell_id']}, {made.why}")
-    return 0
-
-
-def rollback(args: argparse.Namespace) -> int:
-    """Make a model's previous version current again; print it."""
-    version = Gallery(absolute(args.gallery)).rollback(args.name)
-    print(f"{args.name} {version}")
-    return 0
-
-
-def serve(args: argparse.Namespace) -> int:
-    """Serve a gallery until Ctrl-C or SIGTERM."""
-    from serve.exposure import prefer_haproxy
-
-    prefer_haproxy(args.host)  # before `ray.serve` is imported, which reads the environment
-    check_reachable(args.address)
-    import serve.launch
-    from serve.deployments import ServiceSettings
-
-    token = os.environ.get("AMNESIA_TOKEN") or None
-    settings = ServiceSettings(
-        absolute(args.gallery),
-        args.host,
-        args.port,
-        token,
-        builders=tuple(args.builder),
-        allow_origins=tuple(args.allow_origin),
-    )
-    serve.launch.check(settings)
-    with (
-        ray_session(args.address),
-        serve.launch.start(settings) as server,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
-        # Ray installs its own handler of SIGTERM when it starts, so ours comes after that.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
-        while True:
-            time.sleep(3600)
     return 0

@@ -4,24 +4,34 @@ import argparse
 import os
 import re
 import shlex
+import shutil
+import signal
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from ray.exceptions import AuthenticationError
-from ray.job_submission import JobSubmissionClient
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
+from cluster.progress import last_line
 from cluster.ray_session import package_folders
+from sweeps.spec.documents import dump_documents
 from unlearn.errors import BadInput, require
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 ADDRESS_VARIABLE = "RAY_API_SERVER_ADDRESS"
 AGENT_S = 30.0  # a new head takes no jobs until its agent runs; wait that long
+FOLLOW_S = 2.0  # between two looks at a job
+PATIENCE_S = 60.0  # how long the Jobs API may be out of reach while a job is followed
+LARGEST_MB = 500  # of the folders that a job carries; Ray keeps them in the head's memory
+SPEC = "spec.yaml"  # in the job's working directory
 
 
 @contextmanager
@@ -30,8 +40,7 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
 
     Raises `BadInput` for every failure inside the block.
     """
-    where = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
-    check_address(where)
+    where = address_of(address)
     try:
         yield _connect(where)
     except (ConnectionError, requests.RequestException) as error:
@@ -49,6 +58,16 @@ def client(address: str | None) -> Iterator[JobSubmissionClient]:
         lines = [line for line in str(error).splitlines() if line.strip()]
         reason = lines[-1] if lines else str(error)
         raise BadInput(f"the cluster at {where} refused: {reason}") from error
+
+
+def address_of(address: str | None) -> str:
+    """Return the address of the Jobs API: the given one, else $RAY_API_SERVER_ADDRESS, else ours.
+
+    Raises `BadInput` for one that is no dashboard's URL.
+    """
+    where = address or os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
+    check_address(where)
+    return where
 
 
 def check_address(address: str) -> None:
@@ -77,42 +96,178 @@ def _connect(where: str) -> JobSubmissionClient:
             os.environ[ADDRESS_VARIABLE] = before
 
 
-def submit(address: str | None, documents: str, arguments: list[str]) -> str:
+@dataclass(frozen=True)
+class Submission:
+    """A sweep to run as a job.
+
+    documents: of the spec, its changes applied
+    arguments: further arguments of `amnesia run`
+    name: the job's id; None for one of Ray's
+    env: `KEY=VALUE` texts for the job's processes; `KEY` alone takes the value from here
+    folders: whose contents the job finds in its working directory, from which Python imports
+    """
+
+    documents: list[dict[str, Any]]
+    arguments: list[str]
+    name: str | None = None
+    env: tuple[str, ...] = ()
+    folders: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        for folder in self.folders:
+            require(folder.is_dir(), f"--with {folder}: no such folder")
+        size = sum(size_of(folder) for folder in self.folders)
+        require(
+            size < LARGEST_MB * 10**6,
+            f"--with ships {size / 10**6:.0f} MB, the cluster takes {LARGEST_MB}; "
+            "put large files where every node reads them",
+        )
+        environment(self.env)
+
+    def shipped(self) -> list[str]:
+        """Return what the job carries, a line each, with its size."""
+        parts = [*map(Path, package_folders()), *self.folders]
+        return [f"{path.name}: {size_of(path) / 1000:.0f} kB" for path in parts]
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of a folder's files, caches of Python left out."""
+    files = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
+def environment(texts: tuple[str, ...]) -> dict[str, str]:
+    """Return the variables of `KEY=VALUE` texts; the value of `KEY` alone is that of here."""
+    variables = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        named = re.fullmatch(r"[A-Za-z_]\w*", key)
+        require(bool(named), f"--env {text!r} must be KEY=VALUE, or KEY to pass on its value here")
+        require(bool(equals) or key in os.environ, f"--env {key}: the variable is not set here")
+        variables[key] = value if equals else os.environ[key]
+    return variables
+
+
+def submit(address: str | None, submission: Submission) -> str:
     """Run a sweep as a job that carries our own code; return the job's id.
 
     address: of the Jobs API; None for the default (see `client`)
-    documents: text of the spec, its changes applied
-    arguments: further arguments of `amnesia run`
     """
     with client(address) as jobs, tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "spec.yaml").write_text(documents, encoding="utf-8")
-        command = shlex.join(["python", "-m", "cluster", "run", "spec.yaml", *arguments])
+        pack(submission, Path(folder))
+        command = ["python", "-m", "cluster", "run", SPEC, *submission.arguments]
         runtime_env = {
             "py_modules": package_folders(),
             "working_dir": folder,
             "excludes": ["__pycache__"],
+            "env_vars": environment(submission.env),
         }
-        return _submit(jobs, command, runtime_env)
+        return _submit(jobs, shlex.join(command), runtime_env, submission.name)
 
 
-def _submit(jobs: JobSubmissionClient, command: str, runtime_env: dict[str, Any]) -> str:
+def pack(submission: Submission, folder: Path) -> None:
+    """Fill the job's working directory: what `--with` names, and the spec.
+
+    The spec names files of these folders by paths relative to the working directory.
+    """
+    for source in submission.folders:
+        shutil.copytree(
+            source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    require(
+        not (folder / SPEC).exists(),
+        f"--with holds a file {SPEC}, the name of the job's own spec; rename it",
+    )
+    documents = [_relative(document, submission.folders) for document in submission.documents]
+    (folder / SPEC).write_text(dump_documents(documents), encoding="utf-8")
+
+
+def _relative(value: Any, folders: tuple[Path, ...]) -> Any:
+    """Replace absolute paths of files in the folders by paths relative to their folder."""
+    if isinstance(value, dict):
+        return {key: _relative(each, folders) for key, each in value.items()}
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return value
+    for folder in folders:
+        if Path(value).is_relative_to(folder.absolute()):
+            return str(Path(value).relative_to(folder.absolute()))
+    return value
+
+
+def _submit(
+    jobs: JobSubmissionClient, command: str, runtime_env: dict[str, Any], name: str | None
+) -> str:
     """Submit the job; try again for `AGENT_S` seconds while the head has no agent."""
     deadline = time.monotonic() + AGENT_S
     while True:
         try:
-            return jobs.submit_job(entrypoint=command, runtime_env=runtime_env)
+            return jobs.submit_job(entrypoint=command, runtime_env=runtime_env, submission_id=name)
         except RuntimeError as error:
-            if "No available agent" not in str(error) or time.monotonic() > deadline:
+            if "No available agent" not in str(error):
                 raise
+            require(
+                time.monotonic() < deadline,
+                f"the head takes no jobs after {AGENT_S:.0f} s: its agent does not run; if another "
+                "Ray on that machine holds the agent's port, start the head with "
+                "--dashboard-agent-listen-port",
+            )
         time.sleep(1)
 
 
+def follow(address: str | None, job: str) -> int:
+    """Print what the job prints, until it ends; return its exit code."""
+    printed = 0
+    with client(address) as jobs:
+        while True:
+            info, log = _patiently(lambda: (jobs.get_job_info(job), jobs.get_job_logs(job)))
+            print(log[printed:], end="", flush=True)
+            printed = len(log)
+            if info.status.is_terminal():
+                break
+            time.sleep(FOLLOW_S)
+    print(describe(info), file=sys.stderr)
+    return exit_code(info)
+
+
+def _patiently(ask: Callable[[], tuple[JobDetails, str]]) -> tuple[JobDetails, str]:
+    """Ask the Jobs API; ask again for `PATIENCE_S` seconds while the connection fails."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except (ConnectionError, requests.RequestException):
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(FOLLOW_S)
+
+
+def exit_code(info: JobDetails) -> int:
+    """Return the exit code of a job that has ended: 143 if it was stopped."""
+    if info.status == JobStatus.SUCCEEDED:
+        return 0
+    if info.status == JobStatus.STOPPED:
+        return 128 + signal.SIGTERM
+    code = info.driver_exit_code or 1
+    return code if code > 0 else 128 - code  # a negative one is the signal that killed it
+
+
+def describe(info: JobDetails) -> str:
+    """Return Ray's state of a job and its last message, in one line."""
+    message = " ".join((info.message or "").split())
+    return f"{info.status.value}: {message}" if message else str(info.status.value)
+
+
 def status(args: argparse.Namespace) -> int:
-    """Print PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, and the job's last message."""
+    """Print PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, the job's last message and progress.
+
+    The progress is the last that the job has printed, so that it can be read from anywhere.
+    """
     with client(args.address) as jobs:
         info = jobs.get_job_info(args.job)
-    message = " ".join((info.message or "").split())
-    print(f"{info.status}: {message}" if message else info.status)
+        progress = last_line(jobs.get_job_logs(args.job))
+    print(describe(info))
+    if progress:
+        print(progress)
     return 0
 
 

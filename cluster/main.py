@@ -5,12 +5,21 @@ import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from typing import NoReturn
 
+from cluster.signals import interruptible
 from unlearn.errors import BadInput
 
 JOBS_API = "the cluster's Jobs API (default: $RAY_API_SERVER_ADDRESS, else this machine's)"
 RAY = "a Ray to join (default: $RAY_ADDRESS, else a local one)"
 SET = "change a key of the spec, as in train.steps=300"
+
+ROWS_KEPT = "; finished cells are kept, and the same command continues there"
+NOTICES = {  # handler -> told when a signal ends it
+    "commands.run": ROWS_KEPT,
+    "demo.demo": ROWS_KEPT,
+    "commands.submit": "; a job that was submitted goes on",
+}
 
 Command = Callable[[argparse.Namespace], int]
 AddCommand = Callable[[str, str, str], argparse.ArgumentParser]  # name, handler, help text
@@ -19,23 +28,36 @@ AddCommand = Callable[[str, str, str], argparse.ArgumentParser]  # name, handler
 def entry(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0: done. 1: some cells failed. 2: wrong input, one line on stderr says why. 130: interrupted.
+    0: done. 1: some cells failed. 2: wrong input, one line on stderr says why. 130: Ctrl-C. 143:
+    SIGTERM. 129: SIGHUP.
     """
     args = parser().parse_args(arguments)
     try:
-        return handler(args)(args)
+        with interruptible(NOTICES.get(args.handler, "")) as interruption:
+            return handler(args)(args)
     except BadInput as error:
         print(f"amnesia: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "\namnesia: interrupted; finished cells are kept, and the same command continues there",
-            file=sys.stderr,
-        )
-        return 130
+        print(f"\n{interruption.line}", file=sys.stderr)
+        return interruption.exit_code
     except BrokenPipeError:  # the reader closed the pipe, as in `amnesia show ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def console() -> NoReturn:
+    """Run one command and end this process with its exit code.
+
+    After a signal the interpreter is not taken down in order: that takes seconds with torch and Ray
+    loaded, and a scheduler may leave ten in all.
+    """
+    code = entry()
+    if code > 128:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def handler(args: argparse.Namespace) -> Command:
@@ -92,6 +114,10 @@ def _sweep_commands(command: AddCommand) -> None:
     made = command("plan", "commands.plan", "what would run, what is cached, what it costs")
     _add_spec(made, optional=True)
     made.add_argument("--list", action="store_true", help="list the shipped specs")
+    made.add_argument(
+        "--address",
+        help="compare with the nodes of this Ray (default: $RAY_ADDRESS, else this machine)",
+    )
     made = command("run", "commands.run", "run a sweep; finished cells are never run again")
     _add_spec(made)
     made.add_argument("--address", help=RAY)
@@ -114,6 +140,27 @@ def _job_commands(command: AddCommand) -> None:
     made = command("submit", "commands.submit", "run a sweep as a job of a Ray cluster")
     _add_spec(made)
     made.add_argument("--address", help=JOBS_API)
+    made.add_argument(
+        "--follow",
+        action="store_true",
+        help="print what the job prints until it ends; the exit code is the job's",
+    )
+    made.add_argument("--budget", help="passed on to `amnesia run`, as in 45m")
+    made.add_argument("--name", help="the job's id (default: one that Ray makes up)")
+    made.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a variable of the job's processes; KEY alone passes on its value here",
+    )
+    made.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder of your own builders and weights that the job carries",
+    )
     texts = {"status": "a job's status", "logs": "what a job printed", "stop": "stop a job"}
     for name, text in texts.items():
         made = command(name, f"jobs.{name}", text)
@@ -174,17 +221,34 @@ def _gallery_commands(command: AddCommand) -> None:
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     _add_store(made)
     _add_builders(made)
-    made = command("rollback", "commands.rollback", "serve the previous version again")
+    made = command("rollback", "serving.rollback", "serve the previous version again")
     made.add_argument("name", help="the model's name in the gallery")
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     made = command(
-        "serve", "commands.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN"
+        "serve", "serving.serve", "serve a gallery over HTTP; the token is $AMNESIA_TOKEN"
     )
     made.add_argument("--gallery", required=True, help="folder or URL of the gallery")
     made.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
     )
     made.add_argument("--port", type=int, default=8000, help="port to listen on (default: 8000)")
+    made.add_argument(
+        "--replicas",
+        metavar="N|MIN:MAX",
+        help="HTTP replicas: a number, or scaled by load (default: 1)",
+    )
+    made.add_argument("--cpus", type=float, help="CPUs per replica that runs models (default: 0.5)")
+    made.add_argument("--gpus", type=float, help="GPUs per replica that runs models (default: 0)")
+    made.add_argument(
+        "--placement",
+        help="where models run: inline (in the HTTP replicas), pool (in replicas of their own), or "
+        "auto (default: pool with --gpus, else inline)",
+    )
+    made.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print a config file for `serve deploy` or a RayService, and start nothing",
+    )
     _add_builders(made)
     made.add_argument(
         "--allow-origin",

@@ -2,8 +2,12 @@
 
 import logging
 import os
+import re
+import signal
 import socket
 import sys
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +19,7 @@ import serve
 import sweeps
 import unlearn
 from cluster.own import PACKAGES, importer
+from cluster.token_file import keep_token_private
 from unlearn.errors import BadInput, require
 from unlearn.namesakes import namesakes
 
@@ -29,6 +34,18 @@ LOCAL_RAY = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # A local head that is gone does not come back; by default Ray would wait a minute for it.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
+
+MORE_TIME = "let other work end, or join a running Ray by --address"
+# What Ray says when it does not start -> what to do. The first that matches counts; a start that
+# `MORE_TIME` may help is tried twice.
+REMEDIES = {
+    r"address already in use|port .*in use|in use by other|failed to bind": (
+        "end what holds that port (another Ray? `ray stop`), or join it by --address"
+    ),
+    r"permission denied|PermissionError": "set RAY_TMPDIR to a folder of your own",
+    r"no space left|disk quota": "free space there, or set RAY_TMPDIR to a folder with more",
+    r"timed? ?out|within \d+ ?(s|ms)|took too long|overloaded|not found in NodeInfo": MORE_TIME,
 }
 
 
@@ -92,7 +109,7 @@ def _join(address: str) -> None:
 
 
 def _start_local() -> None:
-    """Start a Ray of our own. On a busy machine its node can be late; then try once more."""
+    """Start a Ray of our own; once more if the first start failed for lack of time."""
     _shorten_temporary_folder()
     options: dict[str, Any] = {"address": "local", "include_dashboard": False}
     code = _own_first([str(Path(__file__).parents[1])])
@@ -100,12 +117,15 @@ def _start_local() -> None:
         options["runtime_env"] = code
     try:
         _init(**options)
-    except Exception:  # Ray raises a plain `Exception` for a node that is late
+    except Exception as error:  # Ray raises a plain `Exception` for a node that is late
         ray.shutdown()
+        if remedy_of(error) != MORE_TIME:
+            raise _no_ray(None, error) from error
         try:
             _init(**options)
-        except Exception as error:
-            raise _no_ray(None, error) from error
+        except Exception as again:
+            ray.shutdown()
+            raise _no_ray(None, again) from again
 
 
 def _own_first(folders: list[str]) -> dict[str, Any]:
@@ -154,7 +174,36 @@ def _shorten_temporary_folder() -> None:
 
 
 def _init(**options: Any) -> None:
-    ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    """Call `ray.init`, and keep this process's handler of SIGTERM, which Ray replaces."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
+    except SystemExit as end:  # Ray's own handler, while it starts
+        if end.code == signal.SIGTERM and callable(handler):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
+    keep_token_private(Path.home())
+    # Else Ray prints what its processes report to every driver, such as the last lines of a dead
+    # node's log, beside the one line of ours. Ray has no public setting for this.
+    ray._private.worker._worker_logs_enabled = False
+
+
+def remedy_of(error: Exception) -> str:
+    """Return what to do about a local Ray that does not start."""
+    text = f"{type(error).__name__} {error}"
+    for pattern, remedy in REMEDIES.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            return remedy
+    return f"Ray's logs in {ray_folder()} tell more; or join a running Ray by --address"
+
+
+def ray_folder() -> str:
+    """Return the folder of the newest local Ray's logs."""
+    root = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    return str(Path(root) / "ray" / "session_latest" / "logs")
 
 
 def _no_ray(address: str | None, error: Exception) -> BadInput:
@@ -162,7 +211,5 @@ def _no_ray(address: str | None, error: Exception) -> BadInput:
     lines = str(error).strip().splitlines()
     reason = lines[0] if lines else type(error).__name__
     if address is None:
-        return BadInput(
-            f"no Ray starts on this machine: {reason}; let other work end, or join one by --address"
-        )
+        return BadInput(f"no Ray starts on this machine: {reason}; {remedy_of(error)}")
     return BadInput(f"no Ray at {address} ({reason}); start one, or leave --address out")

@@ -4,7 +4,7 @@ It knows a catalog and a backend, nothing of Ray.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import Annotated, Any, Protocol
 
@@ -15,12 +15,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.requests import ClientDisconnect
 
 from serve.audit import VERSION, audit_router
 from serve.catalog import Catalog, Entry, ModelKey, UnknownModel, Unservable
 from serve.images import TooLarge, npy, sheet
 from serve.inspector import Inspector
-from serve.middleware import Guard
+from serve.middleware import Guard, Limits
 from serve.schemas import (
     FIT_RULE,
     ClassifyRequest,
@@ -29,6 +30,8 @@ from serve.schemas import (
     explain,
     read_images,
 )
+from serve.telemetry import Meter, Observe
+from serve.trace import current
 from serve.web import add_manners
 from unlearn.artifacts import digest
 from unlearn.errors import BadInput, require
@@ -48,6 +51,9 @@ PAGE_HEADERS = {
     "X-Frame-Options": "DENY",
 }
 VERBS = {"generator": "generate", "classifier": "classify"}  # task -> what its models can do
+# Encoding so many bytes of pixels takes less time than handing the work to a thread and back.
+QUICK = 4096
+DEFAULT_LIMITS = Limits()
 
 
 class Busy(RuntimeError):
@@ -72,14 +78,16 @@ class AppState:
     catalog: the models on offer.
     backend: runs them.
     inspector: looks for damaged files.
+    recipe: what the bytes of an image depend on beside its model and the request.
     """
 
     catalog: Catalog
     backend: Backend
     inspector: Inspector
+    recipe: dict[str, Any] = field(default_factory=dict)
 
 
-def _state(request: Request) -> AppState:
+async def _state(request: Request) -> AppState:  # FastAPI runs a plain `def` in a thread
     state: AppState = request.app.state.amnesia
     return state
 
@@ -87,7 +95,12 @@ def _state(request: Request) -> AppState:
 async def _entry(request: Request, name: str) -> Entry:
     """Return the model at the version that the query names, or at its current one."""
     version = request.query_params.get("version")
-    return await run_in_threadpool(_state(request).catalog.entry, name, version)
+    catalog, trace = (await _state(request)).catalog, current()
+    entry = catalog.known(name) if version is None else None
+    if entry is None:
+        entry = await run_in_threadpool(catalog.entry, name, version)
+    trace.model, trace.version = entry.name, entry.version
+    return entry
 
 
 TheState = Annotated[AppState, Depends(_state)]
@@ -142,7 +155,7 @@ async def get_sheet(
     """
     asked = GenerateRequest(**query.model_dump(exclude={"version"}))
     _check(entry, "generator", asked)
-    tag = _etag(entry, asked)
+    tag = _etag(entry, asked, state.recipe)
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
     if _client_has(request, tag):
         return Response(status_code=304, headers=headers)
@@ -151,10 +164,10 @@ async def get_sheet(
     return response
 
 
-def _etag(entry: Entry, asked: GenerateRequest) -> str:
+def _etag(entry: Entry, asked: GenerateRequest, recipe: dict[str, Any]) -> str:
     """Identify the answer by everything that its bytes depend on."""
     weights = entry.key(asked.variant).sha256
-    return f'"{digest({**asked.model_dump(), "weights": weights})}"'
+    return f'"{digest({**asked.model_dump(), "weights": weights, **recipe})}"'
 
 
 def _client_has(request: Request, tag: str) -> bool:
@@ -173,9 +186,18 @@ async def post_sheet(state: TheState, entry: TheEntry, asked: GenerateRequest) -
 
 
 async def _generate(state: AppState, entry: Entry, asked: GenerateRequest) -> Response:
+    _note(asked.variant, asked.n)
     key = entry.key(asked.variant)
     images = await state.backend.generate(key, asked.label, asked.n, asked.seed)
+    if images.size <= QUICK:
+        return _render(entry, asked, images)
     return await run_in_threadpool(_render, entry, asked, images)
+
+
+def _note(variant: str, images: int) -> None:
+    """Tell the log and the metrics what a model is about to do."""
+    trace = current()
+    trace.variant, trace.images = variant, images
 
 
 def _render(entry: Entry, asked: GenerateRequest, images: NDArray[np.uint8]) -> Response:
@@ -220,6 +242,7 @@ async def classify(request: Request, state: TheState, entry: TheEntry) -> dict[s
     """Class probabilities of image files (PNG, JPEG) or of JSON images, one row per image."""
     _check(entry, "classifier")
     images, variant = await read_images(request, entry.shape, entry.card.get("dataset"))
+    _note(variant, len(images))
     probabilities = await state.backend.classify(entry.key(variant), images)
     return {
         "model": entry.name,
@@ -238,7 +261,14 @@ def _check(entry: Entry, task: str, asked: GenerateRequest | None = None) -> Non
         asked.check(entry.card["classes"])
 
 
-STATUS = {BadInput: 422, TooLarge: 413, UnknownModel: 404, Unservable: 503, Busy: 429}
+STATUS: dict[type[Exception], int] = {
+    BadInput: 422,
+    TooLarge: 413,
+    UnknownModel: 404,
+    Unservable: 503,
+    Busy: 429,
+    ClientDisconnect: 400,  # nobody reads the answer; the log shows it
+}
 Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
 
 
@@ -269,21 +299,31 @@ async def _on_failure(request: Request, error: Exception) -> JSONResponse:
 
 
 def build_app(
-    catalog: Catalog, backend: Backend, expected: str | None, origins: Sequence[str] = ()
+    catalog: Catalog,
+    backend: Backend,
+    expected: str | None,
+    limits: Limits = DEFAULT_LIMITS,
+    meter: Meter | None = None,
+    recipe: dict[str, Any] | None = None,
+    origins: Sequence[str] = (),
 ) -> FastAPI:
     """Build the application.
 
     catalog: the models on offer.
     backend: runs them.
     expected: fingerprint of the token that clients must send; None if no token is needed.
+    limits: how long a request may take.
+    meter: takes in every request that ended; None for no metrics.
+    recipe: what the bytes of an image depend on beside its model and the request.
     origins: origins whose pages may call the service from a browser.
     """
     app = FastAPI(title="amnesia gallery", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.amnesia = AppState(catalog, backend, Inspector(catalog))
+    app.state.amnesia = AppState(catalog, backend, Inspector(catalog), recipe or {})
     app.include_router(router)
     app.include_router(audit_router(catalog))
-    app.add_middleware(Guard, expected=expected)
+    app.add_middleware(Guard, expected=expected, limits=limits)
     add_manners(app, origins)
+    app.add_middleware(Observe, meter=meter)
     for kind, status in STATUS.items():
         app.add_exception_handler(kind, _answer_with(status))
     app.add_exception_handler(StarletteHTTPException, _on_http_error)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
 """Read the models of the gallery, anew for every request: a promotion is served at once."""
 
 import json
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, field
 from typing import Any
 
 from unlearn.artifacts import VARIANTS, Card, Gallery
@@ -138,6 +139,26 @@ def _are_positive(values: Any, length: int) -> bool:
     return _are_whole(values) and len(values) == length and min(values) > 0
 
 
+_Stamp = tuple[int, int, int]  # inode, size, and time of the last change in nanoseconds
+_Files = tuple[_Stamp, _Stamp]  # of a model's `current` and of its version's card
+
+
+@dataclass(frozen=True)
+class _Known:
+    """An entry, and the files that it was read from.
+
+    files: identifies their content.
+    entry: what they held.
+    """
+
+    files: _Files
+    entry: Entry
+
+
+def _identify(status: os.stat_result) -> _Stamp:
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 @dataclass(frozen=True)
 class Catalog:
     """The models of one gallery.
@@ -149,6 +170,27 @@ class Catalog:
 
     gallery: Gallery
     builders: tuple[str, ...] = ()
+    _known: dict[str, "_Known"] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def known(self, name: str) -> Entry | None:
+        """Return what `entry` returned last, if the files that it read are still the same.
+
+        Costs two `stat`. Always None for a gallery that is no local folder.
+        """
+        known = self._known.get(name)
+        if known is None or known.files != self._files(name, known.entry.version):
+            return None
+        return known.entry
+
+    def _files(self, name: str, version: str) -> "_Files | None":
+        """Identify the content of the files that an entry is read from; None if there are none."""
+        folder = os.path.join(self.gallery.root, name)
+        try:
+            pointer = os.stat(os.path.join(folder, "current"))
+            card = os.stat(os.path.join(folder, version, "card.json"))
+        except OSError:
+            return None
+        return _identify(pointer), _identify(card)
 
     def entry(self, name: str, version: str | None = None) -> Entry:
         """Return the model `name` at a promoted version. Raises `UnknownModel`, `Unservable`.
@@ -184,8 +226,12 @@ class Catalog:
         if wanted not in history:
             known = ", ".join(history)
             raise UnknownModel(f"no version {wanted[:80]!r} of model {name!r}; promoted: {known}")
+        files = self._files(name, wanted)  # before the card is read: it may change meanwhile
         card = self.gallery.card(name, wanted)
-        return Entry(name, wanted, tuple(history), card, self.builders)
+        entry = Entry(name, wanted, tuple(history), card, self.builders)
+        if files is not None and wanted == history[-1]:
+            self._known[name] = _Known(files, entry)
+        return entry
 
     def names(self) -> list[str]:
         """Return the names of all models, damaged ones too. Raises `Unservable`."""

@@ -1,200 +1,162 @@
-"""The service on Ray Serve: replicas that run the models, and HTTP replicas in front of them."""
+"""The service on Ray Serve: HTTP replicas that run the models themselves, or a pool behind them.
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+Imports no torch: the process that only launches the service does without.
+"""
 
-import numpy as np
+from typing import TYPE_CHECKING, Any
+
+import ray
 import ray.serve
-import torch
 from fastapi import FastAPI
-from numpy.typing import NDArray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.config import HTTPOptions
 from ray.serve.handle import DeploymentHandle
 
-from serve.api import Busy, build_app
-from serve.catalog import Catalog, ModelKey, Unservable
-from serve.middleware import fingerprint
-from serve.models import ModelCache
-from serve.web import check_origins
-from unlearn.artifacts import Gallery
-from unlearn.errors import require
+from serve.exposure import check_door
+from serve.settings import AppSettings, ServiceSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from serve.api import Backend
+    from serve.catalog import ModelKey
+    from serve.models import ModelCache
+
+__all__ = ["APPLICATION", "Front", "Models", "ServiceSettings", "application"]
 
 APPLICATION = "amnesia"
-PING_S = 5.0  # a replica that takes longer counts as one that does not answer
+CONTROLLER = "SERVE_CONTROLLER_ACTOR"  # the name of Ray Serve's own actor, in the namespace `serve`
 HEALTH_PERIOD_S = 2  # how often Ray Serve checks a replica
-FRONT_ONGOING, FRONT_QUEUED = 64, 1024  # requests per HTTP replica: in progress, waiting
+# Requests that an HTTP replica holds. It is far more than run: those that still upload their body,
+# or read their answer slowly, must never fill the places of others.
+FRONT_ONGOING = 4096
+# The application writes a line per request of its own. `enable_access_log` drops the line of Ray,
+# and the level WARNING spares making it up.
+LOGGING = {"enable_access_log": False, "log_level": "WARNING"}
 
 
-@dataclass(frozen=True)
-class ServiceSettings:
-    """What is served, where, and on how much of the cluster. Raises `BadInput`.
+def _make_cache(settings: AppSettings) -> "ModelCache":
+    """Make the cache of a process that runs models: on its CPUs, or on its GPU."""
+    import torch
 
-    gallery: folder or URL of the gallery.
-    host: address to listen on.
-    port: port to listen on, 1 to 65535.
-    token: bearer token that clients must send, visible ASCII without spaces; None for none.
-    replicas: number of model replicas, and of HTTP replicas, at least 1.
-    cpus: CPUs per model replica, above 0, fractions allowed.
-    gpus: GPUs per model replica, at least 0, fractions allowed.
-    front_cpus: CPUs per HTTP replica, above 0, fractions allowed.
-    ongoing: requests that one model replica holds at a time, at least 1.
-    queued: requests that one HTTP replica keeps waiting before it answers 429, at least 1.
-    builders: the user's own `package.module:builder`s that a card may name; no other code of theirs
-        is run.
-    allow_origins: origins whose pages may call the service from a browser; `*` for all.
-    """
+    from serve.metrics import count_load
+    from serve.models import ModelCache
+    from unlearn.artifacts import Gallery
 
-    gallery: str
-    host: str = "127.0.0.1"
-    port: int = 8000
-    token: str | None = field(default=None, repr=False)
-    replicas: int = 1
-    cpus: float = 0.5
-    gpus: float = 0.0
-    front_cpus: float = 0.25
-    ongoing: int = 4
-    queued: int = 32
-    builders: tuple[str, ...] = ()
-    allow_origins: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_origins(self.allow_origins)
-        require(1 <= self.port <= 65535, f"port must be 1 to 65535, not {self.port}")
-        require(self.replicas >= 1, f"replicas must be at least 1, not {self.replicas}")
-        require(self.cpus > 0, f"cpus must be above 0, not {self.cpus}")
-        require(self.front_cpus > 0, f"front_cpus must be above 0, not {self.front_cpus}")
-        require(self.gpus >= 0, f"gpus must be at least 0, not {self.gpus}")
-        require(self.ongoing >= 1, f"ongoing must be at least 1, not {self.ongoing}")
-        require(self.queued >= 1, f"queued must be at least 1, not {self.queued}")
-        require(
-            self.token is None or _is_sendable(self.token),
-            "the token must be visible ASCII characters without spaces; set AMNESIA_TOKEN to such",
-        )
-
-
-def _is_sendable(token: str) -> bool:
-    """Tell whether a token can stand in an HTTP header."""
-    return token != "" and token.isascii() and token.isprintable() and " " not in token
+    torch.set_num_threads(max(1, int(settings.cpus)))
+    device = "cuda" if settings.gpus else "cpu"
+    return ModelCache(Gallery(settings.gallery), device, batch=settings.batch, on_load=count_load)
 
 
 class Models:
-    """A replica that runs models.
+    """A pool replica: it runs models, and speaks no HTTP.
 
-    gallery: folder or URL of the gallery.
-    cpus: CPUs of this replica; torch uses as many threads, at least 1.
-    gpus: GPUs of this replica; 0 runs the models on the CPU.
+    settings: the application's settings.
     """
 
-    def __init__(self, gallery: str, cpus: float, gpus: float) -> None:
-        torch.set_num_threads(max(1, int(cpus)))
-        self._cache = ModelCache(Gallery(gallery), "cuda" if gpus else "cpu")
+    def __init__(self, settings: AppSettings) -> None:
+        from serve.backends import timed
 
-    def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        return self._cache.generate(key, label, n, seed)
+        self._cache = _make_cache(settings)
+        self._timed = timed
 
-    def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        return self._cache.classify(key, images)
+    def generate(self, key: "ModelKey", label: int, n: int, seed: int) -> Any:
+        """Draw images; returns them with the seconds that it took."""
+        return self._timed(self._cache.generate, key, label, n, seed)
 
-    async def ping(self) -> bool:
-        return True
-
-
-@dataclass(frozen=True)
-class RayBackend:
-    """The model replicas, as the HTTP application sees them.
-
-    models: handle of the model replicas.
-    replicas: number of replicas that should answer, of either kind.
-    """
-
-    models: DeploymentHandle[Any]
-    replicas: int
-
-    async def generate(self, key: ModelKey, label: int, n: int, seed: int) -> NDArray[np.uint8]:
-        images: NDArray[np.uint8] = await self._call("generate", key, label, n, seed)
-        return images
-
-    async def classify(self, key: ModelKey, images: NDArray[np.float32]) -> NDArray[np.float64]:
-        probabilities: NDArray[np.float64] = await self._call("classify", key, images)
-        return probabilities
-
-    async def _call(self, method: str, key: ModelKey, *args: Any) -> Any:
-        """Call a method of some replica; turn Ray's errors into `Busy` and `Unservable`."""
-        remote = self.models.options(method_name=method)
-        try:
-            return await remote.remote(key, *args)
-        except BackPressureError as error:
-            raise Busy("too many requests at once; try again in a second") from error
-        except (ActorDiedError, ActorUnavailableError, DeploymentUnavailableError) as error:
-            lost = f"model {key.name!r} lost the replica that served it; try again"
-            raise Unservable(lost) from error
-        except RayTaskError as error:
-            if isinstance(error.cause, Unservable):
-                raise Unservable(str(error.cause)) from None
-            raise
-
-    async def missing(self) -> str | None:
-        """Ping every replica; name a kind of which fewer than `replicas` answer in `PING_S`."""
-        front = ray.serve.get_deployment_handle("Front", APPLICATION)
-        for kind, handle in {"model": self.models, "HTTP": front}.items():
-            answering = await _count_answering(handle)
-            if answering < self.replicas:
-                return f"{answering} of {self.replicas} {kind} replicas answer"
-        return None
-
-
-async def _count_answering(handle: DeploymentHandle[Any]) -> int:
-    """Count the replicas that answer a ping."""
-    pings = handle.broadcast("ping")
-    try:
-        answers = await pings.results_async(timeout_s=PING_S, return_exceptions=True)
-    except (DeploymentUnavailableError, TimeoutError):
-        return 0
-    return sum(answer is True for answer in answers)
+    def classify(self, key: "ModelKey", images: "NDArray[np.float32]") -> Any:
+        """Classify images; returns the probabilities with the seconds that it took."""
+        return self._timed(self._cache.classify, key, images)
 
 
 @ray.serve.ingress()
 class Front:
-    """An HTTP replica: it checks requests, and leaves torch to the model replicas.
+    """An HTTP replica: it checks requests, and runs the models or hands them to the pool.
 
-    models: handle of the model replicas.
-    settings: what is served; its token is not needed here.
-    expected: fingerprint of the token; None if none is needed.
+    settings: the application's settings.
+    models: handle of the pool; None if this replica runs the models itself.
     """
 
-    def __init__(
-        self, models: DeploymentHandle[Any], settings: ServiceSettings, expected: str | None
-    ) -> None:
-        self._catalog = Catalog(Gallery(settings.gallery), settings.builders)
-        self._backend = RayBackend(models, settings.replicas)
-        self._expected = expected
-        self._origins = settings.allow_origins
+    def __init__(self, settings: AppSettings, models: DeploymentHandle[Any] | None = None) -> None:
+        check_own_door(settings)
+        self._settings = settings
+        self._models = models
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        return build_app(self._catalog, self._backend, self._expected, origins=self._origins)
+        from serve.api import build_app
+        from serve.catalog import Catalog
+        from serve.metrics import RayMeter
+        from serve.middleware import Limits
+        from unlearn.artifacts import Gallery
 
-    async def ping(self) -> bool:
-        return True
+        settings = self._settings
+        return build_app(
+            Catalog(Gallery(settings.gallery), settings.builders),
+            self._backend(),
+            settings.token_sha256,
+            limits=Limits(settings.body_s, settings.request_s),
+            meter=RayMeter(),
+            recipe=settings.recipe,
+            origins=settings.allow_origins,
+        )
+
+    def _backend(self) -> "Backend":
+        from serve.backends import Admission, InlineBackend, PoolBackend
+        from serve.health import Health
+
+        settings = self._settings
+        health = Health(ray.serve.get_replica_context().app_name)
+        if self._models is None:
+            admission = Admission(settings.ongoing + settings.queued)
+            threads = settings.ongoing if settings.batch else 1  # whose requests share batches
+            return InlineBackend(_make_cache(settings), admission, health, threads)
+        admission = Admission(settings.most * settings.ongoing + settings.queued)
+        return PoolBackend(self._models, admission, health)
 
 
-def application(settings: ServiceSettings) -> ray.serve.Application:
-    """Bind the two deployments. Replicas receive the token's fingerprint, never the token."""
-    models = ray.serve.deployment(
-        num_replicas=settings.replicas,
-        ray_actor_options={"num_cpus": settings.cpus, "num_gpus": settings.gpus},
-        max_ongoing_requests=settings.ongoing,
-        max_queued_requests=settings.queued,
+def check_own_door(settings: AppSettings) -> None:
+    """Refuse to serve beyond the loopback without a token, however this was deployed."""
+    check_door(listening_host(), settings.token_sha256)
+
+
+def listening_host() -> str:
+    """Return the address on which Ray Serve listens, as its controller has it."""
+    controller: Any = ray.get_actor(CONTROLLER, namespace="serve")
+    options: HTTPOptions = ray.get(controller.get_http_config.remote())
+    return str(options.host)
+
+
+def application(settings: AppSettings) -> ray.serve.Application:
+    """Bind the deployments. Replicas receive the token's fingerprint, never the token."""
+    settings = settings.app()
+    resources = {"num_cpus": settings.cpus, "num_gpus": settings.gpus}
+    if not settings.pooled:
+        return _deployment(Front, settings, resources, FRONT_ONGOING).bind(settings)
+    models = _deployment(Models, settings, resources, settings.ongoing).bind(settings)
+    front = {"num_cpus": settings.front_cpus}
+    return _deployment(Front, settings, front, FRONT_ONGOING).bind(settings, models)
+
+
+def _deployment(
+    kind: type, settings: AppSettings, resources: dict[str, float], ongoing: int
+) -> ray.serve.Deployment:
+    """Describe one deployment: its resources, its number of replicas, and its limits."""
+    return ray.serve.deployment(
+        ray_actor_options=resources,
+        max_ongoing_requests=ongoing,
         health_check_period_s=HEALTH_PERIOD_S,
-    )(Models)
-    front = ray.serve.deployment(
-        num_replicas=settings.replicas,
-        ray_actor_options={"num_cpus": settings.front_cpus},
-        max_ongoing_requests=FRONT_ONGOING,
-        max_queued_requests=FRONT_QUEUED,
-        backpressure_config={"status_code": 429, "retry_after_s": 1},
-        health_check_period_s=HEALTH_PERIOD_S,
-    )(Front)
-    expected = None if settings.token is None else fingerprint(settings.token)
-    model_replicas = models.bind(settings.gallery, settings.cpus, settings.gpus)
-    return front.bind(model_replicas, replace(settings, token=None), expected)
+        logging_config=LOGGING,
+        **scale(settings),
+    )(kind)
+
+
+def scale(settings: AppSettings) -> dict[str, Any]:
+    """Ask for a fixed number of replicas, or for scaling between two."""
+    if settings.least == settings.most:
+        return {"num_replicas": settings.least}
+    scaling = {
+        "min_replicas": settings.least,
+        "max_replicas": settings.most,
+        "target_ongoing_requests": settings.ongoing,
+    }
+    return {"autoscaling_config": scaling}

@@ -2,8 +2,10 @@
 
 import logging
 import socket
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +15,10 @@ import ray.serve
 from ray.exceptions import RayError
 from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
-from serve.deployments import APPLICATION, ServiceSettings, application
-from serve.exposure import is_loopback
+from serve.deployments import APPLICATION, CONTROLLER, application
+from serve.exposure import check
+from serve.settings import ServiceSettings
 from unlearn.errors import BadInput, require
-from unlearn.files import locate
 
 START_S = 180.0
 POLL_S = 0.2
@@ -96,17 +98,6 @@ def try_twice(attempt: Callable[[], None]) -> None:
             ) from error
 
 
-def check(settings: ServiceSettings) -> None:
-    """Refuse, before any Ray starts, an address beyond loopback without a token, and no gallery."""
-    require(
-        settings.token is not None or is_loopback(settings.host),
-        f"host {settings.host} can be reached by others and no token is set; set AMNESIA_TOKEN or "
-        "use 127.0.0.1",
-    )
-    fs, path = locate(settings.gallery)
-    require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
-
-
 def _head_node() -> dict[str, Any]:
     """Return Ray's description of the head node, where the proxy listens."""
     nodes: list[dict[str, Any]] = ray.nodes()
@@ -144,12 +135,45 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _deploy(settings: ServiceSettings) -> None:
-    """Start Ray Serve, unless a former attempt did, and hand it the application."""
+    """Start Ray Serve, unless a former attempt did, and hand it the application.
+
+    `ray.serve.start` returns when its proxies are ready. The replicas need not wait for that: they
+    import torch meanwhile, which takes as long.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    http_options = {"host": settings.host, "port": settings.port}
-    ray.serve.start(proxy_location="HeadOnly", http_options=http_options)
     target = ray.serve.RunTarget(application(settings), name=APPLICATION, route_prefix="/")
+    starting = _start_serve({"host": settings.host, "port": settings.port})
+    _await_controller(starting)
     ray.serve.run_many([target], wait_for_applications_running=False)
+    starting.result()
+
+
+def _start_serve(http_options: dict[str, Any]) -> "Future[None]":
+    """Start Ray Serve in a thread that Ctrl-C does not wait for."""
+    starting: Future[None] = Future()
+
+    def start_serve() -> None:
+        try:
+            ray.serve.start(proxy_location="HeadOnly", http_options=http_options)
+        except Exception as error:
+            starting.set_exception(error)
+        else:
+            starting.set_result(None)
+
+    threading.Thread(target=start_serve, daemon=True).start()
+    return starting
+
+
+def _await_controller(starting: "Future[None]") -> None:
+    """Wait until Ray Serve has a controller, or has failed to start. Raises why it failed."""
+    while not starting.done():
+        try:
+            ray.get_actor(CONTROLLER, namespace="serve")
+        except ValueError:  # there is none yet
+            time.sleep(POLL_S)
+        else:
+            return
+    starting.result()
 
 
 def _wait(settings: ServiceSettings, timeout_s: float) -> None:
@@ -178,8 +202,9 @@ def _proxies_are_healthy(status: ServeStatus) -> bool:
 def _shortage(settings: ServiceSettings) -> str:
     """Compare what the replicas ask for with what the cluster has."""
     total = ray.cluster_resources()
-    cpus = settings.replicas * (settings.cpus + settings.front_cpus)
-    gpus = settings.replicas * settings.gpus
+    front_cpus = settings.front_cpus if settings.pooled else 0
+    cpus = settings.least * (settings.cpus + front_cpus)
+    gpus = settings.least * settings.gpus
     asked = f"{cpus:g} CPUs and {gpus:g} GPUs"
     there = f"{total.get('CPU', 0):g} and {total.get('GPU', 0):g}"
     return (

@@ -8,19 +8,22 @@
 beside it: under `sha256` of the weights, under `documents` of the others, by file name.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
 from safetensors import SafetensorError
 
 from unlearn.errors import BadInput, require
 from unlearn.files import exists, folders, join, locate, read_whole, write_whole
-from unlearn.models import Weights
+
+if TYPE_CHECKING:  # torch takes a second to import; what only moves a pointer needs none
+    from unlearn.models import Weights
 
 VARIANTS = ("amnesiac", "original", "oracle")
 FORMAT = "amnesia/1"
@@ -53,10 +56,12 @@ def sha256(data: bytes) -> str:
 
 def _serialise(weights: Weights) -> bytes:
     """Return the bytes of a safetensors file that holds the weights."""
+    from safetensors.torch import save
+
     tensors = {}
     for name, tensor in weights.items():
         tensors[name] = tensor.detach().cpu().contiguous()
-    return safetensors.torch.save(tensors)
+    return save(tensors)
 
 
 def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:
@@ -146,10 +151,12 @@ def _check_document(name: str) -> None:
 
 def _read_weights(folder: str, name: str, card: Card) -> Weights:
     """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
+    from safetensors.torch import load
+
     path = join(folder, f"{name}.safetensors")
     data = _read_verified(folder, f"{name}.safetensors", card["sha256"].get(name))
     try:
-        return safetensors.torch.load(data)
+        return load(data)
     except SafetensorError as error:
         raise BadInput(
             f"{path} is not a safetensors file ({error}); delete {folder} and build it again"

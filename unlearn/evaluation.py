@@ -153,13 +153,17 @@ def draw(model: Generative, labels: Sequence[int], n: int, seed: int, purpose: s
 
     The latents follow from seed, purpose and label alone, so two models are compared on the same z.
     """
-    device = next(model.parameters()).device
-    by_label = []
-    for label in labels:
-        z = torch.randn(n, model.z_dim, generator=stream(seed, purpose, label)).to(device)
-        c = model.one_hot(torch.full((n,), label, device=device))
-        by_label.append(model(z, c))
+    by_label = [model(*latents(model, label, n, seed, purpose)) for label in labels]
     return torch.stack(by_label)
+
+
+def latents(
+    model: Generative, label: int, n: int, seed: int, purpose: str
+) -> tuple[Tensor, Tensor]:
+    """Draw what `n` images of a label are made from: z (n, z_dim) and the one-hot class (n, k)."""
+    device = next(model.parameters()).device
+    z = torch.randn(n, model.z_dim, generator=stream(seed, purpose, label)).to(device)
+    return z, model.one_hot(torch.full((n,), label, device=device))
 
 
 def evenly_spaced(n: int, most: int) -> Tensor:

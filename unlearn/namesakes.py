@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterable
 from importlib.machinery import ModuleSpec, PathFinder
 
 
@@ -15,7 +14,7 @@ def namesakes(name: str) -> list[str]:
     """
     own = getattr(sys.modules.get(name), "__spec__", None)
     places = set(_places(own))
-    found = {}
+    found: dict[str, None] = {}
     for folder in (*sys.path, ""):
         spec = PathFinder.find_spec(name, [folder or os.getcwd()])
         for place in _places(spec):
@@ -24,12 +23,12 @@ def namesakes(name: str) -> list[str]:
     return list(found)
 
 
-def _places(spec: ModuleSpec | None) -> Iterable[str]:
+def _places(spec: ModuleSpec | None) -> list[str]:
     """Return the folders of a package, or the file of a module."""
     if spec is None:
         return []
     if spec.submodule_search_locations is not None:
-        return map(os.path.realpath, spec.submodule_search_locations)
+        return [os.path.realpath(place) for place in spec.submodule_search_locations]
     return [os.path.realpath(spec.origin)] if spec.origin else []
 
 
@@ -42,6 +41,6 @@ def hidden_by(module: str, error: ImportError) -> str:
     for dotted in (module, error.name or ""):
         name = dotted.partition(".")[0]
         for other in namesakes(name) if name in sys.modules else []:
-            [own] = list(_places(sys.modules[name].__spec__))[:1] or ["built in"]
+            [own] = _places(sys.modules[name].__spec__)[:1] or ["built in"]
             return f"; `{name}` is {own} here, not {other}: give yours another name"
     return ""

@@ -71,7 +71,7 @@ def bound_of(row: pd.Series, rows: pd.DataFrame) -> tuple[str, ...]:
     own = row.get("bound")
     if own is not None and not isinstance(own, float):  # pandas reads a missing list as nan
         return tuple(own)
-    return at_bounds(row, tried_ends(rows[rows["method"] == row["method"]]))
+    return at_bounds(row.to_dict(), tried_ends(rows[rows["method"] == row["method"]]))
 
 
 def in_words(bound: tuple[str, ...]) -> str:

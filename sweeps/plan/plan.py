@@ -16,7 +16,7 @@ from sweeps.compute.candidates import SELECTION, BestSoFar, Tuning
 from sweeps.compute.restore import cell_from
 from sweeps.plan import timings
 from sweeps.plan.timings import Rates, rates_of_rows
-from sweeps.plan.work import Grid, Work, study_of
+from sweeps.plan.work import SCORED, Grid, Work, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
 from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, needed_by, problems
@@ -278,10 +278,10 @@ def _grid(
     if sweep.eval.candidates == "val":
         # In the order of ids a good candidate comes early, and lets others stop sooner.
         left = left.shuffled(sweep.methods)
-    if not skip:
+    if not skip or sweep.eval.candidates != "val":  # the best so far bounds candidates alone
         return Grid(sweep, problem, left, every)
     finished = rows[rows["cell_id"].isin(skip.intersection(every.ids))]
-    best = tuple(BestSoFar.over(finished).scores.items())
+    best = tuple(BestSoFar.over(finished[list(SCORED)]).scores.items())
     return Grid(sweep, problem, left, every, best)
 
 

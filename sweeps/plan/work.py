@@ -12,13 +12,17 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from sweeps.compute.candidates import Tuning
+from sweeps.compute.candidates import SELECTION, Tuning
 from sweeps.spec.cells import Cell, Cells, Problem, cell_of
 from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS
 
 Row = Mapping[Any, Any]
+SCORED = (  # columns of a row that hold its scores on val; a record of all columns takes long
+    *("cell_id", "method", "status", "val_stopped"),
+    *SELECTION,
+)
 
 
 class Work(Protocol):
@@ -82,7 +86,7 @@ class Study:
     method: by name
     search: trials, space, sampler and seed
     fixed: (knob, value) pairs that the study's point of the grid sets
-    finished: rows of its cells that are done
+    finished: rows of its cells that are done: `SCORED` and the knobs of the space
     again: rows of its cells that hold an error and are tried again, before any new cell
     """
 
@@ -144,7 +148,8 @@ def study_of(
         return empty
     finished: list[Row] = []
     again: list[Row] = []
-    own = rows[rows["method"] == method]
+    needed = [*SCORED, *(knob for knob, _ in search.space)]
+    own = rows[rows["method"] == method][needed]
     for row in own.to_dict("records"):
         if not empty.owns(row):
             continue

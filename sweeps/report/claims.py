@@ -231,6 +231,17 @@ def shaded_table(lines: pd.DataFrame, columns: list[str]) -> str:
     return f"<table class=claims>{''.join(parts)}</table>"
 
 
+def _interval_of(line: Line, column: str) -> tuple[float, float, float]:
+    """Return (mean, low, high) of a column; NaN for those that the line lacks."""
+    names = (column, f"{column}_low", f"{column}_high")
+    mean, low, high = (line.get(name) for name in names)
+    return _number(mean), _number(low), _number(high)
+
+
+def _number(value: Any) -> float:
+    return math.nan if pd.isna(value) else float(value)
+
+
 def interval(line: Line, column: str) -> str:
     """Format `mean [low, high]`.
 
@@ -243,10 +254,10 @@ def interval(line: Line, column: str) -> str:
     if unreached > 0:
         tried = line[f"{column}_tried"]
         return f"not reached in {unreached:.0f} of {tried:.0f}"
-    mean, low, high = line.get(column), line.get(f"{column}_low"), line.get(f"{column}_high")
-    if pd.isna(mean):
+    mean, low, high = _interval_of(line, column)
+    if math.isnan(mean):
         return ""
-    if pd.isna(low):
+    if math.isnan(low):
         return _three(mean)
     return f"{_three(mean)} [{_three(low)}, {_three(high)}]"
 

@@ -60,7 +60,7 @@ def _mask(rows: pd.DataFrame, where: str) -> pd.Series:
     `DataFrame.query` would take numbers for labels of rows: `seed` gives the rows 0, 0, 1, ...
     """
     try:
-        found = rows.eval(where, engine="python")
+        found: Any = rows.eval(where, engine="python")
     except Exception as error:  # the expression can make pandas raise anything
         reason = " ".join(str(error).split())
         raise BadInput(

@@ -76,7 +76,7 @@ def best_by_val(rows: pd.DataFrame) -> tuple[Best, ...]:
     models = good["model"] + differing_settings(good)
     named = good.assign(_model=models, _forget=forget_texts(good))
     found = []
-    for (model, _, seed), cells in named.groupby(["_model", "_forget", "seed"]):
+    for _, cells in named.groupby(["_model", "_forget", "seed"]):
         candidates = finished(cells)
         if candidates.empty:
             continue
@@ -85,8 +85,8 @@ def best_by_val(rows: pd.DataFrame) -> tuple[Best, ...]:
         scores = (float(value["val_forget"]), float(value["val_retain"]))
         who = (str(row["method"]), str(row["cell_id"]))
         labels = [int(label) for label in row["forget"]]
-        subset, counted = subset_of(row), len(candidates)
-        found.append(Best(str(model), labels, int(seed), *who, *scores, counted, subset))
+        problem = (str(row["_model"]), labels, int(row["seed"]))
+        found.append(Best(*problem, *who, *scores, len(candidates), subset_of(row)))
     return tuple(found)
 
 

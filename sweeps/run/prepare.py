@@ -10,6 +10,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from sweeps.compute.cache import WorkerCache, configure_worker, pick_device
 from sweeps.run.budget import Allowance
+from sweeps.run.nodes import data_root_here
 from sweeps.spec.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
@@ -87,7 +88,7 @@ def make(store: Store, data_root: str, recipe: Recipe, gpus: float, cpus: float)
         return 0.0
     configure_worker(cpus)
     started = time.perf_counter()
-    cache = WorkerCache(store, data_root, pick_device(gpus))
+    cache = WorkerCache(store, data_root_here(data_root), pick_device(gpus))
     with seeded(recipe.seed, recipe.kind, recipe.model):
         weights, curve = MAKERS[recipe.kind](cache, recipe)
     seconds = time.perf_counter() - started

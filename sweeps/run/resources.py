@@ -1,12 +1,39 @@
 """Compare what trials ask for with the cluster: how many fit at once, whether a node has enough."""
 
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import ray
 
 from sweeps.plan.plan import Plan, needed_by
-from sweeps.spec.sweep import Resources
+from sweeps.spec.sweep import Resources, Sweep
 from unlearn.errors import require
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a machine has for Ray, in use or not."""
+
+    cpu: float
+    gpu: float
+
+    def fits(self, needs: Resources) -> int:
+        """Return how many trials with these resources it runs at once."""
+        fit = self.cpu / needs.cpu
+        if needs.gpu:
+            fit = min(fit, self.gpu / needs.gpu)
+        return int(fit + 1e-9)  # ten times 0.1 GPU are one, in floats too
+
+
+def ray_nodes() -> list[Node]:
+    """Return the live nodes of the Ray that this process has joined."""
+    found = []
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            found.append(Node(has.get("CPU", 0), has.get("GPU", 0)))
+    return found
 
 
 def slots(needs: Resources) -> int:
@@ -14,16 +41,7 @@ def slots(needs: Resources) -> int:
 
     Counts all resources of all nodes, also those in use.
     """
-    found = 0
-    for node in ray.nodes():
-        if not node["Alive"]:
-            continue
-        has = node["Resources"]
-        fit = has.get("CPU", 0) / needs.cpu
-        if needs.gpu:
-            fit = min(fit, has.get("GPU", 0) / needs.gpu)
-        found += int(fit + 1e-9)  # ten times 0.1 GPU are one, in floats too
-    return max(1, found)
+    return max(1, sum(node.fits(needs) for node in ray_nodes()))
 
 
 def resources_by_artifact(plan: Plan) -> dict[str, Resources]:
@@ -37,28 +55,40 @@ def resources_by_artifact(plan: Plan) -> dict[str, Resources]:
 
 def check_resources(plan: Plan, growing: bool) -> None:
     """Refuse resources that no node has, because Ray would wait; only warn if nodes may join."""
-    for sweep in {work.sweep.name: work.sweep for work in plan.work}.values():
-        asks = sweep.resources
-        has = _closest_node(asks)
-        too_much = []
-        for name, amount in has.items():
-            if getattr(asks, name) > amount:
-                too_much.append(f"--set resources.{name}={amount:g}")
-        if not too_much:
+    nodes = ray_nodes()
+    for sweep in sweeps_to_run(plan):
+        lack = lacking(sweep, nodes)
+        if lack is None:
             continue
-        lack = (
-            f"sweep {sweep.name} asks {asks.cpu:g} CPU and {asks.gpu:g} GPU of one node, "
-            f"the largest has {has['cpu']:g} CPU and {has['gpu']:g} GPU"
-        )
-        require(growing, f"{lack}; {' '.join(too_much)}")
-        print(f"warning: {lack}; it waits until a larger one joins", file=sys.stderr)
+        require(growing, f"{lack.reason}; {lack.remedy}")
+        print(f"warning: {lack.reason}; it waits until a larger one joins", file=sys.stderr)
 
 
-def _closest_node(asks: Resources) -> dict[str, float]:
-    """Return `cpu` and `gpu` of the node that comes closest to what is asked."""
-    found = []
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            found.append({"cpu": has.get("CPU", 0), "gpu": has.get("GPU", 0)})
-    return max(found, key=lambda node: (min(node["gpu"], asks.gpu), node["cpu"]))
+def sweeps_to_run(plan: Plan) -> Iterable[Sweep]:
+    """Return the sweeps that have cells left."""
+    return {work.sweep.name: work.sweep for work in plan.work}.values()
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Why no node can hold a trial of a sweep, and the changes with which one could."""
+
+    reason: str
+    remedy: str
+
+
+def lacking(sweep: Sweep, nodes: list[Node]) -> Lack | None:
+    """Compare a sweep's resources with the nodes; None if one has enough."""
+    asks = sweep.resources
+    has = max(nodes, key=lambda node: (min(node.gpu, asks.gpu), node.cpu))
+    remedies = []
+    for name, amount in (("cpu", has.cpu), ("gpu", has.gpu)):
+        if getattr(asks, name) > amount:
+            remedies.append(f"--set resources.{name}={amount:g}")
+    if not remedies:
+        return None
+    return Lack(
+        f"sweep {sweep.name} asks {asks.cpu:g} CPU and {asks.gpu:g} GPU of one node, "
+        f"the largest has {has.cpu:g} CPU and {has.gpu:g} GPU",
+        " ".join(remedies),
+    )

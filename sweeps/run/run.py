@@ -12,6 +12,7 @@ from sweeps.rows.results import Results
 from sweeps.rows.runs import write_record
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.folding import Folding
+from sweeps.run.nodes import check_data
 from sweeps.run.places import Places
 from sweeps.run.prepare import prepare
 from sweeps.run.resources import check_resources, resources_by_artifact, slots
@@ -63,6 +64,7 @@ def run(
     """
     check_version()
     check_resources(plan, growing)
+    check_data(plan, places.data_root)
     results = Results(places.results)
     for record in records_of(plan, slots):
         write_record(results, record)
@@ -131,6 +133,9 @@ def _drop_broken(
     sources: list[Source], broken: dict[str, str], places: Places, clock: Clock
 ) -> None:
     """Drop the cells whose artifacts could not be made, and write failed rows for them."""
+
+    if not broken:
+        return
 
     def why(cell: Cell) -> str:
         errors = set()

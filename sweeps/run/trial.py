@@ -25,6 +25,7 @@ from sweeps.compute.cell import compute
 from sweeps.compute.outcome import Outcome
 from sweeps.rows.results import Lookup, Results
 from sweeps.rows.schema import row_of
+from sweeps.run.nodes import data_root_here
 from sweeps.run.places import Places
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Sweep
@@ -89,7 +90,8 @@ class PackTrial(tune.Trainable):
         configure_worker(pack.cpu)
         self.places: Places = places
         store = Store(places.store)
-        self.cache = WorkerCache(store, places.data_root, pick_device(pack.gpu))
+        data_root = data_root_here(places.data_root)
+        self.cache = WorkerCache(store, data_root, pick_device(pack.gpu))
         self.begin(pack)
 
     def begin(self, pack: Pack) -> None:

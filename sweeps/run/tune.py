@@ -1,11 +1,12 @@
 """Run Ray Tune: its settings, signals and scheduler, and the private names of Ray that we use.
 
 Tune's own snapshots, loggers and signal handlers are switched off: the rows are the only record of
-progress, and Ctrl-C is handled here.
+progress, and interruptions are handled here.
 """
 
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -19,13 +20,14 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 from ray.tune import CheckpointConfig, PlacementGroupFactory, RunConfig
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from sweeps.run.searcher import PackSearcher
-from sweeps.run.trial import CellReport, PackTrial
+from sweeps.run.searcher import ATTEMPTS, PackSearcher
+from sweeps.run.trial import CellReport, Pack, PackTrial
 from unlearn.errors import CannotWrite
 
 TRIED = ("2.60",)  # versions of Ray that the private names below were tested with
@@ -37,6 +39,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_MAX_PENDING_TRIALS_PG": "1000000",  # our searcher says how many
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # `Reporter` prints one line instead of a traceback
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 LOG_LEVELS = {
@@ -62,11 +65,11 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
 
     finished: called with the reports of each pack that is done
 
-    Raises `KeyboardInterrupt` on Ctrl-C, even if Tune swallowed it, and `CannotWrite` where no row
-    can be written any more.
+    Raises `KeyboardInterrupt` after an interruption, even if Tune swallowed that, and `CannotWrite`
+    where no row can be written any more.
     """
     os.environ.update(ENVIRONMENT)
-    with ctrl_c() as struck, log_levels(LOG_LEVELS):
+    with interruptions() as struck, log_levels(LOG_LEVELS):
         # A folder of this machine alone: workers would look in it only for checkpoints.
         with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
             tuner(searcher, scratch, Reporter(finished, struck)).fit()
@@ -105,10 +108,11 @@ def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
 
 
 class Reporter(tune.Callback):
-    """Reports finished packs, and ends the run after a Ctrl-C that was swallowed."""
+    """Reports finished and lost packs; ends the run after an interruption that was swallowed."""
 
     def __init__(self, finished: Callable[[list[CellReport]], Any], struck: Event) -> None:
         self.finished, self.struck = finished, struck
+        self.dead_nodes: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle nothing: Tune pickles callbacks for a resume that we never use."""
@@ -124,6 +128,36 @@ class Reporter(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         self.finished(trial.last_result.get("reports", []))
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Say in one line that a worker is lost; of a node, only once."""
+        error = trial.get_pickled_error()
+        node = node_that_died(error)
+        if node in self.dead_nodes:
+            return
+        if node:
+            self.dead_nodes.add(node)
+        print(describe_loss(trial.config["pack"], error), file=sys.stderr, flush=True)
+
+
+def node_that_died(error: Exception | None) -> str | None:
+    """Return the id of the node whose death Ray names as the cause; None if it names none."""
+    found = re.search(r"node (?:has )?died.*?Node Id: (\w+)", str(error), re.IGNORECASE | re.DOTALL)
+    return found.group(1) if found else None
+
+
+def describe_loss(pack: Pack, error: Exception | None) -> str:
+    """Return one line about a pack whose worker is lost."""
+    node = node_that_died(error)
+    if node:
+        return f"warning: node {node[:8]} died; its cells run again on the others"
+    last = pack.attempt == ATTEMPTS
+    then = "they get failed rows" if last else f"they run again, try {pack.attempt + 1}"
+    killed = error is None or isinstance(error, RayActorError)
+    why = "killed, or out of memory" if killed else str(error).strip().splitlines()[-1]
+    return f"warning: a worker of {pack.sweep} with {len(pack.cells)} cells died ({why}); {then}"
 
 
 class HoldWhileStarting(FIFOScheduler):
@@ -177,25 +211,27 @@ def log_levels(levels: Mapping[str, int]) -> Iterator[None]:
 
 
 @contextmanager
-def ctrl_c() -> Iterator[Event]:
-    """Yield an event that is set once Ctrl-C was pressed.
+def interruptions() -> Iterator[Event]:
+    """Yield an event that is set once SIGINT, SIGTERM or SIGHUP has arrived.
 
-    A KeyboardInterrupt raised inside a C callback or a destructor is lost; code that checks the
-    event can raise it again.
+    Each is then handled as it was before; a signal that was ignored, or had no handler in Python,
+    is left alone. An exception that a handler raises inside a C callback or a destructor is lost;
+    code that checks the event can raise it again.
     """
     struck = Event()
+    before: dict[int, Any] = {}
 
     def strike(number: int, frame: FrameType | None) -> None:
         struck.set()
-        signal.default_int_handler(number, frame)
+        before[number](number, frame)
 
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # other threads receive no signals
-        yield struck
-        return
-    before = signal.signal(signal.SIGINT, strike)
+    # other threads receive no signals
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                before[number] = signal.signal(number, strike)
     try:
         yield struck
     finally:
-        signal.signal(signal.SIGINT, before)
+        for own, handler in before.items():
+            signal.signal(own, handler)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cluster import jobs
+from cluster import jobs, serving
 from cluster.commands import documents
 from cluster.main import entry, handler, parser
-from serve.deployments import ServiceSettings
+from serve.settings import ServiceSettings
 
 DESIGN = {
     "plan": ["demo"],
@@ -248,29 +248,43 @@ def test_plan_refuses_a_model_that_cannot_take_the_images(
 def test_serve_passes_on_the_token_of_the_environment_and_the_allowed_builders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import serve.launch
-
     class Seen(Exception):
         pass
 
     def check(settings: ServiceSettings) -> None:
         raise Seen(settings)
 
-    monkeypatch.setattr(serve.launch, "check", check)
+    monkeypatch.setattr(serving, "check", check)
     listen = ["--host", "127.0.0.1", "--port", "8123"]
     arguments = ["serve", "--gallery", str(tmp_path), *listen, "--builder", "a:b"]
     for token, expected in (("a-token", "a-token"), ("", None)):
         monkeypatch.setenv("AMNESIA_TOKEN", token)
         with pytest.raises(Seen) as seen:
             entry(arguments)
-        settings = ServiceSettings(str(tmp_path), "127.0.0.1", 8123, expected, builders=("a:b",))
+        where = {"host": "127.0.0.1", "port": 8123}
+        settings = ServiceSettings(str(tmp_path), **where, token=expected, builders=("a:b",))
         assert seen.value.args == (settings,)
 
 
+Submitted = list[tuple[str, jobs.Submission]]
+
+
+@pytest.fixture
+def submitted(monkeypatch: pytest.MonkeyPatch) -> Submitted:
+    """What would be submitted, and where; no Jobs API runs."""
+    seen: Submitted = []
+
+    def submit(address: str, submission: jobs.Submission) -> str:
+        seen.append((address, submission))
+        return submission.name or "job-1"
+
+    monkeypatch.setattr(jobs, "submit", submit)
+    return seen
+
+
 def test_submit_prints_the_commands_that_follow_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, submitted: Submitted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(jobs, "submit", lambda *_: "job-1")
     assert entry(["submit", spec(tmp_path), "--address", "http://head:8265"]) == 0
     printed = capsys.readouterr()
     assert printed.out == "job-1\n"
@@ -313,3 +327,56 @@ def test_what_a_run_leaves_can_be_watched_and_opened_as_studies(
     assert entry(["studies", results.root, "-o", str(file)]) == 0
     assert capsys.readouterr().out == "s: cnn, forget 0, seed 0, fine-tune\n"
     assert file.is_file()
+
+
+def test_submit_names_the_address_that_the_environment_gives(
+    tmp_path: Path,
+    submitted: Submitted,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "http://other:8265")
+    assert entry(["submit", spec(tmp_path)]) == 0
+    [(address, _)] = submitted
+    assert address == "http://other:8265"
+    assert "amnesia stop job-1 --address http://other:8265" in capsys.readouterr().err
+
+
+def test_submit_passes_on_the_budget_the_name_and_the_variables(
+    tmp_path: Path, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FSSPEC_S3_KEY", "a-key")
+    options = ["--budget", "45m", "--name", "mine", "--env", "A=b=c", "--env", "FSSPEC_S3_KEY"]
+    places = ["--results", "s3://r", "--store", "s3://s"]
+    assert entry(["submit", spec(tmp_path), *places, *options]) == 0
+    [(_, submission)] = submitted
+    assert submission.arguments == [*places, "--budget", "45m"]
+    assert submission.name == "mine"
+    assert jobs.environment(submission.env) == {"A": "b=c", "FSSPEC_S3_KEY": "a-key"}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--env", "1A=b"], "--env '1A=b' must be KEY=VALUE"),
+        (["--env", "NOT_SET_HERE"], "--env NOT_SET_HERE: the variable is not set here"),
+        (["--with", "nowhere"], "--with nowhere: no such folder"),
+    ],
+)
+def test_submit_refuses_before_it_connects(
+    options: list[str],
+    says: str,
+    tmp_path: Path,
+    submitted: Submitted,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert entry(["submit", spec(tmp_path), *options]) == 2
+    assert says in capsys.readouterr().err
+    assert submitted == []
+
+
+def test_submit_follows_to_the_jobs_exit_code(
+    tmp_path: Path, submitted: Submitted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "follow", lambda address, job: 7)
+    assert entry(["submit", spec(tmp_path), "--follow"]) == 7

@@ -2,6 +2,8 @@
 
 import os
 import re
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,22 +13,26 @@ import ray
 
 from cluster import ray_session as sessions
 from cluster.ray_session import LOCAL_RAY, ray_session
+from cluster.signals import interruptible
 from unlearn.errors import BadInput
+
+LATE = "The current node timed out during startup.\nSee the logs."
 
 
 class FakeRay:
     """Stands in for `ray.init` and `ray.shutdown`; the first `failures` starts fail."""
 
-    def __init__(self, failures: int = 0) -> None:
-        self.failures = failures
+    def __init__(self, failures: int = 0, says: str = LATE) -> None:
+        self.failures, self.says = failures, says
         self.starts: list[dict[str, Any]] = []
         self.environments: list[dict[str, str]] = []
 
     def init(self, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))  # as Ray does
         self.starts.append(options)
         self.environments.append(dict(os.environ))
         if len(self.starts) <= self.failures:
-            raise Exception("The current node timed out during startup.\nSee the logs.")
+            raise Exception(self.says)
 
     def shutdown(self) -> None:
         pass
@@ -36,8 +42,8 @@ class FakeRay:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRay]:
     """Replace Ray, and give the process an empty environment plus the given variables."""
 
-    def replace(failures: int = 0, **environment: str) -> FakeRay:
-        stand_in = FakeRay(failures)
+    def replace(failures: int = 0, says: str = LATE, **environment: str) -> FakeRay:
+        stand_in = FakeRay(failures, says)
         monkeypatch.setattr(ray, "init", stand_in.init)
         monkeypatch.setattr(ray, "shutdown", stand_in.shutdown)
         monkeypatch.setattr(os, "environ", environment)
@@ -90,6 +96,7 @@ def test_a_second_failure_is_one_line(fake: Callable[..., FakeRay]) -> None:
         pass
     assert len(stand_in.starts) == 2
     assert "timed out during startup" in str(caught.value)
+    assert "let other work end" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -161,3 +168,45 @@ def test_without_a_short_folder_it_is_one_line(
     with pytest.raises(BadInput, match=re.escape(says)), ray_session(None):
         pass
     assert stand_in.starts == []
+
+
+@pytest.mark.parametrize(
+    ("says", "remedy"),
+    [
+        ("bind: Address already in use", "end what holds that port"),
+        ("Ray component x is trying to use port 1 that is in use by other components", "--address"),
+        ("[Errno 13] Permission denied: '/tmp/ray'", "set RAY_TMPDIR to a folder of your own"),
+        ("[Errno 28] No space left on device", "free space there"),
+        ("something else", "session_latest/logs tell more"),
+    ],
+)
+def test_where_time_is_not_the_reason_there_is_no_second_try(
+    says: str, remedy: str, fake: Callable[..., FakeRay]
+) -> None:
+    stand_in = fake(failures=1, says=says)
+    with pytest.raises(BadInput, match=re.escape(remedy)), ray_session(None):
+        pass
+    assert len(stand_in.starts) == 1
+
+
+def test_our_handler_of_sigterm_outlives_the_start_of_ray(fake: Callable[..., FakeRay]) -> None:
+    fake()
+    before = signal.getsignal(signal.SIGTERM)
+    with ray_session(None):
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sigterm_while_ray_starts_is_ours(
+    fake: Callable[..., FakeRay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake()
+    starting = ray.init
+
+    def init(**options: Any) -> None:
+        starting(**options)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(KeyboardInterrupt), interruptible("") as ended, ray_session(None):
+        pass
+    assert ended.exit_code == 143

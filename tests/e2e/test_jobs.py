@@ -131,14 +131,31 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+BUILDER = """
+from torch import nn
+
+
+def small(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, classes))
+"""
+
+
 def test_a_job_from_submission_to_rows(head: Head, folder: Path) -> None:
-    submitted = head.amnesia("submit", "spec.yaml", "--set", "seeds=[3]", cwd=folder)
-    assert submitted.code == 0, submitted.err
-    job = submitted.out.strip()
-    status = head.wait_for(job, "SUCCEEDED", "FAILED", "STOPPED", cwd=folder)
-    logs = head.amnesia("logs", job, cwd=folder).out
-    assert status.startswith("SUCCEEDED"), logs
-    assert "done: 2 cells" in logs
+    """With a builder that only the job carries; followed to its end."""
+    (folder / "mine").mkdir()
+    (folder / "mine" / "jobs_builders.py").write_text(BUILDER)
+    options = ["--follow", "--name", "sweep-of-mine", "--with", "mine", "--env", "SOME=thing"]
+    changes = ["--set", "seeds=[3]", "--set", "models=['jobs_builders:small']"]
+    submitted = head.amnesia("submit", "spec.yaml", *changes, *options, cwd=folder)
+    assert submitted.code == 0, submitted
+    job, *log = submitted.out.splitlines()
+    assert job == "sweep-of-mine"
+    assert "mine: 0 kB" in submitted.err
+    assert any(line.startswith("cells: 2 of 2 cells, 0 failed, 0 left") for line in log)
+    assert any(line.startswith("done: 2 cells") for line in log)
+    state, progress = head.amnesia("status", job, cwd=folder).out.splitlines()
+    assert state.startswith("SUCCEEDED")
+    assert progress.startswith("cells: 2 of 2 cells, 0 failed, 0 left")
     rows = pd.read_parquet(folder / "results" / "v1")
     assert sorted(rows["steps"]) == [5, 10]
     assert set(rows["seed"]) == {3}

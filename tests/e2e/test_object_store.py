@@ -101,7 +101,7 @@ def test_a_sweep_lives_in_a_bucket(
     rows = durable().set_index("cell_id")
     assert len(rows) == PLANNED
     assert (rows.loc[seen["cell_id"], "created_at"].to_numpy() == seen["created_at"]).all()
-    table = pd.read_parquet(f"{ROWS}/v1")  # through fsspec's settings
+    table = pd.read_parquet(f"{ROWS}/v1", storage_options=fsspec.config.conf["s3"])
     assert sorted(table["cell_id"]) == sorted(rows.index)
     assert Results(ROWS).journal("bucket").names() == []
 

@@ -1,8 +1,8 @@
 """A gallery of real digits, trained once, and one real service in front of it."""
 
 import io
+import os
 import shutil
-import socket
 import struct
 import zlib
 from collections.abc import Iterator
@@ -19,9 +19,11 @@ from PIL import Image
 
 from cluster.ray_session import ray_session
 from serve.catalog import ModelKey
-from serve.deployments import ServiceSettings
+from serve.exposure import configure_proxy
 from serve.launch import Server, start
 from serve.models import ModelCache
+from serve.settings import ServiceSettings
+from tests.serve.ports import free_port
 from unlearn.artifacts import Gallery
 from unlearn.fisher.generators import generator_fisher
 from unlearn.methods import make_method
@@ -151,13 +153,6 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.fixture(scope="session")
 def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     """The gallery that the service reads; tests may change it and must put it back."""
@@ -168,10 +163,18 @@ def served(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 
 @pytest.fixture(scope="session")
 def server(served: Gallery) -> Iterator[Server]:
-    """The service on a Ray of its own, with a token and a short queue."""
-    settings = ServiceSettings(served.root, port=free_port(), token=TOKEN, queued=8)
-    with ray_session(None), start(settings) as running:
-        yield running
+    """The service on a Ray of its own: HAProxy, two HTTP replicas, a token, a short queue."""
+    settings = ServiceSettings(
+        served.root, port=free_port(), token=TOKEN, replicas=2, queued=8, body_s=5
+    )
+    before = dict(os.environ)
+    configure_proxy()
+    try:
+        with ray_session(None), start(settings) as running:
+            yield running
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture
@@ -182,7 +185,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield made
 
 
-def error_line(answer: httpx.Response, status: int) -> str:
+def error_line(answer: Any, status: int) -> str:
     """Check that an answer refuses with this status, and return its one line."""
     assert answer.status_code == status, answer.text
     body = answer.json()

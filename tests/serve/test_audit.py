@@ -19,7 +19,7 @@ from unlearn.models import build
 
 AUDIT = "/v1/models/reader/audit"
 PAGE = "https://pages.example"
-RECORD = {
+RECORD: dict[str, Any] = {
     "format": "amnesia-audit/1",
     "seed": 3,
     "judge": {"seat": "lead"},
@@ -69,7 +69,7 @@ def opened(gallery: Gallery, **options: Any) -> TestClient:
 def test_the_audit_is_signed_with_its_card(client: TestClient, audited: Gallery) -> None:
     found = client.get(AUDIT).json()
     assert (found["model"], found["version"]) == ("reader", audited.current("reader"))
-    assert found["attacks"][0]["models"] == RECORD["attacks"][0]["models"]  # type: ignore[index]
+    assert found["attacks"][0]["models"] == RECORD["attacks"][0]["models"]
     signature = found["signature"]
     row = client.get(found["links"]["row"])
     record = client.get(found["links"]["record"])
@@ -216,8 +216,8 @@ def test_origins_as_browsers_send_them_pass() -> None:
 def test_form_fields_are_known_and_stand_once(
     client: TestClient, fields: list[tuple[str, str]], says: str
 ) -> None:
-    parts = [("image", ("a.png", png(torch.zeros(28, 28, dtype=torch.uint8).numpy())))]
-    parts += [(name, (None, value)) for name, value in fields]  # type: ignore[misc]
+    parts: list[Any] = [("image", ("a.png", png(torch.zeros(28, 28, dtype=torch.uint8).numpy())))]
+    parts += [(name, (None, value)) for name, value in fields]
     assert says in error_line(client.post("/v1/models/reader/classify", files=parts), 422)
 
 

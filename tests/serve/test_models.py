@@ -1,13 +1,15 @@
 """The model cache and the catalog, without a service."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from serve.catalog import Catalog, UnknownModel, Unservable
+from serve.catalog import Catalog, ModelKey, UnknownModel, Unservable
 from serve.models import ModelCache
 from unlearn.artifacts import VARIANTS, Gallery
 from unlearn.evaluation import draw
@@ -47,6 +49,96 @@ def test_a_full_cache_still_answers(made: Path) -> None:
     entry, small = Catalog(gallery).entry("digits"), ModelCache(gallery, capacity=1)
     for variant in VARIANTS * 2:
         assert small.generate(entry.key(variant), 0, 1, 0).shape == (1, 1, 28, 28)
+
+
+@pytest.mark.parametrize("batch", [8, 64])
+@pytest.mark.parametrize("name", ["cvae-mlp", "cvae-conv"])
+def test_an_image_has_the_same_bytes_whatever_it_is_drawn_with(
+    name: str, batch: int, tmp_path: Path
+) -> None:
+    gallery = untrained(name, tmp_path)
+    key = Catalog(gallery).entry("made").key("amnesiac")
+    asks = [(label, n, seed) for label in (0, 7) for n in (1, 3, 20) for seed in (0, 1)]
+    alone = [ModelCache(gallery, batch=batch).generate(key, *ask).tobytes() for ask in asks]
+    cache = ModelCache(gallery, batch=batch)
+    with ThreadPoolExecutor(len(asks)) as pool:
+        together = [
+            image.tobytes() for image in pool.map(lambda ask: cache.generate(key, *ask), asks)
+        ]
+    assert together == alone
+
+
+def untrained(name: str, root: Path) -> Gallery:
+    """A gallery of one generator with random weights."""
+    torch.manual_seed(0)
+    weights = build(name, (1, 28, 28), 10).state_dict()
+    card = {"task": "generator", "model": name, "shape": [1, 28, 28], "classes": 10, "forget": [1]}
+    gallery = Gallery(str(root))
+    gallery.publish("made", dict.fromkeys(VARIANTS, weights), card)
+    return gallery
+
+
+def test_requests_that_wait_share_a_batch(tmp_path: Path) -> None:
+    """While the first model loads, others queue; they are drawn by one run of the network."""
+    gallery = untrained("cvae-mlp", tmp_path)
+    key = Catalog(gallery).entry("made").key("amnesiac")
+    queued = threading.Event()
+    runs: list[int] = []
+
+    def load(key: ModelKey, seconds: float) -> None:
+        queued.wait(30)
+
+    cache = ModelCache(gallery, batch=64, on_load=load)
+    hook = torch.nn.modules.module.register_module_forward_hook(
+        lambda module, given, made: runs.append(len(made)) if hasattr(module, "z_dim") else None
+    )
+    with ThreadPoolExecutor(9) as pool:
+        first = pool.submit(cache.generate, key, 1, 4, 0)
+        others = [pool.submit(cache.generate, key, 2, 4, seed) for seed in range(8)]
+        threading.Timer(0.5, queued.set).start()
+        sizes = {len(asked.result()) for asked in [first, *others]}
+    hook.remove()
+    assert sizes == {4}
+    assert runs == [64, 64]
+
+
+def test_a_model_that_cannot_be_loaded_fails_every_request_of_its_batch(tmp_path: Path) -> None:
+    gallery = untrained("cvae-mlp", tmp_path)
+    key = Catalog(gallery).entry("made").key("amnesiac")
+    weights = tmp_path / "made" / key.version / "amnesiac.safetensors"
+    weights.write_bytes(b"damaged")
+    cache = ModelCache(gallery, batch=8)
+    with ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(cache.generate, key, 1, 1, seed) for seed in range(3)]
+        for each in asked:
+            with pytest.raises(Unservable, match="damaged"):
+                each.result()
+
+
+def test_loads_are_told_once_per_model(made: Path) -> None:
+    gallery = Gallery(str(made))
+    entry, told = Catalog(gallery).entry("digits"), []
+    cache = ModelCache(
+        gallery, on_load=lambda key, seconds: told.append((key.variant, seconds > 0))
+    )
+    for variant in ("oracle", "oracle", "original"):
+        cache.generate(entry.key(variant), 0, 1, 0)
+    assert told == [("oracle", True), ("original", True)]
+
+
+def test_a_known_entry_is_read_again_when_its_files_change(gallery: Gallery) -> None:
+    catalog = Catalog(gallery)
+    assert catalog.known("digits") is None
+    newest = catalog.entry("digits")
+    assert catalog.known("digits") is newest
+    older = gallery.rollback("digits")
+    assert catalog.known("digits") is None
+    assert catalog.entry("digits").version == older
+    card = Path(gallery.root) / "digits" / older / "card.json"
+    card.write_text("{")
+    assert catalog.known("digits") is None
+    with pytest.raises(Unservable):
+        catalog.entry("digits")
 
 
 def test_classify_reads_real_digits_and_only_the_original_reads_ones(

@@ -9,9 +9,10 @@ import httpx
 import pytest
 import ray
 
-from serve.deployments import ServiceSettings
 from serve.launch import Server, start
-from tests.serve.conftest import READ, SHEET, TOKEN, error_line, free_port
+from serve.settings import ServiceSettings
+from tests.serve.conftest import READ, SHEET, TOKEN, error_line
+from tests.serve.ports import free_port
 from unlearn.artifacts import VARIANTS, Gallery
 from unlearn.errors import BadInput
 
@@ -116,7 +117,7 @@ def test_a_damaged_model_is_named_and_the_others_are_served(
 def test_each_request_of_a_burst_gets_its_sheet_or_429(
     server: Server, client: httpx.Client
 ) -> None:
-    """100 requests at once meet 4 places and a queue of 8; /healthz answers meanwhile."""
+    """100 requests at once meet two replicas of 12 places; /healthz answers meanwhile."""
     limits = httpx.Limits(max_connections=100)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     crowd = httpx.Client(base_url=server.url, headers=headers, timeout=60, limits=limits)
@@ -136,26 +137,35 @@ def test_each_request_of_a_burst_gets_its_sheet_or_429(
     assert client.get(SHEET, params={"label": 1}).status_code == 200
 
 
-def test_health_shows_a_lost_replica_and_its_return(server: Server, client: httpx.Client) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
-    actors = ray.util.list_named_actors(all_namespaces=True)
-    [replica] = [actor for actor in actors if "#Models#" in actor["name"]]
-    ray.kill(ray.get_actor(**replica))
-    lost = wait_for_health(client, 503, 10)
-    assert lost.json() == {"error": "0 of 1 model replicas answer"}
-    wait_for_health(client, 200, 60)
-    assert client.get(SHEET, params={"label": 1}).status_code == 200
-
-
-def wait_for_health(client: httpx.Client, status: int, seconds: float) -> httpx.Response:
-    """Ask /healthz until it answers with this status."""
-    deadline = time.monotonic() + seconds
+def test_metrics_tell_models_versions_and_outcomes(client: httpx.Client, served: Gallery) -> None:
+    client.get(SHEET, params={"label": 1, "n": 3})
+    client.get(SHEET, params={"label": 99})
+    node = ray.nodes()[0]
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    version = served.current("digits")
+    wanted = (
+        ("ray_amnesia_requests_total", 'outcome="ok"', 'variant="amnesiac"'),
+        ("ray_amnesia_requests_total", 'outcome="refused"', 'variant=""'),
+        ("ray_amnesia_images_total", 'outcome="ok"', 'variant="amnesiac"'),
+        ("ray_amnesia_model_seconds_bucket", 'variant="amnesiac"'),
+        ("ray_amnesia_queue_seconds_bucket", 'variant="amnesiac"'),
+        ("ray_amnesia_request_seconds_bucket", 'outcome="ok"'),
+        ("ray_amnesia_response_bytes_total", 'outcome="ok"'),
+        ("ray_amnesia_loads_total", 'variant="amnesiac"'),
+    )
+    deadline = time.monotonic() + 60  # Ray hands metrics on every few seconds
     while True:
-        answer = client.get("/healthz")
-        if answer.status_code == status:
-            return answer
-        assert time.monotonic() < deadline, f"/healthz was not {status} within {seconds:.0f} s"
-        time.sleep(0.05)
+        lines = httpx.get(address).text.splitlines()
+        ours = [line for line in lines if f'version="{version}"' in line]
+        missing = [each for each in wanted if not _any_has(ours, each)]
+        if not missing:
+            return
+        assert time.monotonic() < deadline, missing
+        time.sleep(1)
+
+
+def _any_has(lines: list[str], parts: tuple[str, ...]) -> bool:
+    return any(all(part in line for part in parts) for line in lines)
 
 
 def test_a_second_service_and_a_port_in_use_are_refused(server: Server, served: Gallery) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from unlearn.data import DATASETS, DatasetSource, load, read_cifar_file
+from unlearn.data import DATASETS, DatasetSource, load
 from unlearn.errors import BadInput
+from unlearn.image_files import read_cifar_file
 from unlearn.splits import Dataset, Images
 
 

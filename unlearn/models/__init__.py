@@ -104,7 +104,8 @@ def build(
     elif file is not None:
         load_weights(name, model, file)
     model.eval()  # not chained: a `train` of the user's may return nothing
-    model.architecture = Architecture(name, tuple(shape), classes, _hashable(shaping))
+    channels, height, width = shape
+    model.architecture = Architecture(name, (channels, height, width), classes, _hashable(shaping))
     return model
 
 
@@ -116,11 +117,11 @@ def rebuild(architecture: Architecture) -> Any:
 
 def _hashable(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Return options as (name, value) pairs, lists as tuples."""
-    pairs = []
-    for key, value in options.items():
-        fixed = tuple(value) if isinstance(value, list) else value
-        pairs.append((key, fixed))
-    return tuple(pairs)
+    return tuple((key, _fixed(value)) for key, value in options.items())
+
+
+def _fixed(value: Any) -> Any:
+    return tuple(map(_fixed, value)) if isinstance(value, list | tuple) else value
 
 
 def _call_builder(name: str, shape: Shape, classes: int, options: dict[str, Any]) -> Any:

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from unlearn.errors import require
+from unlearn.errors import BadInput, require
 from unlearn.models import build
-from unlearn.models.base import Classifying, Generative, Shape
+from unlearn.models.base import Architecture, Classifying, Generative, Shape
 from unlearn.models.fresh import fresh
-from unlearn.models.user_code import user_code
+from unlearn.models.user_code import cause_of, user_code
 from unlearn.models.user_model import logits_of, require_tensor
 from unlearn.streams import seeded, stream
 from unlearn.train import snapshot
@@ -34,13 +34,20 @@ def check_network(model: Any, name: str, task: str, shape: Shape, classes: int) 
     shape: (channels, height, width) of the images
     classes: number of classes
     """
-    model = copy.deepcopy(model)
+    given, model = model, copy.deepcopy(model)
     _check_module(model, name, task)
     x = torch.rand(IMAGES, *shape, generator=stream(0, "check"))
     answer = _answers(model, name, x, classes)
     _check_repeatable(model, name, x, classes, answer)
     _check_training(model, name, x, classes)
-    _check_state(model, name, x, classes)
+    _check_saved(model, name)
+    other = _loaded_anew(given, name)
+    same = _agree(_answers(other, name, x, classes), answer)
+    require(
+        same,
+        f"model {name!r} answers otherwise once its state dict is loaded into another one; "
+        "register every tensor that it computes with as a parameter or buffer",
+    )
     fresh(model, stream(0, "check"))
 
 
@@ -159,10 +166,9 @@ def _check_training(model: Any, name: str, x: Tensor, classes: int) -> None:
     )
 
 
-def _check_state(model: Any, name: str, x: Tensor, classes: int) -> None:
-    """Check that the state dict holds the whole network, can be saved, and is no other's."""
-    state = model.state_dict()
-    for part, value in state.items():
+def _check_saved(model: nn.Module, name: str) -> None:
+    """Check that the state dict holds tensors only, which a file can hold."""
+    for part, value in model.state_dict().items():
         require(
             isinstance(value, Tensor),
             f"model {name!r}: its state {part!r} is a {type(value).__name__}, not a tensor; "
@@ -171,23 +177,23 @@ def _check_state(model: Any, name: str, x: Tensor, classes: int) -> None:
     try:
         safetensors.torch.save(snapshot(model))
     except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        kinds = ", ".join(sorted({str(t.dtype) for t in state.values()}))
-        require(False, f"model {name!r}: its state ({kinds}) cannot be saved ({error})")
-    architecture = model.architecture
-    options = dict(architecture.options)
+        raise BadInput(
+            f"model {name!r}: its state dict cannot be saved ({cause_of(error)}); "
+            "make what no file can hold a buffer with persistent=False"
+        ) from error
+
+
+def _loaded_anew(model: Any, name: str) -> Any:
+    """Build the network once more and load the state dict; check that it is no other's."""
+    built: Architecture = model.architecture
+    options = dict(built.options)
     with seeded(1, "check"):
-        other = build(architecture.name, architecture.shape, classes, state, options)
+        other = build(built.name, built.shape, built.classes, model.state_dict(), options)
     require(
         not _share(model, other),
-        f"model {name!r}: its builder returns the same tensors at every call; "
-        "make a new network in it",
+        f"model {name!r}: its builder returns the same network at every call; make a new one in it",
     )
-    same = _agree(_answers(other, name, x, classes), _answers(model, name, x, classes))
-    require(
-        same,
-        f"model {name!r} answers otherwise once its state dict is loaded into another one; "
-        "register every tensor that it computes with as a parameter or buffer",
-    )
+    return other
 
 
 def _share(one: nn.Module, other: nn.Module) -> bool:

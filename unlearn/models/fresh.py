@@ -33,7 +33,7 @@ def fresh(model: M, generator: torch.Generator) -> M:
     Where there is none (`model` does not come from `unlearn.models.build`), or where that builder
     loads trained weights itself, every layer is drawn anew in place by `reset_parameters`, and each
     parameter which that leaves (a transformer's class token, the parts of a `weight_norm`) from
-    N(0, 0.02^2).
+    N(0, 0.02^2). What the builder freezes stays as the builder makes it.
 
     generator: draws all weights
 
@@ -123,7 +123,9 @@ def _reset(model: M) -> M:
     source = model if architecture is None else rebuild(architecture)
     if _shapes(source) != _shapes(model):
         source = model
-    made = copy.deepcopy(source).to(next(model.parameters()).device).requires_grad_(True)
+    made = copy.deepcopy(source).to(next(model.parameters()).device)
+    frozen = {} if source is model else _frozen(made)
+    made.requires_grad_(True)
     buffers = {name: b.clone() for name, b in _kept_buffers(made)}
     for p in made.parameters():
         _poison(p)
@@ -144,7 +146,14 @@ def _reset(model: M) -> M:
     )
     for name in left:
         made.get_buffer(name).copy_(buffers[name])
+    for name, tensor in frozen.items():
+        made.get_parameter(name).copy_(tensor).requires_grad_(False)
     return made
+
+
+def _frozen(model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of the parameters that training leaves alone, by name."""
+    return {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
 
 
 def _reset_layer(name: str, layer: nn.Module) -> None:

@@ -25,7 +25,7 @@ def section(context: Context) -> str:
 
 def _bounds(row: pd.Series) -> str:
     """Name the knobs whose chosen value lies on the bound of what was tried; "" for none."""
-    bound = row.get("bound")
+    bound: Any = row.get("bound")
     entries = [] if np.ndim(bound) == 0 else [_at_end(str(entry)) for entry in bound]
     if not entries:
         return ""

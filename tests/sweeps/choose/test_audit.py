@@ -112,7 +112,11 @@ def test_colours_keep_their_channels() -> None:
 
 def test_a_classifier_s_attack_has_no_rate(tmp_path: Path) -> None:
     cell = make.cell(eval={"attacks": ["relearning"]})
-    curve = {"relearn_steps": [0.0, 2.0], "relearn_batches_points": 2.0, "ain_points": 0.75}
+    curve: dict[str, Any] = {
+        "relearn_steps": [0.0, 2.0],
+        "relearn_batches_points": 2.0,
+        "ain_points": 0.75,
+    }
     make.write(make.results(tmp_path), cell, store=make.store(tmp_path).root, **curve)
     record = audit(make.results(tmp_path).read("s").iloc[0], cell).record
     [attack] = record["attacks"]

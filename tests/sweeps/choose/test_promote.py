@@ -19,7 +19,10 @@ OWN = "tests.unlearn.models.own_models:plain"
 
 
 def write(results: Results, sweep: str = "s", **spec: Any) -> None:
-    scores: dict[str, Any] = {"val_forget_accuracy": 0.0, "val_retain_accuracy": 0.9}
+    scores: dict[str, Any] = {
+        "val_forget_accuracy": 0.0,
+        "val_retain_accuracy": 0.9,
+    }
     for cell in make.cells(**spec):
         make.write(results, cell, sweep=sweep, **scores)
 
@@ -63,7 +66,11 @@ def test_an_infinite_score_goes_into_the_card_as_text(tmp_path: Path, digits: Da
         ("unlearned", cell.cell_id),
     ):
         store.save(kind, key, weights, {})
-    scores = {"forget_elbo": -math.inf, "retain_elbo": math.nan, "class_accuracy": [1.0, math.inf]}
+    scores: dict[str, Any] = {
+        "forget_elbo": -math.inf,
+        "retain_elbo": math.nan,
+        "class_accuracy": [1.0, math.inf],
+    }
     make.write(results, cell, store=store.root, threads=1, **scores)
     gallery = Gallery(str(tmp_path / "gallery"))
 

@@ -1,6 +1,7 @@
 """The cost of a plan: from rows, cards, calibration, else operations; nothing trains."""
 
 import json
+import statistics
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,7 +33,11 @@ def row(folder: Path, sweep: str, step_s: float, rest_s: float, **changes: Any) 
     """Write the row of the changed spec's first cell: its steps took `step_s` each."""
     cell = make.cells(**changes)[0]
     unlearn_s = step_s * make.knobs(cell)["steps"]
-    seconds = {"unlearn_s": unlearn_s, "attack_s": 0.0, "wall_s": unlearn_s + rest_s}
+    seconds: dict[str, Any] = {
+        "unlearn_s": unlearn_s,
+        "attack_s": 0.0,
+        "wall_s": unlearn_s + rest_s,
+    }
     make.write(make.results(folder), cell, sweep=sweep, device="cpu", **seconds)
 
 
@@ -46,7 +51,7 @@ def test_a_cell_costs_what_a_row_of_its_sweep_took_whatever_its_steps(tmp_path: 
 
 def test_a_row_tells_what_a_step_of_its_oracle_took(tmp_path: Path) -> None:
     cell = make.cell(train={"steps": 200})
-    seconds = {"unlearn_s": 5.0, "wall_s": 7.0, "oracle_s": 50.0}
+    seconds: dict[str, Any] = {"unlearn_s": 5.0, "wall_s": 7.0, "oracle_s": 50.0}
     make.write(make.results(tmp_path), cell, device="cpu", **seconds)
     cost = make.cost(tmp_path, make.plan(tmp_path, make.sweep(train={"steps": 40})))
     assert [part.seconds for part in cost.artifacts] == pytest.approx([10.0, 10.0])
@@ -62,7 +67,7 @@ def test_rows_of_another_sweep_cost_a_step_at_another_batch_in_proportion(tmp_pa
 
 def test_a_row_of_a_gpu_or_of_another_model_tells_nothing(tmp_path: Path) -> None:
     cell = make.cell(unlearn={"steps": 10})
-    seconds = {"unlearn_s": 5.0, "wall_s": 7.0}
+    seconds: dict[str, Any] = {"unlearn_s": 5.0, "wall_s": 7.0}
     make.write(make.results(tmp_path), cell, device="cuda", **seconds)
     plan = make.plan(tmp_path, make.sweep(unlearn={"steps": 30}))
     assert make.cost(tmp_path, plan).sources.keys() == {"a count of operations"}
@@ -112,7 +117,9 @@ def test_the_calibration_file_keeps_the_newest_measurements_of_every_kind(tmp_pa
     assert known.of(other) == 1.0
     cost = make.cost(tmp_path, make.plan(tmp_path, make.sweep(train={"steps": 50})))
     assert cost.artifacts[0].source == "calibration"
-    assert cost.artifacts[0].seconds == pytest.approx(50 * known.of(TRAIN))
+    assert cost.artifacts[0].seconds == pytest.approx(
+        50 * statistics.median([*first[2:], 0.3, 0.4])
+    )
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps([{"work": "train"}])])
@@ -215,7 +222,7 @@ def test_the_newest_rows_count(tmp_path: Path) -> None:
     results, now = make.results(tmp_path), datetime.now(UTC)
     cells = make.cells(grid={"steps": [5, 6]})
     for cell, wall_s, age in zip(cells, (2.0, 4.0), (1, 0), strict=True):
-        stamp = {"created_at": now - timedelta(hours=age)}
+        stamp: dict[str, Any] = {"created_at": now - timedelta(hours=age)}
         row_of = make.row(cell, device="cpu", wall_s=wall_s, unlearn_s=0.0, **stamp)
         results.write("s", row_of)
     plan = make.plan(tmp_path, make.sweep(grid={"steps": [5, 6, 7]}))

@@ -250,7 +250,7 @@ def test_a_resumed_plan_costs_what_its_rows_took_and_reads_them_once(
     results, sweep = make.results(tmp_path), make.sweep(**SEARCH)
     three = make.sources(tmp_path, sweep)[0].take(3)
     for cell, wall_s in zip(three, (2.0, 3.0, 50.0), strict=True):
-        took = {"wall_s": wall_s, "unlearn_s": 0.5, "device": "cpu"}
+        took: dict[str, Any] = {"wall_s": wall_s, "unlearn_s": 0.5, "device": "cpu"}
         make.write(results, cell, sweep="ta", **took, **truth(cell))
     read: list[str] = []
     plain = Results.read

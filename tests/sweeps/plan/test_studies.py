@@ -30,7 +30,7 @@ def written(folder: Path) -> tuple[Any, dict[str, Any]]:
     cells = make.opened(plan)[0].take(4)
     read = [(0.0, 0.9, False), (0.2, 0.95, False), (0.5, 0.5, True)]
     for cell, (forget, retain, stopped) in zip(cells, read, strict=False):
-        val = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
+        val: dict[str, Any] = {"val_forget_accuracy": forget, "val_retain_accuracy": retain}
         make.write(results, cell, sweep="ta", val_stopped=stopped, wall_s=2.0, **val)
     make.write(results, cells[3], "failed", sweep="ta", error="by hand")
     file = folder / "studies.db"

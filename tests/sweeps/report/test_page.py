@@ -47,7 +47,12 @@ def cells(**changes: Any) -> list[Cell]:
 
 def scores(retain: float) -> dict[str, Any]:
     """Every score of a generator: `retain`, but 0 for the forgotten class on val."""
-    found: dict[str, Any] = {"unlearn_s": 1.0, "evaluate_s": 2.0, "needs_s": 3.0, "oracle_s": 60.0}
+    found: dict[str, Any] = {
+        "unlearn_s": 1.0,
+        "evaluate_s": 2.0,
+        "needs_s": 3.0,
+        "oracle_s": 60.0,
+    }
     for name, kind in metric_columns().items():
         length = 3 if name.startswith("judge_") else 10  # one value per judge, or per class
         found[name] = [retain] * length if kind is list else retain
@@ -186,7 +191,11 @@ def test_a_choice_that_is_not_confirmed_says_so(tmp_path: Path) -> None:
 
 def test_all_rows_shows_what_a_candidate_was_read_by(tmp_path: Path) -> None:
     candidates = {"models": "cnn", "method": "fine-tune", "grid": {}, "eval": {"candidates": "val"}}
-    scores = {"val_forget_accuracy": 0.125, "val_retain_accuracy": 0.875, "val_images": 40}
+    scores: dict[str, Any] = {
+        "val_forget_accuracy": 0.125,
+        "val_retain_accuracy": 0.875,
+        "val_images": 40,
+    }
     results = make.results(tmp_path)
     make.write(results, make.cell(**{**GENERATOR, **candidates}), **scores)
 
@@ -199,7 +208,7 @@ def test_all_rows_shows_what_a_candidate_was_read_by(tmp_path: Path) -> None:
 
 
 def test_infinite_scores_stand_in_the_tables(tmp_path: Path) -> None:
-    infinite = {"forget_elbo": -math.inf, "original_forget_elbo": math.inf}
+    infinite: dict[str, Any] = {"forget_elbo": -math.inf, "original_forget_elbo": math.inf}
     rows = write(tmp_path, cells(seeds=[0, 1]), **infinite)
 
     for tables in (claims(rows), score_table(rows.iloc[0])):
@@ -275,7 +284,11 @@ def test_a_choice_on_the_bound_of_its_space_is_marked(tmp_path: Path) -> None:
 
 def test_a_classifier_s_attacks_are_listed_by_model(tmp_path: Path) -> None:
     spec = {"models": "cnn", "method": "fine-tune", "grid": {}, "eval": {"attacks": ["relearning"]}}
-    found = {"relearn_steps": [0.0, 2.0], "relearn_batches_points": 12.0, "ain_points": 0.75}
+    found: dict[str, Any] = {
+        "relearn_steps": [0.0, 2.0],
+        "relearn_batches_points": 12.0,
+        "ain_points": 0.75,
+    }
     [context] = contexts(write(tmp_path, cells(**spec), **found), "unused")
     page = attacks.section(context)
     [line] = re.findall(r"<th>relearning: relearn_batches_points</th>(.*?)</tr>", page, re.DOTALL)

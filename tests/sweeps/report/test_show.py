@@ -5,6 +5,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -53,7 +54,7 @@ def test_groups_stand_in_the_order_of_their_values(tmp_path: Path) -> None:
 
 def test_infinities_stay_values_in_every_format(tmp_path: Path) -> None:
     results = make.results(tmp_path)
-    scores = {"forget_elbo": -math.inf, "retain_elbo": math.inf, "zrf": math.nan}
+    scores: dict[str, Any] = {"forget_elbo": -math.inf, "retain_elbo": math.inf, "zrf": math.nan}
     make.write(results, make.cell(), **scores, class_accuracy=[0.5, math.inf, math.nan])
     rows = results.read()
 
@@ -74,7 +75,11 @@ def test_candidates_are_shown_with_the_scores_that_they_have(tmp_path: Path) -> 
     make.write(results, make.cell())
     assert "val_images" not in show(results.read(), None, "table")
     candidate = make.cell(eval={"candidates": "val"})
-    scores = {"val_forget_accuracy": 0.125, "val_retain_accuracy": 0.875, "val_images": 40}
+    scores: dict[str, Any] = {
+        "val_forget_accuracy": 0.125,
+        "val_retain_accuracy": 0.875,
+        "val_images": 40,
+    }
     make.write(results, candidate, **scores)
 
     table = show(results.read(), None, "table")
@@ -83,8 +88,10 @@ def test_candidates_are_shown_with_the_scores_that_they_have(tmp_path: Path) -> 
     assert {"0.125", "0.875"} <= set(table.split())
 
 
-def four_rows(tmp_path: Path) -> Results:
-    results = make.results(tmp_path)
+@pytest.fixture(scope="module")
+def four_rows(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    """Two seeds of two cells each, which no test changes."""
+    results = make.results(tmp_path_factory.mktemp("four"))
     for cell in make.cells(seeds=[0, 1], grid={"steps": [5, 6]}):
         make.write(results, cell, val_stopped=cell.problem.seed == 1, curve=[[3.0, 2.0], [1.0]])
     return results
@@ -100,8 +107,8 @@ def four_rows(tmp_path: Path) -> Results:
         ("method == 'ssd'", 0),
     ],
 )
-def test_a_condition_keeps_the_rows_that_meet_it(where: str, rows: int, tmp_path: Path) -> None:
-    found = select(four_rows(tmp_path), None, where, None)
+def test_a_condition_keeps_the_rows_that_meet_it(where: str, rows: int, four_rows: Results) -> None:
+    found = select(four_rows, None, where, None)
     assert len(found) == rows
     for how in ("table", "csv", "json"):
         for by in (None, "seed"):
@@ -119,22 +126,23 @@ def test_a_group_of_opposite_infinities_has_no_mean(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["1", "True", "seed", "steps + 1", "steps = 3", "'a'", "[1]"])
-def test_a_condition_that_is_not_true_or_false_is_refused(where: str, tmp_path: Path) -> None:
+def test_a_condition_that_is_not_true_or_false_is_refused(where: str, four_rows: Results) -> None:
     """`DataFrame.query` takes `seed` for labels of rows, and gives the rows 0, 0, 1, 1."""
     says = f"--where {where!r} is not true or false for every row; compare, as in 'seed == 0'"
     with pytest.raises(BadInput, match=re.escape(says)):
-        select(four_rows(tmp_path), None, where, None)
+        select(four_rows, None, where, None)
 
 
 @pytest.mark.parametrize("where", ["steps >", "nowhere == 1", "seed.x", "__import__('os')", "@os"])
-def test_a_condition_that_pandas_cannot_read_is_one_line(where: str, tmp_path: Path) -> None:
+def test_a_condition_that_pandas_cannot_read_is_one_line(where: str, four_rows: Results) -> None:
     with pytest.raises(BadInput, match="is not a pandas query over the columns") as caught:
-        select(four_rows(tmp_path), None, where, None)
+        select(four_rows, None, where, None)
     assert "\n" not in str(caught.value)
 
 
 def test_rows_are_sorted_and_grouped_by_a_column_of_lists_of_lists(tmp_path: Path) -> None:
-    results = four_rows(tmp_path)
+    results = make.results(tmp_path)
+    make.write(results, make.cell(), curve=[[3.0, 2.0], [1.0]])
     make.write(results, make.cell(forget=[2]), curve=[[0.5, 9.0], [1.0]])
 
     rows = select(results, None, None, "curve")

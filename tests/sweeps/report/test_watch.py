@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from sweeps.report.watch import as_json, best_by_val, look, watch
@@ -19,7 +20,7 @@ def test_the_best_by_val_of_every_problem() -> None:
         )
 
     rows = make.table([row("a", 0.2, 0), row("b", 0.1, 0), row("c", 0.0, 1, "failed")])
-    (best,) = best_by_val(rows.assign(eval_attacks=[[]] * 3))
+    (best,) = best_by_val(rows.assign(eval_attacks=pd.Series([[], [], []])))
     assert (best.cell_id, best.forget, best.seed, best.cells) == ("b", [1], 0, 2)
     assert (best.val_forget, best.val_retain) == (0.1, 0.9)
     assert best_by_val(rows[rows["status"] == "failed"]) == ()

@@ -8,6 +8,7 @@ import torch
 from ray import tune
 
 from sweeps.run import prepare as preparing
+from sweeps.run import run as running
 from tests.sweeps.run.stand_ins import InPlace, Tuner
 
 
@@ -17,6 +18,7 @@ def in_place(monkeypatch: pytest.MonkeyPatch) -> InPlace:
     stand_in = InPlace()
     monkeypatch.setattr(preparing, "ray", stand_in)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
+    monkeypatch.setattr(running, "check_data", lambda plan, data_root: None)
     for kind in preparing.MAKERS:
         monkeypatch.setitem(preparing.MAKERS, kind, zero)
     return stand_in

@@ -2,7 +2,9 @@
 
 import contextlib
 import signal
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from sweeps.plan.plan import Plan
 from sweeps.run import prepare as preparing
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran, run
-from sweeps.run.tune import ctrl_c
+from sweeps.run.tune import Reporter, describe_loss, interruptions
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -144,8 +146,63 @@ def test_a_ctrl_c_that_was_swallowed_is_raised_at_the_next_result(
 
 
 def test_ctrl_c_is_still_a_keyboard_interrupt() -> None:
-    with pytest.raises(KeyboardInterrupt), ctrl_c():
+    with pytest.raises(KeyboardInterrupt), interruptions():
         signal.raise_signal(signal.SIGINT)
+
+
+def test_sigterm_is_handled_as_before_and_remembered() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        with interruptions() as struck:
+            signal.raise_signal(signal.SIGTERM)
+            assert struck.is_set()
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptions() as struck:
+            signal.raise_signal(signal.SIGHUP)
+            assert not struck.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (None, "a worker of s with 1 cells died (killed, or out of memory); they run again, try 2"),
+        (RuntimeError("a\nlast"), "a worker of s with 1 cells died (last); they run again, try 2"),
+        (
+            RuntimeError("its node has died.\nNode Id: 0123456789abcdef\n"),
+            "node 01234567 died; its cells run again on the others",
+        ),
+    ],
+)
+def test_a_lost_worker_or_node_is_one_line(error: Exception | None, says: str) -> None:
+    pack = packs.pack([make.cell()])
+    assert describe_loss(pack, error) == f"warning: {says}"
+
+
+def test_the_last_loss_says_that_the_cells_fail() -> None:
+    pack = replace(packs.pack([make.cell()]), attempt=3)
+    assert describe_loss(pack, None).endswith("they get failed rows")
+
+
+def test_a_dead_node_is_told_once_however_many_workers_it_had(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = RuntimeError("its node has died.\nNode Id: 0123456789abcdef\n")
+    config = packs.config(packs.pack([make.cell()]))
+    trial: Any = SimpleNamespace(config=config, get_pickled_error=lambda: error)
+    reporter = Reporter(lambda reports: None, Event())
+    for iteration in range(3):
+        reporter.on_trial_error(iteration, [], trial)
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_progress_counts_a_pack_once_however_often_it_is_heard_of(
@@ -188,7 +245,9 @@ def test_what_tune_writes_lies_on_this_machine_and_goes(
     with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
         run_in(tmp_path)
     assert not scratch[0].exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results", "store"]
+    visible = [path.name for path in (tmp_path / "results" / "v1").glob("[!.]*")]
+    assert visible == []
 
 
 def test_places_that_workers_cannot_reach_are_refused() -> None:

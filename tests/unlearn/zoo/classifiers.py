@@ -97,7 +97,7 @@ def shared() -> nn.Module:
 def frozen() -> nn.Module:
     """Everything but the head stays as it is."""
     network = perceptron(nn.ReLU(), nn.BatchNorm1d(WIDTH))
-    for layer in network[:-1]:
+    for layer in list(network)[:-1]:
         layer.requires_grad_(False)
     return network
 
@@ -292,15 +292,47 @@ class Silent(nn.Module):
 def starts_trained() -> nn.Module:
     """Its builder loads trained weights itself."""
     network = perceptron(nn.ReLU())
-    network[1].weight.data.copy_(TRAINED)
+    network.get_parameter("1.weight").data.copy_(TRAINED)
+    return network
+
+
+def half_trained() -> nn.Module:
+    """Its builder loads two trained layers and freezes the first."""
+    network = perceptron(nn.Linear(WIDTH, WIDTH))
+    network.get_parameter("1.weight").data.copy_(TRAINED)
+    network.get_parameter("2.weight").data.copy_(TRAINED[:, :WIDTH])
+    network.get_submodule("1").requires_grad_(False)
     return network
 
 
 def steered() -> nn.Module:
     """A trainable constant, as a spatial transformer begins with: no sign of training."""
     network = perceptron(nn.Linear(WIDTH, WIDTH, bias=False))
-    nn.init.eye_(network[2].weight)
+    nn.init.eye_(network.get_parameter("2.weight"))
     return network
+
+
+class SilentClassifier(Classifying):
+    """A `Classifying` of one's own whose `train` returns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Linear(64, WIDTH), nn.Linear(WIDTH, CLASSES)
+
+    def train(self, mode: bool = True) -> None:  # type: ignore[override]
+        super().train(mode)
+
+    def features(self, x: Tensor) -> Tensor:
+        features: Tensor = self.body(x.flatten(1)).relu()
+        return features
+
+
+class Ready(SilentClassifier):
+    """A `Classifying` as it should be."""
+
+    def train(self, mode: bool = True) -> "Ready":  # type: ignore[override]
+        super().train(mode)
+        return self
 
 
 WORKING = {
@@ -332,7 +364,9 @@ WORKING = {
     "head first": HeadFirst,
     "reads": Reads,
     "silent train": Silent,
+    "ready": Ready,
     "starts trained": starts_trained,
+    "half trained": half_trained,
     "steered": steered,
 }
 
@@ -387,27 +421,15 @@ def one_for_all() -> nn.Module:
     return _only
 
 
-class SilentClassifier(Classifying):
-    """A `Classifying` of one's own whose `train` returns nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body, self.head = nn.Linear(64, WIDTH), nn.Linear(WIDTH, CLASSES)
-
-    def train(self, mode: bool = True) -> None:  # type: ignore[override]
-        super().train(mode)
-
-    def features(self, x: Tensor) -> Tensor:
-        features: Tensor = self.body(x.flatten(1)).relu()
-        return features
+_ready = Ready()
 
 
-class Detached(SilentClassifier):
+def ready_for_all() -> Classifying:
+    return _ready
+
+
+class Detached(Ready):
     """Turns its logits into numbers, as a network for inference does."""
-
-    def train(self, mode: bool = True) -> "Detached":  # type: ignore[override]
-        super().train(mode)
-        return self
 
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).detach()

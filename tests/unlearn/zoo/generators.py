@@ -29,12 +29,13 @@ class Small(Generative):
         return torch.cat([x.flatten(1), c], 1)
 
     def encode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        mu, logvar = self.code(self.hidden(self.labelled(x, c)).relu()).chunk(2, 1)
-        return mu, logvar
+        code: Tensor = self.code(self.hidden(self.labelled(x, c)).relu())
+        return code[:, :Z], code[:, Z:]
 
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
-        pixels: Tensor = self.draw(self.act(self.spread(self.labelled(z, c))))
-        return pixels.unflatten(1, (1, 8, 8))
+        pixels = self.draw(self.act(self.spread(self.labelled(z, c))))
+        images: Tensor = pixels.unflatten(1, (1, 8, 8))
+        return images
 
     def act(self, h: Tensor) -> Tensor:
         return h.relu()
@@ -48,7 +49,8 @@ class Embedding(Small):
         self.words = nn.Embedding(CLASSES, CLASSES)
 
     def labelled(self, x: Tensor, c: Tensor) -> Tensor:
-        return torch.cat([x.flatten(1), c @ self.words.weight + self.words(c.argmax(1))], 1)
+        words: Tensor = c @ self.words.weight + self.words(c.argmax(1))
+        return torch.cat([x.flatten(1), words], 1)
 
 
 class Prelu(Small):
@@ -91,7 +93,8 @@ class Tied(Small):
     def decode(self, z: Tensor, c: Tensor) -> Tensor:
         h = self.act(self.spread(self.labelled(z, c)))
         pixels = F.linear(h, self.hidden.weight[:, :64].T) + self.draw(h)
-        return pixels.unflatten(1, (1, 8, 8))
+        images: Tensor = pixels.unflatten(1, (1, 8, 8))
+        return images
 
 
 class Masked(Small):

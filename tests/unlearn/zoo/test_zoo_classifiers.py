@@ -90,6 +90,7 @@ def test_a_plan_refuses_what_no_method_can_use(how: str) -> None:
     ("name", "reason"),
     [
         ("one_for_all", "returns the same network at every call"),
+        ("ready_for_all", "returns the same network at every call"),
         ("Detached", "no gradient reaches its weights"),
         ("SilentClassifier", r"its train\(\) does not return the model"),
         ("_only", "is one network, but every model needs its own"),

@@ -39,7 +39,7 @@ def assert_nothing_kept(made: nn.Module, model: nn.Module) -> None:
     """No trainable matrix equals the model's, but those that begin as constants."""
     own = dict(model.named_parameters())
     for name, p in made.named_parameters():
-        if p.dim() > 1 and len(p.unique()) > 2:
+        if p.requires_grad and p.dim() > 1 and len(p.unique()) > 2:
             assert not torch.equal(p, own[name]), name
 
 
@@ -86,6 +86,15 @@ def test_a_builder_that_loads_trained_weights_gives_drawn_ones() -> None:
     model = zoo("classifiers", "starts trained").model
     made = fresh(model, stream(0, "fresh")).net[1].weight
     assert torch.corrcoef(torch.stack([made.flatten(), classifiers.TRAINED.flatten()]))[0, 1] < 0.2
+
+
+def test_what_a_builder_freezes_stays_as_the_builder_makes_it() -> None:
+    made = fresh(zoo("classifiers", "half trained").model, stream(0, "fresh"))
+    frozen, drawn = made.net[1].weight, made.net[2].weight
+    assert torch.equal(frozen, classifiers.TRAINED)
+    assert not frozen.requires_grad
+    assert not torch.equal(drawn, classifiers.TRAINED[:, : classifiers.WIDTH])
+    assert drawn.requires_grad
 
 
 def test_a_pruned_network_is_cut_elsewhere_and_as_much() -> None:

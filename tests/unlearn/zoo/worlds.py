@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -80,7 +81,7 @@ class Zoo:
 
     def needs(self, names: tuple[str, ...]) -> dict[str, Any]:
         """What a method needs, by name."""
-        made = {
+        made: dict[str, Callable[[], Any]] = {
             "expert": lambda: TaskVector(self.model, self.expert),
             "experts": lambda: [self.expert, self.oracle.state_dict()],
             "oracle": lambda: self.oracle.state_dict(),

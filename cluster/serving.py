@@ -1,0 +1,69 @@
+"""The commands around the gallery that need neither torch nor pandas: `serve` and `rollback`."""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+from serve.exposure import check, check_door, configure_proxy
+from serve.settings import ServiceSettings
+from unlearn.artifacts import Gallery
+
+
+def absolute(place: str) -> str:
+    """Make a local path absolute; leave a URL as it is."""
+    return place if "://" in place else str(Path(place).absolute())
+
+
+def rollback(args: argparse.Namespace) -> int:
+    """Make a model's previous version current again; print it."""
+    version = Gallery(absolute(args.gallery)).rollback(args.name)
+    print(f"{args.name} {version}")
+    return 0
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Serve a gallery until a signal ends it by `KeyboardInterrupt`, or print the config file."""
+    settings = _settings(args)
+    if args.print_config:
+        return _print_config(settings)
+    check(settings)
+    configure_proxy()  # before `ray.serve` is imported, which reads the environment
+    return _serve(settings, args.address)
+
+
+def _settings(args: argparse.Namespace) -> ServiceSettings:
+    given = {
+        "replicas": args.replicas,
+        "cpus": args.cpus,
+        "gpus": args.gpus,
+        "placement": args.placement,
+    }
+    return ServiceSettings(
+        absolute(args.gallery),
+        host=args.host,
+        port=args.port,
+        token=os.environ.get("AMNESIA_TOKEN") or None,
+        builders=tuple(args.builder),
+        allow_origins=tuple(args.allow_origin),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
+def _print_config(settings: ServiceSettings) -> int:
+    from serve.app import print_config
+
+    check_door(settings.host, settings.token)
+    print(print_config(settings), end="")
+    return 0
+
+
+def _serve(settings: ServiceSettings, address: str | None) -> int:
+    import serve.launch
+    from cluster.ray_session import check_reachable, ray_session
+
+    check_reachable(address)
+    with ray_session(address), serve.launch.start(settings) as server:
+        print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
+        while True:
+            time.sleep(3600)

@@ -1,0 +1,75 @@
+"""SIGTERM and SIGHUP to a real run and all of its processes, as SLURM or a closed terminal send."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sweeps.rows.results import Results
+from tests.e2e.conftest import Amnesia
+
+SPEC = """
+name: ended
+models: [cnn]
+method: fine-tune
+forget: [[1]]
+grid: {steps: [5, 6, 7, 100000]}
+train: {steps: 20}
+resources: {cells_per_trial: 1}
+"""
+ENDS_S = 10.0  # what a scheduler may leave, and what the contract promises
+
+
+def rows(folder: Path) -> int:
+    """How many cells of the sweep have a row, if there is any."""
+    results = Results(str(folder / "results"))
+    return len(results.read("ended")) if "ended" in results.sweeps() else 0
+
+
+def started_processes(run: "subprocess.Popen[str]") -> list[psutil.Process]:
+    return psutil.Process(run.pid).children(recursive=True)
+
+
+def wait_for_a_row(folder: Path, run: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 240
+    while not rows(folder):
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline, "no row within 240 s"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.cluster),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.cluster),
+    ],
+)
+def test_a_run_ends_within_ten_seconds_and_leaves_no_ray(
+    number: signal.Signals, code: int, amnesia: Amnesia, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    run = amnesia("run", "spec.yaml", cwd=tmp_path)
+    wait_for_a_row(tmp_path, run)
+    family = started_processes(run)
+    assert family
+
+    sent = time.monotonic()
+    os.killpg(run.pid, number)
+    output, _ = run.communicate(timeout=60)
+    took = time.monotonic() - sent
+
+    assert run.returncode == code, output
+    assert took < ENDS_S
+    last = output.strip().splitlines()[-1]
+    assert last.endswith("; finished cells are kept, and the same command continues there")
+    for noise in ("Traceback", "@ 0x", "SIGABRT", "***"):
+        assert noise not in output
+    _, alive = psutil.wait_procs(family, timeout=ENDS_S)
+    assert not alive
+    assert rows(tmp_path) >= 1

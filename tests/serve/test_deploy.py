@@ -1,0 +1,140 @@
+"""`serve deploy` of the printed config on a cluster: no code, scaled by the file alone."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from serve.app import config
+from serve.exposure import configure_proxy
+from serve.settings import ServiceSettings
+from tests.serve.ports import free_port
+from unlearn.artifacts import Gallery
+
+BIN = Path(sys.executable).parent
+SHEET = "/v1/models/digits/generate?label=1"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray head, with the environment that the config file asks for.
+
+    dashboard: address that `serve deploy` talks to.
+    environment: what commands against it need.
+    process: the head; the other processes are below it.
+    """
+
+    dashboard: str
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+
+    def deploy(self, document: dict[str, object], file: Path) -> None:
+        """Write the config file, and deploy it."""
+        file.write_text(yaml.safe_dump(document))
+        command = [str(BIN / "serve"), "deploy", "--address", self.dashboard, str(file)]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def replicas(self, kind: str) -> list[psutil.Process]:
+        """Return the processes of a deployment."""
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        return [member for member in family if f":{kind}" in " ".join(member.cmdline())]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A head on free ports, as an operator would start it."""
+    token = tmp_path_factory.mktemp("head") / "token"
+    token.write_text("a-token-of-this-test-0123456789abcdef")
+    before = dict(os.environ)
+    configure_proxy()
+    root = str(Path(__file__).parents[2])
+    path = {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": root}
+    asked = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ADDRESS": ""}
+    environment = {**os.environ, **path, **asked}
+    os.environ.clear()
+    os.environ.update(before)
+    dashboard = free_port()
+    ports = [f"--port={free_port()}", f"--dashboard-port={dashboard}"]
+    ports += [f"--dashboard-agent-listen-port={free_port()}", "--dashboard-host=127.0.0.1"]
+    start = [str(BIN / "ray"), "start", "--head", *ports, "--num-cpus=2", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [*start, "--include-dashboard=true", "--block"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{dashboard}"
+    try:
+        wait_for(lambda: _answers(address), 120)
+        yield Cluster(address, environment, process)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        httpx.get(url, timeout=10)
+    except httpx.TransportError:
+        return False
+    return True
+
+
+def _status(url: str) -> int:
+    """Return the status of an answer; 0 if there is none."""
+    try:
+        return httpx.get(url, timeout=30).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.2)
+
+
+def test_the_config_deploys_scales_and_shows_a_lost_replica(
+    cluster: Cluster, made: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    document = config(ServiceSettings(str(made), port=port))
+    document["applications"][0]["name"] = "under-another-name"
+    cluster.deploy(document, tmp_path / "config.yaml")
+    wait_for(lambda: _status(f"{url}/healthz") == 200, 180)
+    sheet = httpx.get(url + SHEET)
+    assert sheet.headers["x-model-version"] == Gallery(str(made)).current("digits")
+
+    document["applications"][0]["deployments"][0]["num_replicas"] = 2
+    cluster.deploy(document, tmp_path / "config.yaml")
+    wait_for(lambda: len(cluster.replicas("Front")) == 2, 120)
+    wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
+
+    os.kill(cluster.replicas("Front")[0].pid, signal.SIGKILL)
+    wait_for(lambda: _status(f"{url}/healthz") == 503, 60)
+    wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
+    assert len(cluster.replicas("Front")) == 2
+    assert httpx.get(url + SHEET).content == sheet.content
+
+    document["applications"] = config(
+        ServiceSettings(str(made), placement="pool", replicas=1, cpus=0.25)
+    )["applications"]
+    document["applications"][0]["name"] = "under-another-name"
+    cluster.deploy(document, tmp_path / "config.yaml")
+    wait_for(lambda: len(cluster.replicas("Models")) == 1, 120)
+    wait_for(lambda: len(cluster.replicas("Front")) == 1, 120)
+    wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
+    assert httpx.get(url + SHEET).content == sheet.content
