@@ -288,7 +288,7 @@ def problems(sweep: Sweep) -> Iterator[Problem]:
         )
 
 
-def subset_of(row: Mapping[Any, Any]) -> str:
+def subset_of(row: Any) -> str:
     """Read `Problem.subset` out of a row; "" where it forgets classes, or is older than that."""
     text = row.get("subset")
     return text if isinstance(text, str) else ""

@@ -77,5 +77,7 @@ def test_where_the_oracle_knows_the_forget_set_the_gap_to_it_is_chosen() -> None
     rows["oracle_train_forget_accuracy"] = 0.95
     assert choose(rows).row["cell_id"] == "0"
     assert choose(rows.assign(subset="random 0.1")).row["cell_id"] == "1"
-    assert val_scores(rows.assign(subset="random 0.1").iloc[0]) == ValScores(0.95, 0.9)
-    assert val_scores(rows.assign(subset=np.nan).iloc[0]) == ValScores(0.0, 0.9)
+    drawn = rows.assign(subset="random 0.1").to_dict("records")
+    assert val_scores(drawn[0]) == ValScores(0.95, 0.9)
+    older = rows.assign(subset=np.nan).to_dict("records")
+    assert val_scores(older[0]) == ValScores(0.0, 0.9)
