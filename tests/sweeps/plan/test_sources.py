@@ -467,3 +467,13 @@ def test_unknown_draws_are_refused() -> None:
     search = {"trials": 2, "space": {"lr": [1e-4, 1e-2]}, "draws": "x"}
     with pytest.raises(BadInput, match=r"unknown search.draws 'x'; known: problem, method"):
         make.sweep(search=search)
+
+
+def test_rows_of_one_random_share_are_not_those_of_another(tmp_path: Path) -> None:
+    shares: dict[str, Any] = {"forget": [{"random": 0.1}, {"random": 0.2}]}
+    done, left = make.cells(**shares)
+    make.write(make.results(tmp_path), done)
+    plan = make.plan(tmp_path, make.sweep(**shares))
+    assert plan.done_of == {"s": 1}
+    (source,) = make.opened(plan)
+    assert source.take(9) == [left]

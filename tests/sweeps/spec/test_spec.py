@@ -668,6 +668,21 @@ def test_a_file_of_indices_counts_by_its_content(tmp_path: Path) -> None:
     assert len(ids) == len(keys) == 2
 
 
+def test_a_file_of_indices_is_looked_for_from_the_folder_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("forget.npy", np.array([1, 2]))
+    Path("s.yaml").write_text(
+        "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [{indices: forget.npy}, 3]\n"
+    )
+
+    [sweep] = read_spec("s.yaml", [])
+
+    assert str(sweep.forget[0]).endswith(f" {tmp_path}/forget.npy")
+    assert sweep.forget[1] == (3,)
+
+
 NO_SUBSETS = [
     ({"forget": [{"random": 1.5}]}, "between 0 and 1"),
     ({"forget": [{"half": 0.5}]}, "unknown key 'half' in a forget set"),
