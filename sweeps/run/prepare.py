@@ -18,7 +18,7 @@ from unlearn.errors import CannotWrite
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
 from unlearn.models import Weights
-from unlearn.splits import Images
+from unlearn.splits import Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit, snapshot
 
@@ -40,10 +40,16 @@ def _original(cache: WorkerCache, recipe: Recipe) -> Made:
     return _train(cache, recipe, cache.dataset(recipe.dataset).train)
 
 
+def _splits(cache: WorkerCache, recipe: Recipe) -> Splits:
+    """Divide the recipe's data set by what an oracle never sees, or an expert alone."""
+    if recipe.subset:
+        return cache.splits(recipe.dataset, (), recipe.subset, recipe.draw)
+    return cache.dataset(recipe.dataset).split(recipe.forget)
+
+
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
     """Train on the retain set alone."""
-    splits = cache.splits(recipe.dataset, recipe.forget, recipe.subset, recipe.draw)
-    retained = splits.train.retain
+    retained = _splits(cache, recipe).train.retain
     return _train(cache, recipe, retained)
 
 
@@ -51,8 +57,7 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
     """Fine-tune the original on the forget set alone."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
-    splits = cache.splits(recipe.dataset, recipe.forget, recipe.subset, recipe.draw)
-    images = splits.train.forget
+    images = _splits(cache, recipe).train.forget
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
     original = cache.model(recipe.needs[0])
     return fit(original, images, Training(**knobs), generator, steady=steady)
