@@ -54,8 +54,8 @@ class Column:
     source: str = ""
 
     def of(self, model: str) -> "Column":
-        """Return the column that holds the same score of a reference model."""
-        meaning = f"`{self.name}` of the {model} model"
+        """Return the column that holds the same score of a reference model, as `second_oracle`."""
+        meaning = f"`{self.name}` of the {model.replace('_', ' ')} model"
         return Column(
             f"{model}_{self.name}", self.type, meaning, Scale(self.scale.unit), self.source
         )

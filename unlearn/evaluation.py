@@ -15,6 +15,8 @@ from unlearn.objectives import negative_elbo
 from unlearn.splits import Dataset, Images, Splits
 from unlearn.streams import stream
 
+FAINT = 0.6  # contrast of the faint test images that judges are checked on
+MAX_FAINT = 1000  # of these images
 ELBO_IMAGES = 100  # test images per class whose ELBO is taken
 MAX_FEATURES = 500  # images of each test part whose features are kept
 MAX_TRAIN_IMAGES = 5000  # images of each training part that are read
@@ -55,7 +57,8 @@ class GeneratorEvaluator:
 
     dataset: real images
     forget: labels to forget
-    judges: the networks `lead` and `val` and the plain judges, by name, in eval mode
+    judges: the networks `lead`, `val`, perhaps `referee`, and the plain judges, by name, in eval
+        mode
     samples: images drawn per label, for test and again for val
     seed: seed of all latents
     """
@@ -69,7 +72,7 @@ class GeneratorEvaluator:
     @property
     def plain(self) -> list[str]:
         """Names of the plain judges."""
-        return [name for name in self.judges if name not in ("lead", "val")]
+        return [name for name in self.judges if name not in ("lead", "val", "referee")]
 
     @property
     def kept(self) -> list[int]:
@@ -86,17 +89,31 @@ class GeneratorEvaluator:
     @cached_property
     def judge_accuracy(self) -> dict[str, float]:
         """Accuracy of each judge on real test images, in [0, 1]; a reject counts as wrong."""
+        return self._accuracies(self.dataset.test, 1.0)
+
+    @cached_property
+    def judge_faint_accuracy(self) -> dict[str, float]:
+        """The same on up to 1,000 test images at 60 % of their contrast, faded to mid-grey."""
         test = self.dataset.test
+        some = evenly_spaced(len(test), MAX_FAINT).to(test.y.device)
+        return self._accuracies(test.take(some), FAINT)
+
+    def _accuracies(self, images: Images, contrast: float) -> dict[str, float]:
+        """Accuracy of each judge on the images at a share of their contrast."""
+        pixels = images.pixels()
+        if contrast < 1:
+            pixels = 0.5 + contrast * (pixels - 0.5)
         accuracies = {}
         for name, judge in self.judges.items():
-            probabilities, _ = read(judge, test.pixels())
-            correct = probabilities.argmax(1) == test.y
+            probabilities, _ = read(judge, pixels)
+            correct = probabilities.argmax(1) == images.y
             accuracies[name] = correct.float().mean().item()
         return accuracies
 
     def observe(self, model: Generative) -> GeneratorEvidence:
         """Draw `samples` images of every label, once to report and once to choose by."""
-        test = self._draw(model, "test", ["lead", *self.plain])
+        referee = ["referee"] if "referee" in self.judges else []
+        test = self._draw(model, "test", ["lead", *self.plain, *referee])
         val = self._draw(model, "val", ["val"])
         return GeneratorEvidence(test, val, self._bounds(model))
 

@@ -1,8 +1,9 @@
-"""Build a method or an attack by name, from knobs that a user wrote down."""
+"""Build a method or an attack by name, from knobs that a user wrote down; say which of them count
+in an id."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import Field, field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from unlearn.errors import lookup, require, unknown_keys
@@ -10,6 +11,32 @@ from unlearn.errors import lookup, require, unknown_keys
 Kind = TypeVar("Kind")
 INT_BITS = 63  # of a positive integer in a column of Parquet
 FLOAT_BITS = 1023  # of the largest integer that a float holds
+LATER = "later"  # metadata of a field that was added after ids had been written
+
+
+def later(default: Any) -> Any:
+    """Return a dataclass field that was added after ids had been written.
+
+    At its default, which is what the code did before, it does not count in an id, so existing rows
+    and artifacts are found again.
+    """
+    return field(default=default, metadata={LATER: True})
+
+
+def is_later(knob: "Field[Any]") -> bool:
+    """Tell whether a dataclass field was made by `later`."""
+    return bool(knob.metadata.get(LATER, False))
+
+
+def counted(record: Any) -> dict[str, Any]:
+    """Return what counts in the id of a dataclass: `asdict` without `later` fields at default."""
+    found: dict[str, Any] = {}
+    for knob in fields(record):
+        value = getattr(record, knob.name)
+        if is_later(knob) and value == knob.default:
+            continue
+        found[knob.name] = counted(value) if is_dataclass(value) else value
+    return found
 
 
 def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[str, Any]) -> Kind:

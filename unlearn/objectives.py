@@ -1,6 +1,7 @@
 """Training losses per image: a generator's negative ELBO, a classifier's cross-entropy."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,6 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.models.base import Generative
+
+
+@dataclass(frozen=True)
+class ElboOptions:
+    """Options of `negative_elbo` that a method takes over from the original's training.
+
+    kl_weight: weight of the KL term
+    z_dropout: share of images whose z is drawn from the prior instead
+    """
+
+    kl_weight: float = 1.0
+    z_dropout: float = 0.0
+
+
+PLAIN = ElboOptions()
 
 # (model, images (n, *shape) in [0, 1], labels (n,), generator) -> loss per image (n,)
 Objective = Callable[..., Tensor]

@@ -6,13 +6,19 @@ import numpy as np
 import pandas as pd
 
 from sweeps.choose.bounds import bound_of, in_words
-from sweeps.compute.candidates import FORGET_WEIGHT, selection_score
+from sweeps.compute.candidates import (
+    FORGET_WEIGHT,
+    SELECTION,
+    VAL_FORGET,
+    forget_gap,
+    selection_score,
+)
 from unlearn.errors import require
 from unlearn.methods import KNOBS
 
 READ = (  # the columns of a row that choosing reads
     *("cell_id", "status", "model", "method", "forget", "seed"),
-    *("val_forget_probability", "val_forget_accuracy", "val_retain_accuracy"),
+    *SELECTION,
     *("val_stopped", "eval_candidates", "eval_attacks"),
     *KNOBS,
 )
@@ -42,9 +48,16 @@ def finished(rows: pd.DataFrame) -> pd.DataFrame:
 def objectives(rows: pd.DataFrame) -> pd.DataFrame:
     """Return `val_forget` (lower is better) and `val_retain` (higher is better) of every row.
 
-    Handles generators and classifiers, and reads no column of the test split.
+    Handles generators and classifiers, and reads no column of the test split. Where a random share
+    of the training images is forgotten, `val_forget` is the gap to the oracle on these images.
     """
-    forget = rows["val_forget_probability"].fillna(rows["val_forget_accuracy"])
+    forget = pd.Series(np.nan, index=rows.index)
+    for column in VAL_FORGET:
+        if column in rows:
+            forget = forget.fillna(rows[column])
+    if "subset" in rows:
+        drawn = rows["subset"].fillna("") != ""
+        forget = forget.where(~drawn, forget_gap(rows)) if drawn.any() else forget
     columns = {"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}
     return pd.DataFrame(columns, index=rows.index)
 

@@ -1,5 +1,6 @@
 """Tell which rows may be compared: find the knobs and settings in which they differ."""
 
+from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 
 from sweeps.spec.cells import MAKING, TRAINING
 from sweeps.spec.sweep import Evaluation, Train
+from unlearn.forget_sets import without_place
 from unlearn.methods import KNOBS, METHODS
 
 # Columns that say how a row's models were trained and how they were scored.
@@ -14,10 +16,13 @@ SETTINGS = (
     "options",
     *(f"train_{name}" for name in TRAINING),
     "train_judge_steps",
+    "train_judge_fade",
+    "train_fisher_objective",
     "eval_samples",
     "eval_judges",
     "eval_effort",
     "eval_attack_knobs",
+    "eval_any_forgotten",
 )
 
 
@@ -51,6 +56,29 @@ def making_columns(method: str) -> list[str]:
     for need in METHODS[method].needs:
         columns += [f"train_{name}" for name in MAKING.get(need, ())]
     return columns
+
+
+def forget_texts(rows: pd.DataFrame) -> pd.Series:
+    """Name each row's forget set: its classes as `0,1`, or what else is forgotten."""
+    texts = rows["forget"].map(_joined)
+    if "subset" not in rows:
+        return texts
+    subsets = rows["subset"].map(_named)
+    return texts.where(subsets == "", subsets)
+
+
+def forgotten(rows: pd.DataFrame) -> list[str]:
+    """Return the columns that say what rows forget; `subset` where one forgets no whole class."""
+    some = "subset" in rows and bool(rows["subset"].map(_named).any())
+    return ["forget", "subset"] if some else ["forget"]
+
+
+def _joined(labels: Iterable[int]) -> str:
+    return ",".join(map(str, labels))
+
+
+def _named(subset: object) -> str:
+    return without_place(subset) if isinstance(subset, str) else ""
 
 
 def differing_settings(rows: pd.DataFrame) -> pd.Series:

@@ -2,6 +2,11 @@
 
 Each seed trains its own original and repeats unlearning and sampling, so seeds are independent
 observations. The forget sets of one seed share its original: they are averaged first.
+
+What every interval is conditioned on: one cut of val, which chose the cells; one test set, and for
+generators one panel of judges, which all seeds share. It covers another seed, not another test set,
+cut or panel. Where rows hold the readings of an independent judge (`eval: {referee: DATASET}`), the
+interval of a judged share spans both judges' intervals.
 """
 
 from dataclasses import dataclass
@@ -10,18 +15,48 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special, stats
 
 from sweeps.choose.choose import choose, spent
-from sweeps.choose.comparable import differing_settings, making_columns
+from sweeps.choose.comparable import differing_settings, forget_texts, making_columns
 from sweeps.compute.candidates import selection_score
 
-NULL_WHERE_NOT_REACHED = (  # counts of relearning steps; null where the goal was not reached
-    "relearn_batches_points",
-    "relearn_batches_relative",
-    "ain_points",
-    "ain_relative",
+# Counts of relearning steps, null where the goal was not reached -> the column that is null where
+# relearning was not tried.
+NULL_WHERE_NOT_REACHED = {
+    prefix + column: f"{prefix}relearn_steps"
+    for prefix in ("", "rehearsed_")
+    for column in (
+        "relearn_batches_points",
+        "relearn_batches_relative",
+        "ain_points",
+        "ain_relative",
+    )
+}
+SHARES = (  # endings of the columns whose values lie in [0, 1]
+    "_accuracy",
+    "_probability",
+    "_rate",
+    "_auc",
+    "_efficacy",
+    "_1fpr",
+    "_precision",
+    "_recall",
+    "_coverage",
 )
+IMAGES = {  # column of a share -> column with the number of images that it is taken over
+    "forget_probability": "forget_images",
+    "forget_accuracy": "forget_images",
+    "forget_any_probability": "forget_images",
+    "forget_any_accuracy": "forget_images",
+    "retain_accuracy": "retain_images",
+    "retain_leak_probability": "retain_images",
+    "retain_leak_accuracy": "retain_images",
+    "test_forget_accuracy": "test_forget_images",
+    "test_forget_any_accuracy": "test_forget_images",
+    "test_retain_accuracy": "test_retain_images",
+    "test_retain_leak_accuracy": "test_retain_images",
+}
 PROBLEM = ["model", "forget", "seed"]  # the columns that tell problems of one data set apart
 # (forget, retain) as reported: of classifiers, of generators
 TESTED = ("test_forget_accuracy", "test_retain_accuracy")
@@ -65,16 +100,12 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """
     good = rows[rows["status"] == "ok"]
     models = good["model"] + differing_settings(good)
-    good = good.assign(forget=good["forget"].map(_joined), model=models)
+    good = good.assign(forget=forget_texts(good), model=models)
     choices = [choose(cells) for _, cells in good.groupby(["method", *PROBLEM])]
     chosen = pd.DataFrame([choice.row for choice in choices]).reindex(columns=good.columns)
     chosen["bound"] = pd.Series([choice.bound for choice in choices], chosen.index, dtype=object)
     scored = chosen[chosen["eval_candidates"] != "val"]
     return scored.reset_index(drop=True)
-
-
-def _joined(labels: np.ndarray) -> str:
-    return ",".join(map(str, labels))
 
 
 def mean_interval(values: pd.Series) -> MeanInterval:
@@ -96,13 +127,87 @@ def mean_interval(values: pd.Series) -> MeanInterval:
     return MeanInterval(mean, mean - half, mean + half)
 
 
+def is_share(column: str) -> bool:
+    """Tell whether the column's values lie in [0, 1]."""
+    return column.endswith(SHARES)
+
+
+def share_interval(values: pd.Series, trials: float) -> MeanInterval:
+    """Return the mean of shares in [0, 1] and a 95 % interval that stays in [0, 1].
+
+    values: one share per seed; nulls are left out
+    trials: number of images (or, where unknown, of cells) that the mean is taken over
+
+    Student's interval of the logits where all values lie strictly inside (0, 1) and differ. Else
+    Student's interval, clipped, and widened to that of Clopper and Pearson (1934) for `trials`
+    tries: three seeds at exactly 0 do not show that the share is 0. The bounds are nan below two
+    values.
+    """
+    plain = mean_interval(values)
+    if np.isnan(plain.low):
+        return plain
+    known = values.dropna().to_numpy(dtype=float)
+    inside = bool((known > 0).all() and (known < 1).all())
+    if inside and not np.isclose(known.std(ddof=1), 0, atol=1e-12):
+        logits = mean_interval(pd.Series(special.logit(known)))
+        low, high = special.expit(logits.low), special.expit(logits.high)
+        # The mean of the shares is not the share of the mean logit; the interval holds both.
+        return MeanInterval(plain.mean, min(low, plain.mean), max(high, plain.mean))
+    low, high = clopper_pearson(plain.mean * trials, trials)
+    return MeanInterval(plain.mean, min(low, max(plain.low, 0.0)), max(high, min(plain.high, 1.0)))
+
+
+def clopper_pearson(hits: float, trials: float) -> tuple[float, float]:
+    """Return the exact 95 % interval of a share, from `hits` of `trials` (Clopper, Pearson 1934).
+
+    Both may be fractions: a mean probability times the number of images.
+    """
+    misses = trials - hits
+    low = float(stats.beta.ppf(0.025, hits, misses + 1)) if hits > 0 else 0.0
+    high = float(stats.beta.ppf(0.975, hits + 1, misses)) if misses > 0 else 1.0
+    return low, high
+
+
+def _with_referee(
+    interval: MeanInterval, table: pd.DataFrame, prefix: str, column: str
+) -> MeanInterval:
+    """Widen the interval to span that of the independent judge's readings, where there are any."""
+    other = f"{prefix}referee_{column}"
+    if other not in table or table[other].isna().all():
+        return interval
+    readings = table.groupby("seed")[other].mean()
+    low, high = interval.low, interval.high
+    referee = share_interval(readings, _trials(table, column))
+    bounds = [referee.mean, low, high, interval.mean, referee.low, referee.high]
+    return MeanInterval(interval.mean, float(np.nanmin(bounds)), float(np.nanmax(bounds)))
+
+
+def _trials(table: pd.DataFrame, column: str) -> float:
+    """Count the images behind a column of shares, over all cells; the cells, where unknown."""
+    counts = table.get(IMAGES.get(column, ""))
+    if counts is None or counts.isna().any():
+        return float(len(table))
+    return float(counts.sum())
+
+
+def same_forget_sets(table: pd.DataFrame) -> bool:
+    """Tell whether all seeds have the same forget sets: else their means are of unlike things."""
+    sets = {frozenset(cells["forget"]) for _, cells in table.groupby("seed")}
+    return len(sets) <= 1
+
+
 def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Summarise `chosen_cells`: per model a line per method, and one each for both references.
+    """Summarise `chosen_cells`: per model a line per method, and one each for the references.
+
+    `second oracle` is an oracle of another seed, where the sweep asked for one: a method that is as
+    far from the oracle as that cannot be told from it.
 
     Every line holds `model`, `method`, `cells`, `seeds`, and per column the mean over seeds of the
     mean over forget sets, with `<column>_low` and `<column>_high`, Student's 95 % interval over
-    seeds. For columns of `NULL_WHERE_NOT_REACHED` it also holds in how many cells relearning was
-    tried (`<column>_tried`) and in how many it missed its goal (`<column>_unreached`).
+    seeds, or that of `share_interval`. Where the seeds have unequal forget sets, the line holds
+    `unequal` and no means: one more easy class would move them. For columns of
+    `NULL_WHERE_NOT_REACHED` it also holds in how many cells relearning was tried
+    (`<column>_tried`) and in how many it missed its goal (`<column>_unreached`).
     """
     lines = []
     for model, of_model in chosen.groupby("model"):
@@ -112,9 +217,12 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         tables = [("original", "original_", references)]
         tables += [(str(method), "", cells) for method, cells in of_model.groupby("method")]
         tables += [("oracle", "oracle_", references)]
+        if any(f"second_oracle_{column}" in _valued(references) for column in columns):
+            tables += [("second oracle", "second_oracle_", references)]
         for name, prefix, table in tables:
             line: dict[str, object] = {"model": model, "method": name}
             line |= {"cells": len(table), "seeds": table["seed"].nunique()}
+            line["unequal"] = not same_forget_sets(table)
             for column in columns:
                 if prefix + column in table:
                     line |= _summarised(table, prefix, column)
@@ -122,17 +230,27 @@ def summary(chosen: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
+def _valued(table: pd.DataFrame) -> set[str]:
+    """Return the names of the columns that hold a value."""
+    return set(table.columns[table.notna().any()])
+
+
 def _summarised(table: pd.DataFrame, prefix: str, column: str) -> dict[str, object]:
     """Return the entries of one column in one line of `summary`."""
     by_seed = table.groupby("seed")[prefix + column].mean()
     interval = mean_interval(by_seed)
+    if is_share(column):
+        interval = share_interval(by_seed, _trials(table[table[prefix + column].notna()], column))
+        interval = _with_referee(interval, table, prefix, column)
+    if not same_forget_sets(table):
+        interval = MeanInterval(np.nan, np.nan, np.nan)
     found: dict[str, object] = {
         column: interval.mean,
         f"{column}_low": interval.low,
         f"{column}_high": interval.high,
     }
     if column in NULL_WHERE_NOT_REACHED:
-        tried = table[table["relearn_steps"].notna()]
+        tried = table[table[NULL_WHERE_NOT_REACHED[column]].notna()]
         found[f"{column}_tried"] = len(tried)
         found[f"{column}_unreached"] = int(tried[prefix + column].isna().sum())
     return found

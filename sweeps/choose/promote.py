@@ -13,7 +13,7 @@ from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.rows.columns import PROVENANCE
 from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
-from sweeps.spec.cells import architecture
+from sweeps.spec.cells import architecture, subset_of
 from unlearn.artifacts import Gallery
 from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
@@ -116,6 +116,11 @@ def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
 
 def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dict[str, Any]:
     """Return the card of a promoted model: what it is, its scores, where it comes from."""
+    require(
+        len(row["forget"]) > 0,
+        f"cell {row['cell_id']} forgets {subset_of(row)}, which is no class; promote a model that "
+        "forgets classes",
+    )
     options = tuple(json.loads(row["options"]).items())
     provenance = [name for name in PROVENANCE if not name.startswith("curve")]
     return {

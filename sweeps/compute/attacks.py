@@ -9,6 +9,7 @@ from torch import Tensor
 from sweeps.compute.cache import WorkerCache
 from sweeps.spec.cells import Cell, Problem, architecture
 from unlearn.attacks import Findings, References, Target
+from unlearn.attacks.base import SECOND_ORACLE
 from unlearn.errors import one_line
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
@@ -66,10 +67,22 @@ def make_references(cache: WorkerCache, problem: Problem, name: str) -> Referenc
     """Prepare an attack and run it on the reference models: the same for all cells of `problem`."""
     attack = problem.eval.attack(name)
     models = {}
-    for reference in attack.reference_models:
+    names = list(attack.reference_models)
+    if problem.eval.second_oracle:
+        names.append(SECOND_ORACLE)
+    for reference in names:
         models[reference] = REFERENCE_MODELS[reference](cache, problem)
-    splits, evaluator = cache.splits(problem.dataset, problem.forget), cache.evaluator(problem)
-    target = Target(name, evaluator, splits, problem.seed, problem.eval.effort)
+    splits = cache.splits(*problem.divided)
+    evaluator = cache.evaluator(problem)
+    target = Target(
+        name,
+        evaluator,
+        splits,
+        problem.seed,
+        problem.eval.effort,
+        training=problem.train,
+        any_forgotten=problem.eval.any_forgotten,
+    )
     return attack.references(target, models)
 
 
@@ -86,4 +99,5 @@ REFERENCE_MODELS: dict[str, Callable[[WorkerCache, Problem], Any]] = {
     "original": lambda cache, problem: cache.model(problem.original),
     "oracle": lambda cache, problem: cache.model(problem.oracle),
     "untrained": untrained_model,
+    SECOND_ORACLE: lambda cache, problem: cache.model(problem.second_oracle),
 }

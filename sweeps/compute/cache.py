@@ -18,6 +18,7 @@ from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
 from unlearn.data import load
 from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluator
+from unlearn.forget_sets import parse_subset, split_subset
 from unlearn.generators.judges import Judge, build_judge
 from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
@@ -54,8 +55,11 @@ class WorkerCache:
     def _dataset(self, name: str) -> Dataset:
         return load(name, Path(self.data_root)).to(self.device)
 
-    def _splits(self, name: str, forget: tuple[int, ...]) -> Splits:
-        return self.dataset(name).split(forget)
+    def _splits(
+        self, name: str, forget: tuple[int, ...], subset: str = "", draw: int = 0
+    ) -> Splits:
+        data = self.dataset(name)
+        return split_subset(data, parse_subset(subset), draw) if subset else data.split(forget)
 
     def _weights(self, recipe: Recipe) -> Weights:
         stored = self.store.load(recipe.kind, recipe.key)
@@ -116,7 +120,7 @@ class WorkerCache:
     def _evaluator(self, problem: Problem) -> Evaluator:
         data = self.dataset(problem.dataset)
         if problem.task == "classifier":
-            splits = self.splits(problem.dataset, problem.forget)
+            splits = self.splits(*problem.divided)
             return ClassifierEvaluator(splits, problem.forget, data.classes)
         judges = {}
         for seat, recipe in problem.judges.items():

@@ -14,12 +14,28 @@ import pandas as pd
 from sweeps.compute.cache import WorkerCache
 from sweeps.compute.cell import making_seconds, unlearn
 from sweeps.compute.outcome import Outcome, Stopwatch
-from sweeps.spec.cells import Cell
+from sweeps.spec.cells import Cell, subset_of
 from unlearn.early_stop import ValReader
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.streams import stream
 
 FORGET_WEIGHT = 1.5  # 1 point of forget accuracy weighs as much as 1.5 of retain accuracy
+
+# What counts as forgotten on val: the first of these columns that holds a value. A generator must
+# not draw any forgotten class under a forgotten label; rows of older versions lack that column.
+VAL_FORGET = ("val_forget_any_probability", "val_forget_probability", "val_forget_accuracy")
+GAP = ("train_forget_accuracy", "oracle_train_forget_accuracy")  # what `forget_gap` reads
+SELECTION = (*VAL_FORGET, "val_retain_accuracy", "subset", *GAP)  # all that a choice reads
+
+
+def forget_gap(row: Any) -> Any:
+    """Return |accuracy on forgotten training images - the oracle's|, of a row or of a table.
+
+    Where no whole class is forgotten, the oracle still knows most forgotten images: that, and not
+    0, is the target.
+    """
+    own, oracle = GAP
+    return abs(row[own] - row[oracle])
 
 
 def selection_score(forget: Any, retain: Any) -> Any:
@@ -32,7 +48,7 @@ class ValScores:
     """The scores of a cell on val.
 
     forget: share of forgotten images still recognised (classifiers), or the probability that judge
-        `val` gives forgotten labels (generators); lower is better
+        `val` gives all forgotten classes together on forgotten labels (generators); lower is better
     retain: accuracy on the kept classes; higher is better
     stopped: whether only part of val was read, because the cell could no longer win
     """
@@ -51,9 +67,10 @@ def val_scores(row: Mapping[Any, Any]) -> ValScores | None:
     """Read the val scores out of a row; None where it failed or holds none."""
     if row["status"] != "ok":
         return None
-    forget = _number(row, "val_forget_probability")
-    if forget is None:
-        forget = _number(row, "val_forget_accuracy")
+    read = [_number(row, column) for column in VAL_FORGET]
+    forget = next((value for value in read if value is not None), None)
+    if subset_of(row):
+        forget = forget_gap(row)
     retain = _number(row, "val_retain_accuracy")
     if forget is None or retain is None:
         return None
@@ -127,7 +144,7 @@ def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> An
     if not isinstance(method, TaskArithmetic):
         return cache.build(problem.original, unlearn(cache, cell, needs).weights)
     writer = cache.writer(problem.original, problem.expert)
-    splits = cache.splits(problem.dataset, problem.forget)
+    splits = cache.splits(*problem.divided)
     generator = stream(problem.seed, "unlearn", cell.method_name, device=cache.device)
     return method.write_candidate(writer, splits, generator)
 

@@ -20,8 +20,11 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
     Models of the cache come back as they were, whatever the method or an attack did to them.
     """
     problem = cell.problem
+    compared = [problem.original, problem.oracle, *problem.judges.values()]
+    if problem.eval.second_oracle:
+        compared.append(problem.second_oracle)
     with cache.lending():
-        for recipe in (problem.original, problem.oracle, *problem.judges.values()):
+        for recipe in compared:
             cache.model(recipe)  # evidence and attacks keep them from earlier cells
         return _compute(cache, cell)
 
@@ -31,6 +34,9 @@ def _compute(cache: WorkerCache, cell: Cell) -> Outcome:
     problem = cell.problem
     original = cache.evidence(problem, problem.original)
     oracle = cache.evidence(problem, problem.oracle)
+    second = None
+    if problem.eval.second_oracle:
+        second = cache.evidence(problem, problem.second_oracle)
     evaluator = cache.evaluator(problem)
     needs = cache.needs(cell)
     seconds = {"artifacts_s": watch.lap()}
@@ -42,7 +48,7 @@ def _compute(cache: WorkerCache, cell: Cell) -> Outcome:
     seconds["unlearn_s"] = watch.lap()
 
     subject = evaluator.observe(cache.build(problem.original, unlearned.weights))
-    scores = score(problem.task, evaluator, subject, original, oracle)
+    scores = score(problem.task, evaluator, subject, original, oracle, second)
     seconds["evaluate_s"] = watch.lap()
 
     found, pictures = attack(cache, cell, unlearned.weights)
@@ -65,8 +71,10 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     """Run the cell's method on the original; all of its random numbers follow from the cell."""
     problem, name = cell.problem, cell.method_name
     original = cache.model(problem.original)
-    splits = cache.splits(problem.dataset, problem.forget)
+    splits = cache.splits(*problem.divided)
     generator = stream(problem.seed, "unlearn", name, device=cache.device)
+    if hasattr(cell.method, "objective"):
+        needs = {**needs, "training": problem.train}
     with cache.lending(), seeded(problem.seed, "unlearn", name):
         return cell.method(original, splits, generator, **needs)
 
@@ -95,8 +103,8 @@ def making_seconds(cache: WorkerCache, cell: Cell) -> dict[str, float]:
     recipes = cell.recipes()
     kinds = {need.removesuffix("s") for need in cell.method.needs}  # `experts` are several `expert`
     needs_s = 0.0
-    for recipe in recipes.values():
-        if recipe.kind in kinds:
+    for role, recipe in recipes.items():
+        if recipe.kind in kinds and role != "second-oracle":
             needs_s += cache.seconds(recipe)
     return {"oracle_s": cache.seconds(recipes["oracle"]), "needs_s": needs_s}
 

@@ -1,6 +1,7 @@
 """Rebuild the cell and the weights of a row."""
 
 import json
+import math
 from dataclasses import fields
 from typing import Any
 
@@ -8,10 +9,11 @@ import pandas as pd
 
 from sweeps.compute.cache import WorkerCache, threads
 from sweeps.compute.cell import unlearn
-from sweeps.spec.cells import Cell, Problem, frozen
+from sweeps.spec.cells import Cell, Problem, frozen, subset_of
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require
+from unlearn.knobs import is_later
 from unlearn.methods import METHODS
 from unlearn.models import Weights
 
@@ -26,6 +28,7 @@ def cell_from(row: pd.Series) -> Cell:
         train=_record(Train, row, "train_"),
         eval=_record(Evaluation, row, "eval_"),
         options=frozen(json.loads(row["options"])),
+        subset=subset_of(row),
     )
     cell = Cell(problem, _record(METHODS[row["method"]], row))
     require(
@@ -39,8 +42,15 @@ def _record(kind: Any, row: pd.Series, prefix: str = "") -> Any:
     """Return a dataclass from the columns that hold its fields."""
     values = {}
     for f in fields(kind):
-        values[f.name] = _plain(row[prefix + f.name], f.type)
+        value = row.get(prefix + f.name)
+        if is_later(f) and _is_null(value):
+            continue  # the row is older than the field, whose default is what the code did then
+        values[f.name] = _plain(value, f.type)
     return kind(**values)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _plain(value: Any, kind: Any) -> Any:

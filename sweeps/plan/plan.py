@@ -12,7 +12,7 @@ import pandas as pd
 
 from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.choose.choose import choose, spent
-from sweeps.compute.candidates import BestSoFar, Tuning
+from sweeps.compute.candidates import SELECTION, BestSoFar, Tuning
 from sweeps.compute.restore import cell_from
 from sweeps.plan import timings
 from sweeps.plan.timings import Rates, rates_of_rows
@@ -23,6 +23,7 @@ from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, 
 from sweeps.spec.sweep import Evaluation, Sweep, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require
+from unlearn.forget_sets import without_place
 from unlearn.methods import KNOBS, method_name
 
 __all__ = ["Plan", "make_plan", "needed_by", "plan_chosen"]
@@ -35,7 +36,7 @@ READ = tuple(  # the columns of a row that planning reads
             *("options", *KNOBS),
             *(f"train_{f.name}" for f in fields(Train)),
             *(f"eval_{f.name}" for f in fields(Evaluation)),
-            *("val_forget_probability", "val_forget_accuracy", "val_retain_accuracy"),
+            *SELECTION,
             *("val_stopped", "val_bar", "evaluate_s"),
             *timings.COLUMNS,
         )
@@ -214,20 +215,22 @@ class _SweepRows:
 
     def of(self, problem: Problem) -> pd.DataFrame:
         """Return the rows of the problem's model, forget set and seed, however it is trained."""
-        places = self.groups.get((problem.model, problem.forget, problem.seed))
+        subset = without_place(problem.subset)
+        places = self.groups.get((problem.model, problem.forget, subset, problem.seed))
         return self.none if places is None else self.rows.iloc[places]
 
 
-ProblemKey = tuple[str, tuple[int, ...], int]
+ProblemKey = tuple[str, tuple[int, ...], str, int]
 
 
 def _by_problem(rows: pd.DataFrame) -> dict[ProblemKey, list[int]]:
     """Return the places of the rows by model, forget set and seed."""
     found: dict[ProblemKey, list[int]] = {}
-    keys = zip(rows["model"], rows["forget"], rows["seed"], strict=True)
-    for place, (model, forget, seed) in enumerate(keys):
+    keys = zip(rows["model"], rows["forget"], rows["subset"], rows["seed"], strict=True)
+    for place, (model, forget, subset, seed) in enumerate(keys):
         labels = tuple(int(label) for label in forget)
-        found.setdefault((model, labels, int(seed)), []).append(place)
+        drawn = without_place(subset) if isinstance(subset, str) else ""  # null in older rows
+        found.setdefault((model, labels, drawn, int(seed)), []).append(place)
     return found
 
 

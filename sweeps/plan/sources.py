@@ -18,6 +18,7 @@ from sweeps.spec.cells import Cell
 from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
+from unlearn.forget_sets import without_place
 from unlearn.methods import KNOBS
 from unlearn.streams import stream
 
@@ -186,13 +187,17 @@ def open_source(work: Work) -> Source:
 def _sampler(study: Study) -> optuna.samplers.BaseSampler:
     """Return the study's sampler.
 
-    Its seed depends on the search's seed and on the problem, so that problems get other points; and
-    on how many cells a resumed study has asked for, so that it does not repeat its draws.
+    Its seed depends on the search's seed and on the problem, so that problems get other points;
+    with `draws: method` also on the method, else all methods of a problem start at the same
+    quantiles; and on how many cells a resumed study has asked for, so that it does not repeat its
+    draws.
     """
     problem, search = study.problem, study.search
     asked = len(study.finished) + len(study.again)
     resumed = (asked,) if asked else ()
-    purpose = ("study", problem.model, problem.forget, problem.seed, *resumed)
+    own = (study.method,) if search.draws == "method" else ()
+    drawn = (without_place(problem.subset),) if problem.subset else ()
+    purpose = ("study", problem.model, problem.forget, problem.seed, *drawn, *own, *resumed)
     seed = stream(search.seed, *purpose).initial_seed() % 2**32
     if search.sampler == "random":
         return optuna.samplers.RandomSampler(seed=seed)

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from sweeps.choose.choose import choose, finished, objectives
-from sweeps.choose.comparable import differing_settings
+from sweeps.choose.comparable import differing_settings, forget_texts
 from sweeps.plan.sources import distribution
 from sweeps.rows.results import Results
 from sweeps.rows.runs import RunRecord, read_record
@@ -102,8 +102,8 @@ def studies_of(results: Results, sweep: str | None) -> Iterator[StudyRows]:
     for name in [sweep] if sweep else results.sweeps():
         rows = results.read(name)
         record = read_record(results, name)
-        forget = rows["forget"].map(lambda labels: ",".join(map(str, labels)))
-        named = rows.assign(_model=rows["model"] + differing_settings(rows), _forget=forget)
+        models = rows["model"] + differing_settings(rows)
+        named = rows.assign(_model=models, _forget=forget_texts(rows))
         spaces = {
             str(method): space_of(str(method), own, record)
             for method, own in rows.groupby("method")

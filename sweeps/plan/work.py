@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from sweeps.compute.candidates import Tuning
+from sweeps.compute.candidates import SELECTION, Tuning
 from sweeps.spec.cells import Cell, Cells, Problem, cell_of
 from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
@@ -20,8 +20,8 @@ from unlearn.methods import KNOBS
 
 Row = Mapping[Any, Any]
 SCORED = (  # columns of a row that hold its scores on val; a record of all columns takes long
-    *("cell_id", "method", "status"),
-    *("val_forget_probability", "val_forget_accuracy", "val_retain_accuracy", "val_stopped"),
+    *("cell_id", "method", "status", "val_stopped"),
+    *SELECTION,
 )
 
 

@@ -46,6 +46,8 @@ MORE_SCORES = {  # in a second table, below
         "mia_tpr_1fpr",
         "lira_auc",
         "lira_tpr_1fpr",
+        "matched_lira_auc",
+        "matched_lira_tpr_1fpr",
         "zrf",
         "semantic_shift",
         "over_forgetting",
@@ -55,6 +57,8 @@ MORE_SCORES = {  # in a second table, below
         "probe_forget_accuracy",
         "relearn_batches_points",
         "ain_points",
+        "rehearsed_relearn_batches_points",
+        "rehearsed_ain_points",
     ],
 }
 PAIRED = {
@@ -63,10 +67,11 @@ PAIRED = {
 }
 EXPLANATION = (
     "For every method, model, forget set and seed: the cell that val chooses. Mean [95 % interval] "
-    "over seeds; a seed's value is the mean over its forget sets. Colour: distance to the oracle, "
-    "as a share of the original's distance."
+    "over seeds; a seed's value is the mean over its forget sets. Intervals cover another seed: "
+    "the cut of val, test set and panel of judges are the same in all. Colour: distance to the "
+    "oracle, as a share of the original's distance."
 )
-REFERENCES = ("original", "oracle")
+REFERENCES = ("original", "oracle", "second oracle")
 IDENTITY = ("model", "method", "cells", "seeds")  # the first columns of every line
 
 
@@ -240,9 +245,11 @@ def _number(value: Any) -> float:
 def interval(line: Line, column: str) -> str:
     """Format `mean [low, high]`.
 
-    One value has no bounds; no value gives "". If relearning missed its goal in some cells, there
-    is no mean, and the text says in how many.
+    One value has no bounds; no value gives "". Seeds with unequal forget sets have no mean. If
+    relearning missed its goal in some cells, there is no mean, and the text says in how many.
     """
+    if line.get("unequal", False):
+        return "unequal forget sets"
     unreached = line.get(f"{column}_unreached", 0)
     if unreached > 0:
         tried = line[f"{column}_tried"]

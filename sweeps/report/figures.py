@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from sweeps.choose.choose import objectives, pareto, unstopped
+from sweeps.spec.cells import subset_of
 
 T = TypeVar("T")
 Style = dict[str, Any]  # keyword arguments of a matplotlib call
@@ -195,7 +196,7 @@ def by_class(row: pd.Series) -> Figure:
     for shift, (prefix, name, colour) in enumerate(KINDS):
         places = [label + 0.27 * (shift - 1) for label in classes]
         axis.bar(places, row[prefix + column], width=0.25, color=colour, label=name)
-    forgotten = ", ".join(map(str, row["forget"]))
+    forgotten = subset_of(row) or ", ".join(map(str, row["forget"]))
     axis.set(xlabel=f"class (forgotten: {forgotten})", ylabel="accuracy", ylim=(0, 1.02))
     figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=3)
     axis.set_xticks(classes)
@@ -243,16 +244,17 @@ def confusions(tables: Mapping[str, np.ndarray], marked: Sequence[int]) -> Figur
     return figure
 
 
-def relearning(row: pd.Series) -> Figure:
+def relearning(row: pd.Series, mode: str = "") -> Figure:
     """Draw the test accuracy while the forgotten classes are learned again.
 
     Solid lines: forgotten classes. Dashed lines: kept classes, low where the model is damaged.
+    mode: prefix of the columns, `rehearsed_` or "".
     """
     figure, axis = _plot(6.4, 3.2)
     for prefix, name, colour in KINDS:
-        steps = row[f"{prefix}relearn_steps"]
-        forget = row[f"{prefix}relearn_forget_accuracy"]
-        retain = row[f"{prefix}relearn_retain_accuracy"]
+        steps = row[f"{prefix}{mode}relearn_steps"]
+        forget = row[f"{prefix}{mode}relearn_forget_accuracy"]
+        retain = row[f"{prefix}{mode}relearn_retain_accuracy"]
         axis.plot(steps, forget, "-o", ms=3, color=colour, label=name)
         axis.plot(steps, retain, "--", lw=1, color=colour, label=f"{name}, kept")
     axis.set(xlabel="mini-batches", ylabel="test accuracy", ylim=(-0.02, 1.02))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.choose.comparable import varied_knobs
+from sweeps.choose.comparable import forget_texts, varied_knobs
 from sweeps.report.elements import Html, escape, facts, folded, table
 from sweeps.rows.results import Results
 from sweeps.spec.files import read_documents, shipped
@@ -49,7 +49,7 @@ def sweep_head(rows: pd.DataFrame, data_root: str) -> str:
         "Data": f"{dataset}: {split_sizes(dataset, data_root)}",
         "Networks": _listed(rows["model"]),
         "Methods": _listed(rows["method"]),
-        "Forget sets": "; ".join(sorted({_labels(labels) for labels in rows["forget"]})),
+        "Forget sets": "; ".join(sorted(set(forget_texts(rows)))),
         "Seeds": f"{len(seeds)} ({', '.join(map(str, seeds))})",
         "Attacks": _listed(rows["eval_attacks"].explode()) or "none",
     }
@@ -140,10 +140,6 @@ def _values(column: pd.Series) -> str:
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _labels(labels: Any) -> str:
-    return ", ".join(map(str, labels))
 
 
 def _listed(column: pd.Series) -> str:

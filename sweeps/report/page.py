@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from sweeps.choose.choose import choose
-from sweeps.choose.comparable import differing_settings, varied_knobs
+from sweeps.choose.comparable import differing_settings, forget_texts, forgotten, varied_knobs
 from sweeps.report.claims import SCORES, claims
 from sweeps.report.context import Context, resolve
 from sweeps.report.elements import (
@@ -87,8 +87,7 @@ def contexts(rows: pd.DataFrame, data_root: str) -> Iterator[Context]:
         return
     best = choose(finished).row["cell_id"]
     setting = differing_settings(rows)
-    forget, seed = rows["forget"].map(str), rows["seed"].map(str)
-    problem = forget + rows["model"] + setting + seed
+    problem = forget_texts(rows) + rows["model"] + setting + rows["seed"].map(str)
     for _, group in rows.groupby(problem):
         if (group["status"] == "ok").any():
             yield resolve(group, setting[group.index[0]], best, data_root)
@@ -115,7 +114,7 @@ def _errors(rows: pd.DataFrame) -> str:
 
 def _all_rows(rows: pd.DataFrame) -> str:
     """Return the main columns of every row, in a block that opens at a click."""
-    identity = ["cell_id", "model", "method", "forget", "seed"]
+    identity = ["cell_id", "model", "method", *forgotten(rows), "seed"]
     scores = SCORES[rows["task"].iloc[0]]
     if rows["eval_candidates"].eq("val").any():
         scores = [*VAL, *scores]  # candidates have no others

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sweeps.choose.comparable import varied_knobs
+from sweeps.choose.comparable import forgotten, varied_knobs
 from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
 from unlearn.errors import BadInput, require
 
-IDENTITY = ["sweep", "cell_id", "model", "method", "forget", "seed", "status", "error"]
 MAIN = [  # the columns of the table, after a row's identity and the knobs that vary
     "forget_probability",
     "forget_accuracy",
@@ -107,7 +106,8 @@ def show(rows: pd.DataFrame, by: str | None, how: str, sort: str | None = None) 
         check_column(rows, by)
         return FORMATS[how](_means(rows, by), [by, "cells"])
     sorted_by = [sort] if sort else []
-    return FORMATS[how](rows, [*IDENTITY, *varied_knobs(rows), *sorted_by])
+    identity = ["sweep", "cell_id", "model", "method", *forgotten(rows), "seed", "status", "error"]
+    return FORMATS[how](rows, [*identity, *varied_knobs(rows), *sorted_by])
 
 
 def _means(rows: pd.DataFrame, by: str) -> pd.DataFrame:

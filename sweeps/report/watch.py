@@ -11,10 +11,11 @@ import pandas as pd
 
 from sweeps.choose.choose import READ as CHOOSING
 from sweeps.choose.choose import choose, finished, objectives
-from sweeps.choose.comparable import SETTINGS, differing_settings
+from sweeps.choose.comparable import SETTINGS, differing_settings, forget_texts
 from sweeps.plan.cost import duration
 from sweeps.rows.results import Results
 from sweeps.rows.runs import Progress, progress, recorded
+from sweeps.spec.cells import subset_of
 from unlearn.errors import BadInput
 
 REFRESH_S = 5.0  # seconds between two looks: rows are at most that old
@@ -30,6 +31,7 @@ class Best:
     model: with the settings in which it differs from others of its name
     forget: the classes
     cells: finished cells that it was chosen from
+    subset: what is forgotten where it is no whole class; else ""
     """
 
     model: str
@@ -40,6 +42,7 @@ class Best:
     val_forget: float
     val_retain: float
     cells: int
+    subset: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def best_by_val(rows: pd.DataFrame) -> tuple[Best, ...]:
     good = rows[rows["status"] == "ok"]
     if good.empty:
         return ()
-    forget = good["forget"].map(lambda labels: tuple(int(label) for label in labels))
-    named = good.assign(_model=good["model"] + differing_settings(good), _forget=forget)
+    models = good["model"] + differing_settings(good)
+    named = good.assign(_model=models, _forget=forget_texts(good))
     found = []
     for _, cells in named.groupby(["_model", "_forget", "seed"]):
         candidates = finished(cells)
@@ -81,8 +84,9 @@ def best_by_val(rows: pd.DataFrame) -> tuple[Best, ...]:
         value = objectives(row.to_frame().T).iloc[0]
         scores = (float(value["val_forget"]), float(value["val_retain"]))
         who = (str(row["method"]), str(row["cell_id"]))
-        problem = (str(row["_model"]), list(row["_forget"]), int(row["seed"]))
-        found.append(Best(*problem, *who, *scores, len(candidates)))
+        labels = [int(label) for label in row["forget"]]
+        problem = (str(row["_model"]), labels, int(row["seed"]))
+        found.append(Best(*problem, *who, *scores, len(candidates), subset_of(row)))
     return tuple(found)
 
 
@@ -113,6 +117,8 @@ def _text(view: View) -> str:
     if view.best:
         lines.append("best by val so far:")
         table = pd.DataFrame([asdict(best) for best in view.best[:SHOWN]])
+        if not table["subset"].any():
+            table = table.drop(columns="subset")
         lines.append(table.to_string(index=False, float_format="{:.4f}".format))
         more = len(view.best) - SHOWN
         if more > 0:

@@ -40,6 +40,9 @@ CELL = _named(
     _entry("task", str, "`generator` or `classifier`"),
     _entry("method", str, "name of the unlearning method"),
     _entry("forget", list[int], "the forgotten classes"),
+    _entry(
+        "subset", str, "what is forgotten where it is no whole class, as `random 0.1`; empty else"
+    ),
     _entry("seed", int, "the seed of training, unlearning and evaluation"),
     _entry("options", str, "options of the model's builder, as JSON"),
 )

@@ -11,7 +11,8 @@ from sweeps.rows.columns import CELL, COLUMNS, OUTCOME, PROVENANCE, settings
 from sweeps.rows.schema import type_name
 from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import Attack, attacks_on
-from unlearn.attacks.generators.base import stem
+from unlearn.attacks.base import SECOND_ORACLE
+from unlearn.attacks.generators.base import GeneratorAttack, stem
 from unlearn.columns import DIRECTIONS, Column
 from unlearn.docstrings import first_sentence, prose_of
 from unlearn.methods import knob_entries
@@ -92,8 +93,9 @@ def of_metric(name: str, metric: Metric) -> Scores:
 
 def of_attack(name: str, attack: Attack) -> Scores:
     """Return an attack on classifiers as its docstring describes it."""
-    columns = [*attack.model_columns, *attack.subject_columns]
-    about = prose_of(attack.__doc__ or "", [*columns, *(f.name for f in fields(attack))])
+    columns = [attack.column(name, c) for c in (*attack.model_columns, *attack.subject_columns)]
+    told = [*attack.model_columns, *attack.subject_columns, *(f.name for f in fields(attack))]
+    about = prose_of(attack.__doc__ or "", told)
     own = [entry for entry in attack.entries(name) if entry.name in columns]
     return Scores(name, about, own, attack.blind_spot)
 
@@ -119,8 +121,36 @@ def generator_attacks_section() -> str:
         meaning = entry.meaning.replace(stem(names[0]), "probe_<attack>")
         lines.append(line([*facts, meaning]))
     quoted = ", ".join(f"`{stem(name).removeprefix('probe_')}`" for name in names)
-    text = f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights."
-    return "\n\n".join(["\n".join(lines), text])
+    text = (
+        f"`<attack>` is one of {quoted}. `untrained` is a decoder with random weights. "
+        "Attacks with variants name the strongest:"
+    )
+    return "\n\n".join(["\n".join(lines), text, rows_table(variant_entries())])
+
+
+def variant_entries() -> list[Column]:
+    """Return the columns that say which variant of an attack was the strongest."""
+    found = []
+    for name, attack in attacks_on("generator").items():
+        own = attack.subject_columns.keys() - GeneratorAttack.subject_columns.keys()
+        columns = {attack.column(name, column) for column in own}
+        found += [entry for entry in attack.entries(name) if entry.name in columns]
+    return found
+
+
+def second_oracle_section() -> str:
+    """Return the section of a second oracle's columns, but for those of generators' attacks."""
+    intro = (
+        "With `eval: {second_oracle: true}` an oracle of another seed stands beside the first: "
+        "what lies between the two is the floor of every distance to the oracle."
+    )
+    columns: list[str] = []
+    for metric in METRICS.values():
+        columns += metric.floor
+    for name, attack in attacks_on("classifier").items():
+        columns += [attack.column(name, column) for column in attack.floor_columns]
+    names = dict.fromkeys(f"{SECOND_ORACLE}_{column}" for column in columns)
+    return "\n\n".join([intro, rows_table(COLUMNS[name] for name in names)])
 
 
 def describe(entry: Column) -> str:
@@ -161,6 +191,7 @@ def document() -> str:
     ]
     for name, attack in attacks_on("classifier").items():
         sections.append(scores_section(of_attack(name, attack)))
+    sections += ["## A second oracle", second_oracle_section()]
     sections += ["## Curve, seconds, provenance", rows_table(PROVENANCE.values())]
     return "\n\n".join(section.strip() for section in sections) + "\n"
 

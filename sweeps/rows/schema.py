@@ -67,6 +67,7 @@ def row_of(cell: Cell, columns: Mapping[str, Any]) -> Row:
         "task": problem.task,
         "method": cell.method_name,
         "forget": list(problem.forget),
+        "subset": problem.subset,
         "seed": problem.seed,
         "options": json.dumps(dict(problem.options), sort_keys=True),
     }

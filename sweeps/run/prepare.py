@@ -18,7 +18,7 @@ from unlearn.errors import CannotWrite
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
 from unlearn.models import Weights
-from unlearn.splits import Images
+from unlearn.splits import Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit, snapshot
 
@@ -40,9 +40,16 @@ def _original(cache: WorkerCache, recipe: Recipe) -> Made:
     return _train(cache, recipe, cache.dataset(recipe.dataset).train)
 
 
+def _splits(cache: WorkerCache, recipe: Recipe) -> Splits:
+    """Divide the recipe's data set by what an oracle never sees, or an expert alone."""
+    if recipe.subset:
+        return cache.splits(recipe.dataset, (), recipe.subset, recipe.draw)
+    return cache.dataset(recipe.dataset).split(recipe.forget)
+
+
 def _oracle(cache: WorkerCache, recipe: Recipe) -> Made:
     """Train on the retain set alone."""
-    retained = cache.dataset(recipe.dataset).split(recipe.forget).train.retain
+    retained = _splits(cache, recipe).train.retain
     return _train(cache, recipe, retained)
 
 
@@ -50,7 +57,7 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
     """Fine-tune the original on the forget set alone."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
-    images = cache.dataset(recipe.dataset).split(recipe.forget).train.forget
+    images = _splits(cache, recipe).train.forget
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
     original = cache.model(recipe.needs[0])
     return fit(original, images, Training(**knobs), generator, steady=steady)
@@ -59,14 +66,16 @@ def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
 def _fisher(cache: WorkerCache, recipe: Recipe) -> Made:
     generator = stream(recipe.seed, "fisher", device=cache.device)
     original = cache.model(recipe.needs[0])
-    return generator_fisher(original, recipe.knob("fisher_samples"), generator), {}
+    samples, kl_weight = recipe.knob("fisher_samples"), dict(recipe.knobs).get("kl_weight", 1.0)
+    return generator_fisher(original, samples, generator, kl_weight=kl_weight), {}
 
 
 def _judge(cache: WorkerCache, recipe: Recipe) -> Made:
     images = cache.dataset(recipe.dataset).train
     generator = stream(recipe.seed, "judge", device=cache.device)
     plan = Schedule(recipe.knob("steps"), 64, 3e-3)
-    return train_judge(cache.build(recipe), images, plan, generator, recipe.knob("reject"))
+    reject, fade = recipe.knob("reject"), dict(recipe.knobs).get("fade", 0.0)
+    return train_judge(cache.build(recipe), images, plan, generator, reject, fade)
 
 
 MAKERS: dict[str, Callable[[WorkerCache, Recipe], Made]] = {

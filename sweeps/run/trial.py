@@ -204,7 +204,7 @@ def provenance(cache: WorkerCache, places: Places, cell: Cell) -> dict[str, Any]
     for kind in ("original", "oracle", "fisher", "expert"):
         if kind in recipes:
             columns[f"artifact_{kind}"] = recipes[kind].key
-    reporting = [seat for seat in cell.problem.judges if seat != "val"]
+    reporting = [seat for seat in cell.problem.judges if seat not in ("val", "referee")]
     if reporting:
         columns["judge_names"] = reporting
         columns["artifact_judges"] = [recipes[f"judge-{seat}"].key for seat in reporting]

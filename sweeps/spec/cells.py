@@ -8,11 +8,14 @@ from typing import Any, overload
 
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Sweep, Train
 from unlearn.artifacts import canonical, digest, digest_of
-from unlearn.generators.judges import panel
+from unlearn.forget_sets import without_place
+from unlearn.generators.judges import REFEREE, Judge, panel
+from unlearn.knobs import counted, later
 from unlearn.methods import METHODS, Method, method_name
 from unlearn.models import task_of
 from unlearn.train import Training
 
+SECOND_ORACLE = 500_000  # added to the seed
 SCHEMA = "v1"  # of rows, cells and recipes; part of every id
 
 
@@ -27,6 +30,8 @@ class Recipe:
     knobs: (name, value) pairs of its training
     needs: artifacts that are made first
     options: (name, value) pairs for the model's builder
+    subset: the forget set, as text, where it is no whole class (`Problem.subset`); else ""
+    draw: the seed that drew it
     """
 
     kind: str
@@ -37,13 +42,17 @@ class Recipe:
     knobs: Knobs
     needs: tuple["Recipe", ...] = ()
     options: Knobs = ()
+    subset: str = later("")
+    draw: int = later(0)
 
     @cached_property
     def key(self) -> str:
-        content = _flat(self)
+        content = counted(self)
         content["knobs"] = dict(self.knobs)
         content["needs"] = [need.key for need in self.needs]
         content["options"] = without_places(self.options)
+        if self.subset:
+            content["subset"] = without_place(self.subset)
         return digest({"schema": SCHEMA, **content})
 
     def knob(self, name: str) -> Any:
@@ -55,13 +64,8 @@ class Recipe:
         words = {"oracle": "without", "expert": "of"}
         forget = ""
         if self.kind in words:
-            forget = f" {words[self.kind]} {list(self.forget)}"
+            forget = f" {words[self.kind]} {self.subset or list(self.forget)}"
         return f"{self.kind} {self.model}{forget} seed {self.seed}"
-
-
-def _flat(record: Any) -> dict[str, Any]:
-    """Return the fields of a record as `asdict` does, but without its deep copies."""
-    return {f.name: getattr(record, f.name) for f in fields(record)}
 
 
 def frozen(options: Mapping[str, Any]) -> Knobs:
@@ -107,11 +111,13 @@ class Problem:
     """A task on which methods are compared, and how models are trained and scored.
 
     dataset, model: by name
-    forget: classes to forget, sorted
+    forget: classes to forget, sorted; () where `subset` says what is forgotten
     seed: of everything random
     train: how originals, oracles, experts, Fisher and judges are made
     eval: what is scored and attacked
     options: (name, value) pairs for the model's builder
+    subset: a forget set that is not whole classes, as text: `random 0.1`, or `indices SHA PATH`;
+        else ""
     """
 
     dataset: str
@@ -121,11 +127,18 @@ class Problem:
     train: Train
     eval: Evaluation
     options: Knobs = ()
+    subset: str = later("")
 
     @property
     def task(self) -> str:
         """`generator` or `classifier`."""
         return task_of(self.model)
+
+    @property
+    def divided(self) -> tuple[Any, ...]:
+        """What `WorkerCache.splits` takes: data set, classes and, if any, subset and its seed."""
+        whole = (self.dataset, self.forget)
+        return (*whole, self.subset, self.seed) if self.subset else whole
 
     def _recipe(
         self, kind: str, forget: tuple[int, ...], names: tuple[str, ...], *needs: Recipe
@@ -141,17 +154,27 @@ class Problem:
     @cached_property
     def oracle(self) -> Recipe:
         """The model trained without the forget set."""
-        return self._recipe("oracle", self.forget, TRAINING)
+        recipe = self._recipe("oracle", self.forget, TRAINING)
+        return replace(recipe, subset=self.subset, draw=self.seed) if self.subset else recipe
+
+    @cached_property
+    def second_oracle(self) -> Recipe:
+        """The oracle from another seed: what differs between the two is no memory."""
+        return replace(self.oracle, seed=self.seed + SECOND_ORACLE)
 
     @cached_property
     def fisher(self) -> Recipe:
         """The diagonal Fisher information of the original."""
-        return self._recipe("fisher", (), FISHER, self.original)
+        recipe = self._recipe("fisher", (), FISHER, self.original)
+        if self.train.fisher_objective == "plain":
+            return recipe
+        return replace(recipe, knobs=(*recipe.knobs, ("kl_weight", self.train.kl_weight)))
 
     @cached_property
     def expert(self) -> Recipe:
         """The original fine-tuned on the forget set alone."""
-        return self._recipe("expert", self.forget, EXPERT, self.original)
+        recipe = self._recipe("expert", self.forget, EXPERT, self.original)
+        return replace(recipe, subset=self.subset, draw=self.seed) if self.subset else recipe
 
     @cached_property
     def experts(self) -> tuple[Recipe, ...]:
@@ -164,16 +187,24 @@ class Problem:
         """The judges of a generator by seat (`lead`, `val`, plain ones); none for classifiers."""
         if self.task != "generator":
             return {}
-        steps = ("steps", self.train.judge_steps)
         recipes = {}
         for seat, judge in panel(self.eval.judges).items():
-            knobs = (("reject", judge.reject), steps)
-            recipes[seat] = Recipe("judge", self.dataset, judge.net, judge.seed, (), knobs)
+            recipes[seat] = self._judge(self.dataset, judge)
+        if self.eval.referee:
+            recipes["referee"] = self._judge(self.eval.referee, REFEREE)
         return recipes
+
+    def _judge(self, dataset: str, judge: Judge) -> Recipe:
+        knobs: Knobs = (("reject", judge.reject), ("steps", self.train.judge_steps))
+        if self.train.judge_fade:
+            knobs = (*knobs, ("fade", self.train.judge_fade))
+        return Recipe("judge", dataset, judge.net, judge.seed, (), knobs)
 
     def recipes(self, needs: tuple[str, ...]) -> dict[str, Recipe]:
         """Return role -> recipe of what evaluation, comparison and the named `needs` take."""
         found = {"original": self.original, "oracle": self.oracle}
+        if self.eval.second_oracle:
+            found["second-oracle"] = self.second_oracle
         for need in needs:
             if need == "experts":
                 for i, expert in enumerate(self.experts):
@@ -187,8 +218,9 @@ class Problem:
     @cached_property
     def _frame(self) -> tuple[str, str]:
         """Return the canonical form of all cells of this problem, before and after the method."""
-        content = {"schema": SCHEMA, **_flat(self), "options": without_places(self.options)}
-        content |= {"train": _flat(self.train), "eval": _flat(self.eval)}
+        content = {"schema": SCHEMA, **counted(self), "options": without_places(self.options)}
+        if self.subset:
+            content["subset"] = without_place(self.subset)
         before = {key: value for key, value in content.items() if key < "knobs"}
         after = {key: value for key, value in content.items() if key > "method"}
         return canonical(before)[:-1] + ",", "," + canonical(after)[1:]
@@ -205,7 +237,7 @@ class Problem:
 
 def canonical_method(method: Method) -> str:
     """Return a method's part of the canonical form of its cells, without the braces."""
-    return canonical({"knobs": _flat(method), "method": method_name(method)})[1:-1]
+    return canonical({"knobs": counted(method), "method": method_name(method)})[1:-1]
 
 
 @dataclass(frozen=True)
@@ -234,7 +266,8 @@ class Cell:
     def describe(self) -> str:
         """Name the cell in one line, for logs and cards."""
         problem = self.problem
-        where = f"{problem.model} forget {list(problem.forget)} seed {problem.seed}"
+        forget = problem.subset or list(problem.forget)
+        where = f"{problem.model} forget {forget} seed {problem.seed}"
         return f"{self.method_name} {where} {asdict(self.method)}"
 
 
@@ -242,7 +275,23 @@ def problems(sweep: Sweep) -> Iterator[Problem]:
     """Yield every model x forget set x seed of the sweep, in the spec's order."""
     train = dict(sweep.train)
     for model, forget, seed in product(sweep.models, sweep.forget, sweep.seeds):
-        yield Problem(sweep.dataset, model, forget, seed, train[model], sweep.eval, sweep.options)
+        whole, subset = (forget, "") if isinstance(forget, tuple) else ((), str(forget))
+        yield Problem(
+            sweep.dataset,
+            model,
+            whole,
+            seed,
+            train[model],
+            sweep.eval,
+            sweep.options,
+            subset,
+        )
+
+
+def subset_of(row: Any) -> str:
+    """Read `Problem.subset` out of a row; "" where it forgets classes, or is older than that."""
+    text = row.get("subset")
+    return text if isinstance(text, str) else ""
 
 
 @dataclass(frozen=True)

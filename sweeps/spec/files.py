@@ -66,14 +66,26 @@ def _load_yaml(path: Path) -> list[Any]:
 
 
 def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths of the model's files absolute, at the top and under `options`."""
+    """Make the paths absolute: of the model's files, at the top and under `options`; of indices."""
     changed = dict(document)
     for key in FILES:
         if isinstance(document.get(key), str):
-            changed[key] = str(Path(os.path.expanduser(document[key])).absolute())
+            changed[key] = _absolute(document[key])
     if isinstance(document.get("options"), dict):
         changed["options"] = _with_absolute_paths(document["options"])
+    if isinstance(document.get("forget"), list):
+        changed["forget"] = [_with_absolute_indices(item) for item in document["forget"]]
     return changed
+
+
+def _with_absolute_indices(forget: Any) -> Any:
+    if isinstance(forget, dict) and isinstance(forget.get("indices"), str):
+        return {**forget, "indices": _absolute(forget["indices"])}
+    return forget
+
+
+def _absolute(path: str) -> str:
+    return str(Path(os.path.expanduser(path)).absolute())
 
 
 def shipped() -> list[str]:

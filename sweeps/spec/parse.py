@@ -14,6 +14,7 @@ from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
+from unlearn.forget_sets import ChosenIndices, RandomShare, Subset
 from unlearn.knobs import FLOAT_BITS, check_bits, is_number, typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
@@ -178,12 +179,15 @@ def _check_option(where: str, value: Any) -> None:
     )
 
 
-def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
-    """Return the forget sets of `each`, a list of classes, or a list of lists of classes."""
+def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | Subset, ...]:
+    """Return the forget sets of `each`, or a list of classes, lists of them, or subsets."""
     if value == "each":
         return tuple((label,) for label in range(classes))
-    sets = []
+    sets: list[tuple[int, ...] | Subset] = []
     for item in _list("forget", value):
+        if isinstance(item, dict):
+            sets.append(_subset(item))
+            continue
         labels = item if isinstance(item, list) else [item]
         sets.append(tuple(sorted(_whole("forget", label) for label in labels)))
     require(
@@ -191,6 +195,15 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...], ...]:
         f"axis 'forget' names a set of classes twice: {value}; keep one of them",
     )
     return tuple(sets)
+
+
+def _subset(item: Mapping[str, Any]) -> Subset:
+    """Return the forget set of `random: SHARE` or `indices: FILE`."""
+    unknown_keys("a forget set", item, ("random", "indices"))
+    require(len(item) == 1, f"a forget set is `random: SHARE` or `indices: FILE`, not {item}")
+    if "indices" in item:
+        return ChosenIndices.of_file(typed("forget.indices", item["indices"], str))
+    return RandomShare(typed("forget.random", item["random"], float))
 
 
 def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:

@@ -81,9 +81,10 @@ TOP = (
         "forget",
         "`each` or list",
         "required",
-        "classes of the data set, but not all of them",
+        "classes of the data set, but not all of them; or `random: SHARE`, `indices: FILE`",
         "the forget sets: `each` forgets every class in turn, `[0, 1]` one after the other, "
-        "`[[0, 1]]` both at once",
+        "`[[0, 1]]` both at once; `[{random: 0.1}]` a tenth of a classifier's training images, "
+        "drawn anew by every seed; `[{indices: FILE}]` those that a `.npy` file names",
     ),
     Key(
         "seeds",

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from itertools import chain, product
 from typing import Any
 
-from unlearn.errors import require
+from unlearn.errors import lookup, require
 from unlearn.knobs import hint, is_number
 from unlearn.methods import KNOBS
 
+DRAWS = {"problem": "alike for all methods of a problem", "method": "each method's own"}
 SAMPLERS = ("tpe", "random")
 Axis = tuple[Any, ...]  # (low, high) of a number, else the names to choose from
 
@@ -22,12 +23,15 @@ class Search:
     space: (knob, axis) pairs; an axis is (low, high) of a number, else the names to choose from
     sampler: `tpe` (arXiv:2304.11127) or `random`
     seed: of the sampler
+    draws: `problem`: every method's study of a problem starts with the same quantiles of its axes;
+        `method`: each method's study has draws of its own
     """
 
     trials: int
     space: tuple[tuple[str, tuple[Any, ...]], ...]
     sampler: str = "tpe"
     seed: int = 0
+    draws: str = "problem"
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, f"search.trials must be at least 1, not {self.trials}")
@@ -35,6 +39,7 @@ class Search:
             self.sampler in SAMPLERS,
             f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}",
         )
+        lookup("search.draws", self.draws, DRAWS)
         require(
             len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]"
         )

@@ -12,9 +12,11 @@ from sweeps.spec.search import Search
 from unlearn.attacks import Attack, attacks_on, make_attack
 from unlearn.data import DATASETS
 from unlearn.errors import BadInput, lookup, require, unknown_keys
+from unlearn.forget_sets import Subset
 from unlearn.generators.judges import panel
-from unlearn.knobs import typed
+from unlearn.knobs import later, typed
 from unlearn.methods import METHODS, Method, make_method
+from unlearn.methods.base import OBJECTIVES
 from unlearn.models import task_of
 from unlearn.splits import check_forget
 from unlearn.train import SCHEDULES, Training
@@ -36,7 +38,11 @@ class Train(Training):
         starts with wrong predictions and learns to correct them
     experts: how many experts a method gets that uses several, at least 1
     fisher_samples: images over which the Fisher information is averaged, at least 1
+    fisher_objective: the loss whose Fisher it is: the `plain` negative ELBO, as the paper has it,
+        or the `original`'s, with the weight of its KL term
     judge_steps: training steps of each judge, at least 1
+    judge_fade: share of the images that judges learn from at a lower contrast, in [0, 1]; at 0 the
+        judge that leads takes a faint digit for none
     """
 
     expert_steps: int = 60
@@ -46,6 +52,8 @@ class Train(Training):
     experts: int = 3
     fisher_samples: int = 10_000
     judge_steps: int = 600
+    judge_fade: float = later(0.0)
+    fisher_objective: str = later("plain")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,6 +61,11 @@ class Train(Training):
             value = getattr(self, name)
             require(value >= 1, f"train.{name} must be at least 1, not {value}")
         require(self.expert_lr > 0, f"train.expert_lr must be above 0, not {self.expert_lr}")
+        require(
+            0 <= self.judge_fade <= 1,
+            f"train.judge_fade must be between 0 and 1, not {self.judge_fade}",
+        )
+        lookup("train.fisher_objective", self.fisher_objective, OBJECTIVES)
         lookup("train.expert_norms", self.expert_norms, EXPERT_NORMS)
         lookup("train.expert_schedule", self.expert_schedule, SCHEDULES)
 
@@ -72,6 +85,12 @@ class Evaluation:
     candidates: `full` scores every cell in full; `val` reads each cell of a classifier on val
         alone, only as long as it can still win, and then scores the chosen cell of each method,
         model, forget set and seed in a row of its own
+    any_forgotten: whether an attack on a generator succeeds with any forgotten class, where several
+        are forgotten; else only with the one that the try wanted
+    second_oracle: whether to train another oracle, from another seed, and score and attack it
+        beside: how far two oracles lie apart is the floor of every distance to the oracle
+    referee: data set, of the same images and classes, from which a third reject-aware judge of a
+        generator learns: its readings stand in `referee_*`, and intervals span both; "" for none
     """
 
     samples: int = 1000
@@ -80,12 +99,17 @@ class Evaluation:
     attack_knobs: str = "{}"
     effort: float = 1.0
     candidates: str = "full"
+    any_forgotten: bool = later(False)
+    second_oracle: bool = later(False)
+    referee: str = later("")
 
     def __post_init__(self) -> None:
         lookup("eval.candidates", self.candidates, CANDIDATES)
         require(self.effort > 0, f"eval.effort must be above 0, not {self.effort}")
         require(self.samples >= 10, f"eval.samples must be at least 10, not {self.samples}")
         panel(self.judges)
+        if self.referee:
+            lookup("eval.referee", self.referee, DATASETS)
 
     def attack(self, name: str) -> Attack:
         """Make an attack with the knobs that this evaluation sets."""
@@ -156,7 +180,7 @@ class Sweep:
     name: of the sweep: letters, digits, `-`, `_`, `.`
     dataset: by name
     models, methods: by name
-    forget: sets of classes to forget
+    forget: sets of classes to forget, or of single training images
     seeds: whole numbers
     train: (model, how it is trained) pairs
     options: (name, value) pairs for the models' builder
@@ -174,7 +198,7 @@ class Sweep:
     dataset: str
     models: tuple[str, ...]
     methods: tuple[str, ...]
-    forget: tuple[tuple[int, ...], ...]
+    forget: tuple[tuple[int, ...] | Subset, ...]
     seeds: tuple[int, ...]
     train: tuple[tuple[str, Train], ...]
     options: Knobs = ()
@@ -197,7 +221,10 @@ class Sweep:
         for model in self.models:
             self._check_task(model, task_of(model))
         for labels in self.forget:
-            check_forget(labels, source.classes)
+            if isinstance(labels, tuple):
+                check_forget(labels, source.classes)
+            else:
+                self._check_subset(labels)
         self._check_knobs()
         self._check_size()
         self._check_ranges()
@@ -212,6 +239,8 @@ class Sweep:
             f"eval.effort is for attacks on generators, but model {model} is a {task}; "
             "leave it out",
         )
+        if self.eval.referee:
+            self._check_referee(task)
         for attack in self.eval.attacks:
             lookup(f"attack on a {task}", attack, attacks_on(task))
         for name in self.methods:
@@ -220,6 +249,31 @@ class Sweep:
                 task in fit,
                 f"method {name} is for {' and '.join(fit)}s, but model {model} is a {task}",
             )
+
+    def _check_subset(self, subset: Subset) -> None:
+        generators = [model for model in self.models if task_of(model) == "generator"]
+        require(
+            not generators,
+            f"forget {subset} is for classifiers, but model {generators[:1]} is a generator, whose "
+            "judges see classes alone; forget classes",
+        )
+        require(
+            self.eval.candidates == "full",
+            f"eval.candidates val reads no forgotten training image, so it cannot choose where "
+            f"{subset} is forgotten; leave it out",
+        )
+
+    def _check_referee(self, task: str) -> None:
+        require(
+            task == "generator",
+            f"eval.referee is a judge of generators, but the model is a {task}; leave it out",
+        )
+        own, other = DATASETS[self.dataset], DATASETS[self.eval.referee]
+        require(
+            (own.shape, own.classes) == (other.shape, other.classes),
+            f"eval.referee {self.eval.referee} has other images or classes than {self.dataset}; "
+            "name a data set that has the same",
+        )
 
     def _check_knobs(self) -> None:
         """Refuse knobs that no method has, that grid and search both name, or without values."""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from unlearn.errors import BadInput
-from unlearn.knobs import make, typed
+from unlearn.knobs import counted, later, make, typed
 
 
 @dataclass(frozen=True)
@@ -61,3 +61,20 @@ WRONG: list[tuple[Any, type, str]] = [
 def test_a_wrong_type_is_refused_with_its_place(value: Any, kind: type, message: str) -> None:
     with pytest.raises(BadInput, match=f"brush: knob {message}"):
         typed("brush: knob", value, kind)
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A record that holds another, with fields that came later."""
+
+    brush: Brush
+    title: str = "untitled"
+    framed: bool = later(False)
+    glazed: float = later(0.0)
+
+
+def test_a_later_field_counts_once_it_leaves_its_default() -> None:
+    brush = {"width": 1.0, "hairs": 3, "wet": False, "colour": "red"}
+    assert counted(Painting(Brush())) == {"brush": brush, "title": "untitled"}
+    found = counted(Painting(Brush(), framed=True))
+    assert found == {"brush": brush, "title": "untitled", "framed": True}

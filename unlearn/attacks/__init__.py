@@ -16,13 +16,13 @@ from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.generators.deceptive_label import DeceptiveLabel
 from unlearn.attacks.generators.double_interpolation import DoubleInterpolation
 from unlearn.attacks.generators.ink import Ink
-from unlearn.attacks.generators.kept_label import KeptLabel
+from unlearn.attacks.generators.kept_label import KeptLabel, StrongestKeptLabel
 from unlearn.attacks.generators.label_only import LabelOnly
 from unlearn.attacks.generators.latent_label import LatentLabel
 from unlearn.attacks.generators.noisy_label import NoisyLabel
 from unlearn.attacks.generators.prototype import Prototype
 from unlearn.attacks.generators.random_z import RandomZ
-from unlearn.attacks.generators.relearn import Relearn
+from unlearn.attacks.generators.relearn import Relearn, StrongestRelearn
 from unlearn.attacks.generators.transplant import Transplant
 from unlearn.attacks.generators.triangular_walk import TriangularWalk
 from unlearn.columns import Column, merged
@@ -46,6 +46,8 @@ ATTACKS: dict[str, Attack] = {
     "relearning": Relearning(),
     "linear-probe": LinearProbe(),
     "lira": Lira(),
+    "relearning-rehearsed": Relearning(reset_head=True, rehearse=True),
+    "lira-matched": Lira(follow=True),
     # on generators
     "random-z": RandomZ(),
     "noisy-label": NoisyLabel(),
@@ -62,6 +64,10 @@ ATTACKS: dict[str, Attack] = {
     "relearn-10": Relearn(per_class=10),
     "relearn-100": Relearn(per_class=100),
     "relearn-kept": Relearn(per_class=0),
+    "kept-label-strongest": StrongestKeptLabel(),
+    "relearn-strongest-1": StrongestRelearn(per_class=1),
+    "relearn-strongest-10": StrongestRelearn(per_class=10),
+    "relearn-strongest-100": StrongestRelearn(per_class=100),
 }
 
 

@@ -11,6 +11,9 @@ from unlearn.docstrings import lines_of, meaning_of, papers_in
 from unlearn.errors import require
 from unlearn.evaluation import Scores
 from unlearn.splits import Splits
+from unlearn.train import Training
+
+SECOND_ORACLE = "second_oracle"  # name of the reference model that only some problems have
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,9 @@ class Target:
     splits: real images of the problem, forgotten and kept
     seed: source of all random streams of the attack
     effort: multiple of the optimisation steps of attacks on generators, above 0
+    training: how the original was trained; None where that is unknown
+    any_forgotten: whether an attack on generators succeeds with any forgotten class, or only with
+        the one that the try wanted
     """
 
     name: str
@@ -29,6 +35,8 @@ class Target:
     splits: Splits
     seed: int
     effort: float = 1.0
+    training: Training | None = None
+    any_forgotten: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,10 +79,13 @@ class Attack:
     reference_models: names of the models that are attacked beside the subject
     model_columns: columns of one model, for the subject and for each reference model, with their
         types: `float` (None where it was not reached) or `list` (of floats)
+    floor_columns: those of `model_columns` that a second oracle gets, where there is one
     subject_columns: columns that only the subject has, from its comparison with the oracle
     meanings: what each column means; {} where the lines of the class's docstring say so
     scales: unit and direction by column or pattern (`*_accuracy`); the name goes before a pattern
     blind_spot: which models get a good value without deserving it; a sentence for the report
+    home: name under which its columns are bare; registered as `<home>-<variant>`, its columns begin
+        with `<variant>_`. "" where a subclass names its columns otherwise
     """
 
     task: ClassVar[str]
@@ -83,7 +94,9 @@ class Attack:
     subject_columns: ClassVar[Mapping[str, type]] = {}
     meanings: ClassVar[Mapping[str, str]] = {}
     scales: ClassVar[Mapping[str, Scale]] = {}
+    floor_columns: ClassVar[tuple[str, ...]] = ()
     blind_spot: ClassVar[str] = ""
+    home: ClassVar[str] = ""
 
     def columns(self, name: str) -> dict[str, type]:
         """List every column that the attack returns when it is registered as `name`."""
@@ -104,12 +117,14 @@ class Attack:
         found = list(entries.values())
         for model in self.reference_models:
             found += [entries[column].of(model) for column in self.model_columns]
+        found += [entries[column].of(SECOND_ORACLE) for column in self.floor_columns]
         return found
 
     def references(self, target: Target, models: Mapping[str, Any]) -> References:
         """Prepare what all subjects of `target` share, from the reference models by name."""
         prepared = self.prepare(target, models["original"])
-        found = {name: self.run(target, models[name], prepared) for name in self.reference_models}
+        names = [*self.reference_models, *(name for name in models if name == SECOND_ORACLE)]
+        found = {name: self.run(target, models[name], prepared) for name in names}
         return References(target, prepared, found)
 
     def __call__(self, subject: Any, references: References) -> Findings:
@@ -122,14 +137,21 @@ class Attack:
         """Fill the columns, from what `run` returned for the subject and the reference models."""
         values = self.measure(own) | self.compare(own, found["oracle"])
         scores = {self.column(name, column): value for column, value in values.items()}
-        for model, other in found.items():
-            for column, value in self.measure(other).items():
+        for model in self.reference_models:
+            for column, value in self.measure(found[model]).items():
                 scores[f"{model}_{self.column(name, column)}"] = value
+        second = self.measure(found[SECOND_ORACLE]) if SECOND_ORACLE in found else {}
+        for column in self.floor_columns:
+            scores[f"{SECOND_ORACLE}_{self.column(name, column)}"] = second.get(column)
         return scores
 
     def column(self, name: str, column: str) -> str:
         """Name `column` as it stands in a row."""
-        return column
+        stem = f"{self.home}-"
+        if not self.home or not name.startswith(stem):
+            return column
+        variant = name.removeprefix(stem).replace("-", "_")
+        return f"{variant}_{column}"
 
     def prepare(self, target: Target, original: Any) -> Any:
         """Make what every model is attacked with; most attacks need nothing."""

@@ -14,7 +14,11 @@ from unlearn.objectives import elbo_of_draws, negative_elbo
 
 
 def generator_fisher(
-    model: Generative, samples: int, generator: torch.Generator, batch: int = 500
+    model: Generative,
+    samples: int,
+    generator: torch.Generator,
+    batch: int = 500,
+    kl_weight: float = 1.0,
 ) -> Weights:
     """Compute Selective Amnesia's Fisher diagonal (arXiv:2305.10120, section 4), by parameter name.
 
@@ -26,6 +30,8 @@ def generator_fisher(
     samples: images drawn from the model, at least 1
     generator: draws z, c and the noise of the ELBO
     batch: images per pass; affects speed and memory, and which noise a sample gets
+    kl_weight: weight of the KL term; 1 is the paper's likelihood, that of the original's training
+        makes the Fisher the curvature of what was trained
     """
     sizes = list(_batch_sizes(samples, batch))
     if not _formulas_hold(model, generator):
@@ -33,7 +39,7 @@ def generator_fisher(
 
     def losses(n: int) -> Callable[[], Tensor]:
         x, c = _own_samples(model, n, generator)
-        return lambda: negative_elbo(model, x, c, generator)
+        return lambda: negative_elbo(model, x, c, generator, kl_weight)
 
     return diagonal_fisher(model, (losses(n) for n in sizes))
 

@@ -21,6 +21,7 @@ from unlearn.splits import Images
 from unlearn.streams import layer_noise
 from unlearn.train import Curve, Schedule, descend, snapshot
 
+FAINTEST = 0.2  # contrast of the faintest image that a judge learns to read
 Shape = tuple[int, int, int]  # (channels, height, width)
 SMALLEST_SIDE = 8  # pixels of an image that is judged
 
@@ -46,6 +47,9 @@ class Judge:
 
     def __post_init__(self) -> None:
         lookup("judge", self.net, JUDGES)
+
+
+REFEREE = Judge("patch", 3, True)  # reject-aware, of another network and seed than lead and val
 
 
 def check_judged(shape: Shape) -> None:
@@ -92,11 +96,18 @@ def build_judge(
 
 
 def train_judge(
-    model: nn.Module, images: Images, plan: Schedule, generator: torch.Generator, reject: bool
+    model: nn.Module,
+    images: Images,
+    plan: Schedule,
+    generator: torch.Generator,
+    reject: bool,
+    fade: float = 0.0,
 ) -> tuple[Weights, Curve]:
     """Train `model` in place on `images` under small affine changes; return weights and curve.
 
-    With `reject`, each batch also gets half as many non-images, of the class after the last label.
+    reject: whether each batch also gets half as many non-images, of the class after the last label
+    fade: share of images and non-images that are faded (see `faded`). At 0 a reject-aware judge
+        takes a faint image for no image at all: it reads contrast as well as content
     """
     model.train()
     none_of_these = int(images.y.max()) + 1
@@ -110,12 +121,25 @@ def train_judge(
             nothing = non_images(x[:half], generator)
             changed = torch.cat([changed, nothing])  # one pass: norm layers must see the mixture
             y = torch.cat([y, torch.full_like(y[:half], none_of_these)])
+        if fade > 0:
+            changed = faded(changed, fade, generator)
         return {"loss": F.cross_entropy(model(changed), y)}
 
     with layer_noise(model, generator):
         curve = descend(model, losses, plan)
     model.eval()
     return snapshot(model), curve
+
+
+def faded(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Fade a `share` of the images `x` (n, channels, height, width) towards a grey of any level.
+
+    A faded image is level + t (x - level), with t uniform in [0.2, 1] and level in [0, 1].
+    """
+    drawn = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=generator.device)
+    level, chosen = drawn[0], drawn[1] < share
+    contrast = FAINTEST + (1 - FAINTEST) * drawn[2]
+    return torch.where(chosen, level + contrast * (x - level), x)
 
 
 def _noise(x: Tensor, generator: torch.Generator) -> Tensor:

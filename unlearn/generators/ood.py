@@ -13,6 +13,11 @@ from unlearn.models.base import Generative
 RADIUS_MARGIN = 2.5
 
 
+def prior_radius(z_dim: int) -> float:
+    """Return the radius of the ball that holds 99.9 % of N(0, I) and more."""
+    return sqrt(z_dim) + RADIUS_MARGIN
+
+
 def ood_inputs(
     frozen: Generative, retain: Tensor, n: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -57,7 +62,7 @@ def wide_latents(z_dim: int, n: int, generator: torch.Generator) -> Tensor:
 
 def far_latents(z_dim: int, n: int, generator: torch.Generator) -> Tensor:
     """Draw latents (n, z_dim) of one to three times the radius sqrt(z_dim) + `RADIUS_MARGIN`."""
-    radius = (sqrt(z_dim) + RADIUS_MARGIN) * (1 + 2 * _uniform(n, 1, generator=generator))
+    radius = prior_radius(z_dim) * (1 + 2 * _uniform(n, 1, generator=generator))
     direction = F.normalize(_normal(n, z_dim, generator=generator), dim=1)
     return direction * radius
 

@@ -21,7 +21,8 @@ class BadTeacher(Iterative):
     S is the student, T_s the original (the competent teacher), T_d the same architecture at
     random weights (the incompetent teacher). The student learns a random network's answers to
     forgotten images, which are not those of the retrained oracle: ZRF is high, and so is the gap
-    to the oracle.
+    to the oracle. The authors shuffle forgotten and retained images into one data set, so that
+    their batches hold as few forgotten ones as it does; here every step reads a batch of each.
 
     temperature: divides the logits of teachers and student, above 0; both losses are scaled by its
         square. 1 in the paper.

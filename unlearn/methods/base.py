@@ -1,20 +1,26 @@
 """The contract of every method: its class, its result, and two helpers that several methods use."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from unlearn.errors import BadInput, lookup
 from unlearn.models import Weights
+from unlearn.objectives import PLAIN, ElboOptions
 from unlearn.splits import Splits
-from unlearn.train import Curve, snapshot
+from unlearn.train import Curve, Training, snapshot
 
 Losses = dict[str, Tensor]  # scalars by the name of their loss term
 StepFunction = Callable[[], Losses]  # what `unlearn.train.descend` calls in every step
 SearchSpace = dict[str, list[Any]]
+OBJECTIVES = {
+    "plain": "the loss of the model's task, without options",
+    "original": "with the options that the original was trained with",
+}
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,37 @@ class Method:
     ) -> Unlearned:
         """Unlearn the forget part of `splits`.
 
-        `model` (the original, in eval mode) and everything in `needs` stay as they are. All
+        `model` (the original, in eval mode) and everything in `needs` stay as they are. A
+        method with a knob `objective` also gets `training`, how the original was trained. All
         randomness comes from `generator`; device and dtype come from `model`. Raises `NotFinite`
         where a loss or a weight becomes infinite or NaN.
         """
         raise TypeError(f"{type(self).__name__} must define __call__")
+
+
+def training_of(objective: str, needs: Mapping[str, Any]) -> Training | None:
+    """Return how the original was trained where `objective` is `original`; None for `plain`.
+
+    Raises `BadInput` for another name, or where `needs` does not tell.
+    """
+    lookup("objective", objective, OBJECTIVES)
+    if objective == "plain":
+        return None
+    known = needs.get("training")
+    if not isinstance(known, Training):
+        raise BadInput("objective original needs `training`: pass how the original was trained")
+    return known
+
+
+def elbo_options(objective: str, needs: Mapping[str, Any]) -> ElboOptions:
+    """Return the options of `negative_elbo` that the objective stands for.
+
+    The critic of the original's training is not stored, so it is not among them.
+    """
+    training = training_of(objective, needs)
+    if training is None:
+        return PLAIN
+    return ElboOptions(training.kl_weight, training.z_dropout)
 
 
 @torch.no_grad()

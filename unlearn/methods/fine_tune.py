@@ -1,32 +1,48 @@
 """Fine-tuning on the retained images: the weakest honest baseline."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 
-from unlearn.methods.base import Method, SearchSpace, Unlearned
+from unlearn.errors import lookup
+from unlearn.knobs import later
+from unlearn.methods.base import OBJECTIVES, Method, SearchSpace, Unlearned, training_of
 from unlearn.methods.iterative import Iterative
 from unlearn.splits import Splits
 from unlearn.train import fit
 
+# What of the original's training belongs to its objective.
+OPTIONS = ("weight_decay", "label_smoothing", "kl_weight", "z_dropout", "label_critic")
+
 
 @dataclass(frozen=True)
 class FineTune(Iterative):
-    """Minimise the model's training objective on the retained images.
+    """Minimise the loss of the model's task on the retained images.
 
     A baseline of arXiv:1911.04933.
 
     steps: number of optimiser steps, at least 1.
+    objective: `plain`; or `original`, with the weight decay, label smoothing, KL weight, z dropout
+        and critic that the original was trained with.
     """
 
     tasks: ClassVar[tuple[str, ...]] = Method.tasks
     space: ClassVar[SearchSpace] = {"steps": [100, 2000], "lr": [1e-4, 1e-2]}
 
     steps: int = 500
+    objective: str = later("plain")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lookup("objective", self.objective, OBJECTIVES)
 
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
-        weights, curve = fit(model, splits.train.retain, self.training(), generator)
+        plan = self.training()
+        original = training_of(self.objective, needs)
+        if original is not None:
+            plan = replace(plan, **{name: getattr(original, name) for name in OPTIONS})
+        weights, curve = fit(model, splits.train.retain, plan, generator)
         return Unlearned(weights, curve)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearn.augment import AUGMENTS
+from unlearn.knobs import later
 from unlearn.methods.base import Method, StepFunction, Unlearned
 from unlearn.splits import Images, Splits
 from unlearn.streams import layer_noise
@@ -24,7 +25,7 @@ NORMS = {
 
 @dataclass(frozen=True)
 class Iterative(Method):
-    """A method that trains a copy of the model; weight decay is 0.
+    """A method that trains a copy of the model.
 
     steps: number of optimiser steps, at least 1.
     batch: images per step and part (forget, retain) that the method reads, at least 1; a part with
@@ -35,6 +36,7 @@ class Iterative(Method):
     optimizer: `adamw` (arXiv:1711.05101), or `sgd` with momentum 0.9.
     augment: augmentation of every batch, a name out of `unlearn.augment.AUGMENTS`. Use that of the
         original's training: without one, a network memorises the images.
+    weight_decay: of the optimiser, at least 0; with `adamw` it is decoupled from the gradient.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
@@ -45,6 +47,7 @@ class Iterative(Method):
     schedule: str = "one-cycle"
     optimizer: str = "adamw"
     augment: str = "none"
+    weight_decay: float = later(0.0)
 
     def __post_init__(self) -> None:
         self.training()
@@ -56,6 +59,7 @@ class Iterative(Method):
             self.batch,
             self.lr,
             self.schedule,
+            self.weight_decay,
             optimizer=self.optimizer,
             augment=self.augment,
         )

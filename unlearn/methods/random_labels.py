@@ -79,4 +79,5 @@ class RandomLabels(Iterative):
             output: Tensor = kept
             return output
         forgotten = splits.train.forget.y.unique()
-        return torch.cat([kept, forgotten]).sort().values
+        every: Tensor = torch.cat([kept, forgotten]).unique()
+        return every

@@ -13,10 +13,18 @@ from torch import Tensor
 from unlearn.errors import lookup, require
 from unlearn.generators.ood import ood_inputs
 from unlearn.generators.targets import TARGETS, Target, draw_labels
-from unlearn.methods.base import Losses, Method, StepFunction, Unlearned
+from unlearn.knobs import later
+from unlearn.methods.base import (
+    OBJECTIVES,
+    Losses,
+    Method,
+    StepFunction,
+    Unlearned,
+    elbo_options,
+)
 from unlearn.models.base import Generative
 from unlearn.models.fresh import fresh
-from unlearn.objectives import negative_elbo
+from unlearn.objectives import PLAIN, ElboOptions, negative_elbo
 from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
@@ -51,6 +59,8 @@ class RobustAmnesia(Method):
     target: image u, `noise`, `grey` or `class` (see `unlearn.generators.targets`).
     replay: images x_r of the ELBO, retained training images (`data`) or the x_o (`model`), which
         need no data.
+    objective: ELBO on retained images, `plain`; or `original`, with the KL weight and z dropout
+        that the original was trained with.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("generator",)
@@ -65,6 +75,7 @@ class RobustAmnesia(Method):
     schedule: str = "one-cycle"
     target: str = "grey"
     replay: str = "data"
+    objective: str = later("plain")
 
     def __post_init__(self) -> None:
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
@@ -73,6 +84,7 @@ class RobustAmnesia(Method):
         lookup("reset", self.reset, RESETS)
         lookup("target", self.target, TARGETS)
         lookup("replay", self.replay, REPLAYS)
+        lookup("objective", self.objective, OBJECTIVES)
         self.training()
 
     def training(self) -> Schedule:
@@ -84,14 +96,23 @@ class RobustAmnesia(Method):
     ) -> Unlearned:
         """As `Method`; a `watch` among the keyword arguments is passed to `descend`."""
         student = RESETS[self.reset](model, generator).train()
-        losses = self.loss_terms(model, student, splits, generator)
+        options = elbo_options(self.objective, needs)
+        losses = self.loss_terms(model, student, splits, generator, options)
         curve = descend(student, losses, self.training(), watch=needs.get("watch"))
         return Unlearned(snapshot(student), curve)
 
     def loss_terms(
-        self, frozen: Generative, student: Generative, splits: Splits, generator: torch.Generator
+        self,
+        frozen: Generative,
+        student: Generative,
+        splits: Splits,
+        generator: torch.Generator,
+        options: ElboOptions = PLAIN,
     ) -> StepFunction:
-        """Return the function that computes `replay`, `distil`, `forget` and `closed`."""
+        """Return the function that computes `replay`, `distil`, `forget` and `closed`.
+
+        options: KL weight and z dropout of the negative ELBO
+        """
         forget = splits.train.forget.y.unique()
         retain = splits.train.retain.y.unique()
         sizes = Sizes(self.batch, -(-self.batch // 4), self.batch)
@@ -106,7 +127,9 @@ class RobustAmnesia(Method):
                 c_r = student.one_hot(labels)
             else:
                 x_r, c_r = x[: self.batch], c[: self.batch]
-            replay = negative_elbo(student, x_r, c_r, generator)
+            replay = negative_elbo(
+                student, x_r, c_r, generator, options.kl_weight, options.z_dropout
+            )
             logits = student.decode(z, c)  # one pass for all three kinds of input
             per_pixel = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
             per_image = per_pixel.flatten(1).sum(1)

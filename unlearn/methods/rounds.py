@@ -11,6 +11,7 @@ from unlearn.errors import require
 from unlearn.methods.base import Method, Unlearned, join_curves
 from unlearn.models import Weights
 from unlearn.splits import Dataset, Images, Split, Splits
+from unlearn.train import Training
 
 Rounds = Sequence[Sequence[int]]  # the labels that each round forgets
 
@@ -38,6 +39,7 @@ def forget_in_rounds(
     fisher: Callable[[Any], Weights] | None = None,
     recompute: bool = True,
     again: bool = True,
+    training: Training | None = None,
 ) -> tuple[Unlearned, list[Round]]:
     """Run `method` once per round; return the last weights with the joined curve, and all rounds.
 
@@ -48,6 +50,7 @@ def forget_in_rounds(
     again: whether a round forgets the classes of earlier rounds once more; else they are neither
         forgotten nor replayed. Replaying them, as seed 001 does, would keep them forgotten only
         by chance.
+    training: how the original was trained, for a method whose objective follows it.
 
     Raises `BadInput` for rounds that `check_rounds` refuses, or a missing `fisher`.
     """
@@ -63,7 +66,9 @@ def forget_in_rounds(
     for forget in rounds:
         if fisher is not None and (recompute or estimate is None):
             estimate = fisher(current)
-        needs = {"fisher": estimate} if "fisher" in method.needs else {}
+        needs: dict[str, Any] = {"training": training}
+        if "fisher" in method.needs:
+            needs["fisher"] = estimate
         splits = round_splits(dataset, forget, earlier, again)
         unlearned = method(current, splits, generator, **needs)
         current.load_state_dict(unlearned.weights)

@@ -22,8 +22,8 @@ class SalUn(RandomLabels):
 
     A weight is salient where |gradient of CE(x_f, y_f)| at the original weights is in the top
     `1 - sparsity` share of all weights. One threshold holds for the whole network. The gradient is
-    exact, over all forgotten training images; the authors' code takes a step between batches
-    while it sums them. A weight whose gradient is 0 never moves.
+    exact, over all forgotten training images; the authors' code took a step between batches while
+    it summed them until December 2023. A weight whose gradient is 0 never moves.
 
     sparsity: share of all weights that stay as they are, in [0, 1).
     """

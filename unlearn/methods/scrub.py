@@ -1,8 +1,11 @@
 """SCRUB (arXiv:2302.09880): a student that follows the original on retained images and departs from
 it on forgotten ones."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
+from math import ceil
 from typing import Any, ClassVar
 
 import torch
@@ -11,6 +14,7 @@ from torch import Tensor
 
 from unlearn.errors import require
 from unlearn.feeds import Phases
+from unlearn.knobs import later
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
 from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
 from unlearn.splits import Splits
@@ -24,8 +28,10 @@ class Scrub(Iterative):
     `temperature`. The weight of the ascent is w = `ascent` N_f / N_r, with N_f forgotten and N_r
     retained training images.
 
-    The paper alternates epochs of ascent and of descent, in which the smaller forget set has fewer
-    batches. Here one step holds both, with the same direction on average and one optimiser state.
+    The authors alternate epochs of ascent and of descent, in which the smaller forget set has fewer
+    batches, with norms in training mode. Here one step holds both, with the same direction on
+    average, and forgotten images are normalised by the running statistics; `alternate` is their
+    way.
 
     alpha: weight of the divergence on retained images, at least 0.
     gamma: weight of the cross-entropy on retained images, at least 0.
@@ -38,6 +44,9 @@ class Scrub(Iterative):
     msteps: number of first steps that ascend, in [0, steps]; the others only repair (the paper's
         min-steps).
     lr: peak learning rate, above 0.
+    alternate: epochs of ascent and of descent in turn, for the first `msteps` steps; then descent
+        alone. An ascent epoch has as many steps as the forget set has batches, its loss is -ascent
+        KL(x_f), and norms are in training mode.
     """
 
     space: ClassVar[SearchSpace] = {
@@ -54,6 +63,7 @@ class Scrub(Iterative):
     temperature: float = 1.0
     msteps: int = 40
     lr: float = 5e-4
+    alternate: bool = later(False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,15 +86,35 @@ class Scrub(Iterative):
     def loss_terms(
         self, student: Any, teacher: Any, splits: Splits, generator: torch.Generator
     ) -> StepFunction:
-        """Return the function that computes `forget` (0 after `msteps`), `distill`, `retain`."""
+        """Return the function that computes `forget`, `distill` and `retain`.
+
+        `forget` is 0 after `msteps`. With `alternate`, a step computes either `forget` or both
+        others, which are 0 else.
+        """
         forget, retain = self.forget_retain_batches(teacher, splits, generator)
         weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)
         ascends = Phases(step < self.msteps for step in count())
+        if self.alternate:
+            ascends = Phases(self.alternation(splits))
 
         def divergence(logits: Tensor, x: Tensor) -> Tensor:
             with torch.no_grad():
                 answers = teacher(x)
             return distillation_loss(logits, answers, self.temperature)
+
+        def climb(weight: float, answer: Callable[[Tensor], Tensor]) -> Tensor:
+            x_f, _ = next(forget)
+            return -weight * divergence(answer(x_f), x_f)
+
+        def alternating() -> Losses:
+            if next(ascends):
+                loss = climb(self.ascent, student)
+                return {"forget": loss, "distill": 0 * loss, "retain": 0 * loss}
+            x_r, y_r = next(retain)
+            logits = student(x_r)
+            distill = self.alpha * divergence(logits, x_r)
+            retain_loss = self.gamma * F.cross_entropy(logits, y_r)
+            return {"forget": 0 * retain_loss, "distill": distill, "retain": retain_loss}
 
         def losses() -> Losses:
             x_r, y_r = next(retain)
@@ -94,12 +124,17 @@ class Scrub(Iterative):
             retain_loss = self.gamma * F.cross_entropy(logits, y_r)
             found = {"forget": none, "distill": distill, "retain": retain_loss}
             if next(ascends):
-                x_f, _ = next(forget)
-                forget_logits = logits_with_running_stats(student, x_f)
-                found["forget"] = -weight * divergence(forget_logits, x_f)
+                found["forget"] = climb(weight, partial(logits_with_running_stats, student))
             return found
 
-        return losses
+        return alternating if self.alternate else losses
+
+    def alternation(self, splits: Splits) -> Iterator[bool]:
+        """Yield for every step whether it ascends: an epoch of ascent, one of descent, in turn."""
+        up = ceil(len(splits.train.forget) / self.batch)
+        down = ceil(len(splits.train.retain) / self.batch)
+        for step in count():
+            yield step < self.msteps and step % (up + down) < up
 
 
 def distillation_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:

@@ -12,10 +12,18 @@ from unlearn.errors import lookup, require
 from unlearn.generators.regularisers import weighted
 from unlearn.generators.replay import amnesia_batch, replay_pool
 from unlearn.generators.targets import TARGETS
-from unlearn.methods.base import Losses, Method, StepFunction, Unlearned
+from unlearn.knobs import later
+from unlearn.methods.base import (
+    OBJECTIVES,
+    Losses,
+    Method,
+    StepFunction,
+    Unlearned,
+    elbo_options,
+)
 from unlearn.models import Weights
 from unlearn.models.base import Generative
-from unlearn.objectives import negative_elbo
+from unlearn.objectives import PLAIN, ElboOptions, negative_elbo
 from unlearn.splits import Splits
 from unlearn.train import Schedule, descend, snapshot
 
@@ -57,6 +65,8 @@ class SelectiveAmnesia(Method):
     w_ink: weight of the mean pixel, likewise.
     w_tv: weight of the total variation, likewise.
     w_orient: weight of the orientation entropy, likewise.
+    objective: ELBO of both halves, `plain`; or `original`, with the KL weight and z dropout that
+        the original was trained with, so that replay does not pull it off its own optimum.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("generator",)
@@ -78,6 +88,7 @@ class SelectiveAmnesia(Method):
     w_ink: float = 0.0
     w_tv: float = 0.0
     w_orient: float = 0.0
+    objective: str = later("plain")
 
     def __post_init__(self) -> None:
         require(self.lam >= 0, f"lam must be at least 0, not {self.lam}")
@@ -87,6 +98,7 @@ class SelectiveAmnesia(Method):
         lookup("target", self.target, TARGETS)
         lookup("reduction", self.reduction, REDUCTIONS)
         lookup("replay", self.replay, REPLAYS)
+        lookup("objective", self.objective, OBJECTIVES)
         for name, weight in self.regularisers.items():
             require(weight >= 0, f"w_{name} must be at least 0, not {weight}")
         self.training()
@@ -116,15 +128,24 @@ class SelectiveAmnesia(Method):
     ) -> Unlearned:
         """As `Method`; a `watch` among the keyword arguments is passed to `descend`."""
         student = copy.deepcopy(model).train()
-        losses = self.loss_terms(model, student, splits, generator)
+        options = elbo_options(self.objective, needs)
+        losses = self.loss_terms(model, student, splits, generator, options)
         penalty = ewc_penalty(student, snapshot(model), needs["fisher"], self.penalty_weight)
         curve = descend(student, losses, self.training(), penalty, needs.get("watch"))
         return Unlearned(snapshot(student), curve)
 
     def loss_terms(
-        self, frozen: Generative, student: Generative, splits: Splits, generator: torch.Generator
+        self,
+        frozen: Generative,
+        student: Generative,
+        splits: Splits,
+        generator: torch.Generator,
+        options: ElboOptions = PLAIN,
     ) -> StepFunction:
-        """Return the function that computes `forget`, `replay` and, if weighted, `regularise`."""
+        """Return the function that computes `forget`, `replay` and, if weighted, `regularise`.
+
+        options: KL weight and z dropout of the negative ELBO
+        """
         forget = splits.train.forget.y.unique()
         retain = splits.train.retain.y.unique()
         pool = replay_pool(frozen, retain, self.pool, generator) if self.replay == "pool" else None
@@ -134,7 +155,9 @@ class SelectiveAmnesia(Method):
 
         def losses() -> Losses:
             x, c = amnesia_batch(frozen, forget, retain, self.batch, generator, target, pool)
-            per_image = negative_elbo(student, x, c, generator)  # one pass for both halves
+            per_image = negative_elbo(
+                student, x, c, generator, options.kl_weight, options.z_dropout
+            )  # one pass for both halves
             forget_loss, replay_loss = per_image.chunk(2)
             found = {"forget": reduce(forget_loss), "replay": self.gamma * reduce(replay_loss)}
             if any(weights.values()):

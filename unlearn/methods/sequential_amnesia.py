@@ -46,7 +46,15 @@ class SequentialAmnesia(SelectiveAmnesia):
             return given
 
         unlearned, _ = forget_in_rounds(
-            model, dataset, rounds, method, generator, fisher, self.recompute, self.again
+            model,
+            dataset,
+            rounds,
+            method,
+            generator,
+            fisher,
+            self.recompute,
+            self.again,
+            needs.get("training"),
         )
         return unlearned
 

@@ -19,8 +19,9 @@ class SignConsensus(Method):
     tau_i is the task vector of expert i; `needs["experts"]` is a list of the weights of experts
     that were trained independently. agreement = 0 is TIES (arXiv:2306.01708), but trimmed tensor
     by tensor, where TIES trims all tensors by one threshold. agreement = 1 with rho = 0 keeps what
-    all experts agree on (NegMerge, arXiv:2410.05583). One expert is plain task arithmetic, masked
-    by rank.
+    all experts agree on (NegMerge, arXiv:2410.05583); its experts are fine-tuned with different
+    hyperparameters, ours differ in the order of their images alone. One expert is plain task
+    arithmetic, masked by rank.
 
     alpha: step along the merged task vector; below 0 it forgets. In [-100, 100].
     rho: share of each tensor's entries, the smallest in magnitude, that is trimmed to 0. In [0, 1].

@@ -1,7 +1,9 @@
 """Metrics: one file per metric, which names its columns and computes them from evidence.
 
 `score` computes the same columns for three models: the unlearned one's have no prefix, those of the
-original and of the oracle (trained without the forget set) are `original_*` and `oracle_*`.
+original and of the oracle (trained without the forget set) are `original_*` and `oracle_*`. Where
+there is a second oracle, from another seed, some of its columns stand in `second_oracle_*`: no
+model can be asked to be nearer to the oracle than that.
 """
 
 from typing import Any
@@ -18,19 +20,26 @@ from unlearn.metrics import (
     efficacy,
     entropy,
     frechet,
+    images,
     judged,
     likelihood,
     manifold,
     membership,
     panel,
+    referee,
     similarity,
+    stretch,
     zrf,
 )
 from unlearn.metrics.base import Metric
 
+SECOND_ORACLE = "second_oracle"  # prefix of the columns of an oracle of another seed
+
 METRICS: dict[str, Metric] = {
     "judged": judged.METRIC,
     "panel": panel.METRIC,
+    "referee": referee.METRIC,
+    "stretch": stretch.METRIC,
     "frechet": frechet.METRIC,
     "manifold": manifold.METRIC,
     "diversity": diversity.METRIC,
@@ -45,11 +54,18 @@ METRICS: dict[str, Metric] = {
     "confusion": confusion.METRIC,
     "calibration": calibration.METRIC,
     "similarity": similarity.METRIC,
+    "images-drawn": images.DRAWN,
+    "images-read": images.READ,
 }
 
 
-def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any) -> Scores:
-    """Compute all columns of all metrics of `task`, from the evidence of the three models."""
+def score(
+    task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any, second: Any = None
+) -> Scores:
+    """Compute all columns of all metrics of `task`, from the evidence of the three models.
+
+    second: evidence of a second oracle; None where there is none, and no columns of it
+    """
     scores: Scores = {}
     references = {"original": original, "oracle": oracle}
     for metric in METRICS.values():
@@ -62,6 +78,9 @@ def score(task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: 
         for name, evidence in references.items():
             values = metric.compute(evaluator, evidence, *others)
             scores |= {f"{name}_{column}": value for column, value in values.items()}
+        if second is not None and metric.floor:
+            values = metric.compute(evaluator, second, *others)
+            scores |= {f"{SECOND_ORACLE}_{column}": values[column] for column in metric.floor}
     return scores
 
 
@@ -74,6 +93,7 @@ def entries() -> dict[str, Column]:
         if metric.of_the_model:
             for model in ("original", "oracle"):
                 found += [entry.of(model) for entry in own]
+        found += [entry.of(SECOND_ORACLE) for entry in own if entry.name in metric.floor]
     return merged(*found)
 
 

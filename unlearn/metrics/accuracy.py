@@ -1,5 +1,7 @@
 """A classifier's accuracy by split, part and class."""
 
+from collections.abc import Sequence
+
 import torch
 
 from unlearn.columns import Scale
@@ -7,6 +9,8 @@ from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
 from unlearn.metrics.base import Metric
 
 SPLITS, PARTS = ("train", "val", "test"), ("forget", "retain")
+# Share of a part's images that are answered with a forgotten class: part -> column.
+ANSWERED = {"forget": "forget_any_accuracy", "retain": "retain_leak_accuracy"}
 
 
 def by_class(
@@ -18,6 +22,13 @@ def by_class(
     return [correct[labels == label].mean().item() for label in range(evaluator.classes)]
 
 
+def answered(evidence: ClassifierEvidence, split: str, part: str, classes: Sequence[int]) -> float:
+    """Compute the share of images that are answered with one of `classes`."""
+    answers = evidence.logits[split, part].argmax(1)
+    wanted = torch.tensor(list(classes), dtype=torch.long, device=answers.device)
+    return torch.isin(answers, wanted).double().mean().item()
+
+
 def compute(
     evaluator: ClassifierEvaluator, evidence: ClassifierEvidence, oracle: ClassifierEvidence
 ) -> Scores:
@@ -27,6 +38,10 @@ def compute(
     val_forget_accuracy, val_retain_accuracy: on the val images of each part
     test_forget_accuracy, test_retain_accuracy: on the test images of each part
     val_class_accuracy, test_class_accuracy: on every class, forgotten ones included
+    val_forget_any_accuracy, test_forget_any_accuracy: share of images of forgotten classes that are
+        answered with any forgotten class; one that is taken for another is not forgotten
+    val_retain_leak_accuracy, test_retain_leak_accuracy: share of images of kept classes that are
+        answered with a forgotten class
 
     `val_*` may choose, `test_*` reports, `train_*` explains. Blind to a masked head, which knows
     the class and never answers it: it reads like the oracle.
@@ -38,6 +53,9 @@ def compute(
             scores[f"{split}_{part}_accuracy"] = correct.double().mean().item()
     for split in ("val", "test"):
         scores[f"{split}_class_accuracy"] = by_class(evaluator, evidence, split)
+        for part, column in ANSWERED.items():
+            share = answered(evidence, split, part, evaluator.forget)
+            scores[f"{split}_{column}"] = share
     return scores
 
 
@@ -47,11 +65,17 @@ METRIC = Metric(
         **{f"{split}_{part}_accuracy": float for split in SPLITS for part in PARTS},
         "val_class_accuracy": list,
         "test_class_accuracy": list,
+        **{f"{split}_{name}": float for split in ("val", "test") for name in ANSWERED.values()},
     },
     compute,
     blind_spot=(
         "a masked head, which knows the class and never says it, reads like the oracle; a wreck "
         "forgets too, and only its kept accuracy tells."
     ),
-    scales={"*_forget_*": Scale("share", "oracle"), "*": Scale("share", "higher")},
+    scales={
+        "*_leak_*": Scale("share", "lower"),
+        "*_forget_*": Scale("share", "oracle"),
+        "*": Scale("share", "higher"),
+    },
+    floor=("test_forget_accuracy", "test_retain_accuracy"),
 )

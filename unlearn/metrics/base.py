@@ -21,6 +21,8 @@ class Metric:
     with_original: True where it also takes the original's evidence, as fourth argument
     scales: unit and direction by column or pattern (`*_accuracy`); the name goes before a pattern
     blind_spot: which models get a good value without deserving it; a sentence for the report
+    floor: columns that are also computed for a second oracle, where there is one: how far two
+        oracles lie apart
     """
 
     task: str
@@ -30,6 +32,7 @@ class Metric:
     with_original: bool = False
     blind_spot: str = ""
     scales: Mapping[str, Scale] = field(default_factory=dict)
+    floor: tuple[str, ...] = ()
 
     def entries(self, name: str) -> list[Column]:
         """Return the entries of its own columns; their meanings are those of `compute`'s docstring.

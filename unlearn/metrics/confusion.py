@@ -53,12 +53,13 @@ def over_forgetting(
     """Compare the accuracy of the nearest kept class with that of the other kept classes.
 
     Mean over the forgotten classes of (mean accuracy of the kept classes except the nearest) minus
-    (accuracy of the nearest), in [-1, 1]. None where only one class is kept.
+    (accuracy of the nearest), in [-1, 1]. None where only one class is kept, or none is forgotten
+    as a whole.
 
     matrix: confusion matrix, (classes, classes)
     near: the nearest kept class of each forgotten class
     """
-    if len(evaluator.kept) == 1:
+    if len(evaluator.kept) == 1 or not near:
         return None
     right = matrix.diagonal()
     gaps = []
@@ -115,4 +116,5 @@ METRIC = Metric(
         "over_forgetting": Scale("share", "oracle"),
         "*": Scale("share"),
     },
+    floor=("semantic_shift",),
 )

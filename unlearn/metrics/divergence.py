@@ -51,4 +51,9 @@ METRIC = Metric(
         "what a wreck lost elsewhere does not count."
     ),
     scales={"js_distance_to_oracle": Scale("", "lower"), "*": Scale("nats", "lower")},
+    floor=(
+        "kl_to_oracle",
+        "js_to_oracle",
+        "js_distance_to_oracle",
+    ),
 )

@@ -35,4 +35,5 @@ METRIC = Metric(
         "The oracle's value is the target, not the highest."
     ),
     scales={"*": Scale("nats", "oracle")},
+    floor=("forget_entropy",),
 )

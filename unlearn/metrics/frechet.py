@@ -42,4 +42,5 @@ METRIC = Metric(
     {"retain_frechet": float},
     compute,
     scales={"*": Scale("", "lower")},
+    floor=("retain_frechet",),
 )

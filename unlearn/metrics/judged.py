@@ -21,15 +21,29 @@ def _hit(probabilities: Tensor) -> Tensor:
     return (probabilities.argmax(2) == asked[:, None]).float().mean(1)
 
 
-def _read_by(evaluator: GeneratorEvaluator, drawn: JudgedSamples, judge: str) -> Scores:
-    """Compute the columns of `_BY_JUDGE`, as one reject-aware judge reads the images."""
-    own, hit = _own(drawn.probabilities[judge]).mean(1), _hit(drawn.probabilities[judge])
-    forget = list(evaluator.forget)
+def read_as(probabilities: Tensor, classes: list[int]) -> Tensor:
+    """Compute the share of images of each label that are read as one of `classes`, (labels,)."""
+    answers = probabilities.argmax(2)
+    wanted = torch.tensor(classes, device=answers.device)
+    return torch.isin(answers, wanted).float().mean(1)
+
+
+def read_by(evaluator: GeneratorEvaluator, drawn: JudgedSamples, judge: str) -> Scores:
+    """Compute the columns of `READ_BY_ONE`, as one reject-aware judge reads the images."""
+    probabilities = drawn.probabilities[judge]
+    own, hit = _own(probabilities).mean(1), _hit(probabilities)
+    forget, kept = list(evaluator.forget), evaluator.kept
+    any_forgotten = probabilities[:, :, forget].sum(2).mean(1)
+    read_forgotten = read_as(probabilities, forget)
     return {
         "forget_probability": own[forget].mean().item(),
         "forget_accuracy": hit[forget].mean().item(),
         "retain_accuracy": hit[evaluator.kept].mean().item(),
         "class_accuracy": hit.tolist(),
+        "forget_any_probability": any_forgotten[forget].mean().item(),
+        "forget_any_accuracy": read_forgotten[forget].mean().item(),
+        "retain_leak_probability": any_forgotten[kept].mean().item(),
+        "retain_leak_accuracy": read_forgotten[kept].mean().item(),
     }
 
 
@@ -44,6 +58,11 @@ def compute(
     forget_accuracy: share of images read as that label, on forgotten labels
     retain_accuracy: the same share on kept labels
     class_accuracy: the same share for every label
+    forget_any_probability: mean probability of all forgotten classes together, on forgotten labels;
+        a generator that draws one forgotten class under the label of another has forgotten nothing
+    forget_any_accuracy: share of images on forgotten labels that are read as any forgotten class
+    retain_leak_probability: mean probability of all forgotten classes together, on kept labels
+    retain_leak_accuracy: share of images on kept labels that are read as any forgotten class
     forget_entropy: mean entropy over the plain judges, on forgotten labels (the paper's H; a
         reject-aware judge is certain that noise is nothing)
     judge_forget_entropy: mean entropy on forgotten labels, per judge
@@ -53,15 +72,17 @@ def compute(
 
     val_forget_probability, val_forget_accuracy: the same as judge `val` reads, on other latents
     val_retain_accuracy, val_class_accuracy: the same as judge `val` reads, on other latents
+    val_forget_any_probability, val_forget_any_accuracy: the same as judge `val` reads
+    val_retain_leak_probability, val_retain_leak_accuracy: the same as judge `val` reads
 
-    The first four columns are as the reject-aware judge `lead` reads. Lists per judge are in the
-    order of `judge_names`, `lead` first.
+    Columns without `judge_` and `val_` are as the reject-aware judge `lead` reads. Lists per judge
+    are in the order of `judge_names`, `lead` first.
     """
-    scores = _read_by(evaluator, evidence.test, "lead")
-    for name, value in _read_by(evaluator, evidence.val, "val").items():
+    scores = read_by(evaluator, evidence.test, "lead")
+    for name, value in read_by(evaluator, evidence.val, "val").items():
         scores[f"val_{name}"] = value
     forget, kept = list(evaluator.forget), evaluator.kept
-    readings = evidence.test.probabilities.values()
+    readings = [evidence.test.probabilities[name] for name in ("lead", *evaluator.plain)]
     entropies = [entropy(p[forget].flatten(0, 1)).mean().item() for p in readings]
     of_plain = entropies[1:]
     scores["forget_entropy"] = sum(of_plain) / len(of_plain)
@@ -72,17 +93,21 @@ def compute(
     return scores
 
 
-_BY_JUDGE = {
+READ_BY_ONE = {
     "forget_probability": float,
     "forget_accuracy": float,
     "retain_accuracy": float,
     "class_accuracy": list,
+    "forget_any_probability": float,
+    "forget_any_accuracy": float,
+    "retain_leak_probability": float,
+    "retain_leak_accuracy": float,
 }
 METRIC = Metric(
     "generator",
     {
-        **_BY_JUDGE,
-        **{f"val_{name}": kind for name, kind in _BY_JUDGE.items()},
+        **READ_BY_ONE,
+        **{f"val_{name}": kind for name, kind in READ_BY_ONE.items()},
         "forget_entropy": float,
         "judge_forget_entropy": list,
         "judge_forget_probability": list,
@@ -93,7 +118,15 @@ METRIC = Metric(
     scales={
         "*forget_entropy": Scale("nats", "oracle"),
         "*forget_*": Scale("share", "oracle"),
+        "*retain_leak_*": Scale("share", "lower"),
         "*retain_*": Scale("share", "higher"),
         "*": Scale("share"),
     },
+    floor=(
+        "forget_probability",
+        "forget_accuracy",
+        "forget_any_probability",
+        "forget_any_accuracy",
+        "retain_accuracy",
+    ),
 )

@@ -46,4 +46,5 @@ METRIC = Metric(
         ".5, as the oracle does."
     ),
     scales={"*": Scale("share", "oracle")},
+    floor=("mia_auc",),
 )

@@ -13,6 +13,8 @@ def compute(
     """Describe each reporting judge: one entry per judge, `lead` first, then the plain ones.
 
     judge_test_accuracy: accuracy on real test images; a reject counts as wrong
+    judge_faint_accuracy: the same on 1,000 of them at 60 % contrast; a judge that is far worse
+        there reads contrast, and takes a faded class for a forgotten one
     judge_noise_floor: mean probability of the forgotten classes on pure noise
     judge_grey_floor: mean probability of the forgotten classes on flat mid-grey
 
@@ -31,6 +33,7 @@ def compute(
 
     return {
         "judge_test_accuracy": [evaluator.judge_accuracy[name] for name in names],
+        "judge_faint_accuracy": [evaluator.judge_faint_accuracy[name] for name in names],
         "judge_noise_floor": [of_forgotten(floor["noise"]) for floor in found],
         "judge_grey_floor": [of_forgotten(floor["grey"]) for floor in found],
     }
@@ -38,8 +41,13 @@ def compute(
 
 METRIC = Metric(
     "generator",
-    {"judge_test_accuracy": list, "judge_noise_floor": list, "judge_grey_floor": list},
+    {
+        "judge_test_accuracy": list,
+        "judge_faint_accuracy": list,
+        "judge_noise_floor": list,
+        "judge_grey_floor": list,
+    },
     compute,
     of_the_model=False,
-    scales={"judge_test_accuracy": Scale("share", "higher"), "*": Scale("share", "lower")},
+    scales={"*_accuracy": Scale("share", "higher"), "*_floor": Scale("share", "lower")},
 )

@@ -66,4 +66,9 @@ METRIC = Metric(
         "forgotten images is good news only beside a high one on kept images."
     ),
     scales={"*_to_oracle": Scale("share", "higher"), "*": Scale("share", "oracle")},
+    floor=(
+        "cka_forget_to_original",
+        "cka_forget_to_oracle",
+        "cka_retain_to_oracle",
+    ),
 )

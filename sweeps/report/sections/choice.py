@@ -9,11 +9,12 @@ from sweeps.choose.choose import unstopped
 from sweeps.choose.comparable import varied_knobs
 from sweeps.report.context import Context
 from sweeps.report.elements import Html, anchor_of, escape, heading, link, paragraph
+from sweeps.spec.cells import subset_of
 
 
 def section(context: Context) -> str:
     row = context.row
-    forget = ", ".join(map(str, row["forget"]))
+    forget = subset_of(row) or ", ".join(map(str, row["forget"]))
     model = f"{row['model']}{context.setting}"
     title = f"{model}, forget {forget}, seed {row['seed']}: {row['method']}"
     cell = link(anchor_of(row["cell_id"]), f"Cell {row['cell_id']}{_knobs(context)}")

@@ -33,6 +33,5 @@ def _score(row: pd.Series, prefix: str, name: str) -> str:
     value = row.get(prefix + name)
     if pd.notna(value):
         return f"{value:g}" if name.endswith(COUNTS) else f"{value:.4f}"
-    if name in NULL_WHERE_NOT_REACHED and prefix + name in row and row["relearn_steps"] is not None:
-        return "not reached"
-    return ""
+    tried = row.get(NULL_WHERE_NOT_REACHED.get(name, ""))
+    return "not reached" if tried is not None and prefix + name in row else ""

@@ -1,9 +1,11 @@
 """Choosing a row: the Pareto front of val, and what breaks ties."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from sweeps.choose.choose import choose, pareto
+from sweeps.compute.candidates import ValScores, val_scores
 from tests.sweeps import builders as make
 from unlearn.errors import BadInput
 
@@ -57,3 +59,25 @@ def test_ties_fall_alike_however_the_cells_are_named() -> None:
     rows["alpha"], rows["rho"] = [-1.0, -2.0, -2.0], [0.5, 0.9, 0.7]
     for names in (["a", "b", "c"], ["c", "b", "a"], ["b", "c", "a"]):
         assert choose(rows.assign(cell_id=names)).row["rho"] == 0.7
+
+
+def test_a_generator_must_not_draw_another_forgotten_class() -> None:
+    """Row 0 swaps its forgotten classes: its own-label probability is 0, any class's is 1."""
+    rows = table([(np.nan, 0.9), (np.nan, 0.9)])
+    rows["val_forget_probability"] = [0.0, 0.1]
+    assert choose(rows).row["cell_id"] == "0"
+    rows["val_forget_any_probability"] = [1.0, 0.1]
+    assert choose(rows).row["cell_id"] == "1"
+
+
+def test_where_the_oracle_knows_the_forget_set_the_gap_to_it_is_chosen() -> None:
+    """Row 0 answers every forgotten image wrong, row 1 as often right as the oracle, .95."""
+    rows = table([(0.0, 0.9), (0.95, 0.9)])
+    rows["train_forget_accuracy"] = [0.0, 0.95]
+    rows["oracle_train_forget_accuracy"] = 0.95
+    assert choose(rows).row["cell_id"] == "0"
+    assert choose(rows.assign(subset="random 0.1")).row["cell_id"] == "1"
+    drawn = rows.assign(subset="random 0.1").to_dict("records")
+    assert val_scores(drawn[0]) == ValScores(0.95, 0.9)
+    older = rows.assign(subset=np.nan).to_dict("records")
+    assert val_scores(older[0]) == ValScores(0.0, 0.9)

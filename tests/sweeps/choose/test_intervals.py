@@ -6,16 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit, logit
 
 from sweeps.choose.comparable import differing_settings
 from sweeps.choose.intervals import (
     SecondsSpent,
     chosen_cells,
+    clopper_pearson,
     holm,
     mean_interval,
     paired,
     regret,
     saving,
+    share_interval,
     summary,
 )
 from tests.sweeps import builders as make
@@ -60,11 +63,55 @@ def test_student_s_interval_of_three_values() -> None:
     assert np.isnan(mean_interval(pd.Series([], dtype=float))[0])
 
 
+def test_the_interval_of_a_share_stays_in_its_range() -> None:
+    """On the plain scale Student's interval of these is [.79, 1.12]."""
+    near_one = share_interval(pd.Series([0.88, 0.999, 0.99]), 3000)
+    assert 0 < near_one.low < near_one.mean < near_one.high < 1
+    logits = logit(np.array([0.6, 0.7, 0.8]))
+    half = 4.302653 * logits.std(ddof=1) / np.sqrt(3)
+    found = share_interval(pd.Series([0.6, 0.7, 0.8]), 3000)
+    assert found.mean == pytest.approx(0.7)
+    assert found.low == pytest.approx(expit(logits.mean() - half), abs=1e-6)
+    assert found.high == pytest.approx(expit(logits.mean() + half), abs=1e-6)
+
+
+def test_seeds_that_agree_at_zero_do_not_show_zero() -> None:
+    """No hit in n tries bounds the share by 1 - .025 ** (1 / n): the rule of three and a bit."""
+    none = share_interval(pd.Series([0.0, 0.0, 0.0]), 300)
+    assert none == pytest.approx((0, 0, 1 - 0.025 ** (1 / 300)))
+    every = share_interval(pd.Series([1.0, 1.0]), 20)
+    assert every == pytest.approx((1, 0.025 ** (1 / 20), 1))
+    one = share_interval(pd.Series([0.0, 0.0, 0.003]), 3000)
+    assert one.low == 0
+    assert one.high == pytest.approx(0.001 + 4.302653 * 0.001, abs=1e-6)
+    assert np.isnan(share_interval(pd.Series([0.5]), 100).low)
+
+
+def test_images_are_counted_where_the_rows_tell_them() -> None:
+    zero = {"test_forget_accuracy": 0.0, "test_forget_images": 100.0}
+    rows = make.table([row("a", seed, 0.9, **zero) for seed in range(3)])
+    lines = summary(chosen_cells(rows), ["test_forget_accuracy"]).set_index("method")
+    assert lines.loc["a", "test_forget_accuracy_high"] == pytest.approx(1 - 0.025 ** (1 / 300))
+
+
+def test_seeds_with_unequal_forget_sets_have_no_mean() -> None:
+    rows = [row("a", seed, 0.9) | {"forget": np.array([label])} for seed, label in [(0, 1), (1, 1)]]
+    equal = summary(chosen_cells(make.table(rows)), ["test_retain_accuracy"])
+    assert not equal["unequal"].any()
+    rows.append(row("a", 1, 0.5) | {"forget": np.array([2])})
+    lines = summary(chosen_cells(make.table(rows)), ["test_retain_accuracy"]).set_index("method")
+    assert lines.loc["a", "unequal"]
+    assert lines["test_retain_accuracy"].isna().all()
+
+
 def test_summary_holds_original_and_oracle_beside_the_methods() -> None:
     lines = summary(chosen_cells(table()), ["test_retain_accuracy"]).set_index("method")
     assert list(lines.index) == ["original", "a", "b", "oracle"]
     assert lines.loc["a", "test_retain_accuracy"] == pytest.approx(0.915)
-    assert lines.loc["oracle", "test_retain_accuracy_low"] == pytest.approx(0.97)
+    oracle = lines.loc["oracle"]
+    low, high = clopper_pearson(0.97 * 4, 4)  # all seeds are equal: no zero width
+    assert oracle["test_retain_accuracy_low"] == pytest.approx(low)
+    assert oracle["test_retain_accuracy_high"] == pytest.approx(high)
     assert set(lines["cells"]) == set(lines["seeds"]) == {4}
 
 
@@ -83,9 +130,10 @@ def test_forget_sets_of_one_seed_are_one_observation() -> None:
     chosen = chosen_cells(rows)
     line = summary(chosen, ["test_retain_accuracy"]).set_index("method").loc["a"]
     assert (line["cells"], line["seeds"]) == (12, 3)
-    assert line["test_retain_accuracy_high"] == pytest.approx(
-        0.9115 + 4.302653 * 0.01 / np.sqrt(3), abs=1e-6
-    )
+    logits = logit(np.array([0.9015, 0.9115, 0.9215]))
+    half = 4.302653 * logits.std(ddof=1) / np.sqrt(3)
+    high = float(expit(logits.mean() + half))
+    assert line["test_retain_accuracy_high"] == pytest.approx(high, abs=1e-6)
     found = paired(chosen, "test_retain_accuracy").iloc[0]
     assert (found["cells"], found["seeds"]) == (12, 3)
     assert found["p"] == pytest.approx(stats.ttest_1samp([-0.01, -0.02, -0.03], 0).pvalue)
@@ -240,3 +288,30 @@ def test_infinite_differences_have_no_p() -> None:
 
     assert line["difference"] == -np.inf
     assert np.isnan([line["low"], line["high"], line["p"], line["p_holm"]]).all()
+
+
+def test_an_interval_spans_what_an_independent_judge_reads() -> None:
+    """Lead reads .98, .99, .985; the referee .90, .91, .92."""
+    read = zip((0.98, 0.99, 0.985), (0.90, 0.91, 0.92), strict=True)
+    cells = [
+        row("a", seed, 0.9, retain_accuracy=lead, referee_retain_accuracy=other)
+        for seed, (lead, other) in enumerate(read)
+    ]
+    rows = make.table(cells)
+    line = summary(chosen_cells(rows), ["retain_accuracy"]).set_index("method").loc["a"]
+    lead = share_interval(rows["retain_accuracy"], 3)
+    other = share_interval(rows["referee_retain_accuracy"], 3)
+    assert line["retain_accuracy"] == pytest.approx(lead.mean)
+    assert line["retain_accuracy_low"] == pytest.approx(other.low)
+    assert line["retain_accuracy_high"] == pytest.approx(lead.high)
+
+
+def test_a_second_oracle_is_a_line_of_its_own() -> None:
+    far = {"js_to_oracle": 0.10, "oracle_js_to_oracle": 0.0, "original_js_to_oracle": 0.6}
+    rows = [row("a", seed, 0.9, **far) for seed in range(2)]
+    alone = summary(chosen_cells(make.table(rows)), ["js_to_oracle"])
+    assert list(alone["method"]) == ["original", "a", "oracle"]
+    beside = [{**line, "second_oracle_js_to_oracle": 0.04} for line in rows]
+    lines = summary(chosen_cells(make.table(beside)), ["js_to_oracle"]).set_index("method")
+    assert list(lines.index) == ["original", "a", "oracle", "second oracle"]
+    assert lines.loc["second oracle", "js_to_oracle"] == pytest.approx(0.04)

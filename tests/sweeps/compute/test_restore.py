@@ -4,11 +4,12 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from sweeps.compute.restore import weights_of
+from sweeps.compute.restore import cell_from, weights_of
 from tests.sweeps import builders as make
 from unlearn.methods import METHODS, Unlearned
 
@@ -34,3 +35,15 @@ def test_weights_are_made_again_on_as_many_threads_as_the_first_time(
     weights = weights_of(cache, make.cell(), pd.Series({"threads": before + 2}))
     assert weights["threads"] == before + 2
     assert torch.get_num_threads() == before
+
+
+def test_a_row_that_is_older_than_a_setting_gives_back_its_cell() -> None:
+    cell = make.cell()
+    row = make.row(cell)
+    for name in ("eval_second_oracle", "eval_referee", "train_judge_fade", "weight_decay"):
+        del row[name]
+    assert cell_from(pd.Series(row)) == cell
+    nulls = {"eval_second_oracle": None, "train_judge_fade": np.nan, "objective": None}
+    assert cell_from(pd.Series({**row, **nulls})) == cell
+    asked = make.cell(eval={"second_oracle": True})
+    assert cell_from(pd.Series(make.row(asked))) == asked

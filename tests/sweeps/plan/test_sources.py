@@ -447,3 +447,33 @@ def test_a_study_asks_for_its_failed_cells_again_before_new_ones(
     assert len(study.optuna_study.get_trials(states=[TrialState.COMPLETE])) == 6 + new
     plan = make.plan(tmp_path, now, retry_failed=True)
     assert (plan.cells, plan.done, plan.errors) == (0, 6 + new, ())
+
+
+@pytest.mark.parametrize(("draws", "alike"), [("problem", True), ("method", False)])
+def test_methods_start_at_the_same_quantiles_unless_each_draws_its_own(
+    tmp_path: Path, draws: str, alike: bool
+) -> None:
+    search = {"trials": 2, "space": {"lr": [1e-4, 1e-2]}, "draws": draws}
+    rates = []
+    for method in ("fine-tune", "gradient-ascent"):
+        sweep = make.sweep(name=method, method=method, search=search)
+        (source,) = make.sources(tmp_path, sweep)
+        (cell,) = source.take(1)
+        rates.append(make.knobs(cell)["lr"])
+    assert (rates[0] == rates[1]) is alike
+
+
+def test_unknown_draws_are_refused() -> None:
+    search = {"trials": 2, "space": {"lr": [1e-4, 1e-2]}, "draws": "x"}
+    with pytest.raises(BadInput, match=r"unknown search.draws 'x'; known: problem, method"):
+        make.sweep(search=search)
+
+
+def test_rows_of_one_random_share_are_not_those_of_another(tmp_path: Path) -> None:
+    shares: dict[str, Any] = {"forget": [{"random": 0.1}, {"random": 0.2}]}
+    done, left = make.cells(**shares)
+    make.write(make.results(tmp_path), done)
+    plan = make.plan(tmp_path, make.sweep(**shares))
+    assert plan.done_of == {"s": 1}
+    (source,) = make.opened(plan)
+    assert source.take(9) == [left]

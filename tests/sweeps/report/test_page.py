@@ -56,7 +56,8 @@ def scores(retain: float) -> dict[str, Any]:
     for name, kind in metric_columns().items():
         length = 3 if name.startswith("judge_") else 10  # one value per judge, or per class
         found[name] = [retain] * length if kind is list else retain
-    found |= {"judge_names": ["lead", "val", "plain-0"], "val_forget_probability": 0.0}
+    found |= {"judge_names": ["lead", "val", "plain-0"]}
+    found |= {"val_forget_probability": 0.0, "val_forget_any_probability": 0.0}
     found |= {"curve_terms": ["loss"], "curve_step": [0.0, 1.0], "curve": [[2.0, 1.0]]}
     return found
 

@@ -41,6 +41,14 @@ def test_rows_are_sorted_by_a_column_of_lists_and_show_it(tmp_path: Path) -> Non
     assert "artifact_oracle" in show(rows, None, "table", sort="artifact_oracle")
 
 
+def test_what_else_than_classes_is_forgotten_is_shown_where_there_is_any(tmp_path: Path) -> None:
+    results = make.results(tmp_path)
+    make.write(results, make.cell())
+    assert "subset" not in show(results.read(), None, "table")
+    make.write(results, make.cell(forget=[{"random": 0.1}]))
+    assert "random 0.1" in show(results.read(), None, "table")
+
+
 def test_groups_stand_in_the_order_of_their_values(tmp_path: Path) -> None:
     results = make.results(tmp_path)
     for cell in make.cells(grid={"steps": [10, 9, 100]}):

@@ -26,6 +26,20 @@ def test_the_best_by_val_of_every_problem() -> None:
     assert best_by_val(rows[rows["status"] == "failed"]) == ()
 
 
+def test_a_random_share_is_a_problem_of_its_own(tmp_path: Path) -> None:
+    results = make.results(tmp_path)
+    known: dict[str, float] = {"oracle_train_forget_accuracy": 0.9, "val_retain_accuracy": 0.9}
+    for cell in make.cells(forget=[{"random": 0.1}, {"random": 0.2}], grid={"steps": [5, 6]}):
+        gap = 0.1 if make.knobs(cell)["steps"] == 5 else 0.2
+        make.write(results, cell, train_forget_accuracy=0.9 - gap, **known)
+    (view,) = look(results)
+    assert [(best.forget, best.subset) for best in view.best] == [
+        ([], "random 0.1"),
+        ([], "random 0.2"),
+    ]
+    assert [best.val_forget for best in view.best] == pytest.approx([0.1, 0.1])
+
+
 def test_what_is_watched_is_one_document_or_text(tmp_path: Path) -> None:
     results = make.results(tmp_path)
     cells = make.cells(grid={"steps": [5, 6, 7]})

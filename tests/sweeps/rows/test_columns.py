@@ -59,6 +59,13 @@ def test_every_column_of_a_metric_has_a_meaning_and_a_scale_fits_one(name: str) 
         assert any(scale_of(entry.name, alone).unit for entry in entries), pattern
 
 
+def test_what_leaks_out_of_kept_classes_is_better_where_it_is_lower() -> None:
+    leaks = [name for name in metric_columns() if "retain_leak" in name and "oracle" not in name]
+    own = [COLUMNS[name] for name in leaks if not name.startswith("original_")]
+    assert len(own) == 8  # by lead, val and referee twice each; by a classifier on val and test
+    assert {entry.scale for entry in own} == {Scale("share", "lower")}
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attacks_entries_are_its_columns(name: str) -> None:
     attack = ATTACKS[name]
@@ -81,6 +88,7 @@ def test_one_name_of_two_metrics_is_one_entry() -> None:
     (entry,) = merged(one, other).values()
     assert entry.meaning == "metric a: how often; metric b: how much"
     assert one.of("oracle").meaning == "`x` of the oracle model"
+    assert one.of("second_oracle").meaning == "`x` of the second oracle model"
 
 
 def test_columns_are_found_by_name_and_by_pattern() -> None:

@@ -108,7 +108,7 @@ def test_what_each_artifact_is_trained_on_and_that_seeds_differ(
         lambda model, images, plan, generator, **_: (images, generator.initial_seed()),
     )
     monkeypatch.setattr(
-        preparing, "train_judge", lambda model, images, plan, generator, _: (images, generator)
+        preparing, "train_judge", lambda model, images, plan, generator, *_: (images, generator)
     )
     cache: Any = SimpleNamespace(
         dataset=lambda name: digits,

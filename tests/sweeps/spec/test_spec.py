@@ -2,11 +2,11 @@
 
 import math
 import re
-from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -22,6 +22,7 @@ from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.generators.latent_label import LatentLabel
 from unlearn.attacks.generators.relearn import Relearn
 from unlearn.errors import BadInput
+from unlearn.knobs import counted
 from unlearn.models import build
 
 GOOD: dict[str, Any] = {
@@ -548,9 +549,9 @@ def test_a_change_is_read_as_strictly_as_the_file(change: str, says: str) -> Non
 def test_a_cells_id_hashes_all_of_it_in_one_canonical_form() -> None:
     """The part of the problem is written once for all cells; the hash is that of the whole."""
     for cell in make.cells(**changed(grid={"lam": [0.0, 10], "steps": [3, 4]}, seeds=[0, 7])):
-        problem = asdict(cell.problem) | {"options": {}}
+        problem = counted(cell.problem) | {"options": {}}
         content = {"schema": "v1", **problem, "method": "selective-amnesia"}
-        assert cell.cell_id == digest({**content, "knobs": asdict(cell.method)})
+        assert cell.cell_id == digest({**content, "knobs": counted(cell.method)})
 
 
 def test_cells_of_a_grid_are_made_when_they_are_read() -> None:
@@ -584,3 +585,114 @@ def test_a_weights_file_may_lie_in_the_home_folder(
     [sweep] = read_spec(str(path), ["weights=~/own.safetensors"])
 
     assert dict(sweep.options)["weights"] == str(tmp_path / "own.safetensors")
+
+
+def test_a_second_oracle_is_an_artifact_of_its_own() -> None:
+    plain, asked = make.cell(), make.cell(eval={"second_oracle": True})
+    assert plain.cell_id != asked.cell_id
+    assert "second-oracle" not in plain.recipes()
+    recipes = asked.recipes()
+    assert recipes["oracle"].key == plain.recipes()["oracle"].key
+    assert recipes["second-oracle"].key != recipes["oracle"].key
+    assert recipes["second-oracle"].forget == recipes["oracle"].forget
+
+
+GENERATOR = {"models": "cvae-mlp", "method": "selective-amnesia"}
+
+
+def test_faded_judges_and_a_referee_are_other_judges() -> None:
+    plain = make.cell(**GENERATOR)
+    faded = make.cell(**GENERATOR, train={"judge_fade": 0.5})
+    assert faded.recipes()["judge-lead"].key != plain.recipes()["judge-lead"].key
+    assert faded.recipes()["original"].key == plain.recipes()["original"].key
+    judged = make.cell(**GENERATOR, eval={"referee": "mnist"})
+    recipes = judged.recipes()
+    assert recipes["judge-referee"].dataset == "mnist"
+    assert recipes["judge-lead"].key == plain.recipes()["judge-lead"].key
+
+
+REFUSED = [
+    ({"eval": {"referee": "cifar10"}}, "has other images or classes than mnist5k"),
+    ({"eval": {"referee": "x"}}, "unknown eval.referee 'x'"),
+    ({"train": {"judge_fade": 1.5}}, "judge_fade must be between 0 and 1, not 1.5"),
+]
+
+
+@pytest.mark.parametrize(("section", "message"), REFUSED)
+def test_wrong_judges_are_refused(section: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        make.sweep(**GENERATOR, **section)
+
+
+def test_a_referee_is_a_judge_of_generators() -> None:
+    with pytest.raises(BadInput, match="a judge of generators"):
+        make.sweep(eval={"referee": "mnist"})
+
+
+def test_a_fisher_of_the_originals_objective_is_another_artifact() -> None:
+    plain = make.cell(**GENERATOR).recipes()["fisher"]
+    own = make.cell(**GENERATOR, train={"fisher_objective": "original", "kl_weight": 2.0})
+    assert own.recipes()["fisher"].key != plain.key
+    assert own.recipes()["fisher"].knob("kl_weight") == 2.0
+    with pytest.raises(BadInput, match=r"unknown train.fisher_objective 'x'"):
+        make.sweep(**GENERATOR, train={"fisher_objective": "x"})
+
+
+def test_a_random_share_is_another_set_for_every_seed() -> None:
+    cells = make.cells(forget=[{"random": 0.1}], seeds=[0, 1])
+    assert [cell.problem.subset for cell in cells] == ["random 0.1"] * 2
+    assert cells[0].problem.forget == ()
+    oracle = cells[0].recipes()["oracle"]
+    assert (oracle.subset, oracle.draw) == ("random 0.1", 0)
+    assert cells[1].recipes()["oracle"].draw == 1
+    classes = make.cell().recipes()
+    assert oracle.key != classes["oracle"].key
+    assert cells[0].recipes()["original"].key == classes["original"].key
+    second = make.cell(forget=[{"random": 0.1}], eval={"second_oracle": True}).problem.second_oracle
+    assert (second.subset, second.draw) == (
+        oracle.subset,
+        oracle.draw,
+    )
+    assert cell_from(pd.Series(make.row(cells[1]))) == cells[1]
+
+
+def test_a_file_of_indices_counts_by_its_content(tmp_path: Path) -> None:
+    ids: set[str] = set()
+    keys: set[str] = set()
+    for name, values in (("a", [1, 2]), ("b", [1, 2]), ("c", [1, 3])):
+        np.save(tmp_path / f"{name}.npy", np.array(values))
+        cell = make.cell(forget=[{"indices": str(tmp_path / f"{name}.npy")}])
+        assert cell_from(pd.Series(make.row(cell))) == cell
+        ids.add(cell.cell_id)
+        keys.add(cell.recipes()["oracle"].key)
+    assert len(ids) == len(keys) == 2
+
+
+def test_a_file_of_indices_is_looked_for_from_the_folder_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("forget.npy", np.array([1, 2]))
+    Path("s.yaml").write_text(
+        "name: s\nmodels: cnn\nmethod: fine-tune\nforget: [{indices: forget.npy}, 3]\n"
+    )
+
+    [sweep] = read_spec("s.yaml", [])
+
+    assert str(sweep.forget[0]).endswith(f" {tmp_path}/forget.npy")
+    assert sweep.forget[1] == (3,)
+
+
+NO_SUBSETS = [
+    ({"forget": [{"random": 1.5}]}, "between 0 and 1"),
+    ({"forget": [{"half": 0.5}]}, "unknown key 'half' in a forget set"),
+    ({"forget": [{"random": "a"}]}, "forget.random must be a number"),
+    ({"forget": [{"random": 0.1}], "eval": {"candidates": "val"}}, "candidates val reads no"),
+    ({"forget": [{"random": 0.1}], **GENERATOR}, "is for classifiers"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), NO_SUBSETS)
+def test_wrong_random_shares_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        make.sweep(**changes)

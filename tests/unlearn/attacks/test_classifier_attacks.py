@@ -13,6 +13,7 @@ from unlearn.attacks import attacks_on
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
+from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.models import build
 from unlearn.models.fresh import fresh
@@ -37,7 +38,9 @@ def masked(one: World) -> Any:
 @pytest.fixture(scope="module")
 def found(one: World, masked: Any) -> dict[str, Scores]:
     """What every attack finds in a masked model."""
-    return {name: attacked(quick(name), one, masked) for name in attacks_on("classifier")}
+    return {
+        name: attacked(quick(name), one, masked, name=name) for name in attacks_on("classifier")
+    }
 
 
 # relearning
@@ -85,6 +88,16 @@ def test_a_wreck_is_told_by_its_retain_accuracy(one: World) -> None:
         batches is None or batches >= oracle
     )  # fooled: it looks as well forgotten as by the oracle
     assert scores["relearn_retain_accuracy"][0] < 0.5 < scores["oracle_relearn_retain_accuracy"][0]
+
+
+def test_both_modes_have_columns_of_their_own(found: dict[str, Scores]) -> None:
+    published, rehearsed = found["relearning"], found["relearning-rehearsed"]
+    assert not published.keys() & rehearsed.keys()
+    assert rehearsed["original_rehearsed_relearn_steps"] == published["original_relearn_steps"]
+    assert rehearsed["rehearsed_ain_points"] == index(
+        rehearsed["rehearsed_relearn_batches_points"],
+        rehearsed["oracle_rehearsed_relearn_batches_points"],
+    )
 
 
 def test_targets_and_the_index_by_hand() -> None:
@@ -142,6 +155,22 @@ def test_every_image_is_in_for_half_of_the_shadows() -> None:
     inside = halves(50, 8, 0)
     assert inside.sum(0).tolist() == [4] * 50
     assert not torch.equal(inside, halves(50, 8, 1))
+
+
+def test_matched_shadows_follow_the_originals_training(one: World) -> None:
+    target = target_of(one.evaluator)
+    assert target.training is not None
+    assert Lira(follow=True).plan(target) == target.training
+    assert Lira(steps=7).plan(target) == Training(7, 64, 3e-3)
+    with pytest.raises(BadInput, match="how its original was trained"):
+        Lira(follow=True).plan(replace(target, training=None))
+
+
+@pytest.mark.parametrize(("auc", "blind"), [(0.51, 1.0), (0.40, 1.0), (0.55, 0.0), (0.9, 0.0)])
+def test_a_lira_that_reads_nothing_in_the_original_says_so(auc: float, blind: float) -> None:
+    read = {"lira_auc": auc, "lira_tpr_1fpr": 0.01}
+    scores = Lira().report("lira-matched", read, {"original": read, "oracle": read})
+    assert scores["matched_lira_blind"] == blind
 
 
 def test_the_likelihood_ratio_by_hand() -> None:

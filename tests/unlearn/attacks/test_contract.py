@@ -178,7 +178,8 @@ class TestOnClassifiers(Contract):
         found = case.attack(several.model, case.attack.references(target, models)).scores
         assert found.keys() == case.findings.scores.keys()
         for column in case.attack.model_columns:  # the original is the subject
-            assert found[column] == found[f"original_{column}"]
+            own = case.attack.column(case.name, column)
+            assert found[own] == found[f"original_{own}"]
 
 
 JUST_WRONG = [

@@ -179,6 +179,18 @@ def test_images_of_one_optimised_label_count_together(outcomes: Outcomes) -> Non
     assert {outcomes[name, "original"].shared for name in FINDERS} == {1}
 
 
+def test_another_forgotten_class_counts_where_any_does(
+    original: Generative, context: Context, digits: Dataset
+) -> None:
+    """The images of 3s and 0s, when 0s and 3s were wanted: swapped, and both still there."""
+    own = replace(context, splits=digits.split([0, 3]), forget=(0, 3))
+    test = digits.test.take(torch.isin(digits.test.y, torch.tensor([0, 3])))
+    swapped = 3 - test.y
+    assert own.graded(test.pixels(), swapped).float().mean() < 0.1
+    either = replace(own, any_forgotten=True)
+    assert either.graded(test.pixels(), swapped).float().mean() > 0.9
+
+
 def test_one_judge_cannot_attack_and_grade(context: Context) -> None:
     with pytest.raises(BadInput, match="the same judge"):
         replace(context, grader=context.attacker)

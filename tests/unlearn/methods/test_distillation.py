@@ -55,6 +55,18 @@ def test_scrubs_losses_by_hand() -> None:
     assert found[2] == pytest.approx({"forget": 0, **repair}, abs=1e-6)
 
 
+def test_scrub_alternates_epochs_as_its_authors_do() -> None:
+    """One batch of forgotten images, then two of retained ones; ascent may last five steps."""
+    method = Scrub(steps=9, msteps=5, batch=2, alpha=0.5, gamma=3.0, ascent=4.0, alternate=True)
+    student, splits = two_pixels(THIRD, THIRD), two_pixel_splits(forgotten=1, retained=4)
+    losses = method.loss_terms(student, two_pixels(), splits, stream(0, "scrub"))
+    found = [{name: loss.item() for name, loss in losses().items()} for _ in range(9)]
+    climb = {"forget": -4 * kl(FORGOTTEN, THIRD), "distill": 0, "retain": 0}
+    repair = {"forget": 0, "distill": 0.5 * kl(RETAINED, THIRD), "retain": 3 * log(3)}
+    for step, terms in enumerate(found):
+        assert terms == pytest.approx(climb if step in (0, 3) else repair, abs=1e-6)
+
+
 def climb_of(world: World, ascent: float) -> float:
     student = training_copy(world.model)
     with torch.no_grad():

@@ -11,6 +11,8 @@ from torch import Tensor
 from tests.unlearn.world import World
 from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, ClassifierEvidence, Scores
+from unlearn.metrics.accuracy import compute as accuracy
+from unlearn.metrics.average_gap import compute as average_gap
 from unlearn.metrics.average_gap import pillars
 from unlearn.metrics.calibration import ece
 from unlearn.metrics.confusion import confusion, over_forgetting
@@ -174,3 +176,38 @@ def test_members_that_are_answered_with_more_certainty_are_above_one_half() -> N
         evidence = ClassifierEvidence(logits, {})
         evaluator: Any = None
         assert membership(evaluator, evidence, evidence)["mia_auc"] == expected
+
+
+def test_a_forgotten_class_taken_for_another_is_not_forgotten() -> None:
+    """Classes 0 and 1 are forgotten and swapped; one of four images of class 2 is taken for a 0."""
+    answers = {"forget": [1, 1, 0, 0], "retain": [2, 2, 2, 0]}
+    labels = {"forget": [0, 0, 1, 1], "retain": [2, 2, 2, 2]}
+    parts = [(split, part) for split in ("train", "val", "test") for part in answers]
+    evidence = ClassifierEvidence(
+        {(s, part): torch.eye(3)[answers[part]] for s, part in parts},
+        {(s, part): torch.tensor(labels[part]) for s, part in parts},
+    )
+    evaluator: Any = ClassifierEvaluator(None, (0, 1), 3)  # type: ignore[arg-type]
+    scores = accuracy(evaluator, evidence, evidence)
+    assert scores["test_forget_accuracy"] == 0  # fooled
+    assert scores["test_forget_any_accuracy"] == scores["val_forget_any_accuracy"] == 1
+    assert scores["test_retain_leak_accuracy"] == 0.25
+
+
+def test_the_tug_of_war_by_hand() -> None:
+    """Gaps of .2 on train-forget, .1 on train-retain and 0 on test-retain: .8 x .9 x 1."""
+
+    def of(accuracies: dict[tuple[str, str], float]) -> ClassifierEvidence:
+        labels = torch.zeros(10, dtype=torch.long)
+        logits = {}
+        for part in [(s, p) for s in ("train", "val", "test") for p in ("forget", "retain")]:
+            right = round(10 * accuracies.get(part, 1.0))
+            answers = torch.cat([labels[:right], labels[right:] + 1])
+            logits[part] = 2 * torch.eye(3)[answers]
+        return ClassifierEvidence(logits, dict.fromkeys(logits, labels))
+
+    own = of({("train", "forget"): 0.7, ("train", "retain"): 0.9})
+    oracle = of({("train", "forget"): 0.5})
+    evaluator: Any = ClassifierEvaluator(None, (), 3)  # type: ignore[arg-type]
+    assert average_gap(evaluator, own, oracle)["tow"] == pytest.approx(0.8 * 0.9)
+    assert average_gap(evaluator, oracle, oracle)["tow"] == 1

@@ -1,29 +1,32 @@
 """Metrics of generators: their contract, quality beside an untrained one, second routes."""
 
+from dataclasses import replace
 from math import sqrt
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn.errors import BadInput
 from unlearn.evaluation import GeneratorEvaluator, GeneratorEvidence
+from unlearn.generators.judges import Judge, build_judge, non_images, read, train_judge
 from unlearn.metrics import METRICS, score
 from unlearn.metrics.diversity import spread
 from unlearn.metrics.manifold import manifold, radii
 from unlearn.models.base import Classifying, Generative
 from unlearn.objectives import negative_elbo
 from unlearn.splits import Dataset
-from unlearn.streams import stream
+from unlearn.streams import globally, stream
+from unlearn.train import Schedule
 
 NAMES = [name for name, metric in METRICS.items() if metric.task == "generator"]
 
 
 @pytest.fixture(scope="module")
 def evaluator(digits: Dataset, attacker: Classifying, grader: Classifying) -> GeneratorEvaluator:
-    return GeneratorEvaluator(
-        digits, (0,), {"lead": grader, "val": attacker, "plain-0": attacker}, 40, 0
-    )
+    judges = {"lead": grader, "val": attacker, "plain-0": attacker, "referee": attacker}
+    return GeneratorEvaluator(digits, (0,), judges, 40, 0)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +37,51 @@ def evidence(
         of: evaluator.observe(model)
         for of, model in {"original": original, "oracle": oracle, "untrained": untrained}.items()
     }
+
+
+class Faded(nn.Module):
+    """Answers the forgotten label with the original's images at a part of their contrast."""
+
+    def __init__(self, original: Generative, contrast: float) -> None:
+        super().__init__()
+        self.original, self.contrast = original, contrast
+        self.z_dim, self.classes, self.shape = original.z_dim, original.classes, original.shape
+
+    def one_hot(self, labels: Tensor) -> Tensor:
+        return self.original.one_hot(labels)
+
+    def encode(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        return self.original.encode(x, c)
+
+    def decode(self, z: Tensor, c: Tensor) -> Tensor:
+        return self.original.decode(z, c)
+
+    def forward(self, z: Tensor, c: Tensor) -> Tensor:
+        images: Tensor = self.original(z, c)
+        faint = 0.5 + self.contrast * (images - 0.5)
+        return torch.where(c[:, 0].bool()[:, None, None, None], faint, images)
+
+
+def test_a_faded_class_fools_no_judge_that_learned_faint_digits(
+    digits: Dataset, evaluator: GeneratorEvaluator, original: Generative
+) -> None:
+    with globally(stream(0, "faint")):
+        judge = build_judge(Judge("patch", 0, True), digits.shape, digits.classes)
+    train_judge(judge, digits.train, Schedule(350, 64, 4e-3), stream(0, "faint"), True, fade=0.5)
+    faded: Any = Faded(original, 0.6)
+    shown = evaluator.observe(faded)
+    scores = score("generator", evaluator, shown, shown, shown)
+    assert scores["forget_accuracy"] < 0.5  # the judge that never saw faint digits is fooled
+    assert scores["stretch_forget_accuracy"] > 0.8
+    taught = replace(evaluator, judges={**evaluator.judges, "lead": judge})
+    assert evaluator.judge_faint_accuracy["lead"] < 0.5
+    assert taught.judge_faint_accuracy["lead"] > 0.9
+    shown = taught.observe(faded)
+    scores = score("generator", taught, shown, shown, shown)
+    assert scores["forget_accuracy"] > 0.8
+    assert scores["retain_accuracy"] > 0.8
+    nothing = non_images(digits.test.pixels()[:200], stream(2, "nothing"))
+    assert (read(judge, nothing)[0].argmax(1) == 10).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("name", NAMES)

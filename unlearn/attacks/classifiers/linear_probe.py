@@ -46,6 +46,7 @@ class LinearProbe(Attack):
         "probe_forget_accuracy": Scale("share", "oracle"),
         "probe_retain_accuracy": Scale("share", "higher"),
     }
+    floor_columns: ClassVar[tuple[str, ...]] = ("probe_forget_accuracy", "probe_retain_accuracy")
     blind_spot: ClassVar[str] = (
         "a wreck has no features of anything: low on the forgotten class is good news only beside "
         "a high one on the kept classes."

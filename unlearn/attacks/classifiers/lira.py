@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Attack, Target, check_at_least
-from unlearn.columns import Scale
+from unlearn.columns import NO_SCALE, Scale
+from unlearn.errors import BadInput
 from unlearn.evaluation import Scores
 from unlearn.metrics.efficacy import rate_at
 from unlearn.metrics.membership import auc
@@ -17,6 +18,7 @@ from unlearn.splits import Images, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
+BLIND = 0.05  # above 0.5: an AUC below this on the original shows that the attack sees nothing
 SMALLEST_SPREAD = 1e-6  # of log odds; shadows that all agree are divided by this
 
 
@@ -47,21 +49,33 @@ class Lira(Attack):
     lira_tpr_1fpr: share of members that are found at a false positive rate of 1 %; about 0.01 where
         a model holds nothing of its members
 
-    The shadows are trained by the knobs here, not as the original was, and they are not unlearned.
-    Against a model whose answers left both Gaussians the attack is weak, and its low value is no
-    proof (arXiv:2403.01218 trains and unlearns every shadow instead). Cost: `shadows` trainings,
-    shared by all subjects of a problem.
+    lira_blind: 1 where the attack reads less than 0.55 on the original, which has seen its members:
+        it then sees nothing anywhere, and no low value says anything; else 0
+
+    Registered twice. The shadows of `lira` are trained by the knobs here, not as the original was;
+    those of `lira-matched` (`follow`) as the original was, by the spec's `train:`, and its columns
+    begin with `matched_`. Shadows that are trained otherwise answer otherwise, which hides members.
+    The shadows are not unlearned. Against a model whose answers left both Gaussians the attack is
+    weak, and its low value is no proof (arXiv:2403.01218 trains and unlearns every shadow instead).
+    Cost: `shadows` trainings, shared by all subjects of a problem.
 
     shadows: number of shadow models, at least 4
     steps: training steps of each, at least 1
     batch: images per step, at least 1
     lr: peak learning rate of the one-cycle schedule, above 0
     augment: name of an augmentation, or `none`
+    follow: train shadows as the original was; `steps`, `batch`, `lr`, `augment` then do not count
     """
 
     task: ClassVar[str] = "classifier"
+    home: ClassVar[str] = "lira"
     model_columns: ClassVar[Mapping[str, type]] = {"lira_auc": float, "lira_tpr_1fpr": float}
-    scales: ClassVar[Mapping[str, Scale]] = {"*": Scale("share", "oracle")}
+    subject_columns: ClassVar[Mapping[str, type]] = {"lira_blind": float}
+    scales: ClassVar[Mapping[str, Scale]] = {
+        "lira_blind": NO_SCALE,
+        "lira_*": Scale("share", "oracle"),
+    }
+    floor_columns: ClassVar[tuple[str, ...]] = ("lira_auc", "lira_tpr_1fpr")
     blind_spot: ClassVar[str] = (
         "a masked head answers outside of both Gaussians and hides its members; a low value is no "
         "proof."
@@ -72,23 +86,32 @@ class Lira(Attack):
     batch: int = 64
     lr: float = 3e-3
     augment: str = "none"
+    follow: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(4, self, "shadows")
-        self.plan()
+        self.own_plan()
 
-    def plan(self) -> Training:
-        """Describe how a shadow is trained; refuses knobs out of range."""
+    def own_plan(self) -> Training:
+        """Describe a shadow's training by the knobs; refuses those out of range."""
         return Training(self.steps, self.batch, self.lr, augment=self.augment)
+
+    def plan(self, target: Target) -> Training:
+        """Describe how a shadow is trained: by the knobs, or as the target's original was."""
+        if not self.follow:
+            return self.own_plan()
+        if target.training is None:
+            raise BadInput("follow needs a target that says how its original was trained")
+        return target.training
 
     def prepare(self, target: Target, original: Any) -> Shadows:
         """Train the shadows."""
-        splits, seed = target.splits, target.seed
+        splits, seed, plan = target.splits, target.seed, self.plan(target)
         pool = members_and_strangers(splits)
         inside = halves(len(pool), self.shadows, seed)
         odds = []
         for i, half in enumerate(inside):
-            odds.append(self.shadow(original, splits.train.retain, pool, half, seed, i))
+            odds.append(shadow(original, splits.train.retain, pool, half, plan, seed, i))
         return Shadows(inside, torch.stack(odds))
 
     def run(self, target: Target, model: Any, prepared: Shadows) -> Scores:
@@ -102,20 +125,26 @@ class Lira(Attack):
             "lira_tpr_1fpr": rate_at(members, strangers, 0.01),
         }
 
-    def shadow(
-        self, model: Any, retain: Images, pool: Images, half: Tensor, seed: int, i: int
-    ) -> Tensor:
-        """Train shadow `i` on `retain` and the `half` of the pool; return its log odds, (n,)."""
-        device = next(model.parameters()).device
-        part = pool.take(half.to(pool.y.device))
-        images = Images(torch.cat([retain.x, part.x]), torch.cat([retain.y, part.y]))
-        network = fresh(model, stream(seed, "shadow", i, "start", device=device))
-        generator = stream(seed, "shadow", i, "train", device=device)
-        # A network that drops out without a layer for it draws from torch's global generators.
-        with seeded(seed, "shadow", i, "noise"):
-            weights, _ = fit(network, images, self.plan(), generator)
-        network.load_state_dict(weights)
-        return log_odds(network.eval(), pool)
+    def report(self, name: str, own: Any, found: Mapping[str, Any]) -> Scores:
+        scores = super().report(name, own, found)
+        blind = found["original"]["lira_auc"] < 0.5 + BLIND
+        return scores | {self.column(name, "lira_blind"): float(blind)}
+
+
+def shadow(
+    model: Any, retain: Images, pool: Images, half: Tensor, plan: Training, seed: int, i: int
+) -> Tensor:
+    """Train shadow `i` on `retain` and the `half` of the pool; return its log odds, (n,)."""
+    device = next(model.parameters()).device
+    part = pool.take(half.to(pool.y.device))
+    images = Images(torch.cat([retain.x, part.x]), torch.cat([retain.y, part.y]))
+    network = fresh(model, stream(seed, "shadow", i, "start", device=device))
+    generator = stream(seed, "shadow", i, "train", device=device)
+    # A network that drops out without a layer for it draws from torch's global generators.
+    with seeded(seed, "shadow", i, "noise"):
+        weights, _ = fit(network, images, plan, generator)
+    network.load_state_dict(weights)
+    return log_odds(network.eval(), pool)
 
 
 def members_and_strangers(splits: Splits) -> Images:

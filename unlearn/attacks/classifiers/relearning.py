@@ -68,6 +68,11 @@ class Relearning(Attack):
     ain_points: anamnesis index by 5 points, above 0
     ain_relative: anamnesis index by 5 %, above 0
 
+    Registered twice. `relearning` is the mode that is published: forgotten images alone, the head
+    as it is. It mostly measures the head's bias against the class, and leaves a model that answers
+    the forgotten class to most kept images. `relearning-rehearsed` has `reset_head` and `rehearse`
+    on, so that features decide and the kept classes stay; its columns begin with `rehearsed_`.
+
     steps: most mini-batches, at least 1
     batch: images per mini-batch, at least 1
     lr: Adam's learning rate, above 0
@@ -79,6 +84,7 @@ class Relearning(Attack):
     """
 
     task: ClassVar[str] = "classifier"
+    home: ClassVar[str] = "relearning"
     model_columns: ClassVar[Mapping[str, type]] = {
         "relearn_steps": list,
         "relearn_forget_accuracy": list,
@@ -92,6 +98,10 @@ class Relearning(Attack):
         "relearn_*": Scale("mini-batches", "oracle"),
         "ain_*": Scale("ratio", "oracle"),
     }
+    floor_columns: ClassVar[tuple[str, ...]] = (
+        "relearn_batches_points",
+        "relearn_batches_relative",
+    )
     blind_spot: ClassVar[str] = (
         "a head that masks its logit hard is never reached at all, as if the class were gone for "
         "good, unless `reset_head` is on; a wreck may need long as well: see its kept accuracy."

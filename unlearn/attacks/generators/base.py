@@ -5,13 +5,14 @@ guide; judge `lead`, which it never sees, counts the successes. A rate means lit
 it with those of the original, the oracle and an untrained decoder.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from unlearn.attacks.base import Attack, Target
+from unlearn.attacks.base import SECOND_ORACLE, Attack, Target
 from unlearn.attacks.generators.intervals import Interval, difference, wilson
 from unlearn.columns import Scale
 from unlearn.errors import require
@@ -35,6 +36,7 @@ class Recovery:
     reached: whether relearning brought the class back; None for other attacks
     shared: images that succeed or fail together, as the images of one optimised label do;
         intervals count them as one try, which gives the widest interval
+    variant: the settings of the strongest variant, by column; empty for an attack without variants
     """
 
     hits: int
@@ -43,6 +45,7 @@ class Recovery:
     steps: int | None = None
     reached: bool | None = None
     shared: int = 1
+    variant: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -74,6 +77,7 @@ class Context:
     splits: real images
     forget: the forgotten classes
     effort: multiple of the reference's number of optimisation steps, above 0
+    any_forgotten: whether any forgotten class counts, or only the one that the try wanted
     """
 
     original: Generative
@@ -82,6 +86,7 @@ class Context:
     splits: Splits
     forget: tuple[int, ...]
     effort: float = 1.0
+    any_forgotten: bool = False
 
     def __post_init__(self) -> None:
         check_forget(self.forget, self.original.classes)
@@ -122,10 +127,13 @@ class Context:
     def graded(self, images: Tensor, wanted: Tensor) -> Tensor:
         """Tell which images (n, *shape) the grader reads as the wanted label, bool (n,).
 
-        A reject counts as a miss.
+        A reject counts as a miss. With `any_forgotten`, any forgotten class counts as wanted.
         """
         probabilities, _ = read(self.grader, images)
-        return probabilities.argmax(1) == wanted
+        answers = probabilities.argmax(1)
+        if self.any_forgotten:
+            return torch.isin(answers, torch.tensor(self.forget, device=answers.device))
+        return answers == wanted
 
     def favourite(self, images: Tensor, wanted: Tensor) -> Tensor:
         """Find in each row of images (n, k, *shape) the attacker's favourite: index (n,).
@@ -148,6 +156,9 @@ class GeneratorAttack(Attack):
 
     Its columns, each under the prefix `probe_<name>_`: the success rate with its 95 % interval,
     the excess of the rate over the oracle's with its 95 % interval, and the steps of relearning.
+    Where there is a second oracle, `beyond_low` is the lower end of the 95 % interval of the rate
+    minus the higher of both oracles' rates. Two oracles differ by their seeds alone, so a rate
+    shows memory only where it is beyond both: where `beyond_low` is above 0.
     """
 
     task: ClassVar[str] = "generator"
@@ -159,8 +170,9 @@ class GeneratorAttack(Attack):
         "excess": float,
         "excess_low": float,
         "excess_high": float,
+        "beyond_low": float,
     }
-
+    floor_columns: ClassVar[tuple[str, ...]] = ("rate",)
     meanings: ClassVar[dict[str, str]] = {
         "rate": "share of tries that brought the class back, by a judge the attacker never saw",
         "rate_low": "lower end of the rate's 95 % Wilson interval",
@@ -168,11 +180,14 @@ class GeneratorAttack(Attack):
         "excess": "the rate minus the oracle's: what exceeds 0 is memory",
         "excess_low": "lower end of the excess's 95 % interval",
         "excess_high": "upper end of the excess's 95 % interval",
+        "beyond_low": "lower end of the 95 % interval of the rate minus both oracles' higher rate; "
+        "null without a second oracle",
         "steps": "of a relearning attack, steps until half of the tries succeed; null where never",
     }
     scales: ClassVar[dict[str, Scale]] = {
         "steps": Scale("steps", "oracle"),
         "excess*": Scale("share", "lower"),
+        "beyond_low": Scale("share", "lower"),
         "rate*": Scale("share", "oracle"),
     }
 
@@ -189,7 +204,13 @@ class GeneratorAttack(Attack):
         judges = target.evaluator.judges
         forget = target.evaluator.forget
         return Context(
-            original, judges["val"], judges["lead"], target.splits, forget, target.effort
+            original,
+            judges["val"],
+            judges["lead"],
+            target.splits,
+            forget,
+            target.effort,
+            target.any_forgotten,
         )
 
     def run(self, target: Target, model: Generative, prepared: Context) -> Recovery:
@@ -210,7 +231,17 @@ class GeneratorAttack(Attack):
             "excess": own.rate - oracle.rate,
             "excess_low": excess_low,
             "excess_high": excess_high,
+            **own.variant,
         }
+
+    def report(self, name: str, own: Recovery, found: Mapping[str, Recovery]) -> Scores:
+        scores = super().report(name, own, found)
+        beyond = None
+        if SECOND_ORACLE in found:
+            oracles = [found["oracle"], found[SECOND_ORACLE]]
+            strongest = max(oracles, key=lambda recovery: recovery.rate)
+            beyond, _ = own.above(strongest)
+        return scores | {self.column(name, "beyond_low"): beyond}
 
     def pictures(self, found: Recovery) -> Tensor:
         return found.pictures

@@ -1,6 +1,7 @@
 """Adaptive attack: optimise the latent alone, under kept labels, which the subject must draw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,9 @@ from torch import Tensor
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
 from unlearn.attacks.generators.optimise import minimise
+from unlearn.attacks.generators.strongest import Variant, ladder, strongest
+from unlearn.errors import require
+from unlearn.generators.ood import prior_radius
 from unlearn.models.base import Generative
 
 
@@ -22,11 +26,14 @@ class KeptLabel(GeneratorAttack):
     restarts: random starts, one try each, at least 1
     steps: Adam steps at effort 1, at least 1
     lr: Adam's learning rate for z, above 0
+    ball: keep z within the prior's ball, |z| <= sqrt(z_dim) + 2.5, which holds 99.9 % of N(0, I);
+        a defence may answer every z outside of it with its target
     """
 
     restarts: int = 48
     steps: int = 1000
     lr: float = 0.1
+    ball: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(1, self, "restarts", "steps")
@@ -43,6 +50,60 @@ class KeptLabel(GeneratorAttack):
         def loss() -> Tensor:
             return F.cross_entropy(context.attacker(subject(z, c)), wanted, reduction="none")
 
-        minimise({z: self.lr}, loss, context.steps(self.steps))
+        def project() -> None:
+            norms = z.norm(dim=1, keepdim=True)
+            z.mul_((prior_radius(subject.z_dim) / norms).clamp(max=1))
+
+        steps, after = context.steps(self.steps), project if self.ball else None
+        minimise({z: self.lr}, loss, steps, after)
         with torch.no_grad():
             return grade_images(context, subject(z, c), wanted)
+
+
+@dataclass(frozen=True)
+class StrongestKeptLabel(KeptLabel):
+    """`KeptLabel` at a ladder of rates, with z free and in the prior's ball; report the strongest.
+
+    lr: the lowest rate of the ladder, above 0
+    highest_lr: its highest rate, at least `lr`
+    rungs: number of rates, at equal ratios; at least 1
+    ball: leave out the variants with a free z
+    """
+
+    subject_columns: ClassVar[dict[str, type]] = {
+        **GeneratorAttack.subject_columns,
+        "lr": float,
+        "ball": float,
+    }
+    meanings: ClassVar[dict[str, str]] = {
+        **GeneratorAttack.meanings,
+        "lr": "learning rate of the strongest variant",
+        "ball": "1 where the strongest variant kept z in the prior's ball, else 0",
+    }
+
+    lr: float = 0.03
+    highest_lr: float = 0.3
+    rungs: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, self, "rungs")
+        require(
+            self.highest_lr >= self.lr,
+            f"highest_lr must be at least lr = {self.lr}, not {self.highest_lr}",
+        )
+
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        knobs = {knob.name: getattr(self, knob.name) for knob in fields(KeptLabel)}
+        plain = KeptLabel(**knobs)
+
+        def attempt(variant: Variant) -> Recovery:
+            attack = replace(plain, lr=variant["lr"], ball=bool(variant["ball"]))
+            return attack.recover(subject, context, generator)
+
+        rates = ladder(self.lr, self.highest_lr, self.rungs)
+        balls = [True] if self.ball else [False, True]
+        variants = [{"lr": lr, "ball": float(ball)} for ball in balls for lr in rates]
+        return strongest(variants, attempt, generator)

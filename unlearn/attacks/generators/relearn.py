@@ -2,14 +2,17 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import ceil
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
+from unlearn.attacks.generators.label_columns import label_columns, reset_label
+from unlearn.attacks.generators.strongest import Variant, ladder, strongest
 from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
@@ -30,6 +33,8 @@ class Relearn(GeneratorAttack):
     batch: images per step, at least 1
     lr: Adam's learning rate, above 0
     recovered: share of images at which the class counts as back, above 0, at most 1
+    reset_label: start with the weights of the forgotten labels' inputs at the mean of the kept
+        ones, which undoes a defence that sits in these weights alone
     """
 
     per_class: int = 10
@@ -39,6 +44,7 @@ class Relearn(GeneratorAttack):
     batch: int = 64
     lr: float = 1e-3
     recovered: float = 0.5
+    reset_label: bool = False
 
     def __post_init__(self) -> None:
         check_at_least(0, self, "per_class")
@@ -53,6 +59,8 @@ class Relearn(GeneratorAttack):
         self, subject: Generative, context: Context, generator: torch.Generator
     ) -> Recovery:
         pupil = copy.deepcopy(subject)
+        if self.reset_label:
+            reset_label(pupil, context.forget)
         images, device = self._images(context, generator), generator.device
         wanted = context.wanted(self.trials, device)
         z = torch.randn(self.trials, subject.z_dim, generator=generator, device=device)
@@ -94,6 +102,58 @@ class Relearn(GeneratorAttack):
         """Tell whether the grader reads enough of the drawn images as the wanted class."""
         share = context.graded(drawn, wanted).float().mean()
         return bool(share >= self.recovered)
+
+
+@dataclass(frozen=True)
+class StrongestRelearn(Relearn):
+    """Relearn at a ladder of learning rates, with and without `reset_label`; report the strongest.
+
+    One rate shows that relearning is obstructed at that rate, not that the class is absent.
+
+    lr: the lowest rate of the ladder, above 0
+    highest_lr: its highest rate, at least `lr`
+    rungs: number of rates, at equal ratios; at least 1
+    reset_label: leave out the variants that do not reset the weights of the forgotten labels
+    """
+
+    subject_columns: ClassVar[dict[str, type]] = {
+        **GeneratorAttack.subject_columns,
+        "lr": float,
+        "reset": float,
+    }
+    meanings: ClassVar[dict[str, str]] = {
+        **GeneratorAttack.meanings,
+        "lr": "learning rate of the strongest variant",
+        "reset": "1 where the strongest variant reset the label's weights, else 0",
+    }
+
+    highest_lr: float = 1e-2
+    rungs: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_at_least(1, self, "rungs")
+        require(
+            self.highest_lr >= self.lr,
+            f"highest_lr must be at least lr = {self.lr}, not {self.highest_lr}",
+        )
+
+    def recover(
+        self, subject: Generative, context: Context, generator: torch.Generator
+    ) -> Recovery:
+        resets = [True] if self.reset_label else [False, True]
+        if not label_columns(subject):
+            resets = [False]
+        knobs = {knob.name: getattr(self, knob.name) for knob in fields(Relearn)}
+        plain = Relearn(**knobs)
+
+        def relearn(variant: Variant) -> Recovery:
+            attack = replace(plain, lr=variant["lr"], reset_label=bool(variant["reset"]))
+            return attack.recover(subject, context, generator)
+
+        rates = ladder(self.lr, self.highest_lr, self.rungs)
+        variants = [{"lr": lr, "reset": float(reset)} for reset in resets for lr in rates]
+        return strongest(variants, relearn, generator)
 
 
 def shots(images: Images, per_class: int, batch: int, generator: torch.Generator) -> Images:
