@@ -89,7 +89,7 @@ def test_where_nothing_varies_there_is_no_study(tmp_path: Path) -> None:
 
 def test_every_random_share_has_a_study(tmp_path: Path) -> None:
     results = make.results(tmp_path)
-    read = {"train_forget_accuracy": 0.8, "oracle_train_forget_accuracy": 0.9}
+    read: dict[str, Any] = {"train_forget_accuracy": 0.8, "oracle_train_forget_accuracy": 0.9}
     for cell in make.cells(forget=[{"random": 0.1}, {"random": 0.2}], grid={"steps": [5, 6]}):
         make.write(results, cell, val_retain_accuracy=0.9, **read)
     names = write_studies(results, None, str(tmp_path / "studies.db"))
