@@ -54,10 +54,10 @@ def objectives(rows: pd.DataFrame) -> pd.DataFrame:
     forget = pd.Series(np.nan, index=rows.index)
     for column in VAL_FORGET:
         if column in rows:
-            forget = forget.fillna(rows[column])
+            forget = forget.fillna(rows[column].astype(float))
     if "subset" in rows:
         drawn = rows["subset"].fillna("") != ""
-        forget = forget.where(~drawn, forget_gap(rows)) if drawn.any() else forget
+        forget = forget.where(~drawn, forget_gap(rows).astype(float)) if drawn.any() else forget
     columns = {"val_forget": forget, "val_retain": rows["val_retain_accuracy"]}
     return pd.DataFrame(columns, index=rows.index)
 
