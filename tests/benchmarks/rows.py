@@ -175,4 +175,24 @@ def rows_100k(bench: Bench) -> Result:
     return rows_at_scale(bench, 100_000)
 
 
-BENCHES = {bench.__name__: bench for bench in (read_vs_small_files, rows_10k, rows_100k)}
+def grid_2000(bench: Bench) -> Result:
+    """A sweep of 2,000 short cells: wall time beside the seconds that its cells compute."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        path = spec(folder, bench.count(SMALL_ROWS) // 10, 10)
+        path.write_text(path.read_text().replace("eval: {judges: 1}", "eval: {candidates: val}"))
+        wall_s, peak = amnesia(folder, "run", str(path))
+        rows = pd.read_parquet(folder / "results" / "v1")
+        slots = os.cpu_count() or 1
+        computing = float(rows["wall_s"].sum())
+        return {
+            "wall_s": wall_s,
+            "computing_s": computing,
+            "allowed_s": 1.5 * computing / slots + 20,
+            "rows": len(rows),
+            "driver_peak_mb": peak / 1e6,
+        }
+
+
+_ALL = (read_vs_small_files, grid_2000, rows_10k, rows_100k)
+BENCHES = {bench.__name__: bench for bench in _ALL}

@@ -11,6 +11,8 @@ from fastapi.routing import APIRoute
 
 from cluster.main import parser
 from serve.api import router
+from serve.audit import audit_router
+from serve.catalog import Catalog
 from sweeps.rows import reference as of_rows
 from sweeps.rows.columns import COLUMNS
 from sweeps.rows.schema import ROWS
@@ -18,6 +20,7 @@ from sweeps.spec import reference as of_specs
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import KEYS, parse
 from unlearn import docstrings
+from unlearn.artifacts import Gallery
 from unlearn.attacks import attacks_on
 
 ROOT = Path(__file__).parents[2]
@@ -233,7 +236,7 @@ def test_readmes_spec_is_a_spec() -> None:
 def test_every_route_is_described() -> None:
     served = {
         (method, route.path)
-        for route in router.routes
+        for route in (*router.routes, *audit_router(Catalog(Gallery("gallery"))).routes)
         if isinstance(route, APIRoute)
         for method in route.methods or ()
     }

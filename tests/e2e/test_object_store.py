@@ -1,15 +1,11 @@
 """Everything in an S3 bucket: a run that is killed twice, resumed, read, reported and promoted.
 
-The server is moto's, which speaks S3 over HTTP in a process of its own.
+The server is SeaweedFS where its program `weed` is installed, else moto's.
 """
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +15,7 @@ import pytest
 
 from sweeps.rows.results import Results
 from tests.e2e.conftest import Amnesia
+from tests.e2e.s3 import missing, s3_server
 from unlearn.artifacts import Gallery
 
 pytestmark = pytest.mark.cluster
@@ -35,38 +32,19 @@ PLANNED = 12
 ROWS, STORE, GALLERY = "s3://amnesia/results", "s3://amnesia/store", "s3://amnesia/gallery"
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Mapping[str, str]]:
-    """An S3 server with the bucket `amnesia`; yields the environment that finds it."""
-    pytest.importorskip("s3fs")
-    pytest.importorskip("moto.server")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with open(tmp_path / "server.log", "w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "moto.server", "-p", str(port)], stdout=log, stderr=log
-        )
-    settings = {"endpoint_url": url, "key": "k", "secret": "s"}
-    monkeypatch.setitem(fsspec.config.conf, "s3", settings)
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
-            time.sleep(0.2)
-    fsspec.filesystem("s3").mkdir("amnesia")
-    environment = {f"FSSPEC_S3_{name.upper()}": value for name, value in settings.items()}
-    yield environment | {"AWS_DEFAULT_REGION": "us-east-1"}
-    server.kill()
-    server.wait()
+    """A real S3 server with the bucket `amnesia`; yields the environment that finds it."""
+    if missing():
+        pytest.skip(missing())
+    folder = tmp_path / "s3"
+    folder.mkdir()
+    with s3_server(folder) as server:
+        prefix = "FSSPEC_S3_"
+        found = server.environment.items()
+        settings = {name.removeprefix(prefix).lower(): value for name, value in found}
+        monkeypatch.setitem(fsspec.config.conf, "s3", settings)
+        yield server.environment
 
 
 def durable() -> pd.DataFrame:
