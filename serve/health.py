@@ -46,8 +46,9 @@ def what_is_missing(application: ApplicationStatusOverview | None) -> str | None
     if application is None:
         return "the controller does not know this application; deploy it again"
     for name, deployment in application.deployments.items():
-        counts = {state.value: count for state, count in deployment.replica_states.items()}
-        running, status = counts.get("RUNNING", 0), deployment.status.value
+        states = deployment.replica_states.items()
+        running = sum(count for state, count in states if state == "RUNNING")
+        status = deployment.status.value
         if running == 0 or status not in SERVING:
             why = " ".join(deployment.message.split())[:200]
             line = f"{name} is {status.lower()}, {running} of its replicas run"
