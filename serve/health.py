@@ -46,16 +46,11 @@ def what_is_missing(application: ApplicationStatusOverview | None) -> str | None
     if application is None:
         return "the controller does not know this application; deploy it again"
     for name, deployment in application.deployments.items():
-        # Ray declares enumerations of text here, but answers with plain text as well
-        counts = {_text(state): count for state, count in deployment.replica_states.items()}
-        running, status = counts.get("RUNNING", 0), _text(deployment.status)
+        states = deployment.replica_states.items()
+        running = sum(count for state, count in states if state == "RUNNING")
+        status = deployment.status.value
         if running == 0 or status not in SERVING:
             why = " ".join(deployment.message.split())[:200]
             line = f"{name} is {status.lower()}, {running} of its replicas run"
             return f"{line}: {why}" if why else line
     return None
-
-
-def _text(state: str) -> str:
-    """Return the value of an enumeration of text, or a text as it is."""
-    return str(getattr(state, "value", state))
