@@ -149,8 +149,12 @@ def tries_behind(rate: float, low: float, high: float) -> float:
 
 
 def _recovered(comparison: Mapping[str, Any]) -> bool | None:
-    """Tell whether the rate is above the oracle's, by its 95 % interval; None without a rate."""
-    least = comparison.get("excess_low")
+    """Tell whether the rate is above the oracle's, by its 95 % interval; None without a rate.
+
+    Where there is a second oracle, the rate must be above both oracles'.
+    """
+    beyond = comparison.get("beyond_low")
+    least = comparison.get("excess_low") if beyond is None else beyond
     return None if least is None else bool(least > 0)
 
 

@@ -84,6 +84,11 @@ def test_every_model_has_its_rate_and_interval(tmp_path: Path) -> None:
     assert record["error"] == "no noisy-label: it broke"
 
 
+def test_a_class_is_recovered_where_the_rate_is_above_both_oracles(tmp_path: Path) -> None:
+    first, _ = audit(*attacked(tmp_path, probe_random_z_beyond_low=-0.02)).record["attacks"]
+    assert (first["comparison"]["beyond_low"], first["recovered"]) == (-0.02, False)
+
+
 def test_it_names_the_judge_the_seed_and_the_effort(tmp_path: Path) -> None:
     row, cell = attacked(tmp_path)
     record = audit(row, cell).record
