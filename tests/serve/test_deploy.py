@@ -1,9 +1,11 @@
 """`serve deploy` of the printed config on a cluster: no code, scaled by the file alone."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,6 +25,7 @@ from unlearn.artifacts import Gallery
 
 BIN = Path(sys.executable).parent
 TRIES = 4  # Ray gives its controller few seconds to start, which a busy machine may not keep
+DEPLOY = Path(__file__).parents[2] / "cluster" / "deploy"
 SHEET = "/v1/models/digits/generate?label=1"
 
 
@@ -33,11 +36,13 @@ class Cluster:
     dashboard: address that `serve deploy` talks to.
     environment: what commands against it need.
     process: the head; the other processes are below it.
+    folder: where Ray keeps its files.
     """
 
     dashboard: str
     environment: dict[str, str]
     process: subprocess.Popen[bytes]
+    folder: Path
 
     def deploy(self, document: dict[str, object], file: Path) -> None:
         """Write the config file, and deploy it."""
@@ -75,7 +80,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     dashboard = free_port()
     ports = [f"--port={free_port()}", f"--dashboard-port={dashboard}"]
     ports += [f"--dashboard-agent-listen-port={free_port()}", "--dashboard-host=127.0.0.1"]
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets allow no long path
     start = [str(BIN / "ray"), "start", "--head", *ports, "--num-cpus=2", "--disable-usage-stats"]
+    start.append(f"--temp-dir={folder}")
     process = subprocess.Popen(
         [*start, "--include-dashboard=true", "--block"],
         env=environment,
@@ -86,10 +93,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     address = f"http://127.0.0.1:{dashboard}"
     try:
         wait_for(lambda: _answers(address), 120)
-        yield Cluster(address, environment, process)
+        yield Cluster(address, environment, process, Path(folder))
     finally:
         process.terminate()
         process.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(url: str) -> bool:
@@ -127,6 +135,8 @@ def test_the_config_deploys_scales_and_shows_a_lost_replica(
     sheet = httpx.get(url + SHEET)
     assert sheet.headers["x-model-version"] == Gallery(str(made)).current("digits")
 
+    _check_prometheus(cluster, url, tmp_path)
+
     document["applications"][0]["deployments"][0]["num_replicas"] = 2
     cluster.deploy(document, tmp_path / "config.yaml")
     wait_for(lambda: len(cluster.replicas("Front")) == 2, 120)
@@ -147,3 +157,33 @@ def test_the_config_deploys_scales_and_shows_a_lost_replica(
     wait_for(lambda: len(cluster.replicas("Front")) == 1, 120)
     wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
     assert httpx.get(url + SHEET).content == sheet.content
+
+
+def _check_prometheus(cluster: Cluster, url: str, scratch: Path) -> None:
+    """Let Debian's Prometheus, where there is one, scrape the service by the file that we ship."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        return
+    shipped = (DEPLOY / "prometheus.yml").read_text()
+    file = scratch / "prometheus.yml"
+    file.write_text(shipped.replace("/tmp/ray/", f"{cluster.folder}/"))
+    port = free_port()
+    listen = f"--web.listen-address=127.0.0.1:{port}"
+    command = [binary, f"--config.file={file}", f"--storage.tsdb.path={scratch / 'data'}", listen]
+    quiet = subprocess.DEVNULL
+    run = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+    try:
+        wait_for(lambda: _scraped(f"http://127.0.0.1:{port}"), 90)
+    finally:
+        run.terminate()
+        run.wait(30)
+
+
+def _scraped(prometheus: str) -> bool:
+    """Tell whether Prometheus has counted a sheet of the generator."""
+    query = {"query": 'ray_amnesia_images_total{model="digits",outcome="ok"} > 0'}
+    try:
+        answer = httpx.get(f"{prometheus}/api/v1/query", params=query)
+    except httpx.TransportError:  # it is starting
+        return False
+    return answer.status_code == 200 and answer.json()["data"]["result"] != []
