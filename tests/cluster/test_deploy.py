@@ -186,7 +186,7 @@ def test_the_image_serves_and_is_asked_for_its_health() -> None:
     steps = dict(instructions())
     args = parser().parse_args(json.loads(steps["CMD"]))
     assert json.loads(steps["ENTRYPOINT"]) == ["amnesia"]
-    assert args.handler == "commands.serve"
+    assert args.handler == "serving.serve"
     check = json.loads(steps["HEALTHCHECK"].partition("CMD ")[2])
     assert check[-1] == f"http://127.0.0.1:{args.port}/healthz"
     assert steps["EXPOSE"] == str(args.port)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sweeps.compute.cache import WorkerCache
 from sweeps.plan.plan import make_plan
+from sweeps.rows.fold import fold_now
 from sweeps.rows.results import Results
 from sweeps.run.places import places_for
 from sweeps.run.prepare import make
@@ -30,6 +31,7 @@ def run_sweeps(spec: Path, folder: Path) -> Path:
             pack = Pack(sweep.name, cells, cpu=1, gpu=0, retry=False)
             for cell in cells:
                 run_cell(cache, places, pack, cell)
+        fold_now(results, sweep.name)
     return folder / "results"
 
 

@@ -32,6 +32,7 @@ def unpacked(modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return modules
 
 
+@pytest.mark.cluster
 def test_networks_of_other_packages_are_unlearned(
     terminal: Terminal, unpacked: Path, tmp_path: Path
 ) -> None:

@@ -23,6 +23,8 @@ from serve.settings import ServiceSettings
 from tests.serve.ports import free_port
 from unlearn.artifacts import Gallery
 
+pytestmark = pytest.mark.cluster
+
 BIN = Path(sys.executable).parent
 TRIES = 4  # Ray gives its controller few seconds to start, which a busy machine may not keep
 DEPLOY = Path(__file__).parents[2] / "cluster" / "deploy"

@@ -14,12 +14,15 @@ from unlearn.metrics import score
 from unlearn.models import build
 from unlearn.models.check import check_network
 from unlearn.streams import seeded, stream
+from unlearn.train import Training
 
 QUICK = {"steps": 2, "batch": 8, "samples": 16, "msteps": 1, "recalibrate": True}
 ATTACK_KNOBS: dict[str, dict[str, Any]] = {
     "relearning": {"steps": 2, "every": 1, "images": 8, "batch": 8},
+    "relearning-rehearsed": {"steps": 2, "every": 1, "images": 8, "batch": 8},
     "linear-probe": {"per_class": 4},
     "lira": {"shadows": 4, "steps": 1, "batch": 8},
+    "lira-matched": {"shadows": 4},
 }
 BY_TASK = [name for name, method in METHODS.items() if "classifier" in method.tasks]
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
@@ -74,7 +77,8 @@ def test_every_metric_and_attack_reads_it(name: str) -> None:
     before = marks(world.model)
     for attack in attacks_on("classifier"):
         made = make_attack(attack, ATTACK_KNOBS[attack])
-        references = made.references(Target(attack, evaluator, world.splits, 0), models)
+        target = Target(attack, evaluator, world.splits, 0, training=Training(1, 8, 1e-3))
+        references = made.references(target, models)
         made(world.model, references)
     assert_untouched(world.model, before)
 
