@@ -23,8 +23,8 @@ def orderly(args):
 
 def stubborn(args):
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    print(child.pid, flush=True)
     try:
+        print(child.pid, flush=True)  # the signal may come at once
         time.sleep(60)
     finally:
         time.sleep(60)  # as Ray on a busy machine
