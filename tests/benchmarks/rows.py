@@ -51,7 +51,7 @@ def spec(folder: Path, alphas: int, rhos: int) -> Path:
 def amnesia(folder: Path, *arguments: str) -> tuple[float, int]:
     """Run a command; return its wall seconds and the peak bytes of its own process."""
     program = (
-        "import resource, sys; from cluster.main import main; code = main(sys.argv[1:]); "
+        "import resource, sys; from cluster.main import entry; code = entry(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr); sys.exit(code)"
     )
     started = time.perf_counter()
