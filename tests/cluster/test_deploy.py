@@ -87,6 +87,7 @@ def test_pods_and_claims_are_valid_kubernetes_objects(file: str) -> None:
     for group in groups(manifest["spec"][key]):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, **group["template"]}
         others.append(pod)
+    assert others
     for each in others:
         validate.validate(each, "1.32", strict=True)
 

@@ -99,8 +99,10 @@ def test_handlers_are_as_before_afterwards() -> None:
 def test_under_nohup_a_hang_up_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interruptible(""):
+        with interruptible("") as interruption:
             signal.raise_signal(signal.SIGHUP)
             time.sleep(0.05)
+        assert interruption.number is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
