@@ -21,6 +21,7 @@ from unlearn.evaluation import ClassifierEvaluator, Evaluator, GeneratorEvaluato
 from unlearn.forget_sets import parse_subset, split_subset
 from unlearn.generators.judges import Judge, build_judge
 from unlearn.methods.task_vector import CandidateWriter, TaskVector
+from unlearn.metrics import References
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Splits
 
@@ -47,6 +48,7 @@ class WorkerCache:
         self.splits = lru_cache(16)(self._splits)
         self.evaluator = lru_cache(32)(self._evaluator)
         self.evidence = lru_cache(8)(self._evidence)
+        self.references = lru_cache(8)(self._references)
         self.vector = lru_cache(4)(self._vector)
         self.writer = lru_cache(2)(self._writer)
         self.seconds = lru_cache(64)(self._seconds)
@@ -130,6 +132,21 @@ class WorkerCache:
     def _evidence(self, problem: Problem, recipe: Recipe) -> Any:
         return self.evaluator(problem).observe(self.model(recipe))
 
+    def _references(self, problem: Problem) -> References:
+        """Return what the problem's cells are scored against, scored itself."""
+        second = None
+        if problem.eval.second_oracle:
+            second = self.evidence(problem, problem.second_oracle)
+        references = References(
+            problem.task,
+            self.evaluator(problem),
+            self.evidence(problem, problem.original),
+            self.evidence(problem, problem.oracle),
+            second,
+        )
+        _ = references.scores  # computed here: no cell's scoring took these seconds
+        return references
+
     def _vector(self, original: Recipe, expert: Recipe) -> TaskVector:
         return TaskVector(self.model(original), self._weights(expert))
 
@@ -143,8 +160,11 @@ class WorkerCache:
         return make(self, *arguments)
 
     def needs(self, cell: Cell) -> dict[str, Any]:
-        """Return the artifacts that the cell's method needs, by name, in the form that it takes."""
-        return {name: FORMS[name](self, cell.problem) for name in cell.method.needs}
+        """Return the keyword arguments of the cell's method: artifacts, and how it was trained."""
+        found = {name: FORMS[name](self, cell.problem) for name in cell.method.needs}
+        if hasattr(cell.method, "objective"):
+            found["training"] = cell.problem.train
+        return found
 
 
 FORMS: dict[str, Callable[[WorkerCache, Problem], Any]] = {
@@ -189,3 +209,8 @@ def threads(n: int) -> Iterator[None]:
 def pick_device(gpus: float) -> str:
     """Return `cuda` where the trial was given (a share of) a GPU, else `cpu`."""
     return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"
+
+
+def device_name(device: str) -> str:
+    """Return the name of the CUDA device, as `NVIDIA H100 80GB HBM3`; of a CPU just `cpu`."""
+    return torch.cuda.get_device_name() if device == "cuda" else device

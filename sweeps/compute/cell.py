@@ -1,21 +1,44 @@
 """Compute one cell in full: unlearn, score, attack."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sweeps.compute.attacks import attack
 from sweeps.compute.cache import WorkerCache
+from sweeps.compute.gpu import gpu_busy
 from sweeps.compute.outcome import Outcome, Stopwatch
 from sweeps.compute.recorder import Recorder
 from sweeps.spec.cells import Cell
 from unlearn.capture import StepReport, step_reports
 from unlearn.methods import Unlearned
-from unlearn.metrics import score
 from unlearn.models import Weights
 from unlearn.streams import seeded, stream
 
 
-def compute(cache: WorkerCache, cell: Cell) -> Outcome:
+@dataclass(frozen=True)
+class Made:
+    """An unlearned model that is not scored yet.
+
+    unlearned: what the method gave
+    columns: seconds, and how the steps were taken
+    recorder: of images that the model drew on the way; None where there is none
+    """
+
+    unlearned: Unlearned
+    columns: Mapping[str, Any]
+    recorder: Recorder | None
+
+    @property
+    def seconds(self) -> float:
+        """What making it took; where several were made together, its share."""
+        return float(self.columns["artifacts_s"] + self.columns["unlearn_s"])
+
+
+def compute(cache: WorkerCache, cell: Cell, made: Made | None = None) -> Outcome:
     """Unlearn, score against original and oracle, attack, and store pictures and weights.
+
+    made: where the cell was unlearned already, together with others
 
     Models of the cache come back as they were, whatever the method or an attack did to them.
     """
@@ -26,45 +49,53 @@ def compute(cache: WorkerCache, cell: Cell) -> Outcome:
     with cache.lending():
         for recipe in compared:
             cache.model(recipe)  # evidence and attacks keep them from earlier cells
-        return _compute(cache, cell)
+        return _compute(cache, cell, made)
 
 
-def _compute(cache: WorkerCache, cell: Cell) -> Outcome:
+def _compute(cache: WorkerCache, cell: Cell, made: Made | None) -> Outcome:
     watch = Stopwatch()
     problem = cell.problem
-    original = cache.evidence(problem, problem.original)
-    oracle = cache.evidence(problem, problem.oracle)
-    second = None
-    if problem.eval.second_oracle:
-        second = cache.evidence(problem, problem.second_oracle)
-    evaluator = cache.evaluator(problem)
-    needs = cache.needs(cell)
-    seconds = {"artifacts_s": watch.lap()}
+    references = cache.references(problem)
+    artifacts_s = watch.lap()
+    if made is None:
+        made = make(cache, cell)
+    weights = made.unlearned.weights
+    watch.lap()
 
-    recorder = recorder_of(cache, cell)
-    watched = needs if recorder is None else {**needs, "watch": recorder}
-    with step_reports() as reports:
-        unlearned = unlearn(cache, cell, watched)
-    seconds["unlearn_s"] = watch.lap()
+    subject = cache.evaluator(problem).observe(cache.build(problem.original, weights))
+    scores = references.score(subject)
+    seconds = {"evaluate_s": watch.lap()}
 
-    subject = evaluator.observe(cache.build(problem.original, unlearned.weights))
-    scores = score(problem.task, evaluator, subject, original, oracle, second)
-    seconds["evaluate_s"] = watch.lap()
-
-    found, pictures = attack(cache, cell, unlearned.weights)
+    found, pictures = attack(cache, cell, weights)
     seconds["attack_s"] = watch.lap()
 
-    if recorder is not None:
-        pictures |= recorder.pictures()
+    if made.recorder is not None:
+        pictures |= made.recorder.pictures()
     if pictures:
         cache.store.save("pictures", cell.cell_id, pictures, {"cell": cell.describe()})
     error = found.pop("error", None)
-    columns = {**scores, **found, **_curve(unlearned), **seconds, **making_seconds(cache, cell)}
-    columns["step_captured"] = steps_captured(reports)
+    columns = {**scores, **found, **_curve(made.unlearned), **seconds, **made.columns}
+    columns["artifacts_s"] += artifacts_s
+    columns |= making_seconds(cache, cell)
     if not cell.method.closed_form:
-        save_weights(cache, cell, unlearned.weights)
+        save_weights(cache, cell, weights)
         columns["artifact_unlearned"] = cell.cell_id
     return Outcome(columns, error=error)
+
+
+def make(cache: WorkerCache, cell: Cell) -> Made:
+    """Unlearn one cell by itself."""
+    watch = Stopwatch()
+    recorder = recorder_of(cache, cell)
+    needs = cache.needs(cell)
+    if recorder is not None:
+        needs["watch"] = recorder
+    columns: dict[str, Any] = {"artifacts_s": watch.lap()}
+    with step_reports() as reports:
+        unlearned = unlearn(cache, cell, needs)
+    columns |= {"gpu_busy": gpu_busy(), "unlearn_s": watch.lap()}
+    columns |= {"stacked": 1, "step_captured": steps_captured(reports)}
+    return Made(unlearned, columns, recorder)
 
 
 def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
@@ -73,8 +104,6 @@ def unlearn(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Unlearned:
     original = cache.model(problem.original)
     splits = cache.splits(*problem.divided)
     generator = stream(problem.seed, "unlearn", name, device=cache.device)
-    if hasattr(cell.method, "objective"):
-        needs = {**needs, "training": problem.train}
     with cache.lending(), seeded(problem.seed, "unlearn", name):
         return cell.method(original, splits, generator, **needs)
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from sweeps.compute.gpu import synchronize
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -35,12 +37,13 @@ class Outcome:
 
 
 class Stopwatch:
-    """Measures the seconds of one stage after another."""
+    """Measures the seconds of one stage after another; a stage on a GPU ends when its work does."""
 
     def __init__(self) -> None:
         self.last = time.perf_counter()
 
     def lap(self) -> float:
         """Return the seconds since the last lap."""
+        synchronize()
         before, self.last = self.last, time.perf_counter()
         return self.last - before

@@ -44,6 +44,10 @@ class Source(Protocol):
     def next_method(self) -> str:
         """The method of the next cell; defined only while cells are left."""
 
+    @property
+    def upcoming(self) -> Cell | None:
+        """The next cell, where that is known before it is handed out; else None."""
+
     def take(self, k: int) -> list[Cell]:
         """Hand out up to `k` cells."""
 
@@ -72,6 +76,10 @@ class GridSource:
     @property
     def next_method(self) -> str:
         return self.cells[self.taken].method_name
+
+    @property
+    def upcoming(self) -> Cell | None:
+        return self.cells[self.taken] if self.left else None
 
     def take(self, k: int) -> list[Cell]:
         taken = list(self.cells[self.taken : self.taken + k])
@@ -126,6 +134,10 @@ class StudySource:
     @property
     def next_method(self) -> str:
         return self.study.method
+
+    @property
+    def upcoming(self) -> Cell | None:
+        return None
 
     def take(self, k: int) -> list[Cell]:
         taken: list[Cell] = []

@@ -98,7 +98,12 @@ PROVENANCE = _named(
         "seconds of loading what the cell needs, near 0 in a warm worker",
         Scale("s", "lower"),
     ),
-    _entry("unlearn_s", float, "seconds of unlearning", Scale("s", "lower")),
+    _entry(
+        "unlearn_s",
+        float,
+        "seconds of unlearning; of cells that were unlearned as one program, an equal share",
+        Scale("s", "lower"),
+    ),
     _entry("evaluate_s", float, "seconds of scoring", Scale("s", "lower")),
     _entry("attack_s", float, "seconds of attacking", Scale("s", "lower")),
     _entry(
@@ -129,6 +134,25 @@ PROVENANCE = _named(
         Scale("s", "lower"),
     ),
     _entry("device", str, "`cpu` or `cuda`"),
+    _entry("device_name", str, "name of the GPU, as CUDA gives it; `cpu` without one"),
+    _entry(
+        "gpu_memory_gib",
+        float,
+        "most GPU memory that the worker's tensors held while the cell ran; null without a GPU",
+        Scale("GiB", "lower"),
+    ),
+    _entry(
+        "gpu_busy",
+        float,
+        "share of the last second of unlearning in which the GPU computed, for this or another "
+        "process; null without a GPU, and without the package nvidia-ml-py",
+        Scale("share"),
+    ),
+    _entry(
+        "stacked",
+        int,
+        "number of cells that were unlearned as one program, this one included; 1 for one alone",
+    ),
     _entry("threads", int, "CPU threads of torch"),
     _entry(
         "step_captured",

@@ -1,25 +1,42 @@
 """Hand packs of cells from grids and studies to Ray Tune."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweeps.compute.together import MOST, stack_key
 from sweeps.plan.sources import Source
 from sweeps.rows.results import Results
 from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
 from sweeps.run.trial import CellReport, Pack, record_failure
-from sweeps.spec.sweep import Resources
+from sweeps.spec.cells import Cell
+from sweeps.spec.sweep import Resources, Sweep
 
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
 ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
 
+@dataclass(frozen=True)
+class Handed:
+    """A pack that was handed out, and the source of each of its cells."""
+
+    sources: tuple[Source, ...]
+    pack: Pack
+
+    @property
+    def sweep(self) -> Sweep:
+        return self.sources[0].sweep
+
+
 class PackSearcher(Searcher):
-    """Suggests packs to Ray Tune. A pack comes from one source, so its cells share artifacts.
+    """Suggests packs to Ray Tune.
+
+    A pack comes from one source, so its cells share artifacts; where a GPU can unlearn cells as one
+    program (`sweeps.compute.together`), it takes such cells from several sources of the sweep.
 
     sources: where cells come from
     places: folders and URLs of the run
@@ -40,10 +57,10 @@ class PackSearcher(Searcher):
         self.sources, self.places, self.slots, self.retry = sources, places, slots, retry
         self.allowance = allowance or Allowance()
         self.halt = ""  # why no other pack is handed out
-        self.running: dict[str, tuple[Source, Pack]] = {}
+        self.running: dict[str, Handed] = {}
         self.reported: set[str] = set()  # trials whose sources know the results
-        self.again: list[tuple[Source, Pack]] = []  # packs whose worker died
-        self.lost: list[tuple[Source, Pack]] = []  # packs whose workers died at every attempt
+        self.again: list[Handed] = []  # packs whose worker died
+        self.lost: list[Handed] = []  # packs whose workers died at every attempt
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
         self.turn = 0
 
@@ -56,7 +73,7 @@ class PackSearcher(Searcher):
         if self.halt:
             return None if self.running else Searcher.FINISHED
         if self.again:
-            source, pack = self.again.pop()
+            handed = self.again.pop()
         else:
             open_sources = [source for source in self.sources if source.left]
             if not open_sources or self.allowance.spent:
@@ -67,13 +84,13 @@ class PackSearcher(Searcher):
             size = self._size(next_source, self.slots(next_source.sweep.resources))
             if size == 0:
                 return None if self.running else Searcher.FINISHED
-            source, pack = next_source, self._pack(next_source, size)
-        self.running[trial_id] = (source, pack)
-        return {"pack": pack, "places": self.places}
+            handed = self._pack(next_source, size)
+        self.running[trial_id] = handed
+        return {"pack": handed.pack, "places": self.places}
 
     def _next_source(self, open_sources: list[Source]) -> Source | None:
         """Return the source whose turn it is; None if all slots and the spare pack are taken."""
-        running = Counter(source.sweep.resources for source, _ in self.running.values())
+        running = Counter(handed.sweep.resources for handed in self.running.values())
         slots: dict[Resources, int] = {}
         ready = []
         for source in open_sources:
@@ -90,30 +107,51 @@ class PackSearcher(Searcher):
         self.turn += 1
         return source
 
-    def _pack(self, source: Source, size: int) -> Pack:
+    def _pack(self, source: Source, size: int) -> Handed:
         resources = source.sweep.resources
-        cells = source.take(size)
+        taken = self._take(source, size)
+        cells = tuple(cell for _, cell in taken)
         self.allowance.take(len(cells))
         tuning = []
-        for cell in cells:
-            behind = source.tuning_of(cell)
+        for own, cell in taken:
+            behind = own.tuning_of(cell)
             if behind is not None:
                 tuning.append((cell.cell_id, behind))
-        return Pack(
+        pack = Pack(
             sweep=source.sweep.name,
-            cells=tuple(cells),
+            cells=cells,
             cpu=resources.cpu,
             gpu=resources.gpu,
             retry=self.retry,
             best=tuple(source.best.scores.items()),
             tuning=tuple(tuning),
+            stacked=len(cells) > 1 and stack_key_of(source.sweep, cells[0]) is not None,
         )
+        return Handed(tuple(own for own, _ in taken), pack)
+
+    def _take(self, source: Source, size: int) -> list[tuple[Source, Cell]]:
+        """Take cells from a source; with cells that can be stacked, also from others like it."""
+        key = self._key(source)
+        if key is None:
+            return [(source, cell) for cell in source.take(size)]
+        taken: list[tuple[Source, Cell]] = []
+        alike = [each for each in self.sources if each is source or each.sweep == source.sweep]
+        for each in [source, *(other for other in alike if other is not source)]:
+            while each.left and len(taken) < size and self._key(each) == key:
+                taken += [(each, cell) for cell in each.take(1)]
+        return taken
+
+    def _key(self, source: Source) -> Hashable | None:
+        """Return the `stack_key_of` the source's next cell."""
+        upcoming = source.upcoming
+        return None if upcoming is None else stack_key_of(source.sweep, upcoming)
 
     def _size(self, source: Source, slots: int) -> int:
         """Return how many cells a pack takes; 0 where the budget allows none.
 
         The spec's `cells_per_trial`, if it is set. Else one cell until the seconds of a cell are
-        known, then as many as fill `PACK_SECONDS`, but no more than the slot's share of cells left.
+        known, then as many as fill `PACK_SECONDS`, but no more than the slot's share of cells left;
+        of cells that can be stacked that share, up to `MOST`.
         """
         seconds = self.seconds.get((source.sweep.name, source.next_method))
         return self.allowance.cells(self._wanted(source, slots, seconds), seconds)
@@ -123,10 +161,13 @@ class PackSearcher(Searcher):
         resources = source.sweep.resources
         if resources.cells_per_trial:
             return resources.cells_per_trial
-        if seconds is None:
-            return 1
         alike = [each for each in self.sources if each.sweep.resources == resources]
         left = sum(each.left for each in alike)
+        if self._key(source) is not None:
+            out = [len(each.pack.cells) for each in self.running.values() if each.pack.stacked]
+            return min(MOST, -(-(left + sum(out)) // slots))
+        if seconds is None:
+            return 1
         share = -(-left // slots)
         full = round(PACK_SECONDS / max(seconds, 1e-3))
         return max(1, min(full, share))
@@ -136,10 +177,11 @@ class PackSearcher(Searcher):
         if trial_id in self.reported:
             return
         self.reported.add(trial_id)
-        source, pack = self.running[trial_id]
+        handed = self.running[trial_id]
         reports: list[CellReport] = result["reports"]
         self.halt = self.halt or result["halt"]
-        for cell, report in zip(pack.cells, reports, strict=not self.halt):
+        told = zip(handed.sources, handed.pack.cells, reports, strict=not self.halt)
+        for source, cell, report in told:
             source.tell(cell, report.val)
             if report.wall_s:  # the last cell counts: artifacts are in memory by then
                 self.seconds[source.sweep.name, cell.method_name] = report.wall_s
@@ -151,35 +193,41 @@ class PackSearcher(Searcher):
         if not error and result is not None:
             self.on_trial_result(trial_id, result)
         elif trial_id not in self.reported:
-            self._try_again(*self.running[trial_id])
+            self._try_again(self.running[trial_id])
         self.reported.discard(trial_id)
         del self.running[trial_id]
 
-    def _try_again(self, source: Source, pack: Pack) -> None:
+    def _try_again(self, handed: Handed) -> None:
         """Queue each cell as a pack of its own, so that one that kills its worker harms no other.
 
         After the last attempt the cells are lost. A worker may have died after writing a row; then
         `run_cell` finds it.
         """
+        pack = handed.pack
         queue = self.lost if pack.attempt == ATTEMPTS else self.again
-        for cell in pack.cells:
-            single = replace(pack, cells=(cell,), attempt=pack.attempt + 1)
-            queue.append((source, single))
+        for source, cell in zip(handed.sources, pack.cells, strict=True):
+            single = replace(pack, cells=(cell,), attempt=pack.attempt + 1, stacked=False)
+            queue.append(Handed((source,), single))
 
     def record_lost(self) -> None:
         """Write a failed row for each cell whose worker died at every attempt."""
         results = Results(self.places.results)
         while self.lost:
-            source, pack = self.lost.pop()
-            for cell in pack.cells:
-                if results.find(pack.sweep, cell.cell_id) is None:
+            handed = self.lost.pop()
+            for cell in handed.pack.cells:
+                if results.find(handed.pack.sweep, cell.cell_id) is None:
                     error = (
                         f"the worker died {ATTEMPTS} times on this cell (killed, or out of memory)"
                     )
-                    record_failure(self.places, source.sweep, cell, error)
+                    record_failure(self.places, handed.sweep, cell, error)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the rows are the only record of progress."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a new run tells its studies from the rows."""
+
+
+def stack_key_of(sweep: Sweep, cell: Cell) -> Hashable | None:
+    """Return the cell's `stack_key`; None where trials have no GPU: a CPU gains nothing by it."""
+    return stack_key(cell) if sweep.resources.gpu > 0 else None

@@ -1,6 +1,7 @@
 """One trial: a pack of cells in a reused actor; each row is written before the next cell starts."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import ray
 import torch
 from ray import tune
 
-from sweeps.compute.cache import WorkerCache, configure_worker, pick_device
+from sweeps.compute.cache import WorkerCache, configure_worker, device_name, pick_device
 from sweeps.compute.candidates import (
     BestSoFar,
     Tuning,
@@ -21,8 +22,10 @@ from sweeps.compute.candidates import (
     tuning_columns,
     val_scores,
 )
-from sweeps.compute.cell import compute
+from sweeps.compute.cell import Made, compute
+from sweeps.compute.gpu import memory_gib, watch_memory
 from sweeps.compute.outcome import Outcome
+from sweeps.compute.together import unlearn_together
 from sweeps.rows.results import Lookup, Results
 from sweeps.rows.schema import row_of
 from sweeps.run.nodes import data_root_here
@@ -30,7 +33,7 @@ from sweeps.run.places import Places
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
-from unlearn.errors import CannotWrite, one_line
+from unlearn.errors import CannotWrite, NotFinite, one_line
 
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0  # between steps of a finished trial that is held
 
@@ -40,12 +43,13 @@ class Pack:
     """Cells for one trial.
 
     sweep: by name
-    cells: of one source, so they share their artifacts
+    cells: of one source, so they share their artifacts; of several where they are `stacked`
     cpu, gpu: what the trial is given
     retry: whether cells whose row holds an error are computed again
     best: (method, best score on val so far), which a candidate must still be able to reach
     tuning: (`cell_id`, the candidates behind it) of chosen cells
     attempt: 1, and one more for each worker that died on these cells
+    stacked: whether the cells are unlearned as one program
     """
 
     sweep: str
@@ -56,6 +60,7 @@ class Pack:
     best: tuple[tuple[str, float], ...] = ()
     tuning: tuple[tuple[str, Tuning], ...] = ()
     attempt: int = 1
+    stacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,30 @@ class PackTrial(tune.Trainable):
         pack = self.pack
         lookup = Lookup(Results(self.places.results), pack.sweep)
         best = BestSoFar(pack.best)
+        made = self._made_together(lookup) if pack.stacked else {}
         for cell in pack.cells:
             name = cell.method_name
-            report = run_cell(self.cache, self.places, pack, cell, best.of(name), lookup)
+            own = made.pop(cell.cell_id, None)
+            report = run_cell(self.cache, self.places, pack, cell, best.of(name), lookup, own)
             best.update(name, report.val)
             yield report
+
+    def _made_together(self, lookup: Lookup) -> dict[str, Made | NotFinite]:
+        """Unlearn the pack's missing cells as one program; {} where that fails: then one by one."""
+        missing = [cell for cell in self.pack.cells if not _is_done(lookup, self.pack, cell)]
+        watch_memory()
+        try:
+            return unlearn_together(self.cache, missing)
+        except CannotWrite:
+            raise
+        except Exception as error:  # of a user's network; alone, it fails with a row of its own
+            print(f"warning: cells run one by one: {one_line(error)}", file=sys.stderr)
+            return {}
+
+
+def _is_done(lookup: Lookup, pack: Pack, cell: Cell) -> bool:
+    known = lookup.row(cell.cell_id)
+    return known is not None and not (pack.retry and known["error"])
 
 
 def run_cell(
@@ -137,11 +161,13 @@ def run_cell(
     cell: Cell,
     best: float = -math.inf,
     lookup: Lookup | None = None,
+    made: Made | NotFinite | None = None,
 ) -> CellReport:
     """Compute, score and write one cell; an error becomes a failed row.
 
     best: of the method on val so far; a candidate that cannot reach it stops early
     lookup: of the pack's sweep, kept from cell to cell
+    made: what unlearning gave, where that was done already, together with other cells
 
     A cell that has a row is not computed again, unless the row holds an error and the pack retries.
     Raises `CannotWrite`.
@@ -151,22 +177,30 @@ def run_cell(
     if known is not None and not (pack.retry and known["error"]):
         return report_of(known, wall_s=0.0)
     started = time.perf_counter()
-    outcome = _computed(cache, cell, best)
+    if made is None:
+        watch_memory()
+    outcome = _computed(cache, cell, best, made)
     tuning = dict(pack.tuning).get(cell.cell_id)
     if tuning is not None and not outcome.failed:
         outcome = _with_tuning(cache, cell, tuning, outcome)
     wall_s = time.perf_counter() - started
+    if isinstance(made, Made):
+        wall_s += made.seconds
     columns = {**outcome.as_columns(), "wall_s": wall_s, **provenance(cache, places, cell)}
     row = row_of(cell, columns)
     lookup.results.write(pack.sweep, row)
     return report_of(row, wall_s)
 
 
-def _computed(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
+def _computed(
+    cache: WorkerCache, cell: Cell, best: float, made: Made | NotFinite | None
+) -> Outcome:
     try:
+        if isinstance(made, NotFinite):
+            raise made
         if cell.problem.eval.candidates == "val":
             return compute_candidate(cache, cell, best)
-        return compute(cache, cell)
+        return compute(cache, cell, made)
     except CannotWrite:
         raise
     except Exception as error:  # whatever a method raises, its cell gets a row that says so
@@ -213,6 +247,8 @@ def provenance(cache: WorkerCache, places: Places, cell: Cell) -> dict[str, Any]
         "version_torch": torch.__version__,
         "version_ray": ray.__version__,
         "device": cache.device,
+        "device_name": device_name(cache.device),
+        "gpu_memory_gib": memory_gib(),
         "threads": torch.get_num_threads(),
         "store": places.store,
         "git_revision": places.git_revision,

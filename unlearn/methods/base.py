@@ -1,14 +1,14 @@
 """The contract of every method: its class, its result, and two helpers that several methods use."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.errors import BadInput, lookup
+from unlearn.errors import BadInput, NotFinite, lookup
 from unlearn.models import Weights
 from unlearn.objectives import PLAIN, ElboOptions
 from unlearn.splits import Splits
@@ -71,6 +71,31 @@ class Method:
         where a loss or a weight becomes infinite or NaN.
         """
         raise TypeError(f"{type(self).__name__} must define __call__")
+
+    def stack_key(self) -> Hashable:
+        """Return what must be equal in runs of this class that `together` takes; None: it takes
+        none."""
+        return None
+
+    @classmethod
+    def together(cls, runs: Sequence["Run"]) -> list[Unlearned | NotFinite]:
+        """Carry out several runs as one program; each gives what it gives alone, up to rounding.
+
+        runs: of methods of this class with equal `stack_key`s, on networks of one architecture. A
+            run whose loss or weights are not finite gives its `NotFinite`; the others stand.
+        """
+        raise TypeError(f"{cls.__name__} runs one by one")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method and the arguments of its call: see `Method.__call__`."""
+
+    method: Method
+    model: Any
+    splits: Splits
+    generator: torch.Generator
+    needs: Mapping[str, Any]
 
 
 def training_of(objective: str, needs: Mapping[str, Any]) -> Training | None:

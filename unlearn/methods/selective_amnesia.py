@@ -2,13 +2,14 @@
 important weights by elastic weight consolidation."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from unlearn.errors import lookup, require
+from unlearn.errors import NotFinite, lookup, require
 from unlearn.generators.regularisers import weighted
 from unlearn.generators.replay import amnesia_batch, replay_pool
 from unlearn.generators.targets import TARGETS
@@ -17,10 +18,12 @@ from unlearn.methods.base import (
     OBJECTIVES,
     Losses,
     Method,
+    Run,
     StepFunction,
     Unlearned,
     elbo_options,
 )
+from unlearn.methods.stacked_amnesia import STACKED_TARGETS, forget_together
 from unlearn.models import Weights
 from unlearn.models.base import Generative
 from unlearn.objectives import PLAIN, ElboOptions, negative_elbo
@@ -133,6 +136,17 @@ class SelectiveAmnesia(Method):
         penalty = ewc_penalty(student, snapshot(model), needs["fisher"], self.penalty_weight)
         curve = descend(student, losses, self.training(), penalty, needs.get("watch"))
         return Unlearned(snapshot(student), curve)
+
+    def stack_key(self) -> Hashable:
+        """All knobs but those of the penalty's weight; None where a step draws more than usual."""
+        drawn = self.replay == "fresh" and self.target in STACKED_TARGETS
+        if not drawn or any(self.regularisers.values()):
+            return None
+        return replace(self, lam=0.0, lam_batch=1, half=False)
+
+    @classmethod
+    def together(cls, runs: Sequence[Run]) -> list[Unlearned | NotFinite]:
+        return forget_together(runs)
 
     def loss_terms(
         self,

@@ -1,5 +1,6 @@
 """Selective Amnesia in rounds: forget the classes one after another (seed 001)."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -29,6 +30,9 @@ class SequentialAmnesia(SelectiveAmnesia):
     recompute: bool = True
     again: bool = True
     fisher_of: int = 10_000
+
+    def stack_key(self) -> Hashable:
+        return None  # every round of a member would need a Fisher of its own
 
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any

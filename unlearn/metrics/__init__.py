@@ -6,6 +6,8 @@ there is a second oracle, from another seed, some of its columns stand in `secon
 model can be asked to be nearer to the oracle than that.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from unlearn.columns import Column, merged
@@ -59,6 +61,55 @@ METRICS: dict[str, Metric] = {
 }
 
 
+@dataclass(frozen=True)
+class References:
+    """What models of one task are scored against; its own scores are computed once.
+
+    task: `generator` or `classifier`
+    evaluator: what collected the evidence
+    original, oracle: evidence of these models
+    second: evidence of a second oracle; None where there is none, and no columns of it
+    """
+
+    task: str
+    evaluator: Evaluator
+    original: Any
+    oracle: Any
+    second: Any = None
+
+    def _of_task(self) -> list[Metric]:
+        return [metric for metric in METRICS.values() if metric.task == self.task]
+
+    def _computed(self, metric: Metric, evidence: Any) -> Scores:
+        others = (self.oracle, self.original) if metric.with_original else (self.oracle,)
+        return metric.compute(self.evaluator, evidence, *others)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """The columns that are the same for every model: of the evaluator and of the references."""
+        found: Scores = {}
+        references = {"original": self.original, "oracle": self.oracle}
+        for metric in self._of_task():
+            if not metric.of_the_model:
+                found |= self._computed(metric, self.oracle)
+                continue
+            for name, evidence in references.items():
+                values = self._computed(metric, evidence)
+                found |= {f"{name}_{column}": value for column, value in values.items()}
+            if self.second is not None and metric.floor:
+                values = self._computed(metric, self.second)
+                found |= {f"{SECOND_ORACLE}_{column}": values[column] for column in metric.floor}
+        return found
+
+    def score(self, subject: Any) -> Scores:
+        """Compute all columns of all metrics, from the evidence of the unlearned model."""
+        found = dict(self.scores)
+        for metric in self._of_task():
+            if metric.of_the_model:
+                found |= self._computed(metric, subject)
+        return found
+
+
 def score(
     task: str, evaluator: Evaluator, subject: Any, original: Any, oracle: Any, second: Any = None
 ) -> Scores:
@@ -66,22 +117,7 @@ def score(
 
     second: evidence of a second oracle; None where there is none, and no columns of it
     """
-    scores: Scores = {}
-    references = {"original": original, "oracle": oracle}
-    for metric in METRICS.values():
-        if metric.task != task:
-            continue
-        others = (oracle, original) if metric.with_original else (oracle,)
-        scores |= metric.compute(evaluator, subject, *others)
-        if not metric.of_the_model:
-            continue
-        for name, evidence in references.items():
-            values = metric.compute(evaluator, evidence, *others)
-            scores |= {f"{name}_{column}": value for column, value in values.items()}
-        if second is not None and metric.floor:
-            values = metric.compute(evaluator, second, *others)
-            scores |= {f"{SECOND_ORACLE}_{column}": values[column] for column in metric.floor}
-    return scores
+    return References(task, evaluator, original, oracle, second).score(subject)
 
 
 def entries() -> dict[str, Column]:

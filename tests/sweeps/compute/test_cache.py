@@ -66,6 +66,7 @@ def test_a_method_is_handed_what_it_asks_for_and_nothing_else_is_loaded(
     cell = make.cell(method=method)
     problem = cell.problem
     needs = WorkerCache(store, "data", "cpu").needs(cell)
+    assert needs.pop("training", problem.train) is problem.train
     wanted = {"experts": [recipe.key for recipe in problem.experts], "oracle": [problem.oracle.key]}
     assert list(needs) == names
     assert loaded == [key for name in names for key in wanted[name]]

@@ -112,6 +112,7 @@ def test_what_each_artifact_is_trained_on_and_that_seeds_differ(
     )
     cache: Any = SimpleNamespace(
         dataset=lambda name: digits,
+        splits=lambda name, forget: digits.split(forget),
         build=lambda recipe: None,
         model=lambda recipe: None,
         device="cpu",
@@ -142,7 +143,9 @@ def test_an_expert_is_trained_plainly_at_the_norms_it_is_asked(
         preparing, "fit", lambda model, images, plan, generator, steady: (plan, steady)
     )
     cache: Any = SimpleNamespace(
-        dataset=lambda name: digits, model=lambda recipe: None, device="cpu"
+        splits=lambda name, forget: digits.split(forget),
+        model=lambda recipe: None,
+        device="cpu",
     )
     train = {
         "label_smoothing": 0.1,

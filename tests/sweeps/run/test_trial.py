@@ -38,7 +38,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """The cells that are computed, in this order; they score nothing."""
     done: list[Cell] = []
 
-    def compute(cache: Any, cell: Cell) -> Outcome:
+    def compute(cache: Any, cell: Cell, made: Any) -> Outcome:
         done.append(cell)
         return Outcome()
 
