@@ -34,6 +34,8 @@ LOCAL_RAY = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # A local head that is gone does not come back; by default Ray would wait a minute for it.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+    # Ray starts a worker per core at once. Those that wait import what they will need meanwhile.
+    "RAY_preload_python_modules": "sweeps.run.prepare,sweeps.run.trial",
 }
 
 MORE_TIME = "let other work end, or join a running Ray by --address"

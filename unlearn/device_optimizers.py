@@ -126,6 +126,25 @@ class DeviceSGD:
         )
 
 
+class DeviceNesterov(DeviceSGD):
+    """SGD with Nesterov's momentum: v' = m_t v + g + weight_decay theta, theta' = theta - lr (g +
+    weight_decay theta + m_t v')."""
+
+    @torch.no_grad()
+    def __call__(self) -> None:
+        """Move the parameters that have a gradient."""
+        lr, momentum = next(self.numbers)
+        moving, gradients = _with_gradients(self.parameters)
+        velocity = [self.velocity[p] for p in moving]
+        pulls = torch._foreach_add(gradients, moving, alpha=self.weight_decay)
+        torch._foreach_mul_(velocity, momentum)
+        torch._foreach_add_(velocity, pulls)
+        ahead = torch._foreach_mul(velocity, momentum)
+        torch._foreach_add_(ahead, pulls)
+        torch._foreach_mul_(ahead, lr)
+        torch._foreach_sub_(moving, ahead)
+
+
 def _with_gradients(parameters: list[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:
     moving: list[Tensor] = [p for p in parameters if p.grad is not None]
     return moving, [p.grad for p in moving if p.grad is not None]
@@ -134,4 +153,5 @@ def _with_gradients(parameters: list[nn.Parameter]) -> tuple[list[Tensor], list[
 DEVICE_OPTIMIZERS: dict[str, Callable[..., Callable[[], None]]] = {
     "adamw": DeviceAdamW,
     "sgd": DeviceSGD,
+    "nesterov": DeviceNesterov,
 }

@@ -18,6 +18,7 @@ from unlearn.models import Weights
 from unlearn.moving_average import MovingAverage
 from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective
+from unlearn.schedules import PEAK_AT, RATES, one_cycle_length
 from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise
 
@@ -37,7 +38,8 @@ class Schedule:
     schedule: `one-cycle` (arXiv:1708.07120), `cosine` (arXiv:1608.03983, no restarts) or `constant`
     weight_decay: at least 0; with `adamw` it is decoupled from the gradient
     optimizer: `adamw` (arXiv:1711.05101; Adam at `weight_decay` 0), or `sgd` with momentum .9,
-        which one-cycle moves from .95 to .85 and back
+        which one-cycle moves from .95 to .85 and back, or `nesterov`, the same with Nesterov's
+        momentum
     """
 
     steps: int = 1000
@@ -101,8 +103,10 @@ class Training(Schedule):
 def _one_cycle(
     optimizer: torch.optim.Optimizer, plan: Schedule
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    total = max(plan.steps + 1, 6)  # torch divides by 0 at 5
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, plan.lr, total_steps=total, pct_start=0.2)
+    total = one_cycle_length(plan.steps)
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, plan.lr, total_steps=total, pct_start=PEAK_AT
+    )
 
 
 def _cosine(
@@ -127,20 +131,21 @@ def _sgd(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimize
     )
 
 
+def _nesterov(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimizer:
+    decay = plan.weight_decay
+    return torch.optim.SGD(
+        parameters, plan.lr, momentum=0.9, weight_decay=decay, nesterov=True, fused=True
+    )
+
+
 PRECISIONS = {"fp32": "as it is", "bf16": "autocast"}
 SCHEDULES = {"one-cycle": _one_cycle, "cosine": _cosine, "constant": _constant}
-OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd, "nesterov": _nesterov}
 
 
 def rates(plan: Schedule) -> Iterator[tuple[float, float]]:
     """Yield learning rate and momentum (AdamW: beta 1) per step, as torch's schedules set them."""
-    optimizer = OPTIMIZERS[plan.optimizer]([nn.Parameter(torch.zeros(()))], plan)
-    scheduler = SCHEDULES[plan.schedule](optimizer, plan)
-    (group,) = optimizer.param_groups
-    while True:
-        yield group["lr"], group["betas"][0] if "betas" in group else group["momentum"]
-        optimizer.step()
-        scheduler.step()
+    return RATES[plan.schedule](plan.steps, plan.lr)
 
 
 def _mover(model: nn.Module, plan: Schedule) -> Callable[[], None]:

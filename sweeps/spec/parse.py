@@ -23,6 +23,23 @@ TRAIN = {  # defaults per task, for keys that the spec leaves out
     "generator": {"steps": 2000, "batch": 64, "lr": 2e-3, "kl_weight": 2.0, "z_dropout": 0.1},
     "classifier": {"steps": 600, "batch": 64, "lr": 2e-3},
 }
+# `train: {preset: NAME}`: settings of a network's training that other keys of `train` may change.
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "full": {  # trains out on CIFAR-10, for a GPU: docs/gpu.md has seconds and accuracy
+        "resnet18": {
+            "steps": 2640,
+            "batch": 512,
+            "lr": 0.4,
+            "optimizer": "nesterov",
+            "weight_decay": 5e-4,
+            "label_smoothing": 0.1,
+            "ema": 0.99,
+            "augment": "crop-flip",
+            "precision": "bf16",
+            "channels_last": True,
+        },
+    },
+}
 KEYS = (
     "name",
     "dataset",
@@ -76,10 +93,25 @@ def parse(document: Mapping[str, Any]) -> Sweep:
 
 
 def _training(document: Mapping[str, Any], model: str) -> Train:
-    """Return how a model is trained: the spec's keys, else the defaults of the model's task."""
-    stated = {**TRAIN[task_of(model)], **_section(document, "train")}
-    made: Train = _record("train", Train, stated)
+    """Return how a model is trained: the spec's keys, else the preset's, else the task's defaults."""
+    stated = dict(_section(document, "train"))
+    preset = stated.pop("preset", None)
+    settings = {**TRAIN[task_of(model)], **_preset(preset, model), **stated}
+    made: Train = _record("train", Train, settings)
     return made
+
+
+def _preset(name: Any, model: str) -> Mapping[str, Any]:
+    """Return the settings of a preset for a network; none where no preset is asked for."""
+    if name is None:
+        return {}
+    presets = lookup("train.preset", name, PRESETS)
+    require(
+        model in presets,
+        f"train.preset {name} knows {', '.join(presets)}, not {model}; "
+        "set steps, lr and the others yourself",
+    )
+    return presets[model]
 
 
 def _axis(where: str, knob: str, values: Any) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from sweeps.spec.files import shipped
-from sweeps.spec.parse import TRAIN
+from sweeps.spec.parse import PRESETS, TRAIN
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import Evaluation, Resources, Train
 from unlearn.attacks import Attack, attacks_on
@@ -228,7 +228,9 @@ def _line(cells: Iterable[str]) -> str:
 
 def train_keys() -> list[Key]:
     """`train`, with the defaults that a spec gets for a generator or a classifier."""
-    found = []
+    known = "; ".join(f"{name}: for {', '.join(nets)}" for name, nets in PRESETS.items())
+    meaning = "settings of a network's training that the other keys may change"
+    found = [Key("preset", "text", "none", known, meaning)]
     for key in keys_of(Train):
         by_task = {task: given[key.name] for task, given in TRAIN.items() if key.name in given}
         default = _train_default(by_task) or key.default

@@ -9,6 +9,8 @@ from torch import nn
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.capture import eager_steps
+from unlearn.methods import make_method
+from unlearn.methods.base import Run
 from unlearn.models import build
 from unlearn.splits import Images
 from unlearn.stacked import fit_together
@@ -101,10 +103,49 @@ def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
     }
 
 
+def stacked_vs_single_amnesia(cache: Bench, members: int = 32) -> Result:
+    """Selective Amnesia of a CVAE one by one / of `members` as one program, as
+    `stacked_vs_single_cvae`."""
+    data, steps = cache.dataset.to("cuda"), cache.count(300)
+    model = cache.model().cuda()
+    fisher = {name: torch.ones_like(p) for name, p in model.named_parameters()}
+    splits = [data.split((label,)) for label in range(10)]
+
+    def run(member: int) -> Run:
+        method = make_method("selective-amnesia", {"steps": steps, "lam": 10.0 * (member + 1)})
+        generator = stream(member, "unlearn", device="cuda")
+        return Run(method, model, splits[member % 10], generator, {"fisher": fisher})
+
+    def single() -> None:
+        own = run(0)
+        own.method(own.model, own.splits, own.generator, fisher=fisher)
+        torch.cuda.synchronize()
+
+    def eager() -> None:
+        with eager_steps():
+            single()
+
+    def together() -> None:
+        runs = [run(member) for member in range(members)]
+        type(runs[0].method).together(runs)
+        torch.cuda.synchronize()
+
+    together()
+    slow, captured, stacked = interleaved(eager, single, together)
+    return {
+        "ratio": slow * members / stacked,
+        "ratio_captured": captured * members / stacked,
+        "stacked_model_steps_per_s": steps * members / stacked,
+        "members": members,
+        "device": torch.cuda.get_device_name(),
+    }
+
+
 BENCHES: dict[str, Callable[[Bench], Result]] = {}
 if torch.cuda.is_available():
     BENCHES = {
         "captured_vs_eager_cvae": captured_vs_eager_cvae,
         "captured_vs_eager_resnet18": captured_vs_eager_resnet18,
         "stacked_vs_single_cvae": stacked_vs_single_cvae,
+        "stacked_vs_single_amnesia": stacked_vs_single_amnesia,
     }

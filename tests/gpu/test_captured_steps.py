@@ -14,9 +14,10 @@ from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.errors import NotFinite
 from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
 from unlearn.methods import make_method
+from unlearn.methods.base import Run, Unlearned
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying
-from unlearn.splits import Images, Splits
+from unlearn.splits import Images, Split, Splits
 from unlearn.stacked import fit_together
 from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit
@@ -326,3 +327,50 @@ def test_stacked_members_give_what_they_give_alone(grey: Images, critic: float) 
         assert distance < 0.02
         assert torch.equal(generators[seed].get_state(), generator.get_state())
         assert made[1]["loss"] == pytest.approx(curve["loss"], rel=1e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov"])
+def test_both_kinds_of_momentum(colour: Images, optimizer: str) -> None:
+    """As the `full` preset trains, but for steps and batch."""
+    start = network("resnet18", (3, 32, 32))
+    plan = Training(
+        30,
+        64,
+        0.05,
+        optimizer=optimizer,
+        augment="shift-flip",
+        precision="bf16",
+        channels_last=True,
+    )
+    check(lambda generator: fit(start, colour, plan, generator), start, 0.05, replayed=27)
+
+
+def test_stacked_amnesia_gives_what_each_run_gives_alone(grey: Images) -> None:
+    """As one captured program, with a watch; two originals, three forget sets."""
+    models = [network("cvae-mlp", (1, 28, 28)), network("cvae-mlp", (1, 28, 28))]
+    fisher = {name: torch.ones_like(p) for name, p in models[0].named_parameters()}
+    seen: list[int] = []
+
+    def run(which: int, label: int, lam: float) -> Run:
+        forget = Split(grey.take(grey.y == label), grey.take(grey.y != label))
+        method = make_method("selective-amnesia", {"steps": 40, "batch": 32, "lam": lam})
+        needs = {"fisher": fisher, "watch": lambda step, model: seen.append(step)}
+        generator = stream(label, "together", device="cuda")
+        return Run(method, models[which], Splits(forget, forget, forget), generator, needs)
+
+    wanted = [(0, 1, 10.0), (1, 2, 100.0), (0, 3, 1000.0)]
+    together, singles = [run(*each) for each in wanted], [run(*each) for each in wanted]
+    with step_reports() as reports:
+        found = type(together[0].method).together(together)
+    assert reports[0].captured, reports[0].obstacle
+    assert reports[0].replayed == 37
+    assert sorted(set(seen)) == list(range(41))
+    for made, own, single in zip(found, together, singles, strict=True):
+        alone = single.method(single.model, single.splits, single.generator, fisher=fisher)
+        assert isinstance(made, Unlearned)
+        distance = apart(made.weights, alone.weights, single.model)
+        print(f"\nstacked amnesia: apart {distance:.2e}")
+        assert distance < 0.02
+        assert torch.equal(own.generator.get_state(), single.generator.get_state())
+        for term, values in alone.curve.items():
+            assert made.curve[term] == pytest.approx(values, rel=1e-3, abs=1e-3)

@@ -71,3 +71,22 @@ def test_crop_and_flip_mirrors_half_of_the_images() -> None:
     column = centroid(AUGMENTS["crop-flip"](blob(13, 7), stream(0, "crop")))[:, 1]
     share = (column > (SIDE - 1) / 2).float().mean()
     assert 0.4 < share < 0.6
+
+
+def test_shift_flip_shifts_by_up_to_two_pixels_and_mirrors_half() -> None:
+    place = centroid(AUGMENTS["shift-flip"](blob(13, 7), stream(0, "shift")))
+    rows, columns = place[:, 0].round(), place[:, 1].round()
+    assert sorted(set(rows.tolist())) == [11.0, 12.0, 13.0, 14.0, 15.0]
+    kept, mirrored = columns[columns < 13], columns[columns > 13]
+    assert set(kept.tolist()) == {5.0, 6.0, 7.0, 8.0, 9.0}
+    assert set(mirrored.tolist()) == {18.0, 19.0, 20.0, 21.0, 22.0}
+    assert 0.4 < len(mirrored) / N < 0.6
+
+
+def test_shift_flip_reflects_at_the_border() -> None:
+    """Every row of an image whose rows differ is one of its own rows: no black comes in."""
+    x = torch.arange(1.0, 9.0).view(1, 1, 8, 1).expand(64, 1, 8, 8)
+    moved = AUGMENTS["shift-flip"](x, stream(0, "shift"))
+    assert moved.min() == 1
+    firsts = {tuple(image[0, :3, 0].tolist()) for image in moved}
+    assert firsts == {(3, 2, 1), (2, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5)}

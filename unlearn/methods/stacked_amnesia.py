@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import NotFinite
-from unlearn.generators.targets import TARGETS, draw_labels
+from unlearn.generators.targets import TARGETS
 from unlearn.methods.base import Losses, Run, StepFunction, Unlearned, elbo_options
 from unlearn.models import Weights
 from unlearn.objectives import ElboOptions
@@ -62,35 +62,54 @@ def _loss_terms(
     """Return the function that computes `forget` and `replay`, each (members,)."""
     frozen = StillStack([run.model for run in runs])
     generators = [run.generator for run in runs]
-    labels = [_labels(run) for run in runs]
+    trains = [run.splits.train for run in runs]
+    forget = _Labels([train.forget.y.unique() for train in trains], runs[0].model)
+    retain = _Labels([train.retain.y.unique() for train in trains], runs[0].model)
     reduce, half = REDUCTIONS[method.reduction], method.batch
 
     def losses() -> Losses:
-        drawn = [_draws(method, run, *own) for run, own in zip(runs, labels, strict=True)]
-        c_f, c_r, targets, z = map(torch.stack, zip(*drawn, strict=True))
+        drawn = []  # by each member in the order of `amnesia_batch`
+        for member, run in enumerate(runs):
+            f = forget.draw(member, half, run.generator)
+            r = retain.draw(member, half, run.generator)
+            images = TARGETS[method.target](run.model, half, trains[member].retain.y, run.generator)
+            z = torch.randn(
+                half, run.model.z_dim, generator=run.generator, device=run.generator.device
+            )
+            drawn.append((f, r, images, z))
+        index_f, index_r, targets, z = map(torch.stack, zip(*drawn, strict=True))
+        c_f, c_r = forget.one_hot(index_f), retain.one_hot(index_r)
         x = torch.cat([targets, frozen(z, c_r)], 1)
         c = torch.cat([c_f, c_r], 1)
         noise, dropped = elbo_draws(2 * half, z.shape[2], options.z_dropout, generators)
         per_image = stack(x, c, noise, dropped)
-        forget, replay = per_image.chunk(2, 1)
-        return {"forget": reduce(forget), "replay": method.gamma * reduce(replay)}
+        loss_f, loss_r = per_image.chunk(2, 1)
+        return {"forget": reduce(loss_f), "replay": method.gamma * reduce(loss_r)}
 
     return losses
 
 
-def _labels(run: Run) -> tuple[Tensor, Tensor]:
-    """Return the labels to forget and those to keep, on the run's device."""
-    train, device = run.splits.train, run.generator.device
-    return train.forget.y.unique().to(device), train.retain.y.unique().to(device)
+class _Labels:
+    """The labels that each member draws from."""
 
+    def __init__(self, labels: Sequence[Tensor], model: Any) -> None:
+        self.model = model
+        self.counts = [len(own) for own in labels]
+        device = next(model.parameters()).device
+        self.table = torch.zeros(len(labels), max(self.counts), dtype=torch.long, device=device)
+        for row, own in zip(self.table, labels, strict=True):
+            row[: len(own)] = own.to(device)
 
-def _draws(method: Any, run: Run, forget: Tensor, retain: Tensor) -> tuple[Tensor, ...]:
-    """Draw forgotten labels, kept labels, target images and latents, as `amnesia_batch` does."""
-    model, generator, n = run.model, run.generator, method.batch
-    c_f = draw_labels(model, forget, n, generator)
-    c_r = draw_labels(model, retain, n, generator)
-    images = TARGETS[method.target](model, n, retain, generator)
-    return c_f, c_r, images, torch.randn(n, model.z_dim, generator=generator, device=images.device)
+    def draw(self, member: int, n: int, generator: torch.Generator) -> Tensor:
+        """Draw positions (n,) in the member's labels, as `draw_labels` does."""
+        return torch.randint(
+            self.counts[member], (n,), generator=generator, device=generator.device
+        )
+
+    def one_hot(self, index: Tensor) -> Tensor:
+        """Return the labels at positions (members, n) as (members, n, classes)."""
+        encoded: Tensor = self.model.one_hot(self.table.gather(1, index))
+        return encoded
 
 
 def _penalty(stack: Stack, runs: Sequence[Run]) -> StepFunction:
@@ -112,7 +131,7 @@ def _penalty(stack: Stack, runs: Sequence[Run]) -> StepFunction:
         scaled = torch._foreach_mul(moved, importance)
         penalty = torch.zeros_like(weight)
         for s, m in zip(scaled, moved, strict=True):
-            penalty += (s * m).flatten(1).sum(1)
+            penalty += torch.linalg.vecdot(s.flatten(1), m.flatten(1))
         for p, pull, twice in zip(theta, scaled, doubled, strict=True):
             if p.grad is not None:
                 p.grad.addcmul_(pull, twice)
