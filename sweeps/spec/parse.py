@@ -93,7 +93,7 @@ def parse(document: Mapping[str, Any]) -> Sweep:
 
 
 def _training(document: Mapping[str, Any], model: str) -> Train:
-    """Return how a model is trained: the spec's keys, else the preset's, else the task's defaults."""
+    """Return how a model is trained: by the spec, else by its preset, else by the task."""
     stated = dict(_section(document, "train"))
     preset = stated.pop("preset", None)
     settings = {**TRAIN[task_of(model)], **_preset(preset, model), **stated}

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.errors import NotFinite
 from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
-from unlearn.methods import make_method
-from unlearn.methods.base import Run, Unlearned
+from unlearn.methods import base, make_method
 from unlearn.models import Weights, build
 from unlearn.models.base import Classifying
 from unlearn.splits import Images, Split, Splits
@@ -351,12 +350,12 @@ def test_stacked_amnesia_gives_what_each_run_gives_alone(grey: Images) -> None:
     fisher = {name: torch.ones_like(p) for name, p in models[0].named_parameters()}
     seen: list[int] = []
 
-    def run(which: int, label: int, lam: float) -> Run:
+    def run(which: int, label: int, lam: float) -> base.Run:
         forget = Split(grey.take(grey.y == label), grey.take(grey.y != label))
         method = make_method("selective-amnesia", {"steps": 40, "batch": 32, "lam": lam})
         needs = {"fisher": fisher, "watch": lambda step, model: seen.append(step)}
         generator = stream(label, "together", device="cuda")
-        return Run(method, models[which], Splits(forget, forget, forget), generator, needs)
+        return base.Run(method, models[which], Splits(forget, forget, forget), generator, needs)
 
     wanted = [(0, 1, 10.0), (1, 2, 100.0), (0, 3, 1000.0)]
     together, singles = [run(*each) for each in wanted], [run(*each) for each in wanted]
@@ -367,7 +366,7 @@ def test_stacked_amnesia_gives_what_each_run_gives_alone(grey: Images) -> None:
     assert sorted(set(seen)) == list(range(41))
     for made, own, single in zip(found, together, singles, strict=True):
         alone = single.method(single.model, single.splits, single.generator, fisher=fisher)
-        assert isinstance(made, Unlearned)
+        assert isinstance(made, base.Unlearned)
         distance = apart(made.weights, alone.weights, single.model)
         print(f"\nstacked amnesia: apart {distance:.2e}")
         assert distance < 0.02

@@ -125,7 +125,9 @@ def test_a_run_that_fails_fails_alone() -> None:
     next(iter(given[2].needs["fisher"].values())).fill_(float("nan"))  # both of the second original
     found = METHODS["selective-amnesia"].together(given)
     assert [isinstance(made, NotFinite) for made in found] == [False, False, True, True]
-    assert apart(found[0].weights, alone(runs()[0]).weights, given[0].model.state_dict()) < 0.02
+    sound = found[0]
+    assert isinstance(sound, Unlearned)
+    assert apart(sound.weights, alone(runs()[0]).weights, given[0].model.state_dict()) < 0.02
 
 
 def test_runs_may_differ_in_the_penalty_alone() -> None:
