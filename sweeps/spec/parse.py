@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "batch": 512,
             "lr": 0.4,
             "optimizer": "nesterov",
-            "weight_decay": 5e-4,
+            "weight_decay": 1e-3,
             "label_smoothing": 0.1,
             "ema": 0.99,
             "augment": "crop-flip",

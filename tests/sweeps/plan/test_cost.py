@@ -132,6 +132,22 @@ def test_a_damaged_calibration_file_is_as_good_as_none(text: str, tmp_path: Path
     assert read_calibration(store).of(TRAIN) == 0.1
 
 
+@pytest.mark.parametrize(
+    ("dataset", "model"),
+    [
+        *(
+            ("mnist5k", name)
+            for name in ("cvae-mlp", "cvae-conv", "cnn", "deep", "official", "patch")
+        ),
+        *(("cifar10", name) for name in ("resnet18", "mobilenet_v2", "cvae-conv")),
+    ],
+)
+def test_layers_of_our_networks_count_what_torchs_counter_does(dataset: str, model: str) -> None:
+    device = "cpu" if dataset == "mnist5k" or model == "cvae-conv" else "meta"
+    wanted = operations.count_operations(dataset, model, (), 2, device)
+    assert operations.operations(dataset, model) == pytest.approx(wanted)
+
+
 def test_the_operations_of_a_linear_network_are_those_of_its_products() -> None:
     """(1024 + 784 + 10) x 512 and so on: two operations per weight of every product."""
     sizes = [(784 + 10, 512), (512, 256), (256, 2 * 32), (32 + 10, 256), (256, 512), (512, 784)]

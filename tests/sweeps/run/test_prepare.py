@@ -6,17 +6,20 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+import torch
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
 from sweeps.run import prepare as preparing
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.prepare import prepare
 from sweeps.run.run import run
+from sweeps.spec.cells import Recipe
 from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from tests.sweeps.run.stand_ins import InPlace, Lost, Tuner
-from unlearn.errors import CannotWrite
+from unlearn.errors import CannotWrite, NotFinite
 from unlearn.splits import Dataset
 from unlearn.train import Training
 
@@ -182,3 +185,73 @@ def test_a_budget_that_is_spent_leaves_artifacts_unmade(tmp_path: Path, in_place
         make.store(tmp_path), "data", [ORIGINAL], resources, lambda *_: done.append(1), allowance
     )
     assert (allowance.spent, done, len(in_place.cancelled)) == (True, [], 1)
+
+
+GENERATORS = {"models": "cvae-mlp", "method": "selective-amnesia", "forget": [[0], [1]]}
+
+
+def needed(**changes: Any) -> list[Recipe]:
+    """The artifacts of a sweep of generators, each once."""
+    found: dict[str, Recipe] = {}
+    sweep = make.sweep(**{**GENERATORS, **changes})
+    for problem in make.problems_of(sweep):
+        for recipe in problem.recipes(("fisher",)).values():
+            found.setdefault(recipe.key, recipe)
+    return list(found.values())
+
+
+def groups_of(recipes: list[Recipe], asks: Resources) -> list[list[str]]:
+    groups = preparing.grouped(recipes, {recipe.key: asks for recipe in recipes})
+    return [[recipe.kind for recipe in group] for group in groups]
+
+
+def test_originals_and_oracles_are_trained_as_one_program_on_a_gpu(in_place: InPlace) -> None:
+    recipes = needed(seeds=[0, 1])
+    on_gpu, on_cpu = (groups_of(recipes, Resources(gpu=share)) for share in (0.5, 0))
+    assert sorted(on_gpu[0]) == ["oracle"] * 4 + ["original"] * 2
+    assert all(len(group) == 1 for group in on_gpu[1:])
+    assert sum(map(len, on_gpu)) == len(recipes)
+    assert all(len(group) == 1 for group in on_cpu)
+
+
+def test_a_stack_is_spread_over_all_gpus(
+    in_place: InPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node, node])
+    sizes = [len(group) for group in groups_of(needed(seeds=[0, 1]), Resources(gpu=1))]
+    assert sorted(sizes[:4]) == [1, 1, 2, 2]
+
+
+def test_what_trains_as_one_program_is_what_trains_alone(tmp_path: Path) -> None:
+    """Same keys, weights up to rounding; the card says how many were trained together."""
+    train = {"steps": 12, "batch": 16, "label_critic": 1.0}
+    recipes = [recipe for recipe in needed(train=train) if recipe.kind in ("original", "oracle")]
+    together, alone = make.store(tmp_path / "together"), make.store(tmp_path / "alone")
+    outcomes = preparing.make_together(together, "data", recipes, 0, 1)
+    assert [outcomes[recipe.key][0] for recipe in recipes] == ["", "", ""]
+    for recipe in recipes:
+        preparing.make(alone, "data", recipe, 0, 1)
+        made, wanted = (store.load(recipe.kind, recipe.key) for store in (together, alone))
+        for name, tensor in wanted.items():
+            torch.testing.assert_close(made[name], tensor, rtol=0.05, atol=2e-3)
+        assert together.card(recipe.kind, recipe.key)["stacked"] == 3
+        assert "stacked" not in alone.card(recipe.kind, recipe.key)
+
+
+def test_where_a_stack_does_not_fit_its_halves_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+
+    def full(models: list[Any], *_: Any) -> Any:
+        sizes.append(len(models))
+        if len(models) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return [NotFinite("too hot")] * len(models)
+
+    monkeypatch.setattr(preparing, "fit_together", full)
+    recipes = [r for r in needed(seeds=[0, 1]) if r.kind in ("original", "oracle")][:4]
+    outcomes = preparing.make_together(make.store(tmp_path), "data", recipes, 0, 1)
+    assert sizes == [4, 2, 2]
+    assert {error for error, _ in outcomes.values()} == {"NotFinite: too hot"}

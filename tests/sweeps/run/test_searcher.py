@@ -120,3 +120,61 @@ def test_slots_are_counted_node_by_node(
     ]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     assert slots(needs) == found
+
+
+STACKABLE = {
+    "models": "cvae-mlp",
+    "method": "selective-amnesia",
+    "forget": [[0], [1]],
+    "grid": {"lam": [1.0, 2.0, 3.0]},
+}
+
+
+@pytest.mark.parametrize(("slots", "size"), [(1, 6), (2, 3), (4, 2)])
+def test_cells_that_one_gpu_unlearns_together_come_from_several_sources(
+    slots: int, size: int, tmp_path: Path
+) -> None:
+    """As many as the slot's share of all cells, those that are out already included."""
+    sources = make.sources(tmp_path, make.sweep(**STACKABLE, resources={"gpu": 0.25}))
+    searcher = packs.searcher(sources, slots=slots)
+    asked = [packs.ask(searcher, str(name)) for name in range(6 // size)]
+    assert [len(pack.cells) for pack in asked] == [size] * (6 // size)
+    assert all(pack.stacked for pack in asked)
+    ids = [cell.cell_id for pack in asked for cell in pack.cells]
+    assert len(set(ids)) == 6
+    assert sum(source.left for source in sources) == 0
+
+
+def test_each_source_hears_of_its_own_cells_of_a_stacked_pack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sources = make.sources(tmp_path, make.sweep(**STACKABLE, resources={"gpu": 1}))
+    heard: dict[int, set[tuple[int, ...]]] = {0: set(), 1: set()}
+    for place, source in enumerate(sources):
+
+        def tell(cell: Any, val: Any, place: int = place) -> None:
+            heard[place].add(cell.problem.forget)
+
+        monkeypatch.setattr(source, "tell", tell)
+    searcher = packs.searcher(sources)
+    pack = packs.ask(searcher, "a")
+    searcher.on_trial_complete("a", packs.result(pack))
+    assert heard == {0: {(0,)}, 1: {(1,)}}
+
+
+def test_after_its_workers_death_every_cell_of_a_stacked_pack_is_tried_alone(
+    tmp_path: Path,
+) -> None:
+    sources = make.sources(tmp_path, make.sweep(**STACKABLE, resources={"gpu": 1}))
+    searcher = packs.searcher(sources)
+    packs.ask(searcher, "a")
+    searcher.on_trial_complete("a", error=True)
+    again = [packs.ask(searcher, str(name)) for name in range(6)]
+    assert [(len(pack.cells), pack.stacked, pack.attempt) for pack in again] == [(1, False, 2)] * 6
+
+
+def test_without_a_gpu_and_for_other_settings_cells_are_not_stacked(tmp_path: Path) -> None:
+    on_cpu = make.sources(tmp_path, make.sweep(**STACKABLE))
+    assert not packs.ask(packs.searcher(on_cpu), "a").stacked
+    pool = {**STACKABLE, "unlearn": {"replay": "pool"}, "resources": {"gpu": 1}}
+    assert not packs.ask(packs.searcher(make.sources(tmp_path, make.sweep(**pool))), "a").stacked

@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,7 @@ from sweeps.run.trial import run_cell
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
-from unlearn.errors import CannotWrite
+from unlearn.errors import CannotWrite, NotFinite
 
 SWEEP = make.sweep(grid={"steps": [5, 6]}, resources={"cells_per_trial": 2})
 CACHE: Any = SimpleNamespace(device="cpu")
@@ -178,3 +179,48 @@ def test_a_place_that_cannot_be_written_ends_the_pack(
     assert computed == cells[:1]
     monkeypatch.setattr(trial, "compute", full)
     assert packs.trial(packs.pack(cells), places).step() == halted
+
+
+def test_a_stacked_pack_is_unlearned_at_once_and_written_cell_by_cell(
+    places: Places,
+    cells: list[Cell],
+    computed: list[Cell],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A cell that has its row is left out; one whose weights are not finite fails alone."""
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+    three = [*cells, make.cell(grid={"steps": [7]})]
+    make.write(make.results(tmp_path), three[0], "ok")
+    asked: list[list[Cell]] = []
+
+    def unlearn(cache: Any, missing: list[Cell]) -> dict[str, Any]:
+        asked.append(missing)
+        return {three[1].cell_id: NotFinite("loss is nan at step 3")}
+
+    monkeypatch.setattr(trial, "unlearn_together", unlearn)
+    reports = packs.trial(replace(packs.pack(three), stacked=True), places).step()["reports"]
+    assert asked == [three[1:]]
+    assert computed == [three[2]]
+    assert [report.failed for report in reports] == [False, True, False]
+    rows = make.results(tmp_path).read("s").set_index("cell_id")
+    assert "loss is nan" in str(rows.loc[three[1].cell_id, "error"])
+
+
+def test_a_stack_that_breaks_is_computed_cell_by_cell(
+    places: Places,
+    cells: list[Cell],
+    computed: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("vmap: no rule for this layer")
+
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+    monkeypatch.setattr(trial, "unlearn_together", broken)
+    packs.trial(replace(packs.pack(cells), stacked=True), places).step()
+    assert computed == cells
+    assert "cells run one by one: RuntimeError: vmap: no rule" in capsys.readouterr().err
