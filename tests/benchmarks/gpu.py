@@ -1,14 +1,17 @@
 """How much faster a captured step is than the same step launched from Python; needs a CUDA
 device."""
 
+import time
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from sweeps.spec.parse import PRESETS
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.capture import eager_steps
+from unlearn.data import load
 from unlearn.methods import make_method
 from unlearn.methods.base import Run
 from unlearn.models import build
@@ -141,6 +144,38 @@ def stacked_vs_single_amnesia(cache: Bench, members: int = 32) -> Result:
     }
 
 
+def preset_full_resnet18(cache: Bench) -> Result:
+    """ResNet-18 trained on CIFAR-10 by the preset `full`: seconds, and accuracy on val and test."""
+    data = load("cifar10", cache.root).to("cuda")
+    with seeded(0, "original", "resnet18"):
+        model = build("resnet18", data.shape, data.classes).cuda()
+    settings = dict(PRESETS["full"]["resnet18"])
+    plan = Training(**{**settings, "steps": cache.count(settings["steps"])})
+    torch.cuda.synchronize()
+    started = time.perf_counter()
+    weights, _ = fit(model, data.train, plan, stream(0, "original", "train", device="cuda"))
+    torch.cuda.synchronize()
+    taken = time.perf_counter() - started
+    model.load_state_dict(weights)
+    return {
+        "seconds": taken,
+        "val_accuracy": accuracy_of(model, data.val),
+        "test_accuracy": accuracy_of(model, data.test),
+        "images_per_s": plan.steps * plan.batch / taken,
+        "device": torch.cuda.get_device_name(),
+    }
+
+
+@torch.no_grad()
+def accuracy_of(model: nn.Module, images: Images) -> float:
+    """Share of the images that the model names right."""
+    model.eval()
+    right = sum(
+        int((model(piece.pixels()).argmax(1) == piece.y).sum()) for piece in images.pieces()
+    )
+    return right / len(images)
+
+
 BENCHES: dict[str, Callable[[Bench], Result]] = {}
 if torch.cuda.is_available():
     BENCHES = {
@@ -148,4 +183,5 @@ if torch.cuda.is_available():
         "captured_vs_eager_resnet18": captured_vs_eager_resnet18,
         "stacked_vs_single_cvae": stacked_vs_single_cvae,
         "stacked_vs_single_amnesia": stacked_vs_single_amnesia,
+        "preset_full_resnet18": preset_full_resnet18,
     }

@@ -78,7 +78,7 @@ def test_where_the_stack_does_not_fit_its_halves_run(
 
 
 def test_a_member_that_fails_fails_alone(cache: WorkerCache, cells: list[Cell]) -> None:
-    hot = make.cell(**{**SPEC, "grid": {"lam": [1e300]}})  # infinite in float32
+    hot = make.cells(**{**SPEC, "grid": {"lam": [1e300]}})[0]  # infinite in float32
     made = unlearn_together(cache, [hot, cells[1]])
     assert isinstance(made[hot.cell_id], NotFinite)
     assert isinstance(made[cells[1].cell_id], Made)
