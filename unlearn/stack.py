@@ -11,7 +11,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from unlearn.errors import NotFinite
 from unlearn.models import Weights
 from unlearn.streams import draws_in_layers
-from unlearn.train import Curve, Log, finite_curve, not_finite, snapshot
+from unlearn.train import Curve, Log, Schedule, finite_curve, logged_steps, not_finite, snapshot
 
 Trained = tuple[Weights, Curve]
 
@@ -120,23 +120,43 @@ def _checked(member: nn.Module, logged: Log) -> Trained | NotFinite:
         return error
 
 
-def watching(
-    stack: Stack, members: Sequence[nn.Module], watches: Sequence[Callable[[int, Any], Any] | None]
-) -> Callable[[int, nn.Module], None] | None:
-    """Return a `watch` of `descend` that shows each member to its own watch; None for no watch.
+def descend_together(
+    stack: Stack,
+    members: Sequence[nn.Module],
+    networks: Sequence[nn.Module],
+    terms: Callable[[], dict[str, Tensor]],
+    plan: Schedule,
+    add_gradients: Callable[[], dict[str, Tensor]] | None = None,
+    watches: Sequence[Callable[[int, Any], Any] | None] = (),
+) -> list[Trained | NotFinite]:
+    """Train a stack as `unlearn.train.descend` trains a network; see `results`.
 
-    A watch with an attribute `moments` is shown those steps only.
+    stack: of `members`, each of which holds one of `networks`
+    terms, add_gradients: return terms (members,)
+    watches: per member, called with (step, network); one with an attribute `moments` is shown those
+        steps only
     """
-    if not any(watches):
-        return None
+    watch = _watch(stack, members, networks, watches) if any(watches) else None
+    logged = logged_steps(stack, terms, plan, add_gradients, watch)
+    unstack(stack, members)
+    return list(results(networks, logged))
+
+
+def _watch(
+    stack: Stack,
+    members: Sequence[nn.Module],
+    networks: Sequence[nn.Module],
+    watches: Sequence[Callable[[int, Any], Any] | None],
+) -> Callable[[int, nn.Module], None]:
+    """Return a `watch` of `descend` that shows each network to its own watch."""
 
     def watch(step: int, model: nn.Module) -> None:
         moments = [getattr(each, "moments", (step,)) for each in watches if each is not None]
         if not any(step in each for each in moments):
             return
         unstack(stack, members)
-        for member, each in zip(members, watches, strict=True):
+        for network, each in zip(networks, watches, strict=True):
             if each is not None:
-                each(step, member)
+                each(step, network)
 
     return watch

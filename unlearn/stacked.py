@@ -34,7 +34,7 @@ class StackedElbo(nn.Module):
         return elbo_of_draws(self.model, x, c, code, noise, dropped, self.kl_weight, self.critic)
 
 
-class _Together(Feed[tuple[Tensor, Tensor]]):
+class StackedBatches(Feed[tuple[Tensor, Tensor]]):
     """A batch of every member, gathered at once; images that members share are kept once.
 
     The host acts only where a member's epoch ends. Items are pixels in [0, 1] (members, n,
@@ -43,6 +43,10 @@ class _Together(Feed[tuple[Tensor, Tensor]]):
 
     def __init__(self, members: Sequence[Batches]) -> None:
         self.members, self.size = members, members[0].size
+        require(
+            all(member.size == self.size for member in members),
+            "stacked members must have at least one batch of images each",
+        )
         shared = {member.x.data_ptr(): member for member in members}
         starts, total = {}, 0
         for address, member in shared.items():
@@ -117,7 +121,7 @@ def fit_together(
     losses = [
         StackedElbo(p, plan.kl_weight, critic) for p, critic in zip(pupils, critics, strict=True)
     ]
-    stack, batches = Stack(losses), _Together(sources)
+    stack, batches = Stack(losses), StackedBatches(sources)
     average = MovingAverage(stack, plan.ema) if plan.ema else None
 
     def terms() -> dict[str, Tensor]:

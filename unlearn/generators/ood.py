@@ -1,12 +1,13 @@
 """Decoder inputs (z, c) that no honest user asks for: out-of-distribution labels and latents."""
 
 from math import sqrt
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.generators.targets import draw_labels
+from unlearn.generators.targets import Target, draw_labels
 from unlearn.models.base import Generative
 
 # |z| > sqrt(z_dim) + 2.5 has probability below 0.001 under N(0, I) (at 8 dimensions: 0.0004).
@@ -35,6 +36,33 @@ def ood_inputs(
     z_far = far_latents(frozen.z_dim, far, generator)
     c_far = draw_labels(frozen, retain, far, generator)
     return torch.cat([z_wide, z_far]), torch.cat([c_mixed, c_off, c_far])
+
+
+class Sizes(NamedTuple):
+    """How many inputs of each kind a decoder batch has."""
+
+    retain: int
+    forget: int
+    ood: int
+
+
+def decoder_draws(
+    frozen: Generative,
+    forget: Tensor,
+    retain: Tensor,
+    sizes: Sizes,
+    target: Target,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draw decoder inputs z (n, z_dim), c (n, classes): retained labels, forgotten ones, and those
+    that no honest user asks for; and target images for the last two kinds (m, *shape)."""
+    n = sizes.retain + sizes.forget
+    z = torch.randn(n, frozen.z_dim, generator=generator, device=generator.device)
+    c_r = draw_labels(frozen, retain, sizes.retain, generator)
+    c_f = draw_labels(frozen, forget, sizes.forget, generator)
+    z_o, c_o = ood_inputs(frozen, retain, sizes.ood, generator)
+    images = target(frozen, sizes.forget + sizes.ood, retain, generator)
+    return torch.cat([z, z_o]), torch.cat([c_r, c_f, c_o]), images
 
 
 def mixed_labels(frozen: Generative, n: int, generator: torch.Generator) -> Tensor:

@@ -98,6 +98,11 @@ class Run:
     needs: Mapping[str, Any]
 
 
+def unlearned_of(made: tuple[Weights, Curve] | NotFinite) -> Unlearned | NotFinite:
+    """Return what `unlearn.stack` gave for one member as the result of its run."""
+    return made if isinstance(made, NotFinite) else Unlearned(*made)
+
+
 def training_of(objective: str, needs: Mapping[str, Any]) -> Training | None:
     """Return how the original was trained where `objective` is `original`; None for `plain`.
 

@@ -2,26 +2,29 @@
 train every other input of the decoder on the target."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.errors import lookup, require
-from unlearn.generators.ood import ood_inputs
-from unlearn.generators.targets import TARGETS, Target, draw_labels
+from unlearn.errors import NotFinite, lookup, require
+from unlearn.generators.ood import Sizes, decoder_draws
+from unlearn.generators.targets import TARGETS, Target
 from unlearn.knobs import later
 from unlearn.methods.base import (
     OBJECTIVES,
     Losses,
     Method,
+    Run,
     StepFunction,
     Unlearned,
     elbo_options,
 )
+from unlearn.methods.stacked_amnesia import STACKED_TARGETS
+from unlearn.methods.stacked_robust import forget_robustly_together
 from unlearn.models.base import Generative
 from unlearn.models.fresh import fresh
 from unlearn.objectives import PLAIN, ElboOptions, negative_elbo
@@ -95,11 +98,33 @@ class RobustAmnesia(Method):
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         """As `Method`; a `watch` among the keyword arguments is passed to `descend`."""
-        student = RESETS[self.reset](model, generator).train()
+        student = self.starts_from(model, generator)
         options = elbo_options(self.objective, needs)
         losses = self.loss_terms(model, student, splits, generator, options)
         curve = descend(student, losses, self.training(), watch=needs.get("watch"))
         return Unlearned(snapshot(student), curve)
+
+    def stack_key(self) -> Hashable:
+        """All knobs; None where targets are images of the frozen original."""
+        return self if self.target in STACKED_TARGETS else None
+
+    @classmethod
+    def together(cls, runs: Sequence[Run]) -> list[Unlearned | NotFinite]:
+        return forget_robustly_together(runs)
+
+    def starts_from(self, model: Generative, generator: torch.Generator) -> Generative:
+        """Return the network that is trained: a copy of `model`, as far as it is not drawn anew."""
+        return RESETS[self.reset](model, generator).train()
+
+    @property
+    def sizes(self) -> Sizes:
+        """How many inputs of each kind the decoder gets per step."""
+        return Sizes(self.batch, -(-self.batch // 4), self.batch)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The weights of the decoder's terms, in the order of `sizes`."""
+        return {"distil": self.distil, "forget": 1.0, "closed": self.closed}
 
     def loss_terms(
         self,
@@ -115,10 +140,9 @@ class RobustAmnesia(Method):
         """
         forget = splits.train.forget.y.unique()
         retain = splits.train.retain.y.unique()
-        sizes = Sizes(self.batch, -(-self.batch // 4), self.batch)
+        sizes, weights = self.sizes, self.weights
         batches = splits.train.retain.to(generator.device).batches(self.batch, generator)
         target = TARGETS[self.target]
-        weights = {"distil": self.distil, "forget": 1.0, "closed": self.closed}
 
         def losses() -> Losses:
             z, c, x = decoder_batch(frozen, forget, retain, sizes, target, generator)
@@ -141,14 +165,6 @@ class RobustAmnesia(Method):
         return losses
 
 
-class Sizes(NamedTuple):
-    """How many inputs of each kind a decoder batch has."""
-
-    retain: int
-    forget: int
-    ood: int
-
-
 @torch.no_grad()
 def decoder_batch(
     frozen: Generative,
@@ -163,14 +179,9 @@ def decoder_batch(
     Shapes (n, z_dim), (n, classes), (n, *shape). First retained labels with the original's images,
     then forgotten labels and out-of-distribution inputs, both with images of `target`.
     """
-    n = sizes.retain + sizes.forget
-    z = torch.randn(n, frozen.z_dim, generator=generator, device=generator.device)
-    c_r = draw_labels(frozen, retain, sizes.retain, generator)
-    c_f = draw_labels(frozen, forget, sizes.forget, generator)
-    z_o, c_o = ood_inputs(frozen, retain, sizes.ood, generator)
-    x_r = frozen(z[: sizes.retain], c_r)
-    x_target = target(frozen, sizes.forget + sizes.ood, retain, generator)
-    return torch.cat([z, z_o]), torch.cat([c_r, c_f, c_o]), torch.cat([x_r, x_target])
+    z, c, x_target = decoder_draws(frozen, forget, retain, sizes, target, generator)
+    x_r = frozen(z[: sizes.retain], c[: sizes.retain])
+    return z, c, torch.cat([x_r, x_target])
 
 
 def reset_decoder(model: Generative, generator: torch.Generator) -> Generative:

@@ -9,12 +9,17 @@ from torch import Tensor
 
 from unlearn.errors import NotFinite
 from unlearn.generators.targets import TARGETS
-from unlearn.methods.base import Losses, Run, StepFunction, Unlearned, elbo_options
-from unlearn.models import Weights
+from unlearn.methods.base import (
+    Losses,
+    Run,
+    StepFunction,
+    Unlearned,
+    elbo_options,
+    unlearned_of,
+)
 from unlearn.objectives import ElboOptions
-from unlearn.stack import Stack, StillStack, results, stacked_tensors, unstack, watching
+from unlearn.stack import Stack, StillStack, descend_together, stacked_tensors
 from unlearn.stacked import StackedElbo, elbo_draws
-from unlearn.train import logged_steps
 
 STACKED_TARGETS = ("noise", "grey")  # those that need no image of the frozen original
 REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -32,28 +37,11 @@ def forget_together(runs: Sequence[Run]) -> list[Unlearned | NotFinite]:
     members = [StackedElbo(student, options.kl_weight) for student in students]
     stack = Stack(members)
     terms = _loss_terms(method, stack, runs, options)
-    watch = watching(stack, members, [_watch_of(run) for run in runs])
-    logged = logged_steps(stack, terms, method.training(), _penalty(stack, runs), watch)
-    unstack(stack, members)
-    return [_unlearned(made) for made in results(students, logged)]
-
-
-def _watch_of(run: Run) -> Callable[[int, Any], Any] | None:
-    """Return the run's own watch of its network; None where it has none."""
-    own = run.needs.get("watch")
-    if own is None:
-        return None
-
-    def watch(step: int, member: StackedElbo) -> None:
-        own(step, member.model)
-
-    if hasattr(own, "moments"):
-        watch.moments = own.moments  # type: ignore[attr-defined]
-    return watch
-
-
-def _unlearned(made: tuple[Weights, Any] | NotFinite) -> Unlearned | NotFinite:
-    return made if isinstance(made, NotFinite) else Unlearned(*made)
+    watches = [run.needs.get("watch") for run in runs]
+    made = descend_together(
+        stack, members, students, terms, method.training(), _penalty(stack, runs), watches
+    )
+    return [unlearned_of(each) for each in made]
 
 
 def _loss_terms(

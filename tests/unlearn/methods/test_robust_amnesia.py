@@ -18,13 +18,13 @@ from unlearn.attacks.generators.base import Context
 from unlearn.attacks.generators.label_only import LabelOnly
 from unlearn.attacks.generators.random_z import RandomZ
 from unlearn.errors import BadInput
+from unlearn.generators.ood import Sizes
 from unlearn.generators.targets import TARGETS
 from unlearn.methods import make_method
 from unlearn.methods.base import Unlearned
 from unlearn.methods.robust_amnesia import (
     RESETS,
     RobustAmnesia,
-    Sizes,
     decoder_batch,
     reset_decoder,
 )
