@@ -1,6 +1,7 @@
 """Make artifacts: one function per kind, one Ray task per missing artifact (or per group of those
 that one GPU trains as one program), in dependency order."""
 
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from sweeps.run.resources import ray_nodes
 from sweeps.spec.cells import EXPERT, TRAINING, Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
-from unlearn.errors import CannotWrite, NotFinite
+from unlearn.errors import CannotWrite, NotFinite, one_line
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
 from unlearn.models import Weights, task_of
@@ -139,7 +140,7 @@ def make_together(
     """Train the originals and oracles of one `stack_of` that the store lacks, as one program.
 
     Networks that cannot be stacked are trained one after the other, and where the device has too
-    little memory halves of the stack.
+    little memory halves of the stack. Raises `CannotWrite`.
     """
     missing = [recipe for recipe in recipes if not store.has(recipe.kind, recipe.key)]
     outcomes: Outcomes = {recipe.key: ("", 0.0) for recipe in recipes}
@@ -151,8 +152,13 @@ def make_together(
         return outcomes | _one_by_one(store, data_root, missing, gpus, cpus)
     try:
         return outcomes | _train_together(cache, missing)
+    except CannotWrite:
+        raise
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
+    except Exception as error:  # a user's layer that torch.func cannot vectorise, or too few images
+        print(f"warning: models are trained one by one: {one_line(error)}", file=sys.stderr)
+        return outcomes | _one_by_one(store, data_root, missing, gpus, cpus)
     half = len(missing) // 2
     for part in (missing[:half], missing[half:]):
         outcomes |= make_together(store, data_root, part, gpus, cpus)

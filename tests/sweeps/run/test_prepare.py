@@ -255,3 +255,20 @@ def test_where_a_stack_does_not_fit_its_halves_are_trained(
     outcomes = preparing.make_together(make.store(tmp_path), "data", recipes, 0, 1)
     assert sizes == [4, 2, 2]
     assert {error for error, _ in outcomes.values()} == {"NotFinite: too hot"}
+
+
+def test_where_a_stack_breaks_each_is_trained_alone(
+    tmp_path: Path,
+    in_place: InPlace,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(
+        preparing, "fit_together", failing(RuntimeError("vmap: no rule for this layer"))
+    )
+    recipes = [recipe for recipe in needed() if recipe.kind in ("original", "oracle")]
+    store = make.store(tmp_path)
+    outcomes = preparing.make_together(store, "data", recipes, 0, 1)
+    assert {error for error, _ in outcomes.values()} == {""}
+    assert all(store.has(recipe.kind, recipe.key) for recipe in recipes)
+    assert "trained one by one: RuntimeError: vmap: no rule" in capsys.readouterr().err
