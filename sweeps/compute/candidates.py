@@ -5,7 +5,7 @@ only as long as it can still beat the best one so far; the chosen cell is then s
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,14 +90,6 @@ class BestSoFar:
     def __init__(self, known: Iterable[tuple[str, float]] = ()) -> None:
         self.scores = dict(known)
 
-    @classmethod
-    def over(cls, rows: pd.DataFrame) -> "BestSoFar":
-        """Return the best scores of earlier rows."""
-        best = cls()
-        for row in rows.to_dict("records"):
-            best.update(row["method"], val_scores(row))
-        return best
-
     def of(self, method: str) -> float:
         """Return the method's best score; -inf where nothing was read yet."""
         return self.scores.get(method, -math.inf)
@@ -159,7 +151,7 @@ class Tuning:
     bound: the chosen cell's knobs that lie at an end of the spec's ranges, as `alpha low`
     """
 
-    candidates: tuple[Cell, ...]
+    candidates: Sequence[Cell]
     seconds: float
     bound: tuple[str, ...] = ()
 

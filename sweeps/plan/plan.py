@@ -4,6 +4,7 @@ Starts no Ray and changes nothing. Where `eval.candidates` is `val`, a run has t
 `make_plan` gives the candidates, `plan_chosen` the cells that val then chooses among them.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -11,12 +12,12 @@ from typing import Any
 import pandas as pd
 
 from sweeps.choose.bounds import at_bounds, ends_of
-from sweeps.choose.choose import choose, spent
-from sweeps.compute.candidates import SELECTION, BestSoFar, Tuning
+from sweeps.choose.choose import best_scores, choose, spent
+from sweeps.compute.candidates import SELECTION, Tuning
 from sweeps.compute.restore import cell_from
 from sweeps.plan import timings
 from sweeps.plan.timings import Rates, rates_of_rows
-from sweeps.plan.work import SCORED, Grid, Work, study_of
+from sweeps.plan.work import Grid, Work, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
 from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, needed_by, problems
@@ -281,7 +282,7 @@ def _grid(
     if not skip or sweep.eval.candidates != "val":  # the best so far bounds candidates alone
         return Grid(sweep, problem, left, every)
     finished = rows[rows["cell_id"].isin(skip.intersection(every.ids))]
-    best = tuple(BestSoFar.over(finished[list(SCORED)]).scores.items())
+    best = tuple(best_scores(finished).items())
     return Grid(sweep, problem, left, every, best)
 
 
@@ -291,7 +292,7 @@ def _chosen_grid(
     """Return the cells to score in full: the one that val chooses for each method."""
     chosen = _chosen(candidates, rows)
     left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    tuning = {cell.cell_id: _tuning(sweep, cell, chosen[cell]) for cell in left}
+    tuning = {cell.cell_id: _tuning(sweep, cell, candidates, chosen[cell]) for cell in left}
     return Grid(sweep, problem, left, tuple(chosen), tuning=tuning)
 
 
@@ -311,10 +312,10 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
     if not rows["val_stopped"].eq(True).any():
         return
     planned = rows[rows["cell_id"].isin(_ids(work))]
-    best = BestSoFar.over(planned)
+    best = best_scores(planned)
     all_stopped = planned[planned["val_stopped"].eq(True)]
     for method, stopped in all_stopped.groupby("method"):
-        out_of_reach = stopped["val_bar"] > best.of(str(method))
+        out_of_reach = stopped["val_bar"] > best.get(str(method), -math.inf)
         require(
             not out_of_reach.any(),
             f"candidates of {method} in sweep {work[0].sweep.name} were stopped because of a "
@@ -339,12 +340,14 @@ def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
     return found
 
 
-def _tuning(sweep: Sweep, cell: Cell, rows: pd.DataFrame) -> Tuning:
+def _tuning(sweep: Sweep, cell: Cell, work: list[Work], rows: pd.DataFrame) -> Tuning:
     """Return what a cell was chosen from, given the rows of all candidates of its method."""
-    good = rows[rows["status"] == "ok"]
-    tried = tuple(cell_from(row) for _, row in good.iterrows())
+    good = frozenset(rows[rows["status"] == "ok"]["cell_id"])
+    points: list[Point] = []
+    for each in work:
+        points += each.points_of(good)
     bound = at_bounds(vars(cell.method), ends_of(sweep, cell.method_name))
-    return Tuning(tried, spent(rows), bound)
+    return Tuning(Cells(work[0].problem, tuple(points)), spent(rows), bound)
 
 
 def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:

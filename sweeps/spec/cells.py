@@ -306,6 +306,11 @@ class Point:
     canonical: str
 
 
+def point_of(cell: Cell) -> Point:
+    """Return the point at which a cell lies."""
+    return Point(cell.method, canonical_method(cell.method))
+
+
 def grid_points(sweep: Sweep) -> tuple[Point, ...]:
     """Return the points of the sweep's grid, method by method, each once.
 
