@@ -243,7 +243,7 @@ def _done(rows: pd.DataFrame, again: pd.DataFrame | None) -> set[str]:
 
 
 def _among(rows: pd.DataFrame, ids: set[str]) -> pd.DataFrame:
-    """Return the rows of the cells, ten times as fast as `isin`, which makes an array of the ids."""
+    """Return the rows of the cells, ten times as fast as `isin`, which makes an array of ids."""
     mask = [cell_id in ids for cell_id in rows["cell_id"].tolist()]
     return rows[np.array(mask, dtype=bool)]
 
