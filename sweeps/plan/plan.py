@@ -159,8 +159,7 @@ class _Draft:
 
     def add_rates(self, rows: "_SweepRows") -> None:
         """Keep what the sweep's finished rows tell of seconds."""
-        for kind, seconds in rates_of_rows(rows.rows).seconds.items():
-            self.rates.seconds.setdefault(kind, []).extend(seconds)
+        self.rates.extend(rates_of_rows(rows.rows))
 
     def add_later(self, sweep: Sweep) -> None:
         """Count a problem whose chosen cells, one per method, are planned later."""
