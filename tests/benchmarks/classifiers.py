@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from typing import Any
 
@@ -14,7 +14,6 @@ from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.data import load
 from unlearn.early_stop import ValReader
-from unlearn.hardest_first import HardestFirst
 from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Splits
@@ -152,52 +151,7 @@ def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
             "same": found == {(alpha, rho)}}  # fmt: skip
 
 
-def hardest_vs_random_order(cache: Bench) -> Result:
-    """The best of 60 candidates on mnist5k's test, as `selection_regret` asks: former way / ours.
-
-    Formerly the images came in random order; now those first that cost the references most. `same`:
-    both find the same score.
-    """
-    data = load("mnist5k", cache.root)
-    splits = data.split([1])
-    with seeded(0, "bench"):
-        model: Any = build("cnn", data.shape, data.classes)
-    weights, _ = fit(model, data.train, Training(60, 64, 2e-3), stream(0, "original"))
-    model.load_state_dict(weights)
-    tuned = Training(10, 64, 3e-4, "constant")
-    expert, _ = fit(model.eval(), splits.train.forget, tuned, stream(0, "expert"))
-    few = splits.val.retain.take(torch.arange(16)).pixels()
-    writer = CandidateWriter(model, TaskVector(model, expert), few)
-    points = [(-step / 20, rho) for step in range(20) for rho in (0.0, 0.3, 0.6)]
-
-    def candidates() -> Iterator[Any]:
-        for point in points:
-            writer.write(*point)
-            yield writer.folded.refresh()
-
-    best: dict[str, float] = {}
-
-    def random_order() -> None:
-        reader, bar = ValReader(splits.test), -math.inf
-        for candidate in candidates():
-            read = reader.run(candidate, FORGET_WEIGHT, bar)
-            bar = bar if read.stopped else max(bar, read.score(FORGET_WEIGHT))
-        best["random"] = bar
-
-    def hardest_first() -> None:
-        chosen = next(candidates())
-        reader, bar = HardestFirst(splits.test, [model, chosen], FORGET_WEIGHT), -math.inf
-        for candidate in candidates():
-            bar = reader.highest(candidate, bar)
-        best["hardest"] = bar
-
-    before, after = interleaved(random_order, hardest_first)
-    same = math.isclose(best["random"], best["hardest"], abs_tol=1e-12)
-    return {"ratio": before / after, "before_s": before, "ours_s": after, "same": same}
-
-
 BENCHES: dict[str, Callable[[Bench], Result]] = {
-    "hardest_vs_random_order": hardest_vs_random_order,
     "weights_vs_rebuild": weights_vs_rebuild,
     "candidate_vs_evaluation": candidate_vs_evaluation,
     "grid_vs_reference": grid_vs_reference,
