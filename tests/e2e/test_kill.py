@@ -26,7 +26,7 @@ train: {steps: 60, fisher_samples: 500, judge_steps: 30}
 eval: {samples: 30, judges: 1}
 """
 PLANNED = 24
-ORPHAN_S = 20  # for what is left of a run without its driver or its Ray: it may wait for minutes
+WITHOUT_RAY_S = 20  # for the end of a run whose Ray is gone: it may wait for minutes
 
 
 def rows_of(folder: Path) -> pd.DataFrame:
@@ -126,7 +126,7 @@ def test_every_death_in_turn_and_the_rows_are_exact(amnesia: Amnesia, tmp_path: 
         run = amnesia("run", "spec.yaml", cwd=tmp_path)
         for what in deaths:
             strike(tmp_path, run, what, dice)
-        output = end(run, 150 if deaths[-1] == "worker" else ORPHAN_S)
+        output = end(run, WITHOUT_RAY_S if deaths[-1] == "ray" else 150)
         unharmed(seen, rows_of(tmp_path))
         seen = rows_of(tmp_path)
     assert run.returncode == 0, output  # a lost worker is replaced, the run goes on to its end
