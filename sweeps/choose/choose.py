@@ -69,19 +69,35 @@ def score(rows: pd.DataFrame) -> pd.Series:
     return scores
 
 
+def best_scores(rows: pd.DataFrame) -> dict[str, float]:
+    """Return method -> the best score on val of the rows that were read on all of val."""
+    read = unstopped(rows[rows["status"] == "ok"])
+    best = score(read).groupby(read["method"]).max().dropna()
+    return {str(method): float(value) for method, value in best.items()}
+
+
 def pareto(rows: pd.DataFrame) -> np.ndarray:
     """Return a mask (n,) of the rows that no other row dominates.
 
-    A row dominates another if it is no worse in both objectives and better in one.
+    A row dominates another if it is no worse in both objectives and better in one. A row without
+    scores dominates none and is dominated by none.
     """
-    values = objectives(rows).to_numpy()
-    forget, retain = values.T
-    # Entry (i, j) compares row i, "own", with row j.
-    own_forget, own_retain = forget[:, None], retain[:, None]
-    no_worse = (forget <= own_forget) & (retain >= own_retain)
-    better = (forget < own_forget) | (retain > own_retain)
-    dominated = (no_worse & better).any(axis=1)
-    return np.asarray(~dominated)
+    values = objectives(rows).to_numpy(dtype=float)
+    scored = np.flatnonzero(~np.isnan(values).any(axis=1))
+    front = np.ones(len(rows), dtype=bool)
+    if not len(scored):
+        return front
+    forget, retain = values[scored].T
+    order = np.lexsort((-retain, forget))  # by forget; among equals the highest retain first
+    forget, retain = forget[order], retain[order]
+    starts = np.flatnonzero(np.r_[True, forget[1:] > forget[:-1]])  # of rows with equal forget
+    best_of_equals = retain[starts]
+    best_below = np.r_[-np.inf, np.maximum.accumulate(best_of_equals)[:-1]]
+    sizes = np.diff(np.r_[starts, len(forget)])
+    dominated = np.repeat(best_below, sizes) >= retain
+    dominated |= np.repeat(best_of_equals, sizes) > retain
+    front[scored[order]] = ~dominated
+    return front
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ only as long as it can still beat the best one so far; the chosen cell is then s
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from sweeps.compute.cell import making_seconds, unlearn
 from sweeps.compute.outcome import Outcome, Stopwatch
 from sweeps.spec.cells import Cell, subset_of
 from unlearn.early_stop import ValReader
+from unlearn.hardest_first import HardestFirst
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.streams import stream
 
@@ -89,14 +90,6 @@ class BestSoFar:
     def __init__(self, known: Iterable[tuple[str, float]] = ()) -> None:
         self.scores = dict(known)
 
-    @classmethod
-    def over(cls, rows: pd.DataFrame) -> "BestSoFar":
-        """Return the best scores of earlier rows."""
-        best = cls()
-        for row in rows.to_dict("records"):
-            best.update(row["method"], val_scores(row))
-        return best
-
     def of(self, method: str) -> float:
         """Return the method's best score; -inf where nothing was read yet."""
         return self.scores.get(method, -math.inf)
@@ -111,7 +104,7 @@ def compute_candidate(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
     """Unlearn, then read val only as long as the cell can still reach the score `best`."""
     watch = Stopwatch()
     needs = cache.needs(cell)
-    reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget, "val")
+    reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget)
     seconds = {"artifacts_s": watch.lap()}
 
     model = candidate_model(cache, cell, needs)
@@ -130,9 +123,9 @@ def compute_candidate(cache: WorkerCache, cell: Cell, best: float) -> Outcome:
     return Outcome({**accuracies, **seconds, **making_seconds(cache, cell)})
 
 
-def make_reader(cache: WorkerCache, dataset: str, forget: tuple[int, ...], split: str) -> ValReader:
-    """Return a reader of the split, shared by all cells that forget the same classes."""
-    return ValReader(getattr(cache.splits(dataset, forget), split))
+def make_reader(cache: WorkerCache, dataset: str, forget: tuple[int, ...]) -> ValReader:
+    """Return a reader of val, shared by all cells that forget the same classes."""
+    return ValReader(cache.splits(dataset, forget).val)
 
 
 def candidate_model(cache: WorkerCache, cell: Cell, needs: dict[str, Any]) -> Any:
@@ -158,7 +151,7 @@ class Tuning:
     bound: the chosen cell's knobs that lie at an end of the spec's ranges, as `alpha low`
     """
 
-    candidates: tuple[Cell, ...]
+    candidates: Sequence[Cell]
     seconds: float
     bound: tuple[str, ...] = ()
 
@@ -179,15 +172,13 @@ def selection_regret(cache: WorkerCache, cell: Cell, candidates: Iterable[Cell])
 
     Each candidate is read only as long as it can still be the best.
     """
-    reader = cache.keep(make_reader, cell.problem.dataset, cell.problem.forget, "test")
-
-    def score_on_test(tried: Cell, best: float) -> float:
-        model = candidate_model(cache, tried, cache.needs(tried))
-        read = reader.run(model, FORGET_WEIGHT, best)
-        return best if read.stopped else float(selection_score(read.forget, read.retain))
-
-    chosen = score_on_test(cell, -math.inf)
-    best = chosen
+    problem = cell.problem
+    test = cache.splits(problem.dataset, problem.forget).test
+    chosen_model = candidate_model(cache, cell, cache.needs(cell))
+    references = [cache.model(problem.original), chosen_model]
+    reader = HardestFirst(test, references, FORGET_WEIGHT)
+    chosen = best = reader.highest(chosen_model)
     for other in candidates:
-        best = max(best, score_on_test(other, best))
+        model = candidate_model(cache, other, cache.needs(other))
+        best = reader.highest(model, best)
     return best - chosen

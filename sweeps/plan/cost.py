@@ -7,6 +7,7 @@ calibration file, and last a count of operations.
 
 import heapq
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -265,7 +266,7 @@ class Evidence:
         return measured or Part(counted(recipe, units, device), OPERATIONS)
 
     def cell(self, cell: Cell, device: str) -> tuple[Part, ...]:
-        """Estimate a cell: unlearning, scoring, attacks. Cells alike are estimated once."""
+        """Estimate a cell: unlearning, scoring, attacks; once for all problems of a model."""
         problem, method = cell.problem, cell.method
         steps, batch = getattr(method, "steps", 0), getattr(method, "batch", 0)
         evaluation = problem.eval
@@ -301,9 +302,9 @@ class Evidence:
         """Estimate all cells of one sweep that are left: the sum of every source."""
         device = device_for(sweep.resources)
         sums: dict[str, float] = {}
-        for cell in _cells_left(plan, sweep):
+        for cell, count in _cells_left(plan, sweep):
             for part in self.cell(cell, device):
-                sums[part.source] = sums.get(part.source, 0.0) + part.seconds
+                sums[part.source] = sums.get(part.source, 0.0) + count * part.seconds
         for part in self._chosen(plan, sweep, device):
             sums[part.source] = sums.get(part.source, 0.0) + part.seconds
         return [Part(seconds, source) for source, seconds in sums.items()]
@@ -311,7 +312,7 @@ class Evidence:
     def _chosen(self, plan: Plan, sweep: Sweep, device: str) -> Iterator[Part]:
         """Yield the parts of the cells that val chooses later; any cell stands for them all."""
         later = plan.later.get(sweep.name, 0)
-        example = next(_cells_left(plan, sweep), None)
+        example, _ = next(_cells_left(plan, sweep), (None, 0))
         if later and example is not None:
             evaluation = replace(example.problem.eval, candidates="full")
             problem = replace(example.problem, eval=evaluation)
@@ -319,10 +320,20 @@ class Evidence:
                 yield part.times(later)
 
 
-def _cells_left(plan: Plan, sweep: Sweep) -> Iterator[Cell]:
+def _cells_left(plan: Plan, sweep: Sweep) -> Iterator[tuple[Cell, int]]:
+    """Yield (cell, how many like it are left) for cells of one problem that cost the same."""
     for work in plan.work:
-        if work.sweep.name == sweep.name:
-            yield from work.cells_left()
+        if work.sweep.name != sweep.name:
+            continue
+        examples: dict[tuple[object, ...], Cell] = {}
+        counts: Counter[tuple[object, ...]] = Counter()
+        for cell in work.cells_left():
+            method = cell.method
+            key = (type(method), getattr(method, "steps", 0), getattr(method, "batch", 0))
+            examples.setdefault(key, cell)
+            counts[key] += 1
+        for kind, cell in examples.items():
+            yield cell, counts[kind]
 
 
 def describe(plan: Plan, cost: Cost) -> str:

@@ -4,19 +4,21 @@ Starts no Ray and changes nothing. Where `eval.candidates` is `val`, a run has t
 `make_plan` gives the candidates, `plan_chosen` the cells that val then chooses among them.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sweeps.choose.bounds import at_bounds, ends_of
-from sweeps.choose.choose import choose, spent
-from sweeps.compute.candidates import SELECTION, BestSoFar, Tuning
+from sweeps.choose.choose import best_scores, choose, spent
+from sweeps.compute.candidates import SELECTION, Tuning
 from sweeps.compute.restore import cell_from
 from sweeps.plan import timings
 from sweeps.plan.timings import Rates, rates_of_rows
-from sweeps.plan.work import SCORED, Grid, Work, study_of
+from sweeps.plan.work import Grid, Work, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
 from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, needed_by, problems
@@ -157,8 +159,7 @@ class _Draft:
 
     def add_rates(self, rows: "_SweepRows") -> None:
         """Keep what the sweep's finished rows tell of seconds."""
-        for kind, seconds in rates_of_rows(rows.rows).seconds.items():
-            self.rates.seconds.setdefault(kind, []).extend(seconds)
+        self.rates.extend(rates_of_rows(rows.rows))
 
     def add_later(self, sweep: Sweep) -> None:
         """Count a problem whose chosen cells, one per method, are planned later."""
@@ -169,7 +170,7 @@ class _Draft:
     ) -> None:
         """Add one problem's work, its finished rows and, where cells are left, what they need."""
         if skip:
-            finished = rows[rows["cell_id"].isin(skip & _ids(work))]
+            finished = _among(rows, skip & _ids(work))
             name = work[0].sweep.name
             self.done_of[name] = self.done_of.get(name, 0) + len(finished)
             self.errors += _with_error(finished)[ERROR].to_dict("records")
@@ -240,6 +241,12 @@ def _done(rows: pd.DataFrame, again: pd.DataFrame | None) -> set[str]:
     return done if again is None else done - set(again["cell_id"])
 
 
+def _among(rows: pd.DataFrame, ids: set[str]) -> pd.DataFrame:
+    """Return the rows of the cells, ten times as fast as `isin`, which makes an array of ids."""
+    mask = [cell_id in ids for cell_id in rows["cell_id"].tolist()]
+    return rows[np.array(mask, dtype=bool)]
+
+
 def _with_error(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["error"].notna()]
 
@@ -280,8 +287,8 @@ def _grid(
         left = left.shuffled(sweep.methods)
     if not skip or sweep.eval.candidates != "val":  # the best so far bounds candidates alone
         return Grid(sweep, problem, left, every)
-    finished = rows[rows["cell_id"].isin(skip.intersection(every.ids))]
-    best = tuple(BestSoFar.over(finished[list(SCORED)]).scores.items())
+    finished = _among(rows, skip.intersection(every.ids))
+    best = tuple(best_scores(finished).items())
     return Grid(sweep, problem, left, every, best)
 
 
@@ -291,7 +298,7 @@ def _chosen_grid(
     """Return the cells to score in full: the one that val chooses for each method."""
     chosen = _chosen(candidates, rows)
     left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    tuning = {cell.cell_id: _tuning(sweep, cell, chosen[cell]) for cell in left}
+    tuning = {cell.cell_id: _tuning(sweep, cell, candidates, chosen[cell]) for cell in left}
     return Grid(sweep, problem, left, tuple(chosen), tuning=tuning)
 
 
@@ -310,11 +317,11 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
     """
     if not rows["val_stopped"].eq(True).any():
         return
-    planned = rows[rows["cell_id"].isin(_ids(work))]
-    best = BestSoFar.over(planned)
+    planned = _among(rows, _ids(work))
+    best = best_scores(planned)
     all_stopped = planned[planned["val_stopped"].eq(True)]
     for method, stopped in all_stopped.groupby("method"):
-        out_of_reach = stopped["val_bar"] > best.of(str(method))
+        out_of_reach = stopped["val_bar"] > best.get(str(method), -math.inf)
         require(
             not out_of_reach.any(),
             f"candidates of {method} in sweep {work[0].sweep.name} were stopped because of a "
@@ -327,7 +334,7 @@ def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
 
     A method whose candidates all failed has none.
     """
-    candidates = rows[rows["cell_id"].isin(_ids(work))]
+    candidates = _among(rows, _ids(work))
     found = {}
     for _, of_method in candidates.groupby("method"):
         good = of_method[of_method["status"] == "ok"]
@@ -339,12 +346,14 @@ def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
     return found
 
 
-def _tuning(sweep: Sweep, cell: Cell, rows: pd.DataFrame) -> Tuning:
+def _tuning(sweep: Sweep, cell: Cell, work: list[Work], rows: pd.DataFrame) -> Tuning:
     """Return what a cell was chosen from, given the rows of all candidates of its method."""
-    good = rows[rows["status"] == "ok"]
-    tried = tuple(cell_from(row) for _, row in good.iterrows())
+    good = frozenset(rows[rows["status"] == "ok"]["cell_id"])
+    points: list[Point] = []
+    for each in work:
+        points += each.points_of(good)
     bound = at_bounds(vars(cell.method), ends_of(sweep, cell.method_name))
-    return Tuning(tried, spent(rows), bound)
+    return Tuning(Cells(work[0].problem, tuple(points)), spent(rows), bound)
 
 
 def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:

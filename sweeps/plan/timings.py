@@ -73,6 +73,11 @@ class Rates:
         if units > 0:
             self.seconds.setdefault(kind, []).append(seconds / units)
 
+    def extend(self, other: "Rates") -> None:
+        """Add all measurements of another."""
+        for kind, seconds in other.seconds.items():
+            self.seconds.setdefault(kind, []).extend(seconds)
+
     def of(self, kind: Kind) -> float | None:
         """Return the median seconds per unit; None where this kind of work was never measured."""
         known = self.seconds.get(kind)

@@ -4,7 +4,7 @@ Both are plain records, read from the rows; `sources.open_source` makes a source
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from sweeps.compute.candidates import SELECTION, Tuning
-from sweeps.spec.cells import Cell, Cells, Problem, cell_of
+from sweeps.spec.cells import Cell, Cells, Point, Problem, cell_of, point_of
 from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS
@@ -44,6 +44,9 @@ class Work(Protocol):
 
     def cells_left(self) -> Iterator[Cell]:
         """Yield the cells to compute; a study yields its `example` once per cell that is left."""
+
+    def points_of(self, ids: Collection[str]) -> list[Point]:
+        """Return the points of those of its cells with a row whose `cell_id` is among `ids`."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,12 @@ class Grid:
     def cells_left(self) -> Iterator[Cell]:
         return iter(self.cells)
 
+    def points_of(self, ids: Collection[str]) -> list[Point]:
+        if isinstance(self.every, Cells):
+            known = zip(self.every.points, self.every.ids, strict=True)
+            return [point for point, cell_id in known if cell_id in ids]
+        return [point_of(cell) for cell in self.every if cell.cell_id in ids]
+
 
 @dataclass(frozen=True)
 class Study:
@@ -109,6 +118,10 @@ class Study:
 
     def cells_left(self) -> Iterator[Cell]:
         return repeat(self.example, self.left)
+
+    def points_of(self, ids: Collection[str]) -> list[Point]:
+        own = (row for row in self.finished if row["cell_id"] in ids)
+        return [point_of(self.cell_at(self.point_of(row))) for row in own]
 
     @property
     def example(self) -> Cell:

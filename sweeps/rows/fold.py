@@ -8,7 +8,7 @@ when the disk holds the file with its row; a fold that dies in between is repeat
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,10 +36,13 @@ class Folder:
     """Folds one sweep's journal, again and again; at most one process does so at a time.
 
     results, sweep: whose rows
+    heard: called with the rows of each fold, which stand in files by then
     """
 
-    def __init__(self, results: Results, sweep: str) -> None:
-        self.results, self.sweep = results, sweep
+    def __init__(
+        self, results: Results, sweep: str, heard: Callable[[list[Row]], None] | None = None
+    ) -> None:
+        self.results, self.sweep, self.heard = results, sweep, heard
         self.journal = results.journal(sweep)
         self.lookup = Lookup(results, sweep)
         self.right = right_to_fold(self.journal.folder)
@@ -87,6 +90,8 @@ class Folder:
         self.journal.remove(names)
         if repair:
             self._remove_old_folder()
+        if self.heard is not None and rows:
+            self.heard(rows)
         return frozenset(row["cell_id"] for row in rows)
 
     def _tables(self, rows: dict[str, Row]) -> dict[str, pa.Table]:

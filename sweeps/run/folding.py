@@ -2,12 +2,13 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from threading import Event, Lock, Thread
 from types import TracebackType
 
 from sweeps.rows.fold import Folder
 from sweeps.rows.results import Results
+from sweeps.rows.schema import Row
 from unlearn.errors import BadInput, CannotWrite
 
 EVERY_S = 4.0  # a fold takes up to half a second, and pandas should be at most 5 s behind
@@ -19,13 +20,19 @@ class Folding:
 
     results: the rows
     sweeps: by name
+    heard: called with the rows that this process has folded, in the background
 
     After a normal end, raises `BadInput` where rows could not be folded; they are safe in the
     journal.
     """
 
-    def __init__(self, results: Results, sweeps: Iterable[str]) -> None:
-        self.folders = [Folder(results, sweep) for sweep in sweeps]
+    def __init__(
+        self,
+        results: Results,
+        sweeps: Iterable[str],
+        heard: Callable[[list[Row]], None] | None = None,
+    ) -> None:
+        self.folders = [Folder(results, sweep, heard) for sweep in sweeps]
         self.ended = Event()
         self.lock = Lock()
         self.pending: set[str] = set()  # cells whose rows were written but not seen in a file

@@ -11,6 +11,7 @@ from sweeps.plan.sources import Source, open_source
 from sweeps.rows.results import Results
 from sweeps.rows.runs import write_record
 from sweeps.run.budget import Allowance, Budget
+from sweeps.run.calibration import Calibration
 from sweeps.run.folding import Folding
 from sweeps.run.nodes import check_data
 from sweeps.run.places import Places
@@ -69,7 +70,9 @@ def run(
     for record in records_of(plan, slots):
         write_record(results, record)
     allowance = Allowance(budget or Budget())
-    with Folding(results, [sweep.name for sweep in plan.sweeps]) as folding:
+    calibration = Calibration(Store(places.store))
+    names = [sweep.name for sweep in plan.sweeps]
+    with calibration, Folding(results, names, calibration.hear) as folding:
         clock = Clock(progress, folding)
         _run_pass(plan, places, clock, allowance, retry_failed)
         if plan.chosen_later and not allowance.spent:

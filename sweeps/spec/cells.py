@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any, overload
 
@@ -306,6 +306,12 @@ class Point:
     canonical: str
 
 
+def point_of(cell: Cell) -> Point:
+    """Return the point at which a cell lies."""
+    return Point(cell.method, canonical_method(cell.method))
+
+
+@lru_cache(4)
 def grid_points(sweep: Sweep) -> tuple[Point, ...]:
     """Return the points of the sweep's grid, method by method, each once.
 

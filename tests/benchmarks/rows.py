@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sweeps.plan.plan import make_plan, plan_chosen
 from sweeps.rows.fold import FILE_ROWS, compact
 from sweeps.rows.journal import encode
 from sweeps.rows.results import Results
@@ -24,6 +25,7 @@ from sweeps.spec.cells import grid_cells, problems
 from sweeps.spec.files import read_spec
 from tests.benchmarks.clock import Result, interleaved, seconds
 from tests.benchmarks.generators import Bench
+from unlearn.artifacts import Store
 from unlearn.files import write_whole
 
 SPEC = """
@@ -175,12 +177,47 @@ def rows_100k(bench: Bench) -> Result:
     return rows_at_scale(bench, 100_000)
 
 
+def choosing_100k(bench: Bench) -> Result:
+    """100,000 candidates that have rows: planning them, then the cell that val chooses. No Ray.
+
+    Processor seconds stand beside those of the clock, which other programs lengthen.
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        path = of_candidates(spec(folder, bench.count(100_000) // 100, 100))
+        results, store = Results(str(folder / "results")), Store(str(folder / "store"))
+        fill(results, read_on_val(path))
+        sweeps = read_spec(str(path), [])
+        figures: dict[str, float] = {}
+        for what, plan in (("plan", make_plan), ("chosen", plan_chosen)):
+            started, cpu = time.perf_counter(), time.process_time()
+            made = plan(sweeps, store, results)
+            figures[f"{what}_s"] = time.perf_counter() - started
+            figures[f"{what}_cpu_s"] = time.process_time() - cpu
+        if made.cells != 1:
+            raise RuntimeError(f"{made.cells} cells were chosen, not 1")
+        return {**figures}
+
+
+def of_candidates(path: Path) -> Path:
+    """Turn the cells of a spec into candidates."""
+    path.write_text(path.read_text().replace("eval: {judges: 1}", "eval: {candidates: val}"))
+    return path
+
+
+def read_on_val(path: Path) -> Iterator[Row]:
+    """Yield the rows of candidates with made-up scores, each read on all of val."""
+    outcome = {"status": "ok", "val_forget_accuracy": 0.1, "val_stopped": False, "device": "cpu"}
+    seconds = {"wall_s": 0.03, "unlearn_s": 0.01, "evaluate_s": 0.02}
+    for number, row in enumerate(rows_like({**outcome, **seconds}, path)):
+        yield {**row, "val_retain_accuracy": number % 997 / 997}
+
+
 def grid_2000(bench: Bench) -> Result:
     """A sweep of 2,000 short cells: wall time beside the seconds that its cells compute."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        path = spec(folder, bench.count(SMALL_ROWS) // 10, 10)
-        path.write_text(path.read_text().replace("eval: {judges: 1}", "eval: {candidates: val}"))
+        path = of_candidates(spec(folder, bench.count(SMALL_ROWS) // 10, 10))
         wall_s, peak = amnesia(folder, "run", str(path))
         rows = pd.read_parquet(folder / "results" / "v1")
         slots = os.cpu_count() or 1
@@ -188,11 +225,12 @@ def grid_2000(bench: Bench) -> Result:
         return {
             "wall_s": wall_s,
             "computing_s": computing,
+            "regret_s": float(rows["regret_s"].sum()),
             "allowed_s": 1.5 * computing / slots + 20,
             "rows": len(rows),
             "driver_peak_mb": peak / 1e6,
         }
 
 
-_ALL = (read_vs_small_files, grid_2000, rows_10k, rows_100k)
+_ALL = (read_vs_small_files, choosing_100k, grid_2000, rows_10k, rows_100k)
 BENCHES = {bench.__name__: bench for bench in _ALL}

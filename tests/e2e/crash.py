@@ -1,22 +1,25 @@
 """Kill drivers, workers and whole Rays at random while sweeps run; every row must survive, once.
 
-    python -m tests.e2e.crash [--kills 300] [--drivers 1] [--results URL] [--seed N] [--folder DIR]
+    python -m tests.e2e.crash [--kills 300] [--minutes M] [--drivers 1] [--results URL] [--seed N]
+                              [--folder DIR]
 
 `make crash` runs it. The same command starts again after each death until all cells have rows; then
-the next sweep begins, until there were enough kills. Meanwhile another process reads the rows with
-pandas, over and over. Ends with a line of counts, or at the first row that is lost, doubled or
-computed again. Deaths at each step of a fold: `tests/sweeps/rows/test_fold.py`.
+the next sweep begins, until there were enough kills or no minutes are left. Meanwhile another
+process reads the rows with pandas, over and over. Ends with a line of counts, or at the first row
+that is lost, doubled or computed again. Deaths at each step of a fold:
+`tests/sweeps/rows/test_fold.py`.
 """
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -46,6 +49,21 @@ PROCESSES = {
 
 class Broken(Exception):
     """A row was lost, doubled or computed again."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """How long to go on killing.
+
+    kills: so many
+    ends: not later than this, on the clock of `time.monotonic`
+    """
+
+    kills: int
+    ends: float
+
+    def reached(self, kills: int) -> bool:
+        return kills >= self.kills or time.monotonic() > self.ends
 
 
 @dataclass
@@ -135,7 +153,7 @@ def clear(run: "subprocess.Popen[bytes]") -> None:
 
 
 def one_sweep(
-    number: int, kills: int, folder: Path, results: str, drivers: int, dice: random.Random
+    number: int, aim: Aim, folder: Path, results: str, drivers: int, dice: random.Random
 ) -> dict[str, int]:
     """Run one sweep to its end, killing on the way; return the deaths by what died."""
     alphas = ", ".join(f"{-0.05 * k - 0.001 * number:.3f}" for k in range(1, ALPHAS + 1))
@@ -147,7 +165,7 @@ def one_sweep(
         runs = [start(spec, folder, results) for _ in range(drivers)]
         before = watch.look()
         victim = dice.choice(runs)
-        more = dice.randint(0, 40) if sum(deaths.values()) < kills else CELLS
+        more = CELLS if aim.reached(sum(deaths.values())) else dice.randint(0, 40)
         died = ""
         while any(run.poll() is None for run in runs):
             time.sleep(0.1)
@@ -178,6 +196,7 @@ def one_sweep(
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
+    parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--drivers", type=int, default=1)
     parser.add_argument("--results", help="folder or URL (default: a folder in --folder)")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
@@ -196,10 +215,11 @@ def main() -> int:
     reader = context.Process(target=keep_reading, args=(join(results, "v1"), ended))
     reader.start()
     total = dict.fromkeys(("driver", "worker", "ray"), 0)
+    aim = Aim(asked.kills, time.monotonic() + 60 * asked.minutes)
     number = 0
     try:
-        while sum(total.values()) < asked.kills:
-            left = asked.kills - sum(total.values())
+        while not aim.reached(sum(total.values())):
+            left = replace(aim, kills=asked.kills - sum(total.values()))
             deaths = one_sweep(number, left, folder, results, asked.drivers, dice)
             total = {what: total[what] + deaths[what] for what in total}
             number += 1

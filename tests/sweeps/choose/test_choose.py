@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sweeps.choose.choose import choose, pareto
+from sweeps.choose.choose import best_scores, choose, pareto
 from sweeps.compute.candidates import ValScores, val_scores
 from tests.sweeps import builders as make
 from unlearn.errors import BadInput
@@ -26,6 +26,24 @@ def test_pareto_front_by_hand_and_by_brute_force() -> None:
         not any((f <= a and r >= b) and (f < a or r > b) for f, r in values) for a, b in values
     ]
     assert pareto(table(values)).tolist() == brute
+
+
+def test_pareto_front_of_many_rows_equals_comparing_every_two() -> None:
+    """With many ties; every tenth row has no scores: nothing dominates it."""
+    draws = np.random.default_rng(0).integers(12, size=(200, 2)) / 12
+    draws[::10, 1] = np.nan
+    forget, retain = draws.T
+    no_worse = (forget <= forget[:, None]) & (retain >= retain[:, None])
+    better = (forget < forget[:, None]) | (retain > retain[:, None])
+    dominated = (no_worse & better).any(axis=1)
+    assert pareto(table([(f, r) for f, r in draws])).tolist() == (~dominated).tolist()
+
+
+def test_the_best_score_of_a_method_is_of_rows_read_to_the_end() -> None:
+    rows = table([(0.2, 0.9), (0.0, 0.7), (0.0, 0.9), (0.0, 1.0)])
+    rows["method"] = ["ssd", "ssd", "ssd", "scrub"]
+    rows["val_stopped"] = [False, False, True, True]
+    assert best_scores(rows) == {"ssd": pytest.approx(0.7)}  # not .9 - .3, nor what stopped
 
 
 def test_candidates_are_candidates_until_one_is_confirmed() -> None:

@@ -49,6 +49,12 @@ def test_a_cell_costs_what_a_row_of_its_sweep_took_whatever_its_steps(tmp_path: 
     assert cost.cells[0].source == "earlier rows"
 
 
+def test_cells_of_one_problem_cost_each_its_own_steps(tmp_path: Path) -> None:
+    row(tmp_path, "s", 0.5, 2.0, unlearn={"steps": 7}, seeds=[0])
+    plan = make.plan(tmp_path, make.sweep(grid={"steps": [10, 30], "lr": [1e-4, 1e-3, 1e-2]}))
+    assert make.cost(tmp_path, plan).cells_s == pytest.approx(3 * (10 + 30) * 0.5 + 6 * 2.0)
+
+
 def test_a_row_tells_what_a_step_of_its_oracle_took(tmp_path: Path) -> None:
     cell = make.cell(train={"steps": 200})
     seconds: dict[str, Any] = {"unlearn_s": 5.0, "wall_s": 7.0, "oracle_s": 50.0}
