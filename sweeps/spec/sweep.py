@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeps.spec.search import Search
 from unlearn.attacks import Attack, attacks_on, make_attack
-from unlearn.data import DATASETS
+from unlearn.data import DATASETS, source_of
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.forget_sets import Subset
 from unlearn.generators.judges import panel
@@ -210,7 +210,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        source = lookup("data set", self.dataset, DATASETS)
+        source = source_of(self.dataset)
         for axis in ("models", "methods", "forget", "seeds"):
             require(
                 len(getattr(self, axis)) > 0,
@@ -225,6 +225,7 @@ class Sweep:
                 check_forget(labels, source.classes)
             else:
                 self._check_subset(labels)
+                labels.check(source.fine)
         self._check_knobs()
         self._check_size()
         self._check_ranges()
@@ -268,7 +269,7 @@ class Sweep:
             task == "generator",
             f"eval.referee is a judge of generators, but the model is a {task}; leave it out",
         )
-        own, other = DATASETS[self.dataset], DATASETS[self.eval.referee]
+        own, other = source_of(self.dataset), DATASETS[self.eval.referee]
         require(
             (own.shape, own.classes) == (other.shape, other.classes),
             f"eval.referee {self.eval.referee} has other images or classes than {self.dataset}; "
