@@ -243,7 +243,9 @@ class Sweep:
         if self.eval.referee:
             self._check_referee(task)
         for attack in self.eval.attacks:
-            lookup(f"attack on a {task}", attack, attacks_on(task))
+            known = lookup(f"attack on a {task}", attack, attacks_on(task))
+            if known.unlearns:
+                self._check_unlearns(attack)
         for name in self.methods:
             fit = METHODS[name].tasks
             require(
@@ -262,6 +264,15 @@ class Sweep:
             self.eval.candidates == "full",
             f"eval.candidates val reads no forgotten training image, so it cannot choose where "
             f"{subset} is forgotten; leave it out",
+        )
+
+    def _check_unlearns(self, attack: str) -> None:
+        """Refuse methods that an attack cannot run on models of its own."""
+        needy = [name for name in self.methods if METHODS[name].needs]
+        require(
+            not needy,
+            f"attack {attack} runs the method on models of its own, for which "
+            f"{' and '.join(needy)} would need artifacts; give them a document without it",
         )
 
     def _check_referee(self, task: str) -> None:

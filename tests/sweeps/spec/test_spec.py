@@ -727,6 +727,12 @@ def test_fine_labels_are_forgotten_within_classes() -> None:
     assert cell_from(pd.Series(make.row(cells[0]))) == cells[0]
 
 
+def test_an_attack_that_unlearns_is_refused_for_methods_that_need_artifacts() -> None:
+    make.sweep(eval={"attacks": ["u-lira"]})
+    with pytest.raises(BadInput, match=r"u-lira runs the method .* task-arithmetic would need"):
+        make.sweep(method=["task-arithmetic", "fine-tune"], eval={"attacks": ["u-lira"]})
+
+
 NO_SUBSETS = [
     ({"forget": [{"subclass": [3]}]}, "subclass 3: the data set has no fine labels"),
     ({"forget": [{"subclass": ["a"]}]}, "forget.subclass must be whole numbers"),
