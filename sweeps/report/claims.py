@@ -52,6 +52,7 @@ MORE_SCORES = {  # in a second table, below
         "rmia_tpr_1fpr",
         "u_lira_auc",
         "u_lira_tpr_1fpr",
+        "proto_forget_accuracy",
         "zrf",
         "semantic_shift",
         "over_forgetting",

@@ -12,6 +12,7 @@ from typing import Any
 from unlearn.attacks.base import Attack, Findings, References, Target, Unlearn
 from unlearn.attacks.classifiers.linear_probe import LinearProbe
 from unlearn.attacks.classifiers.lira import Lira
+from unlearn.attacks.classifiers.prototype_relearning import PrototypeRelearning
 from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.classifiers.rmia import Rmia
 from unlearn.attacks.classifiers.u_lira import ULira
@@ -54,6 +55,7 @@ ATTACKS: dict[str, Attack] = {
     "lira-matched": Lira(follow=True),
     "rmia": Rmia(),
     "u-lira": ULira(),
+    "prototype-relearning": PrototypeRelearning(),
     # on generators
     "random-z": RandomZ(),
     "noisy-label": NoisyLabel(),

@@ -15,6 +15,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "lira-matched": {"shadows": 4},
     "rmia": {"shadows": 4},
     "u-lira": {"shadows": 4},
+    "prototype-relearning": {"images": 100},
     "membership-elbo": {"images": 60, "draws": 2},
     "linear-probe": {"per_class": 100},
     "lira": {"shadows": 4, "steps": 20},

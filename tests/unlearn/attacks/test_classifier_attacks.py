@@ -19,6 +19,7 @@ from unlearn.attacks.classifiers.lira import (
     members_and_strangers,
     train_shadow,
 )
+from unlearn.attacks.classifiers.prototype_relearning import PrototypeRelearning, mixed
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
 from unlearn.attacks.classifiers.rmia import dominance, ratio_of, with_members
 from unlearn.errors import BadInput
@@ -334,3 +335,46 @@ def test_every_shadow_unlearns_the_half_that_it_saw(one: World) -> None:
     for splits, half in zip(seen, inside, strict=True):
         assert torch.equal(splits.train.forget.x, pool.x[half])
         assert splits.train.retain is target.splits.train.retain
+
+
+# prototypes
+
+
+def test_rows_are_mixed_with_the_prototype_by_hand() -> None:
+    """Row (1, 2) and bias 4 with the prototype (3, 4), of length 5, at a quarter."""
+    model: Any = torch.nn.Module()
+    model.head = torch.nn.Linear(2, 2)
+    model.head.weight.data = torch.tensor([[9.0, 9.0], [1.0, 2.0]])
+    model.head.bias.data = torch.tensor([9.0, 4.0])
+    rows = {1: torch.tensor([3.0, 4.0])}
+    cosine = mixed(model, rows, 0.25, "cosine").head
+    assert cosine.weight.tolist() == [[9, 9], pytest.approx([0.9, 1.7])]
+    assert cosine.bias.tolist() == [9, 3]
+    l2 = mixed(model, rows, 0.25, "l2").head
+    assert l2.weight.tolist() == [[9, 9], pytest.approx([2.25, 3.5])]
+    assert l2.bias.tolist() == pytest.approx([9, -3.25])
+    assert model.head.bias.tolist() == [9, 4]
+
+
+def test_a_prototype_is_the_mean_feature_of_few_images(one: World) -> None:
+    target = target_of(one.evaluator)
+    own = target.splits.train.forget
+    everything = PrototypeRelearning(per_class=len(own)).prototypes(target, one.model)
+    with torch.no_grad():
+        expected = one.model.features(own.pixels()).mean(0)
+    torch.testing.assert_close(everything[3], expected, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(PrototypeRelearning().prototypes(target, one.model)[3], expected)
+
+
+def test_a_mask_hides_nothing_from_prototypes(one: World, masked: Any) -> None:
+    """The features are the original's, so with a whole row of prototype both read alike."""
+    scores = attacked(PrototypeRelearning(metric="l2"), one, masked)
+    assert scores["proto_alpha"] == 1
+    assert scores["proto_forget_accuracy"] > 0.3
+    assert scores["proto_retain_accuracy"] > 0.9
+
+
+def test_prototypes_need_a_forgotten_class(one: World) -> None:
+    target = target_of(replace(one.evaluator, forget=()))
+    with pytest.raises(BadInput, match="none is forgotten whole"):
+        PrototypeRelearning().run(target, one.model, None)

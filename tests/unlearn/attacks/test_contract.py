@@ -192,6 +192,8 @@ JUST_WRONG = [
     ("rmia", {"gamma": 0.0}),
     ("rmia", {"offline_a": 1.1}),
     ("u-lira", {"shadows": 3}),
+    ("prototype-relearning", {"per_class": 0}),
+    ("prototype-relearning", {"drop": 1.1}),
     ("membership-elbo", {"images": 1}),
     ("membership-elbo", {"false_positives": 1.0}),
     ("noisy-label", {"sharpness": 1.1}),

@@ -25,6 +25,7 @@ ATTACK_KNOBS: dict[str, dict[str, Any]] = {
     "lira-matched": {"shadows": 4},
     "rmia": {"shadows": 4},
     "u-lira": {"shadows": 4},
+    "prototype-relearning": {"images": 8},
 }
 BY_TASK = [name for name, method in METHODS.items() if "classifier" in method.tasks]
 pytestmark = [
