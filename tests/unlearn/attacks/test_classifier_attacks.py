@@ -19,7 +19,12 @@ from unlearn.attacks.classifiers.lira import (
     members_and_strangers,
     train_shadow,
 )
-from unlearn.attacks.classifiers.prototype_relearning import PrototypeRelearning, mixed
+from unlearn.attacks.classifiers.prototype_relearning import (
+    PrototypeRelearning,
+    Read,
+    mixed,
+    offset,
+)
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
 from unlearn.attacks.classifiers.rmia import dominance, ratio_of, with_members
 from unlearn.errors import BadInput
@@ -342,18 +347,31 @@ def test_every_shadow_unlearns_the_half_that_it_saw(one: World) -> None:
 
 def test_rows_are_mixed_with_the_prototype_by_hand() -> None:
     """Row (1, 2) and bias 4 with the prototype (3, 4), of length 5, at a quarter."""
-    model: Any = torch.nn.Module()
-    model.head = torch.nn.Linear(2, 2)
-    model.head.weight.data = torch.tensor([[9.0, 9.0], [1.0, 2.0]])
-    model.head.bias.data = torch.tensor([9.0, 4.0])
+    head = torch.nn.Linear(2, 2)
+    head.weight.data = torch.tensor([[9.0, 9.0], [1.0, 2.0]])
+    head.bias.data = torch.tensor([9.0, 4.0])
     rows = {1: torch.tensor([3.0, 4.0])}
-    cosine = mixed(model, rows, 0.25, "cosine").head
+    cosine = mixed(head, rows, 0.25, "cosine")
     assert cosine.weight.tolist() == [[9, 9], pytest.approx([0.9, 1.7])]
     assert cosine.bias.tolist() == [9, 3]
-    l2 = mixed(model, rows, 0.25, "l2").head
+    l2 = mixed(head, rows, 0.25, "l2")
     assert l2.weight.tolist() == [[9, 9], pytest.approx([2.25, 3.5])]
     assert l2.bias.tolist() == pytest.approx([9, -3.25])
-    assert model.head.bias.tolist() == [9, 4]
+    assert head.bias.tolist() == [9, 4]
+
+
+def test_the_offset_costs_as_many_kept_images_as_it_may() -> None:
+    """Margins of class 0 over class 2, which is forgotten: 1, 2, 3, 4; a quarter is one image."""
+    head = torch.nn.Linear(3, 3)
+    head.weight.data, head.bias.data = torch.eye(3), torch.zeros(3)
+    features = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]])
+    kept = Read(features, torch.zeros(4).long())
+    assert offset(head, [2], kept, 0.0) == pytest.approx(1, abs=1e-4)
+    found = offset(head, [2], kept, 0.25)
+    assert found == pytest.approx(2, abs=1e-4)
+    head.bias.data[2] = found
+    assert kept.accuracy(head) == 0.75
+    assert offset(head, [2], Read(features, torch.ones(4).long()), 0.25) == 0  # none is right
 
 
 def test_a_prototype_is_the_mean_feature_of_few_images(one: World) -> None:
@@ -367,11 +385,12 @@ def test_a_prototype_is_the_mean_feature_of_few_images(one: World) -> None:
 
 
 def test_a_mask_hides_nothing_from_prototypes(one: World, masked: Any) -> None:
-    """The features are the original's, so with a whole row of prototype both read alike."""
-    scores = attacked(PrototypeRelearning(metric="l2"), one, masked)
-    assert scores["proto_alpha"] == 1
-    assert scores["proto_forget_accuracy"] > 0.3
-    assert scores["proto_retain_accuracy"] > 0.9
+    """Its features are the original's. Without the offset, a bias of -10,000 hides them."""
+    scores = attacked(PrototypeRelearning(), one, masked)
+    assert scores["proto_forget_accuracy"] > scores["oracle_proto_forget_accuracy"] + 0.3
+    assert scores["proto_retain_accuracy"] > 0.85
+    plain = attacked(PrototypeRelearning(calibrate=False), one, masked)
+    assert plain["proto_forget_accuracy"] < 0.05
 
 
 def test_prototypes_need_a_forgotten_class(one: World) -> None:

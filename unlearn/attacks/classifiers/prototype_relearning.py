@@ -1,6 +1,5 @@
 """Prototypical relearning (arXiv:2506.01318): put a class's mean feature back into the head."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,14 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.attacks.base import Attack, Target, check_at_least, check_share
-from unlearn.attacks.classifiers.relearning import accuracy
 from unlearn.columns import NO_SCALE, Scale
 from unlearn.errors import lookup, require
-from unlearn.evaluation import Scores
+from unlearn.evaluation import Scores, evenly_spaced
+from unlearn.splits import Images
 from unlearn.streams import stream
 
 METRICS = {"cosine": "the normalised prototype, bias 0", "l2": "2 p, bias -|p|^2"}
 ALPHAS = (0.1, 0.25, 0.5, 0.75, 1.0)
+SLACK = 1e-6  # relative; ties go to the class of the lower number
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class PrototypeRelearning(Attack):
 
     alpha is tried at 0.1, 0.25, 0.5, 0.75 and 1; reported is the one with the best accuracy on
     val-forget among those that cost at most `drop` of the accuracy on val-retain, or, if all cost
-    more, the one that costs least. (The authors' code takes 0.5.)
+    more, the one that costs least. The authors' code takes 0.5. Deviation: with `calibrate`, a
+    common offset of the new biases is chosen on val-retain, the largest that costs at most `drop`;
+    without it a head with a large negative bias hides the class from this attack.
 
     proto_forget_accuracy: accuracy on test-forget with the new rows; compare it with the oracle's,
         whose features never learned the class
@@ -38,10 +40,11 @@ class PrototypeRelearning(Attack):
     proto_alpha: the share of the prototype that was chosen
 
     per_class: forgotten training images per class, at least 1; 5 in the authors' code
-    metric: form of the prototype's row: `cosine`, the normalised prototype, bias 0; `l2`, which
-        answers by distance: 2 p, bias -|p|^2
+    metric: form of the prototype's row: `l2`, which answers by distance: 2 p, bias -|p|^2; or
+        `cosine`, the authors' default: the normalised prototype, bias 0
     drop: accuracy on val-retain that the new rows may cost, in [0, 1]
-    images: most images per part of val and test, at least 1
+    images: most images per part of val and test, at least 1; evenly spaced
+    calibrate: choose an offset of the new biases; off in the authors' code
     """
 
     task: ClassVar[str] = "classifier"
@@ -62,9 +65,10 @@ class PrototypeRelearning(Attack):
     )
 
     per_class: int = 5
-    metric: str = "cosine"
+    metric: str = "l2"
     drop: float = 0.05
     images: int = 1000
+    calibrate: bool = True
 
     def __post_init__(self) -> None:
         check_at_least(1, self, "per_class", "images")
@@ -83,20 +87,29 @@ class PrototypeRelearning(Attack):
         )
         rows = self.prototypes(target, model)
         val, test = target.splits.val, target.splits.test
-        before = accuracy(model, val.retain, self.images)
+        kept, forgotten = self.read(model, val.retain), self.read(model, val.forget)
+        before = kept.accuracy(model.head)
         tried = []
         for alpha in ALPHAS:
-            attacked = mixed(model, rows, alpha, self.metric)
-            cost = max(0.0, before - accuracy(attacked, val.retain, self.images) - self.drop)
-            back = accuracy(attacked, val.forget, self.images)
-            tried.append((-cost, back, -alpha))
-        alpha = -max(tried)[2]
-        attacked = mixed(model, rows, alpha, self.metric)
+            head = mixed(model.head, rows, alpha, self.metric)
+            if self.calibrate:
+                shift(head, list(rows), offset(head, list(rows), kept, self.drop))
+            cost = max(0.0, before - kept.accuracy(head) - self.drop)
+            tried.append((-cost, forgotten.accuracy(head), -alpha, head))
+        _, _, minus, head = max(tried, key=lambda found: found[:3])
         return {
-            "proto_forget_accuracy": accuracy(attacked, test.forget, self.images),
-            "proto_retain_accuracy": accuracy(attacked, test.retain, self.images),
-            "proto_alpha": alpha,
+            "proto_forget_accuracy": self.read(model, test.forget).accuracy(head),
+            "proto_retain_accuracy": self.read(model, test.retain).accuracy(head),
+            "proto_alpha": -minus,
         }
+
+    @torch.no_grad()
+    def read(self, model: Any, images: Images) -> "Read":
+        """Compute the features of up to `images` evenly spaced images."""
+        chosen = images.take(evenly_spaced(len(images), self.images).to(images.y.device))
+        chosen = chosen.to(next(model.parameters()).device)
+        found = [model.features(piece.pixels()) for piece in chosen.pieces()]
+        return Read(torch.cat(found), chosen.y)
 
     @torch.no_grad()
     def prototypes(self, target: Target, model: Any) -> dict[int, Tensor]:
@@ -112,16 +125,60 @@ class PrototypeRelearning(Attack):
         return found
 
 
+@dataclass(frozen=True)
+class Read:
+    """What a model reads in images: features (n, d), beside their labels (n,)."""
+
+    features: Tensor
+    labels: Tensor
+
+    @torch.no_grad()
+    def accuracy(self, head: Any) -> float:
+        """Measure the share that a head answers right."""
+        answers = head(self.features).argmax(1)
+        return float((answers == self.labels).double().mean().item())
+
+
 @torch.no_grad()
-def mixed(model: Any, prototypes: Mapping[int, Tensor], alpha: float, metric: str) -> Any:
-    """Return a copy of the model whose rows of the head are mixed with the prototypes (d,)."""
-    attacked = copy.deepcopy(model)
-    head = attacked.head
+def mixed(head: Any, prototypes: Mapping[int, Tensor], alpha: float, metric: str) -> Any:
+    """Return a copy of a linear head whose rows are mixed with the prototypes (d,).
+
+    It has a bias, of 0 where the head has none.
+    """
+    weight = head.weight
+    made: Any = nn.utils.skip_init(  # draws no numbers
+        nn.Linear, head.in_features, head.out_features, device=weight.device, dtype=weight.dtype
+    )
+    made.weight.copy_(weight)
+    made.bias.copy_(torch.zeros_like(made.bias) if head.bias is None else head.bias)
     for label, prototype in prototypes.items():
         row, bias = F.normalize(prototype, dim=0), 0.0
         if metric == "l2":
             row, bias = 2 * prototype, -float(prototype.square().sum())
-        head.weight[label] = alpha * row + (1 - alpha) * head.weight[label]
-        if head.bias is not None:
-            head.bias[label] = alpha * bias + (1 - alpha) * head.bias[label]
-    return attacked
+        made.weight[label] = alpha * row + (1 - alpha) * made.weight[label]
+        made.bias[label] = alpha * bias + (1 - alpha) * made.bias[label]
+    return made
+
+
+@torch.no_grad()
+def offset(head: Any, forgotten: list[int], kept: Read, drop: float) -> float:
+    """Return the largest offset of the forgotten classes' logits that costs at most `drop`.
+
+    drop: share of the kept images that may change from right to a forgotten class
+    """
+    logits = head(kept.features).double()
+    theirs = logits[:, forgotten].amax(1)
+    others = logits.index_fill(1, torch.tensor(forgotten, device=logits.device), -torch.inf)
+    right = others.argmax(1) == kept.labels
+    margins = (others.amax(1) - theirs)[right].sort().values
+    if len(margins) == 0:
+        return 0.0
+    allowed = min(int(drop * len(kept.labels)), len(margins) - 1)
+    largest = float(margins[allowed])
+    return largest - SLACK * max(1.0, abs(largest))
+
+
+@torch.no_grad()
+def shift(head: Any, forgotten: list[int], by: float) -> None:
+    """Add an offset to the forgotten classes' biases, in place."""
+    head.bias[forgotten] += by
