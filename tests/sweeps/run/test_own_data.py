@@ -24,6 +24,17 @@ train: {{steps: 300}}
 unlearn: {{steps: 20}}
 eval: {{attacks: [linear-probe]}}
 ---
+name: audited
+dataset: "{LOADERS}:halves"
+models: [cnn]
+method: gradient-ascent
+forget: [{{subclass: [1]}}, {{random: 0.1}}]
+train: {{steps: 50}}
+unlearn: {{steps: 5}}
+eval:
+  attacks: [u-lira, rmia]
+  attack_knobs: {{u-lira: {{shadows: 4}}, rmia: {{shadows: 4}}}}
+---
 name: drawn8
 dataset: "{LOADERS}:digits8"
 models: [cvae-mlp]
@@ -44,7 +55,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 
 
 def test_every_cell_of_them_is_computed(rows: pd.DataFrame) -> None:
-    assert rows["status"].tolist() == ["ok"] * 7
+    assert rows["status"].tolist() == ["ok"] * 9
     assert rows["dataset"].str.startswith(f"{LOADERS}:").all()
 
 
@@ -63,3 +74,12 @@ def test_a_fine_label_of_them_is_forgotten_within_its_class(rows: pd.DataFrame) 
     assert 0 < oracle["test_forget_accuracy"] < oracle["original_test_forget_accuracy"]
     assert oracle["test_retain_accuracy"] > 0.9
     assert oracle["tow"] == 1
+
+
+def test_their_members_are_looked_for_by_shadows_that_unlearn(rows: pd.DataFrame) -> None:
+    audited = rows[rows["sweep"] == "audited"]
+    assert sorted(audited["subset"]) == ["random 0.1", "subclass 1"]
+    assert audited["error"].isna().all()
+    for column in ("u_lira_auc", "oracle_u_lira_auc", "rmia_auc", "original_rmia_auc"):
+        assert audited[column].between(0, 1).all()
+    assert (audited["u_lira_auc"] != audited["original_u_lira_auc"]).all()
