@@ -279,5 +279,5 @@ def _add_builders(made: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="MODULE:NAME",
-        help="a model builder of your own that may be called",
+        help="a model builder, or a data set's loader, of your own that may be called",
     )

@@ -19,7 +19,7 @@ MAY = {
     "serve": {"serve", "unlearn"},
     "cluster": {"cluster", "sweeps", "serve", "unlearn"},
 }
-PURE = {"torch", "torchvision", "timm", "numpy", "safetensors", "fsspec", "sklearn"}
+PURE = {"torch", "torchvision", "timm", "numpy", "safetensors", "fsspec", "sklearn", "scipy", "PIL"}
 ONLY = {"ray": "run", "optuna": "plan", "matplotlib": "report"}  # in `sweeps`
 FOLDERS = ("spec", "plan", "run", "compute", "rows", "choose", "report")
 FOREIGN = (

@@ -1,4 +1,7 @@
-"""Load a data set by name, from files or by download, as tensors."""
+"""Load a data set by name, from files or by download, as tensors.
+
+A name is one of `DATASETS`, or a data set of one's own (`unlearn.own_data`).
+"""
 
 import gzip
 import importlib.util
@@ -6,19 +9,45 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from unlearn.errors import BadInput, lookup, require
-from unlearn.image_files import lies_there, read_cifar_file, read_mnist_files
+from unlearn.errors import BadInput, require
+from unlearn.image_files import (
+    lies_there,
+    read_cifar100_file,
+    read_cifar_file,
+    read_mnist_files,
+    read_svhn_file,
+)
+from unlearn.own_data import (
+    Parts,
+    fingerprint,
+    is_own,
+    pin_of,
+    read_image,
+    read_own,
+    val_per_class,
+    without_pin,
+)
 from unlearn.splits import Dataset, Images, stratified_split
 
 MNIST5K_TEST_PER_CLASS = 100
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 CIFAR10_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+CIFAR100_URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
+CIFAR100_MD5 = "03b5dce01913d631647c71ecec9e9cb8"
+ANIMALS = (2, 3, 4, 5, 6, 7)  # of CIFAR-10; the others are vehicles
+SVHN_URL = "http://ufldl.stanford.edu/housenumbers/"
+SVHN_MD5 = {  # of the file of training and of test images
+    "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
+    "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+}
+TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
 MNIST_FILES = (  # as torchvision names them, in its folder `raw`
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -74,6 +103,16 @@ def _download_by_torchvision(name: str, root: Path) -> None:
         getattr(torchvision.datasets, name)(str(root), download=True)
 
 
+def _download_archive(root: Path, folder: Path, url: str, md5: str, what: str) -> None:
+    """Download and unpack an archive that holds `folder`, unless that lies under `root`."""
+    if folder.is_dir():
+        return
+    from torchvision.datasets.utils import download_and_extract_archive
+
+    with _downloading(root, f"{what} in {folder}"):
+        download_and_extract_archive(url, str(root), md5=md5, remove_finished=True)
+
+
 @contextmanager
 def _downloading(root: Path, what: str) -> Iterator[None]:
     """Turn a failed download into one `BadInput`, and leave no empty folder behind.
@@ -104,13 +143,7 @@ def _cifar10(root: Path) -> tuple[Images, Images]:
     torchvision reads the Python version, which is a pickle.
     """
     folder = root / "cifar-10-batches-bin"
-    if not folder.is_dir():
-        from torchvision.datasets.utils import download_and_extract_archive
-
-        with _downloading(root, f"the binary version in {folder}"):
-            download_and_extract_archive(
-                CIFAR10_URL, str(root), md5=CIFAR10_MD5, remove_finished=True
-            )
+    _download_archive(root, folder, CIFAR10_URL, CIFAR10_MD5, "the binary version")
     batches = [read_cifar_file(folder / f"data_batch_{number}.bin") for number in range(1, 6)]
     x = torch.cat([batch.x for batch in batches])
     y = torch.cat([batch.y for batch in batches])
@@ -125,6 +158,84 @@ def _cifar10_5k(root: Path) -> tuple[Images, Images]:
     return train, test
 
 
+def _coarse(read: Callable[[Path], tuple[Images, Images]], root: Path) -> tuple[Images, Images]:
+    """Read CIFAR-10 as vehicles (0) and animals (1), with its own ten classes as fine labels."""
+    train, test = read(root)
+    return _animals(train), _animals(test)
+
+
+def _animals(images: Images) -> Images:
+    is_animal = torch.isin(images.y, torch.tensor(ANIMALS))
+    return Images(images.x, is_animal.long(), images.y)
+
+
+def _cifar20(root: Path) -> tuple[Images, Images]:
+    """Read CIFAR-100 in its official binary version under `root`; download it if it is missing.
+
+    Its 20 superclasses are the classes, its 100 classes the fine labels.
+    """
+    folder = root / "cifar-100-binary"
+    _download_archive(root, folder, CIFAR100_URL, CIFAR100_MD5, "the binary version")
+    train = read_cifar100_file(folder / "train.bin", 50_000)
+    return train, read_cifar100_file(folder / "test.bin", 10_000)
+
+
+def _cifar100(root: Path) -> tuple[Images, Images]:
+    """Read CIFAR-100 with its 100 fine labels."""
+    train, test = _cifar20(root)
+    return _by_fine_label(train), _by_fine_label(test)
+
+
+def _by_fine_label(images: Images) -> Images:
+    return images if images.fine is None else Images(images.x, images.fine)
+
+
+def _svhn(root: Path) -> tuple[Images, Images]:
+    """Read SVHN's cropped digits (without `extra`) under `root`; download what is missing."""
+    folder = root / "svhn"
+    for name, md5 in SVHN_MD5.items():
+        if not (folder / name).is_file():
+            from torchvision.datasets.utils import download_url
+
+            with _downloading(root, f"{name} in {folder}"):
+                download_url(SVHN_URL + name, str(folder), md5=md5)
+    train, test = (read_svhn_file(folder / name) for name in SVHN_MD5)
+    return train, test
+
+
+def _tiny_imagenet(root: Path) -> tuple[Images, Images]:
+    """Read Tiny ImageNet's official folder under `root`; download it if it is missing.
+
+    Its validation images, 50 per class, are the test images: those of its test have no labels.
+    Classes are numbered in the order of `wnids.txt`.
+    """
+    folder = root / "tiny-imagenet-200"
+    _download_archive(root, folder, TINY_IMAGENET_URL, TINY_IMAGENET_MD5, "the official folder")
+    names = _lines(folder / "wnids.txt")
+    labels = {name: label for label, name in enumerate(names)}
+    train = []
+    for name in names:
+        for path in sorted((folder / "train" / name / "images").glob("*.JPEG")):
+            train.append((path, labels[name]))
+    test = []
+    for line in _lines(folder / "val" / "val_annotations.txt"):
+        file, name, *_ = line.split("\t")
+        require(name in labels, f"{folder}: val/{file} is of {name}, which wnids.txt lacks")
+        test.append((folder / "val" / "images" / file, labels[name]))
+    return _jpegs(train), _jpegs(test)
+
+
+def _lines(path: Path) -> list[str]:
+    require(path.is_file(), f"{path} is missing; fetch the data set again")
+    return path.read_text().splitlines()
+
+
+def _jpegs(files: list[tuple[Path, int]]) -> Images:
+    require(len(files) > 0, "tiny-imagenet-200 holds no images; fetch the data set again")
+    pixels = [read_image(path, "RGB", [(64, 64)]) for path, _ in files]
+    return Images(torch.stack(pixels), torch.tensor([label for _, label in files]))
+
+
 @dataclass(frozen=True)
 class DatasetSource:
     """A data set before it is read.
@@ -133,12 +244,14 @@ class DatasetSource:
     classes: number of classes
     val_per_class: how many training images per class become val
     read: reads (training images, test images) from the folder of data sets
+    fine: number of fine labels; 0 where the images have none
     """
 
     shape: tuple[int, int, int]
     classes: int
     val_per_class: int
     read: Callable[[Path], tuple[Images, Images]]
+    fine: int = 0
 
 
 DATASETS = {
@@ -147,27 +260,89 @@ DATASETS = {
     "fashion-mnist": DatasetSource((1, 28, 28), 10, 500, partial(_torchvision, "FashionMNIST")),
     "cifar10": DatasetSource((3, 32, 32), 10, 500, _cifar10),
     "cifar10-5k": DatasetSource((3, 32, 32), 10, 50, _cifar10_5k),
+    "cifar10-coarse": DatasetSource((3, 32, 32), 2, 2500, partial(_coarse, _cifar10), 10),
+    "cifar10-5k-coarse": DatasetSource((3, 32, 32), 2, 250, partial(_coarse, _cifar10_5k), 10),
+    "cifar100": DatasetSource((3, 32, 32), 100, 50, _cifar100),
+    "cifar20": DatasetSource((3, 32, 32), 20, 250, _cifar20, 100),
+    "svhn": DatasetSource((3, 32, 32), 10, 400, _svhn),
+    "tiny-imagenet": DatasetSource((3, 64, 64), 200, 50, _tiny_imagenet),
 }
+OWN_FORMS = "a folder (./images), an .npz file, package.module:loader"
+
+
+def source_of(name: str) -> DatasetSource:
+    """Describe a data set by its name. One of one's own is read for it, once per process.
+
+    Raises `BadInput` for an unknown name, and for a data set of one's own that cannot be read, or
+    whose content is not that of the hash in its name.
+    """
+    if name in DATASETS or not is_own(name):
+        known = f"{', '.join(DATASETS)}; or one of your own: {OWN_FORMS}"
+        require(name in DATASETS, f"unknown data set {name!r}; known: {known}")
+        return DATASETS[name]
+    return _own_source(name)[0]
+
+
+def pinned(name: str) -> str:
+    """Return the name with a hash of the content, for a data set of one's own; else as it is."""
+    if name in DATASETS or not is_own(name):
+        return name
+    return f"{without_pin(name)}#{_own_source(name)[1]}"
+
+
+@lru_cache(16)
+def _own_source(name: str) -> tuple[DatasetSource, str]:
+    """Read a data set of one's own; return its description and the hash of its content."""
+    parts = _read_pinned(name)
+    train, test = parts
+    both = [images.fine for images in parts if images.fine is not None]
+    source = DatasetSource(
+        Dataset("", train, train, test, 0).shape,
+        int(max(train.y.max(), test.y.max())) + 1,
+        val_per_class(train),
+        lambda root: _read_pinned(name),
+        max((int(fine.max()) + 1 for fine in both), default=0),
+    )
+    require(source.classes > 1, f"data set {without_pin(name)} has one class; give two or more")
+    _check_all(without_pin(name), parts, source)
+    return source, fingerprint(parts)
+
+
+def _read_pinned(name: str) -> Parts:
+    """Read a data set of one's own. Raises `BadInput` where it is not that of its name's hash."""
+    parts = read_own(name)
+    pin = pin_of(name)
+    require(
+        pin in ("", fingerprint(parts)),
+        f"data set {without_pin(name)} has changed since the sweep was planned; plan it again",
+    )
+    return parts
 
 
 def load(name: str, root: Path) -> Dataset:
     """Read a data set from the folder `root` and cut val from its training images.
 
-    `mnist5k` needs no files. Raises `BadInput` for an unknown name, for a missing data set with the
-    way to get it, and for one that is not as its source says.
+    `mnist5k` needs no files, one of one's own none in `root`. Raises `BadInput` for an unknown
+    name, for a missing data set with the way to get it, and for one that is not as its source says.
     """
-    source = lookup("data set", name, DATASETS)
+    source = source_of(name)
     all_train, test = source.read(root)
-    _check(f"the training images of {name}", all_train, source)
+    _check_all(name, (all_train, test), source)
+    val, train = stratified_split(all_train, source.val_per_class)
+    return Dataset(name, train, val, test, source.classes)
+
+
+def _check_all(name: str, parts: Parts, source: DatasetSource) -> None:
+    """Check both parts, and that val leaves training images of every class."""
+    train, test = parts
+    _check(f"the training images of {name}", train, source)
     _check(f"the test images of {name}", test, source)
-    for label, count in enumerate(all_train.y.bincount().tolist()):
+    for label, count in enumerate(train.y.bincount().tolist()):
         require(
             count > source.val_per_class,
             f"class {label} of {name} has {count} training images, and val takes "
             f"{source.val_per_class} of them; add images, or lower val_per_class of its source",
         )
-    val, train = stratified_split(all_train, source.val_per_class)
-    return Dataset(name, train, val, test, source.classes)
 
 
 def _check(what: str, images: Images, source: DatasetSource) -> None:

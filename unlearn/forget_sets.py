@@ -1,4 +1,6 @@
-"""Forget sets that are not whole classes: a random share of the training images, or chosen ones."""
+"""Forget sets that are not whole classes: a random share of the training images, chosen ones, or
+fine labels within classes.
+"""
 
 import hashlib
 from collections.abc import Callable
@@ -11,21 +13,46 @@ import torch
 from torch import Tensor
 
 from unlearn.errors import BadInput, require
-from unlearn.splits import Dataset, Split, Splits
+from unlearn.splits import Dataset, Images, Split, Splits, check_forget
 from unlearn.streams import stream
 
 FEWEST = 10  # images that a random forget set must hold
 
 
 class Subset(Protocol):
-    """A forget set of single training images; `str` gives the text that `parse_subset` reads."""
+    """A forget set that is no whole class; `str` gives the text that `parse_subset` reads."""
+
+    def check(self, fine: int) -> None:
+        """Raise `BadInput` where a data set with so many fine labels cannot be divided by it."""
+
+    def divide(self, dataset: Dataset, seed: int) -> Splits:
+        """Divide train, val and test."""
+
+
+class OfImages:
+    """A forget set of single training images."""
+
+    def check(self, fine: int) -> None:
+        """Any data set can be divided by images."""
 
     def mask(self, n: int, seed: int) -> Tensor:
         """Tell which of `n` training images are to be forgotten, bool (n,)."""
+        raise TypeError(f"{type(self).__name__} must define mask")
+
+    def divide(self, dataset: Dataset, seed: int) -> Splits:
+        """Divide the training images. No val or test image is forgotten.
+
+        Both of their parts hold all of them: as `retain` they tell what the model still does, as
+        `forget` they are the unseen images that forgotten training images are compared with.
+        """
+        chosen = self.mask(len(dataset.train), seed).to(dataset.train.y.device)
+        train = Split(forget=dataset.train.take(chosen), retain=dataset.train.take(~chosen))
+        val, test = dataset.val, dataset.test
+        return Splits(train, Split(val, val), Split(test, test))
 
 
 @dataclass(frozen=True)
-class RandomShare:
+class RandomShare(OfImages):
     """A share of all training images, drawn at random; every seed draws another set.
 
     share: above 0, below 1
@@ -53,7 +80,7 @@ class RandomShare:
 
 
 @dataclass(frozen=True)
-class ChosenIndices:
+class ChosenIndices(OfImages):
     """The training images that a file names, the same for every seed.
 
     sha256: first 16 digits of the file's hash, by which it counts in ids
@@ -105,6 +132,38 @@ class ChosenIndices:
         return chosen
 
 
+@dataclass(frozen=True)
+class Subclasses:
+    """Parts of classes, by fine labels: `beaver` out of `aquatic mammals`. Every seed forgets them.
+
+    Unlike single images they are taken out of val and test too, as whole classes are. The oracle
+    still answers them with their class, as far as the rest of the class teaches it.
+
+    labels: fine labels, sorted
+    """
+
+    labels: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"subclass {','.join(map(str, self.labels))}"
+
+    def check(self, fine: int) -> None:
+        """Raise `BadInput` unless these are some of the fine labels, and not all."""
+        require(fine > 0, f"{self}: the data set has no fine labels; forget classes")
+        check_forget(self.labels, fine)
+
+    def divide(self, dataset: Dataset, seed: int) -> Splits:
+        """Divide train, val and test by their fine labels."""
+        return Splits(*(self._split(part) for part in (dataset.train, dataset.val, dataset.test)))
+
+    def _split(self, images: Images) -> Split:
+        if images.fine is None:
+            raise BadInput(f"{self}: the data set has no fine labels; forget classes")
+        wanted = torch.tensor(self.labels, device=images.fine.device)
+        chosen = torch.isin(images.fine, wanted)
+        return Split(images.take(chosen), images.take(~chosen))
+
+
 def _random(text: str) -> Subset:
     return RandomShare(float(text))
 
@@ -114,7 +173,15 @@ def _indices(text: str) -> Subset:
     return ChosenIndices(sha256, path)
 
 
-KINDS: dict[str, Callable[[str], Subset]] = {"random": _random, "indices": _indices}
+def _subclasses(text: str) -> Subset:
+    return Subclasses(tuple(int(label) for label in text.split(",")))
+
+
+KINDS: dict[str, Callable[[str], Subset]] = {
+    "random": _random,
+    "indices": _indices,
+    "subclass": _subclasses,
+}
 
 
 def parse_subset(text: str) -> Subset:
@@ -133,13 +200,5 @@ def without_place(text: str) -> str:
 
 
 def split_subset(dataset: Dataset, subset: Subset, seed: int) -> Splits:
-    """Divide the training images by a forget set of single images.
-
-    No val or test image is forgotten. Both of their parts hold all of them: as `retain` they tell
-    what the model still does, as `forget` they are the unseen images that forgotten training images
-    are compared with.
-    """
-    chosen = subset.mask(len(dataset.train), seed).to(dataset.train.y.device)
-    train = Split(forget=dataset.train.take(chosen), retain=dataset.train.take(~chosen))
-    val, test = dataset.val, dataset.test
-    return Splits(train, Split(val, val), Split(test, test))
+    """Divide a data set by a forget set that is no whole class."""
+    return subset.divide(dataset, seed)

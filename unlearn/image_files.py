@@ -1,4 +1,4 @@
-"""Read the files of MNIST-like data sets (IDX) and of CIFAR-10 (its binary version), byte by byte.
+"""Read the files of MNIST-like data sets (IDX), CIFAR (its binary version) and SVHN (.mat).
 
 Every error names the file, what is wrong with it, and what to do.
 """
@@ -16,7 +16,7 @@ from unlearn.errors import BadInput, require
 from unlearn.splits import Images
 
 CIFAR10_FILE_IMAGES = 10_000
-CIFAR10_IMAGE_BYTES = 1 + 3 * 32 * 32  # a label, then three colour planes
+CIFAR_PLANES_BYTES = 3 * 32 * 32  # three colour planes
 GZIP = b"\x1f\x8b"
 BYTES = 8  # IDX: the code of unsigned bytes, the only type of value that MNIST-like sets have
 AGAIN = "fetch it again, or move the folder away to have the data set downloaded"
@@ -70,13 +70,57 @@ def read_cifar_file(path: Path) -> Images:
 
     One image is a label byte, then 3 x 1,024 bytes: the red, green and blue plane.
     """
+    labels, x = _cifar_rows(path, CIFAR10_FILE_IMAGES, 1)
+    _check_labels(path, labels[:, 0], classes=10)
+    return Images(x, labels[:, 0].long())
+
+
+def read_cifar100_file(path: Path, images: int) -> Images:
+    """Read one file of CIFAR-100's binary version, with its 20 coarse labels as `y`.
+
+    One image is a byte of its coarse label, one of its fine label (0 to 99), then the planes.
+
+    images: how many the file must hold
+    """
+    labels, x = _cifar_rows(path, images, 2)
+    coarse, fine = labels[:, 0], labels[:, 1]
+    _check_labels(path, coarse, classes=20)
+    _check_labels(path, fine, classes=100)
+    return Images(x, coarse.long(), fine.long())
+
+
+def _cifar_rows(path: Path, images: int, label_bytes: int) -> tuple[Tensor, Tensor]:
+    """Return labels, uint8 (images, label_bytes), and pixels, uint8 (images, 3, 32, 32)."""
     content = _content(path)
-    _check_size(path, len(content), CIFAR10_FILE_IMAGES * CIFAR10_IMAGE_BYTES)
+    row = label_bytes + CIFAR_PLANES_BYTES
+    _check_size(path, len(content), images * row)
     flat = np.frombuffer(content, np.uint8)
-    rows = torch.from_numpy(flat.reshape(-1, CIFAR10_IMAGE_BYTES).copy())
-    labels, planes = rows[:, 0], rows[:, 1:]
-    _check_labels(path, labels, classes=10)
-    return Images(planes.reshape(-1, 3, 32, 32), labels.long())
+    rows = torch.from_numpy(flat.reshape(-1, row).copy())
+    return rows[:, :label_bytes], rows[:, label_bytes:].reshape(-1, 3, 32, 32)
+
+
+def read_svhn_file(path: Path) -> Images:
+    """Read one file of SVHN's cropped digits, a `.mat` of version 5, in which 10 is the digit 0.
+
+    It holds `X`, bytes (32, 32, 3, n), and `y`, labels 1 to 10, (n, 1).
+    """
+    from scipy.io import loadmat
+
+    _content(path)
+    try:
+        found = loadmat(path)
+        pixels, labels = found["X"], found["y"].reshape(-1)
+    except (ValueError, KeyError, TypeError, OSError, zlib.error, NotImplementedError) as error:
+        raise BadInput(f"{path} is no .mat of X and y ({error}); {AGAIN}") from error
+    require(
+        pixels.dtype == np.uint8 and pixels.shape == (32, 32, 3, len(labels)),
+        f"{path} holds X as {pixels.dtype} {pixels.shape}, not bytes (32, 32, 3, {len(labels)}); "
+        f"{AGAIN}",
+    )
+    y = torch.from_numpy(labels.astype(np.int64))
+    _check_labels(path, torch.where(y >= 1, y - 1, 10), classes=10)
+    x = torch.from_numpy(pixels.transpose(3, 2, 0, 1).copy())
+    return Images(x, y % 10)
 
 
 def lies_there(path: Path) -> bool:

@@ -23,29 +23,35 @@ class Images:
 
     x: uint8 (n, channels, height, width), pixels in 0 .. 255
     y: int64 (n,), labels
+    fine: int64 (n,), finer labels, of which a class may hold several; None where there are none
 
     Raises `BadInput` unless there are as many labels as images.
     """
 
     x: Tensor
     y: Tensor
+    fine: Tensor | None = None
 
     def __post_init__(self) -> None:
-        require(
-            len(self.x) == len(self.y),
-            f"{len(self.x)} images but {len(self.y)} labels; give one label per image",
-        )
+        for labels in (self.y, self.fine):
+            require(
+                labels is None or len(self.x) == len(labels),
+                f"{len(self.x)} images but {0 if labels is None else len(labels)} labels; "
+                "give one label per image",
+            )
 
     def __len__(self) -> int:
         return len(self.y)
 
     def take(self, index: Tensor) -> "Images":
         """Return the images at `index` (integers or a mask), in that order."""
-        return Images(self.x[index], self.y[index])
+        fine = None if self.fine is None else self.fine[index]
+        return Images(self.x[index], self.y[index], fine)
 
     def to(self, device: torch.device | str) -> "Images":
         """Return the images on a device."""
-        return Images(self.x.to(device), self.y.to(device))
+        fine = None if self.fine is None else self.fine.to(device)
+        return Images(self.x.to(device), self.y.to(device), fine)
 
     def pixels(self) -> Tensor:
         """Return all images as float32 in [0, 1], shape (n, channels, height, width)."""
@@ -103,7 +109,7 @@ class Splits:
 class Dataset:
     """A whole data set in memory.
 
-    name: its key in `unlearn.data.DATASETS`
+    name: as `unlearn.data.load` takes it
     train: training images without those of val
     val: cut from the training images
     test: test images

@@ -19,6 +19,7 @@ from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder
+from unlearn.own_data import check_loader
 from unlearn.splits import Dataset
 
 
@@ -72,6 +73,7 @@ def promote(
         "which scores the chosen cells in full (with --retry-failed where that failed)",
     )
     check_builder(row["model"], builders, "promote")
+    check_loader(row["dataset"], builders, "promote")
     point = cell_from(row)
     cache = cache_for(row, data_root)
     problem = point.problem

@@ -4,16 +4,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from sweeps.compute.cache import WorkerCache
 from sweeps.spec.cells import Cell, Problem, architecture
-from unlearn.attacks import Findings, References, Target
+from unlearn.attacks import Findings, References, Target, Unlearn
 from unlearn.attacks.base import SECOND_ORACLE
 from unlearn.errors import one_line
 from unlearn.evaluation import Scores
 from unlearn.models import Weights
 from unlearn.models.fresh import drawn
+from unlearn.splits import Splits
 from unlearn.streams import seeded, stream
 
 PICTURED = ("original", "oracle")  # reference models whose pictures are kept beside the subject's
@@ -33,7 +34,7 @@ def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, di
     subject = cache.build(problem.original, weights)
     for name in problem.eval.attacks:
         try:
-            findings = attack_subject(cache, problem, name, subject)
+            findings = attack_subject(cache, cell, name, subject)
         except Exception as error:  # whatever an attack raises, the cell keeps its other scores
             broken.append(f"no {name}: {one_line(error)}")
             continue
@@ -46,10 +47,25 @@ def attack(cache: WorkerCache, cell: Cell, weights: Weights) -> tuple[Scores, di
     return scores, pictures
 
 
-def attack_subject(cache: WorkerCache, problem: Problem, name: str, subject: Any) -> Findings:
+def attack_subject(cache: WorkerCache, cell: Cell, name: str, subject: Any) -> Findings:
     """Run one attack on `subject`, beside the problem's reference models."""
+    problem = cell.problem
     references = cache.keep(make_references, problem, name)
-    return problem.eval.attack(name)(subject, references)
+    attack = problem.eval.attack(name)
+    if attack.unlearns:
+        return attack(subject, references, unlearner(cell))
+    return attack(subject, references)
+
+
+def unlearner(cell: Cell) -> Unlearn:
+    """Return the cell's method, to be run on an attack's own models. It needs no artifacts."""
+    method, training = cell.method, cell.problem.train
+    needs = {"training": training} if hasattr(method, "objective") else {}
+
+    def unlearn(model: Any, splits: Splits, generator: Generator) -> Weights:
+        return method(model, splits, generator, **needs).weights
+
+    return unlearn
 
 
 def reference_pictures(cache: WorkerCache, problem: Problem, name: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from sweeps.plan.plan import Plan
 from sweeps.plan.work import Study, Work
 from sweeps.spec.cells import Cell, Problem
 from sweeps.spec.sweep import FILES
-from unlearn.data import DATASETS
+from unlearn.data import source_of
 from unlearn.generators.judges import check_judged
 from unlearn.methods import METHODS, Method
 from unlearn.models import MODELS, build, task_of
@@ -41,7 +41,7 @@ def check_networks(plan: Plan) -> list[str]:
 
 def _try(problem: Problem) -> Any:
     """Build and check the problem's network, from the files that it starts from."""
-    source = DATASETS[problem.dataset]
+    source = source_of(problem.dataset)
     options = {}
     for key, value in problem.options:
         download = key in FILES and not isinstance(value, str)

@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sweeps.spec.cells import Cell, Recipe, architecture
 from sweeps.spec.sweep import Knobs
-from unlearn.data import DATASETS
-from unlearn.errors import BadInput, lookup
+from unlearn.data import source_of
+from unlearn.errors import BadInput
 from unlearn.generators.judges import JUDGES
 from unlearn.models import MODELS, build, task_of
 from unlearn.objectives import OBJECTIVES
@@ -37,7 +37,7 @@ def check_model(dataset: str, model: str, options: Knobs, batch: int) -> None:
     except BadInput:
         raise
     except (RuntimeError, ValueError) as error:
-        shape = " x ".join(map(str, DATASETS[dataset].shape))
+        shape = " x ".join(map(str, source_of(dataset).shape))
         why = " ".join(str(error).split())
         raise BadInput(
             f"model {model} cannot take {batch} images of {dataset}, {shape} each ({why}); "
@@ -62,7 +62,7 @@ def _operations(dataset: str, model: str, options: Knobs, images: int) -> float:
         small = model in JUDGES or task_of(model) == "generator"
         with torch.random.fork_rng(devices=[]), torch.device("cpu" if small else "meta"):
             network = _network(dataset, model, options)
-            return count_layers(network, images, DATASETS[dataset].shape)
+            return count_layers(network, images, source_of(dataset).shape)
     try:
         return count_operations(dataset, model, options, images, "meta")
     except Exception:  # a model of the user's own may raise anything on that device
@@ -71,7 +71,7 @@ def _operations(dataset: str, model: str, options: Knobs, images: int) -> float:
 
 def _network(dataset: str, model: str, options: Knobs) -> Any:
     """Build a network; the caller's context says on which device."""
-    source = lookup("data set", dataset, DATASETS)
+    source = source_of(dataset)
     if model in JUDGES:
         return JUDGES[model](source.shape, source.classes)
     return build(model, source.shape, source.classes, options=architecture(options))
@@ -79,7 +79,7 @@ def _network(dataset: str, model: str, options: Knobs) -> Any:
 
 def count_operations(dataset: str, model: str, options: Knobs, images: int, device: str) -> float:
     """Count with torch's counter, which knows every operation."""
-    source = lookup("data set", dataset, DATASETS)
+    source = source_of(dataset)
     generator = torch.Generator().manual_seed(0)
     counter = FlopCounterMode(display=False)
     with torch.random.fork_rng(devices=[]), torch.device(device), torch.no_grad():
@@ -157,7 +157,7 @@ def passes(cell: Cell) -> int:
 def scoring_seconds(cell: Cell, device: str) -> float:
     """Return the seconds of scoring a cell: forward passes, and what metrics take beside them."""
     problem, how = cell.problem, cell.problem.eval.candidates
-    classes = DATASETS[problem.dataset].classes
+    classes = source_of(problem.dataset).classes
     if problem.task == "classifier":
         per_image = operations(problem.dataset, problem.model, problem.options)
         return _seconds(READ[how] * per_image, device) + SCORE_S[how]

@@ -28,6 +28,7 @@ from sweeps.rows.columns import COLUMNS
 from sweeps.rows.results import Results
 from unlearn.files import write_whole
 from unlearn.models import check_builder
+from unlearn.own_data import check_loader
 
 
 def write_report(
@@ -46,6 +47,8 @@ def write_report(
     rows = results.read(sweep)
     for model in rows["model"].unique():
         check_builder(model, builders, "report")
+    for dataset in rows["dataset"].unique():
+        check_loader(dataset, builders, "report")
     names = [sweep] if sweep else results.sweeps()
     start = [HEAD, heading(1, "amnesia report"), head(results, names, rows, out)]
     body = [claims(rows)]

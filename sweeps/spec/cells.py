@@ -13,6 +13,7 @@ from unlearn.generators.judges import REFEREE, Judge, panel
 from unlearn.knobs import counted, later
 from unlearn.methods import METHODS, Method, method_name
 from unlearn.models import task_of
+from unlearn.own_data import content_id
 from unlearn.train import Training
 
 SECOND_ORACLE = 500_000  # added to the seed
@@ -48,6 +49,7 @@ class Recipe:
     @cached_property
     def key(self) -> str:
         content = counted(self)
+        content["dataset"] = content_id(self.dataset)
         content["knobs"] = dict(self.knobs)
         content["needs"] = [need.key for need in self.needs]
         content["options"] = without_places(self.options)
@@ -116,8 +118,8 @@ class Problem:
     train: how originals, oracles, experts, Fisher and judges are made
     eval: what is scored and attacked
     options: (name, value) pairs for the model's builder
-    subset: a forget set that is not whole classes, as text: `random 0.1`, or `indices SHA PATH`;
-        else ""
+    subset: a forget set that is not whole classes, as text: `random 0.1`, `subclass 3,5`, or
+        `indices SHA PATH`; else ""
     """
 
     dataset: str
@@ -219,6 +221,7 @@ class Problem:
     def _frame(self) -> tuple[str, str]:
         """Return the canonical form of all cells of this problem, before and after the method."""
         content = {"schema": SCHEMA, **counted(self), "options": without_places(self.options)}
+        content["dataset"] = content_id(self.dataset)
         if self.subset:
             content["subset"] = without_place(self.subset)
         before = {key: value for key, value in content.items() if key < "knobs"}

@@ -8,6 +8,7 @@ from sweeps.spec.documents import load_documents
 from sweeps.spec.parse import parse
 from sweeps.spec.sweep import FILES, Sweep
 from unlearn.errors import BadInput, require
+from unlearn.own_data import is_loader, is_own
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -66,11 +67,15 @@ def _load_yaml(path: Path) -> list[Any]:
 
 
 def _with_absolute_paths(document: dict[str, Any]) -> dict[str, Any]:
-    """Make the paths absolute: of the model's files, at the top and under `options`; of indices."""
+    """Make the paths absolute: of the model's files, at the top and under `options`; of indices;
+    of a data set of one's own.
+    """
     changed = dict(document)
     for key in FILES:
         if isinstance(document.get(key), str):
             changed[key] = _absolute(document[key])
+    if is_own(str(document.get("dataset"))) and not is_loader(document["dataset"]):
+        changed["dataset"] = _absolute(document["dataset"])
     if isinstance(document.get("options"), dict):
         changed["options"] = _with_absolute_paths(document["options"])
     if isinstance(document.get("forget"), list):

@@ -12,9 +12,9 @@ from sweeps.spec.cells import frozen
 from sweeps.spec.search import Search
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack
-from unlearn.data import DATASETS
+from unlearn.data import pinned, source_of
 from unlearn.errors import BadInput, lookup, require, unknown_keys
-from unlearn.forget_sets import ChosenIndices, RandomShare, Subset
+from unlearn.forget_sets import ChosenIndices, RandomShare, Subclasses, Subset
 from unlearn.knobs import FLOAT_BITS, check_bits, is_number, typed
 from unlearn.methods import METHODS
 from unlearn.models import task_of
@@ -67,7 +67,8 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         require(key in document, f"the spec lacks the key {key!r}")
     name = typed("name", document["name"], str)
     dataset = typed("dataset", document.get("dataset", "mnist5k"), str)
-    classes = lookup("data set", dataset, DATASETS).classes
+    dataset = pinned(dataset)
+    classes = source_of(dataset).classes
     models = _texts("models", document["models"])
     methods = _texts("method", document["method"])
     seeds = _list("seeds", document.get("seeds", [0]))
@@ -230,9 +231,16 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | Subset, ..
 
 
 def _subset(item: Mapping[str, Any]) -> Subset:
-    """Return the forget set of `random: SHARE` or `indices: FILE`."""
-    unknown_keys("a forget set", item, ("random", "indices"))
-    require(len(item) == 1, f"a forget set is `random: SHARE` or `indices: FILE`, not {item}")
+    """Return the forget set of `random: SHARE`, `indices: FILE` or `subclass: FINE LABELS`."""
+    unknown_keys("a forget set", item, ("random", "indices", "subclass"))
+    require(
+        len(item) == 1,
+        "a forget set is `random: SHARE`, `indices: FILE` or `subclass: FINE LABELS`, not "
+        f"{dict(item)}",
+    )
+    if "subclass" in item:
+        fine = [_whole("forget.subclass", label) for label in _list("subclass", item["subclass"])]
+        return Subclasses(tuple(sorted(fine)))
     if "indices" in item:
         return ChosenIndices.of_file(typed("forget.indices", item["indices"], str))
     return RandomShare(typed("forget.random", item["random"], float))

@@ -62,7 +62,13 @@ TOP = (
         "at most 100 letters, digits, `-`, `_`, `.`; at least one letter; not like `0x1F`",
         "the sweep's name; its rows lie in `<results>/v1/sweep=<name>/`",
     ),
-    Key("dataset", "text", "`mnist5k`", "[data sets](#data-sets)", "the data set"),
+    Key(
+        "dataset",
+        "text",
+        "`mnist5k`",
+        "[data sets](#data-sets), a folder, an `.npz`, `package.module:loader`",
+        "the data set; for your own see [extending.md](extending.md#a-data-set)",
+    ),
     Key(
         "models",
         "list of text",
@@ -81,10 +87,12 @@ TOP = (
         "forget",
         "`each` or list",
         "required",
-        "classes of the data set, but not all of them; or `random: SHARE`, `indices: FILE`",
+        "classes of the data set, but not all of them; or `random: SHARE`, `indices: FILE`, "
+        "`subclass: FINE LABELS`",
         "the forget sets: `each` forgets every class in turn, `[0, 1]` one after the other, "
         "`[[0, 1]]` both at once; `[{random: 0.1}]` a tenth of a classifier's training images, "
-        "drawn anew by every seed; `[{indices: FILE}]` those that a `.npy` file names",
+        "drawn anew by every seed; `[{indices: FILE}]` those that a `.npy` file names; "
+        "`[{subclass: [3, 5]}]` fine labels within classes, of a data set that has them",
     ),
     Key(
         "seeds",
@@ -327,11 +335,14 @@ def _builder_doc(builder: Callable[..., Any]) -> str:
 
 def datasets_table() -> str:
     """The data sets and their shapes."""
-    lines = ["| data set | channels x height x width | classes | val images per class |"]
-    lines.append("|---|---|---|---|")
+    lines = [
+        "| data set | channels x height x width | classes | fine labels | val images per class |"
+    ]
+    lines.append("|---|---|---|---|---|")
     for name, source in DATASETS.items():
         shape = " x ".join(map(str, source.shape))
-        lines.append(f"| `{name}` | {shape} | {source.classes} | {source.val_per_class} |")
+        counts = [source.classes, source.fine or "", source.val_per_class]
+        lines.append(_line([f"`{name}`", shape, *map(str, counts)]))
     return "\n".join(lines)
 
 

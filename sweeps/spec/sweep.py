@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeps.spec.search import Search
 from unlearn.attacks import Attack, attacks_on, make_attack
-from unlearn.data import DATASETS
+from unlearn.data import DATASETS, source_of
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.forget_sets import Subset
 from unlearn.generators.judges import panel
@@ -210,7 +210,7 @@ class Sweep:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        source = lookup("data set", self.dataset, DATASETS)
+        source = source_of(self.dataset)
         for axis in ("models", "methods", "forget", "seeds"):
             require(
                 len(getattr(self, axis)) > 0,
@@ -225,6 +225,7 @@ class Sweep:
                 check_forget(labels, source.classes)
             else:
                 self._check_subset(labels)
+                labels.check(source.fine)
         self._check_knobs()
         self._check_size()
         self._check_ranges()
@@ -242,7 +243,9 @@ class Sweep:
         if self.eval.referee:
             self._check_referee(task)
         for attack in self.eval.attacks:
-            lookup(f"attack on a {task}", attack, attacks_on(task))
+            known = lookup(f"attack on a {task}", attack, attacks_on(task))
+            if known.unlearns:
+                self._check_unlearns(attack)
         for name in self.methods:
             fit = METHODS[name].tasks
             require(
@@ -263,12 +266,21 @@ class Sweep:
             f"{subset} is forgotten; leave it out",
         )
 
+    def _check_unlearns(self, attack: str) -> None:
+        """Refuse methods that an attack cannot run on models of its own."""
+        needy = [name for name in self.methods if METHODS[name].needs]
+        require(
+            not needy,
+            f"attack {attack} runs the method on models of its own, for which "
+            f"{' and '.join(needy)} would need artifacts; give them a document without it",
+        )
+
     def _check_referee(self, task: str) -> None:
         require(
             task == "generator",
             f"eval.referee is a judge of generators, but the model is a {task}; leave it out",
         )
-        own, other = DATASETS[self.dataset], DATASETS[self.eval.referee]
+        own, other = source_of(self.dataset), DATASETS[self.eval.referee]
         require(
             (own.shape, own.classes) == (other.shape, other.classes),
             f"eval.referee {self.eval.referee} has other images or classes than {self.dataset}; "

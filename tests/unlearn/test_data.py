@@ -12,7 +12,7 @@ import torch
 
 from unlearn.data import DATASETS, DatasetSource, load
 from unlearn.errors import BadInput
-from unlearn.image_files import read_cifar_file
+from unlearn.image_files import read_cifar100_file, read_cifar_file, read_svhn_file
 from unlearn.splits import Dataset, Images
 
 
@@ -68,15 +68,17 @@ def test_a_missing_data_set_says_what_to_do_and_leaves_nothing(
 
     monkeypatch.setattr(urllib.request, "urlopen", offline)
     root = tmp_path / "data"
-    for name in ("mnist", "fashion-mnist", "cifar10"):
+    for name in ("mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "tiny-imagenet"):
         with pytest.raises(BadInput, match="put"):
             load(name, root)
     assert not root.exists() or not list(root.rglob("*"))
 
 
 def test_an_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="unknown data set 'svhn'; known: mnist5k, mnist, fashion"):
-        load("svhn", tmp_path)
+    with pytest.raises(
+        BadInput, match=r"unknown data set 'x'; known: mnist5k, mnist, fashion.*own"
+    ):
+        load("x", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -235,3 +237,120 @@ def test_cifar10_trains_on_five_files_and_tests_on_its_own(tmp_path: Path) -> No
     assert set(data.test.x[:, 0, 0, 0].tolist()) == {0}
     tenth = load("cifar10-5k", tmp_path)
     assert (len(tenth.train), len(tenth.val), len(tenth.test)) == (4500, 500, 1000)
+
+
+def test_cifar10_as_animals_and_vehicles_keeps_its_classes_as_fine_labels(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in ("test_batch", *(f"data_batch_{number}" for number in range(1, 6))):
+        cifar_rows().tofile(folder / f"{name}.bin")
+
+    data = load("cifar10-coarse", tmp_path)
+
+    assert (data.classes, len(data.val)) == (2, 5000)
+    assert data.test.fine is not None
+    assert data.test.fine[:10].tolist() == list(range(10))
+    assert data.test.y[:10].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
+    assert load("cifar10-5k-coarse", tmp_path).train.y.bincount().tolist() == [1750, 2750]
+
+
+def write_cifar100(path: Path, n: int) -> None:
+    """Rows of coarse labels 0 to 19, fine labels 5 times as large, red 1, green 2, blue 3."""
+    rows = np.repeat(np.array([[1] * 1024 + [2] * 1024 + [3] * 1024], np.uint8), n, 0)
+    coarse = np.arange(n)[:, None] % 20
+    fine = np.arange(n)[:, None] % 100
+    np.hstack([coarse, fine, rows]).astype(np.uint8).tofile(path)
+
+
+def test_a_binary_cifar100_file_has_a_coarse_and_a_fine_label(tmp_path: Path) -> None:
+    path = tmp_path / "test.bin"
+    write_cifar100(path, 200)
+    images = read_cifar100_file(path, 200)
+    assert images.fine is not None
+    assert images.y[:22].tolist() == [*range(20), 0, 1]
+    assert images.fine[98:102].tolist() == [98, 99, 0, 1]
+    assert images.x[7, :, 31, 31].tolist() == [1, 2, 3]
+    with pytest.raises(
+        BadInput, match=r"test\.bin is truncated: it has 614,800 bytes, not 617,874"
+    ):
+        read_cifar100_file(path, 201)
+    damaged = bytearray(path.read_bytes())
+    damaged[1] = 100
+    path.write_bytes(damaged)
+    with pytest.raises(BadInput, match="image 0 has label 100, but labels are 0 to 99"):
+        read_cifar100_file(path, 200)
+
+
+def test_cifar100_has_100_classes_and_cifar20_their_superclasses(tmp_path: Path) -> None:
+    (tmp_path / "cifar-100-binary").mkdir()
+    write_cifar100(tmp_path / "cifar-100-binary" / "train.bin", 50_000)
+    write_cifar100(tmp_path / "cifar-100-binary" / "test.bin", 10_000)
+    fine, coarse = load("cifar100", tmp_path), load("cifar20", tmp_path)
+    assert (fine.classes, len(fine.train), len(fine.val)) == (100, 45_000, 5000)
+    assert (coarse.classes, len(coarse.train), len(coarse.val)) == (20, 45_000, 5000)
+    assert fine.test.fine is None
+    assert coarse.test.fine is not None
+    assert torch.equal(fine.test.y, coarse.test.fine)
+
+
+def write_svhn(path: Path, labels: list[int], shape: tuple[int, ...] = (32, 32, 3)) -> None:
+    from scipy.io import savemat
+
+    x = np.zeros((*shape, len(labels)), np.uint8)
+    x[0, 1, -1] = np.arange(len(labels))
+    savemat(path, {"X": x, "y": np.array(labels, np.uint8)[:, None]})
+
+
+def test_svhn_calls_the_digit_0_ten_and_has_the_images_last(tmp_path: Path) -> None:
+    path = tmp_path / "test_32x32.mat"
+    write_svhn(path, [10, 1, 9])
+    images = read_svhn_file(path)
+    assert images.x.shape == (3, 3, 32, 32)
+    assert images.y.tolist() == [0, 1, 9]
+    assert images.x[:, 2, 0, 1].tolist() == [0, 1, 2]
+    for labels in ([0], [11]):
+        write_svhn(path, labels)
+        with pytest.raises(BadInput, match="image 0 has label"):
+            read_svhn_file(path)
+    write_svhn(path, [1, 2], (32, 32, 1))
+    with pytest.raises(BadInput, match=r"holds X as uint8 \(32, 32, 1, 2\), not bytes"):
+        read_svhn_file(path)
+    path.write_bytes(b"x" * 200)
+    with pytest.raises(BadInput, match=r"is no \.mat of X and y .*; fetch it again"):
+        read_svhn_file(path)
+
+
+def test_svhn_trains_on_its_training_file(tmp_path: Path) -> None:
+    (tmp_path / "svhn").mkdir()
+    write_svhn(tmp_path / "svhn" / "train_32x32.mat", [1, 2, 3])
+    write_svhn(tmp_path / "svhn" / "test_32x32.mat", [4, 5])
+    train, test = DATASETS["svhn"].read(tmp_path)
+    assert (train.y.tolist(), test.y.tolist()) == ([1, 2, 3], [4, 5])
+
+
+def test_tiny_imagenet_tests_on_its_validation_images(tmp_path: Path) -> None:
+    """Its own test images bear no labels."""
+    from PIL import Image
+
+    folder = tmp_path / "tiny-imagenet-200"
+    names = ["n02", "n01"]
+    for label, name in enumerate(names):
+        (folder / "train" / name / "images").mkdir(parents=True)
+        for number in range(2):
+            image = Image.new("L" if number else "RGB", (64, 64), 10 * label if number else 0)
+            image.save(folder / "train" / name / "images" / f"{name}_{number}.JPEG")
+    (folder / "wnids.txt").write_text("n02\nn01\n")
+    (folder / "val" / "images").mkdir(parents=True)
+    Image.new("RGB", (64, 64), (200, 200, 200)).save(folder / "val" / "images" / "val_0.JPEG")
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn01\t0\t0\t9\t9\n")
+
+    train, test = DATASETS["tiny-imagenet"].read(tmp_path)
+
+    assert train.x.shape == (4, 3, 64, 64)
+    assert train.y.tolist() == [0, 0, 1, 1]
+    assert train.x[3, :, 5, 5].tolist() == [10, 10, 10]
+    assert test.y.tolist() == [1]
+    assert test.x[0, :, 0, 0].tolist() == [200, 200, 200]
+    (folder / "val" / "val_annotations.txt").write_text("val_0.JPEG\tn09\t0\t0\t9\t9\n")
+    with pytest.raises(BadInput, match=r"val/val_0.JPEG is of n09, which wnids.txt lacks"):
+        DATASETS["tiny-imagenet"].read(tmp_path)

@@ -11,6 +11,7 @@ from unlearn.errors import BadInput
 from unlearn.forget_sets import (
     ChosenIndices,
     RandomShare,
+    Subclasses,
     parse_subset,
     split_subset,
     without_place,
@@ -53,12 +54,12 @@ def saved(folder: Path, values: list[Any]) -> str:
 
 def test_its_text_gives_it_back(tmp_path: Path) -> None:
     chosen = ChosenIndices.of_file(saved(tmp_path, [3, 1]))
-    for subset in (RandomShare(0.1), chosen):
+    for subset in (RandomShare(0.1), chosen, Subclasses((3, 5))):
         assert parse_subset(str(subset)) == subset
     assert without_place("random 0.1") == "random 0.1"
     assert without_place(str(chosen)) == f"indices {chosen.sha256}"
-    for text in ("half 0.1", "random", "random a"):
-        with pytest.raises(BadInput, match="known: random, indices"):
+    for text in ("half 0.1", "random", "random a", "subclass a"):
+        with pytest.raises(BadInput, match="known: random, indices, subclass"):
             parse_subset(text)
 
 
@@ -99,3 +100,33 @@ def test_a_share_of_nothing_or_all_is_refused(share: float) -> None:
 def test_a_share_of_too_few_images_is_refused() -> None:
     with pytest.raises(BadInput, match="forget at least 10"):
         RandomShare(0.05).mask(100, 0)
+
+
+def test_fine_labels_are_taken_out_of_every_split() -> None:
+    """Class y holds the fine labels 2 y and 2 y + 1; label 3 is half of class 1."""
+
+    def halves(n: int, first: int) -> Images:
+        plain = images(n, first)
+        return Images(plain.x, plain.y, 2 * plain.y + torch.arange(n) // 3 % 2)
+
+    data = Dataset("d", halves(24, 0), halves(6, 100), halves(12, 200), 3)
+
+    splits = split_subset(data, Subclasses((3,)), 0)
+
+    assert splits.train.forget.x.flatten().tolist() == [4, 10, 16, 22]
+    assert splits.val.forget.x.flatten().tolist() == [104]
+    assert splits.test.forget.x.flatten().tolist() == [204, 210]
+    assert set(splits.test.forget.y.tolist()) == {1}
+    assert len(splits.train.retain) == 20
+    assert 1 in splits.test.retain.y.tolist()
+
+
+def test_fine_labels_that_a_data_set_lacks_are_refused() -> None:
+    with pytest.raises(BadInput, match="the data set has no fine labels; forget classes"):
+        split_subset(DATA, Subclasses((1,)), 0)
+    with pytest.raises(BadInput, match="subclass 1: the data set has no fine labels"):
+        Subclasses((1,)).check(0)
+    with pytest.raises(BadInput, match="forget class 6 does not exist; allowed: 0 to 5"):
+        Subclasses((1, 6)).check(6)
+    with pytest.raises(BadInput, match="is every class"):
+        Subclasses((0, 1)).check(2)

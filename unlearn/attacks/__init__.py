@@ -9,16 +9,20 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from unlearn.attacks.base import Attack, Findings, References, Target
+from unlearn.attacks.base import Attack, Findings, References, Target, Unlearn
 from unlearn.attacks.classifiers.linear_probe import LinearProbe
 from unlearn.attacks.classifiers.lira import Lira
+from unlearn.attacks.classifiers.prototype_relearning import PrototypeRelearning
 from unlearn.attacks.classifiers.relearning import Relearning
+from unlearn.attacks.classifiers.rmia import Rmia
+from unlearn.attacks.classifiers.u_lira import ULira
 from unlearn.attacks.generators.deceptive_label import DeceptiveLabel
 from unlearn.attacks.generators.double_interpolation import DoubleInterpolation
 from unlearn.attacks.generators.ink import Ink
 from unlearn.attacks.generators.kept_label import KeptLabel, StrongestKeptLabel
 from unlearn.attacks.generators.label_only import LabelOnly
 from unlearn.attacks.generators.latent_label import LatentLabel
+from unlearn.attacks.generators.membership_elbo import MembershipElbo
 from unlearn.attacks.generators.noisy_label import NoisyLabel
 from unlearn.attacks.generators.prototype import Prototype
 from unlearn.attacks.generators.random_z import RandomZ
@@ -35,6 +39,7 @@ __all__ = [
     "Findings",
     "References",
     "Target",
+    "Unlearn",
     "attack_columns",
     "attack_entries",
     "attacks_on",
@@ -48,6 +53,9 @@ ATTACKS: dict[str, Attack] = {
     "lira": Lira(),
     "relearning-rehearsed": Relearning(reset_head=True, rehearse=True),
     "lira-matched": Lira(follow=True),
+    "rmia": Rmia(),
+    "u-lira": ULira(),
+    "prototype-relearning": PrototypeRelearning(),
     # on generators
     "random-z": RandomZ(),
     "noisy-label": NoisyLabel(),
@@ -64,6 +72,7 @@ ATTACKS: dict[str, Attack] = {
     "relearn-10": Relearn(per_class=10),
     "relearn-100": Relearn(per_class=100),
     "relearn-kept": Relearn(per_class=0),
+    "membership-elbo": MembershipElbo(),
     "kept-label-strongest": StrongestKeptLabel(),
     "relearn-strongest-1": StrongestRelearn(per_class=1),
     "relearn-strongest-10": StrongestRelearn(per_class=10),

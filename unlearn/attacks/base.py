@@ -1,18 +1,21 @@
 """The protocol that every attack follows, on generators and on classifiers."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unlearn.columns import Column, Scale, scale_of
 from unlearn.docstrings import lines_of, meaning_of, papers_in
 from unlearn.errors import require
 from unlearn.evaluation import Scores
+from unlearn.models import Weights
 from unlearn.splits import Splits
 from unlearn.train import Training
 
+# The method that made a subject: (model, splits, generator) -> weights without the forget set.
+Unlearn = Callable[[Any, Splits, Generator], Weights]
 SECOND_ORACLE = "second_oracle"  # name of the reference model that only some problems have
 
 
@@ -84,6 +87,7 @@ class Attack:
     meanings: what each column means; {} where the lines of the class's docstring say so
     scales: unit and direction by column or pattern (`*_accuracy`); the name goes before a pattern
     blind_spot: which models get a good value without deserving it; a sentence for the report
+    unlearns: whether it also runs the subject's method, on models of its own
     home: name under which its columns are bare; registered as `<home>-<variant>`, its columns begin
         with `<variant>_`. "" where a subclass names its columns otherwise
     """
@@ -96,6 +100,7 @@ class Attack:
     scales: ClassVar[Mapping[str, Scale]] = {}
     floor_columns: ClassVar[tuple[str, ...]] = ()
     blind_spot: ClassVar[str] = ""
+    unlearns: ClassVar[bool] = False
     home: ClassVar[str] = ""
 
     def columns(self, name: str) -> dict[str, type]:
@@ -127,9 +132,17 @@ class Attack:
         found = {name: self.run(target, models[name], prepared) for name in names}
         return References(target, prepared, found)
 
-    def __call__(self, subject: Any, references: References) -> Findings:
-        """Attack `subject`; return its columns beside those of the reference models."""
-        own = self.run(references.target, subject, references.prepared)
+    def __call__(
+        self, subject: Any, references: References, unlearn: Unlearn | None = None
+    ) -> Findings:
+        """Attack `subject`; return its columns beside those of the reference models.
+
+        unlearn: the method that made the subject, for an attack that `unlearns`; None for none
+        """
+        target, prepared = references.target, references.prepared
+        if unlearn is not None:
+            prepared = self.prepared_for(target, prepared, unlearn)
+        own = self.run(target, subject, prepared)
         scores = self.report(references.target.name, own, references.found)
         return Findings(scores, self.pictures(own))
 
@@ -155,6 +168,10 @@ class Attack:
 
     def prepare(self, target: Target, original: Any) -> Any:
         """Make what every model is attacked with; most attacks need nothing."""
+
+    def prepared_for(self, target: Target, prepared: Any, unlearn: Unlearn) -> Any:
+        """Fit what `prepare` returned to the method that made a subject; most attacks do not."""
+        return prepared
 
     def run(self, target: Target, model: Any, prepared: Any) -> Any:
         """Attack one model; return what `measure`, `compare` and `pictures` read."""

@@ -17,9 +17,14 @@ from unlearn.docstrings import UNSAID, meanings
 from unlearn.knobs import make
 from unlearn.methods.bad_teacher import BadTeacher
 from unlearn.methods.base import Method, Unlearned
+from unlearn.methods.boundary_expand import BoundaryExpand
+from unlearn.methods.boundary_shrink import BoundaryShrink
 from unlearn.methods.cf_k import CFk
+from unlearn.methods.eu_k import EUk
 from unlearn.methods.fine_tune import FineTune
+from unlearn.methods.fisher_forgetting import FisherForgetting
 from unlearn.methods.gradient_ascent import GradientAscent
+from unlearn.methods.influence import Influence
 from unlearn.methods.l1_sparse import L1Sparse
 from unlearn.methods.neg_grad_plus import NegGradPlus
 from unlearn.methods.random_labels import RandomLabels
@@ -33,6 +38,7 @@ from unlearn.methods.sign_consensus import SignConsensus
 from unlearn.methods.ssd import SSD
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.two_stage import TwoStage
+from unlearn.methods.unsir import Unsir
 
 __all__ = ["KNOBS", "METHODS", "Method", "Unlearned", "knob_entries", "make_method", "method_name"]
 
@@ -54,6 +60,12 @@ METHODS: dict[str, type[Method]] = {
     "scrub": Scrub,
     "bad-teacher": BadTeacher,
     "l1-sparse": L1Sparse,
+    "boundary-shrink": BoundaryShrink,
+    "boundary-expand": BoundaryExpand,
+    "fisher-forgetting": FisherForgetting,
+    "influence": Influence,
+    "eu-k": EUk,
+    "unsir": Unsir,
 }
 
 NAMES = {kind: name for name, kind in METHODS.items()}

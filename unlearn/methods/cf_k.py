@@ -38,7 +38,7 @@ class CFk(Iterative):
         require(self.k >= 1, f"k must be at least 1, not {self.k}")
 
     def check(self, model: Any) -> None:
-        _last_groups(model, self.k)
+        last_groups(model, self.k)
 
     def __call__(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
@@ -61,7 +61,7 @@ def freeze_all_but(model: nn.Module, k: int) -> None:
     norms stay too. What was frozen before stays frozen. Raises `BadInput` where the model has fewer
     than `k` groups.
     """
-    groups = _last_groups(model, k)
+    groups = last_groups(model, k)
     trainable = {id(p) for p in model.parameters() if p.requires_grad}
     model.eval()
     model.requires_grad_(False)
@@ -72,7 +72,7 @@ def freeze_all_but(model: nn.Module, k: int) -> None:
                 p.requires_grad_(id(p) in trainable)
 
 
-def _last_groups(model: nn.Module, k: int) -> list[list[nn.Module]]:
+def last_groups(model: nn.Module, k: int) -> list[list[nn.Module]]:
     """Return the last `k` layer groups; raise `BadInput` where there are fewer."""
     groups = layer_groups(model)
     require(

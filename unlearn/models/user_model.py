@@ -44,31 +44,34 @@ class UserClassifier(Classifying):
         return output
 
 
-def find_builder(name: str) -> Callable[..., Any]:
-    """Import the callable `package.module:builder`. Raises `BadInput` that says what is missing."""
+def find_builder(name: str, what: str = "model") -> Callable[..., Any]:
+    """Import the callable `package.module:builder`. Raises `BadInput` that says what is missing.
+
+    what: the callable makes it: a `model` or a `data set`, for the message
+    """
     module, _, attribute = name.partition(":")
-    found: Any = _import(name, module)
+    found: Any = _import(f"{what} {name!r}", module)
     for part in attribute.split("."):
-        with user_code(f"model {name!r}: looking up {attribute}", "mend the module"):
+        with user_code(f"{what} {name!r}: looking up {attribute}", "mend the module"):
             known = hasattr(found, part)
         require(
-            known, f"model {name!r}: {module} has no {attribute}; name a function or class in it"
+            known, f"{what} {name!r}: {module} has no {attribute}; name a function or class in it"
         )
         found = getattr(found, part)
     require(
         callable(found),
-        f"model {name!r}: {attribute} is not callable; name a function or class",
+        f"{what} {name!r}: {attribute} is not callable; name a function or class",
     )
     require(
         not isinstance(found, nn.Module),
-        f"model {name!r}: {attribute} is one network, but every model needs its own; "
+        f"{what} {name!r}: {attribute} is one network, but every model needs its own; "
         "name a function or class that makes one",
     )
     builder: Callable[..., Any] = found
     return builder
 
 
-def _import(name: str, module: str) -> ModuleType:
+def _import(what: str, module: str) -> ModuleType:
     """Import a module. Raises `BadInput` with the reason, whatever its code raises.
 
     What a module prints that then exits, such as one that parses the command line, is the reason.
@@ -80,7 +83,7 @@ def _import(name: str, module: str) -> ModuleType:
     except SystemExit as error:
         last = (printed.getvalue().splitlines() or [""])[-1]
         raise BadInput(
-            f"model {name!r}: importing {module} ends the program, {cause_of(error)} {last!r}; "
+            f"{what}: importing {module} ends the program, {cause_of(error)} {last!r}; "
             'put what it runs under `if __name__ == "__main__":`'
         ) from error
     except Exception as error:  # a user's module may raise anything
@@ -88,7 +91,7 @@ def _import(name: str, module: str) -> ModuleType:
         action = "; put its folder on PYTHONPATH" if missing else "; mend the module"
         hidden = hidden_by(module, error) if isinstance(error, ImportError) else ""
         raise BadInput(
-            f"model {name!r}: cannot import {module} ({cause_of(error)}){hidden or action}"
+            f"{what}: cannot import {module} ({cause_of(error)}){hidden or action}"
         ) from error
     sys.stderr.write(printed.getvalue())
     return imported

@@ -83,12 +83,12 @@ def test_an_attack_that_breaks_takes_nothing_else_with_it(monkeypatch: pytest.Mo
     class Works(Attack):
         task: ClassVar[str] = "classifier"
 
-        def __call__(self, subject: Any, references: Any) -> Findings:
+        def __call__(self, subject: Any, references: Any, unlearn: Any = None) -> Findings:
             return Findings({"relearning of": subject})
 
     @dataclass(frozen=True)
     class Breaks(Works):
-        def __call__(self, subject: Any, references: Any) -> Findings:
+        def __call__(self, subject: Any, references: Any, unlearn: Any = None) -> Findings:
             raise RuntimeError("out of memory")
 
     monkeypatch.setitem(ATTACKS, "lira", Breaks())

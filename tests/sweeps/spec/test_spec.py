@@ -683,7 +683,61 @@ def test_a_file_of_indices_is_looked_for_from_the_folder_of_the_command(
     assert sweep.forget[1] == (3,)
 
 
+LOADERS = "tests.unlearn.own_loaders"
+
+
+def test_a_data_set_of_one_s_own_counts_by_its_content(tmp_path: Path) -> None:
+    ids: set[str] = set()
+    keys: set[str] = set()
+    for name, pixel in (("a", 1), ("b", 1), ("c", 2)):
+        x, y = np.full((40, 4, 6), pixel, np.uint8), np.arange(40) % 2
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y)
+        cell = make.cell(dataset=str(tmp_path / f"{name}.npz"))
+        assert cell.problem.dataset.startswith(f"{tmp_path}/{name}.npz#")
+        assert cell_from(pd.Series(make.row(cell))) == cell
+        ids.add(cell.cell_id)
+        keys.add(cell.recipes()["original"].key)
+    assert len(ids) == len(keys) == 2
+
+
+def test_a_file_of_images_is_looked_for_from_the_folder_of_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("own.npz", x=np.zeros((40, 4, 6), np.uint8), y=np.arange(40) % 2)
+    Path("s.yaml").write_text(
+        "name: s\ndataset: own.npz\nmodels: cnn\nmethod: fine-tune\nforget: [1]\n"
+    )
+
+    [sweep] = read_spec("s.yaml", [])
+
+    assert sweep.dataset.startswith(f"{tmp_path}/own.npz#")
+
+
+def test_a_class_that_a_data_set_of_one_s_own_lacks_is_refused() -> None:
+    with pytest.raises(BadInput, match="forget class 2 does not exist; allowed: 0 to 1"):
+        make.sweep(dataset=f"{LOADERS}:halves", forget=[2])
+
+
+def test_fine_labels_are_forgotten_within_classes() -> None:
+    spec = {"dataset": f"{LOADERS}:halves", "forget": [{"subclass": [5, 3]}, {"subclass": 9}]}
+    cells = make.cells(**spec)
+    assert [cell.problem.subset for cell in cells] == ["subclass 3,5", "subclass 9"]
+    assert cells[0].recipes()["oracle"].subset == "subclass 3,5"
+    assert cell_from(pd.Series(make.row(cells[0]))) == cells[0]
+
+
+def test_an_attack_that_unlearns_is_refused_for_methods_that_need_artifacts() -> None:
+    make.sweep(eval={"attacks": ["u-lira"]})
+    with pytest.raises(BadInput, match=r"u-lira runs the method .* task-arithmetic would need"):
+        make.sweep(method=["task-arithmetic", "fine-tune"], eval={"attacks": ["u-lira"]})
+
+
 NO_SUBSETS = [
+    ({"forget": [{"subclass": [3]}]}, "subclass 3: the data set has no fine labels"),
+    ({"forget": [{"subclass": ["a"]}]}, "forget.subclass must be whole numbers"),
+    ({"forget": [{"subclass": [10]}], "dataset": f"{LOADERS}:halves"}, "allowed: 0 to 9"),
+    ({"forget": [{"random": 0.1, "subclass": 1}]}, "a forget set is `random: SHARE`"),
     ({"forget": [{"random": 1.5}]}, "between 0 and 1"),
     ({"forget": [{"half": 0.5}]}, "unknown key 'half' in a forget set"),
     ({"forget": [{"random": "a"}]}, "forget.random must be a number"),

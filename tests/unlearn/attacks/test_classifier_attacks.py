@@ -9,17 +9,31 @@ import torch
 
 from tests.unlearn.attacks.quick import attacked, quick, target_of
 from tests.unlearn.world import World, mask, wreck
-from unlearn.attacks import attacks_on
+from unlearn.attacks import attacks_on, make_attack
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
-from unlearn.attacks.classifiers.lira import Lira, halves, likelihood_ratio
+from unlearn.attacks.classifiers.lira import (
+    Lira,
+    halves,
+    likelihood_ratio,
+    log_odds,
+    members_and_strangers,
+    train_shadow,
+)
+from unlearn.attacks.classifiers.prototype_relearning import (
+    PrototypeRelearning,
+    Read,
+    mixed,
+    offset,
+)
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
+from unlearn.attacks.classifiers.rmia import dominance, ratio_of, with_members
 from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, Scores
-from unlearn.models import build
+from unlearn.models import Weights, build
 from unlearn.models.fresh import fresh
 from unlearn.splits import Images, Split, Splits
 from unlearn.streams import stream
-from unlearn.train import Training, fit
+from unlearn.train import Training, fit, snapshot
 
 
 def test_the_shadows_of_a_network_that_drops_out_without_a_layer_are_repeatable(one: World) -> None:
@@ -184,7 +198,8 @@ def test_the_likelihood_ratio_by_hand() -> None:
         torch.testing.assert_close(likelihood_ratio(x, odds, inside), slow, rtol=1e-5, atol=1e-5)
 
 
-def test_lira_finds_members_of_an_overfitted_model(one: World) -> None:
+@pytest.fixture(scope="module")
+def overfitted(one: World) -> tuple[ClassifierEvaluator, Any]:
     """Few images, many steps: a model that remembers them differs from one that never saw them."""
 
     def few(part: Split) -> Split:
@@ -193,17 +208,192 @@ def test_lira_finds_members_of_an_overfitted_model(one: World) -> None:
     splits = Splits(few(one.splits.train), one.splits.val, few(one.splits.test))
     train = splits.train
     x, y = torch.cat([train.forget.x, train.retain.x]), torch.cat([train.forget.y, train.retain.y])
-    plan = Training(steps=80, batch=32, lr=3e-3)
     start = fresh(one.model, stream(0, "own"))
-    weights, _ = fit(start, Images(x, y), plan, stream(0, "own"))
-    attack = Lira(shadows=8, steps=80, batch=32)
-    model = one.load(weights)
-    evaluator = ClassifierEvaluator(splits, one.evaluator.forget, 10)
+    weights, _ = fit(start, Images(x, y), Training(steps=80, batch=32, lr=3e-3), stream(0, "own"))
+    return ClassifierEvaluator(splits, one.evaluator.forget, 10), one.load(weights)
+
+
+OWN = {"shadows": 8, "steps": 80, "batch": 32}
+
+
+def test_lira_finds_members_of_an_overfitted_model(
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+) -> None:
+    evaluator, model = overfitted
     models = {"original": mask(model, 3), "oracle": one.oracle}
-    scores = attack(model, attack.references(target_of(evaluator), models)).scores
+    scores = made("lira")(model, made("lira").references(target_of(evaluator), models)).scores
     assert scores["lira_auc"] > 0.6
     assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
     assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1
     assert (
         scores["original_lira_auc"] < scores["lira_auc"] - 0.05
     )  # fooled: the mask hides what the model remembers
+
+
+def made(name: str) -> Any:
+    """The attack with eight shadows of 80 steps."""
+    return make_attack(name, {**OWN, "follow": False})
+
+
+# RMIA
+
+
+def test_rmia_finds_members_of_an_overfitted_model(
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+) -> None:
+    evaluator, model = overfitted
+    models = {"original": mask(model, 3), "oracle": one.oracle}
+    scores = made("rmia")(model, made("rmia").references(target_of(evaluator), models)).scores
+    assert scores["rmia_auc"] > 0.6
+    assert abs(scores["oracle_rmia_auc"] - 0.5) < 0.1
+    assert scores["original_rmia_auc"] == 0.5  # fooled: every probability is 0
+    assert scores["rmia_blind"] == 1
+
+
+def test_the_pairwise_ratios_by_hand() -> None:
+    """Ratios .9 / .6 = 1.5 and .3 / .6 = .5 against .2 and .75; twice .2 is .4, twice .75 1.5."""
+    pool = ratio_of(torch.tensor([0.9, 0.3]), torch.tensor([0.6, 0.6]))
+    assert pool.tolist() == pytest.approx([1.5, 0.5])
+    population = torch.tensor([0.2, 0.75])
+    assert dominance(torch.tensor([1.5, 0.5]), population, 2.0).tolist() == [1.0, 0.5]
+    assert dominance(torch.tensor([1.5, 0.5]), population, 1.0).tolist() == [1.0, 0.5]
+    assert dominance(torch.tensor([1.5, 0.5]), population, 4.0).tolist() == [0.5, 0.0]
+
+
+def test_the_offline_estimate_is_the_mean_of_outside_and_inside() -> None:
+    outside = torch.tensor([0.0, 0.5, 1.0])
+    inside = 0.3 * outside + 0.7
+    torch.testing.assert_close(with_members(outside, 0.3), (outside + inside) / 2)
+
+
+def test_the_reference_is_the_mean_over_shadows_in_and_out(one: World) -> None:
+    target = target_of(one.evaluator)
+    prepared = quick("rmia").prepare(target, one.model)
+    pool = members_and_strangers(target.splits)
+    inside = halves(len(pool), 4, target.seed)
+    plan = target.training
+    assert plan is not None
+    found: dict[bool, list[float]] = {True: [], False: []}
+    for i, half in enumerate(inside):
+        args = (one.model, target.splits.train.retain, pool, half, plan, target.seed, i)
+        odds = log_odds(train_shadow(*args), pool)
+        found[bool(half[7])].append(float(odds[7].sigmoid()))
+    mean = (sum(found[True]) / 2 + sum(found[False]) / 2) / 2
+    assert float(prepared.pool[7]) == pytest.approx(mean)
+
+
+# U-LiRA
+
+
+def test_u_lira_without_a_method_is_lira(
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+) -> None:
+    evaluator, model = overfitted
+    models = {"original": model, "oracle": one.oracle}
+    target = target_of(evaluator)
+    lira = made("lira")(model, made("lira").references(target, models)).scores
+    references = made("u-lira").references(target, models)
+
+    def nothing(network: Any, splits: Splits, generator: torch.Generator) -> Weights:
+        return snapshot(network)
+
+    for unlearn in (None, nothing):
+        scores = made("u-lira")(model, references, unlearn).scores
+        for column, value in lira.items():
+            assert scores[column.replace("lira", "u_lira")] == value
+
+
+def test_a_shift_of_the_answers_hides_members_from_lira_but_not_from_u_lira(
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+) -> None:
+    """The shadows' log odds are shifted as the subject's are, so that U-LiRA reads the original."""
+
+    def hide(network: Any, splits: Splits, generator: torch.Generator) -> Weights:
+        hidden = copy.deepcopy(network)
+        hidden.head.bias.data[3] -= 15
+        return snapshot(hidden)
+
+    evaluator, model = overfitted
+    subject = one.load(hide(model, evaluator.splits, stream(0)))
+    models = {"original": model, "oracle": one.oracle}
+    target = target_of(evaluator)
+    lira = made("lira")(subject, made("lira").references(target, models)).scores
+    scores = made("u-lira")(subject, made("u-lira").references(target, models), hide).scores
+    assert lira["lira_auc"] < lira["original_lira_auc"] - 0.05
+    assert scores["u_lira_auc"] == pytest.approx(scores["original_u_lira_auc"], abs=1e-3)
+    assert scores["u_lira_blind"] == 0
+
+
+def test_every_shadow_unlearns_the_half_that_it_saw(one: World) -> None:
+    target = target_of(one.evaluator)
+    attack = quick("u-lira")
+    references = attack.references(target, {"original": one.model, "oracle": one.oracle})
+    seen: list[Splits] = []
+
+    def note(network: Any, splits: Splits, generator: torch.Generator) -> Weights:
+        seen.append(splits)
+        return snapshot(fresh(network, generator))
+
+    attack(one.model, references, note)
+    pool = members_and_strangers(target.splits)
+    inside = halves(len(pool), 4, target.seed)
+    for splits, half in zip(seen, inside, strict=True):
+        assert torch.equal(splits.train.forget.x, pool.x[half])
+        assert splits.train.retain is target.splits.train.retain
+
+
+# prototypes
+
+
+def test_rows_are_mixed_with_the_prototype_by_hand() -> None:
+    """Row (1, 2) and bias 4 with the prototype (3, 4), of length 5, at a quarter."""
+    head = torch.nn.Linear(2, 2)
+    head.weight.data = torch.tensor([[9.0, 9.0], [1.0, 2.0]])
+    head.bias.data = torch.tensor([9.0, 4.0])
+    rows = {1: torch.tensor([3.0, 4.0])}
+    cosine = mixed(head, rows, 0.25, "cosine")
+    assert cosine.weight.tolist() == [[9, 9], pytest.approx([0.9, 1.7])]
+    assert cosine.bias.tolist() == [9, 3]
+    l2 = mixed(head, rows, 0.25, "l2")
+    assert l2.weight.tolist() == [[9, 9], pytest.approx([2.25, 3.5])]
+    assert l2.bias.tolist() == pytest.approx([9, -3.25])
+    assert head.bias.tolist() == [9, 4]
+
+
+def test_the_offset_costs_as_many_kept_images_as_it_may() -> None:
+    """Margins of class 0 over class 2, which is forgotten: 1, 2, 3, 4; a quarter is one image."""
+    head = torch.nn.Linear(3, 3)
+    head.weight.data, head.bias.data = torch.eye(3), torch.zeros(3)
+    features = torch.tensor([[1.0, 0.0, 0.0], [2.0, 0, 0], [3.0, 0, 0], [4.0, 0, 0]])
+    kept = Read(features, torch.zeros(4).long())
+    assert offset(head, [2], kept, 0.0) == pytest.approx(1, abs=1e-4)
+    found = offset(head, [2], kept, 0.25)
+    assert found == pytest.approx(2, abs=1e-4)
+    head.bias.data[2] = found
+    assert kept.accuracy(head) == 0.75
+    assert offset(head, [2], Read(features, torch.ones(4).long()), 0.25) == 0  # none is right
+
+
+def test_a_prototype_is_the_mean_feature_of_few_images(one: World) -> None:
+    target = target_of(one.evaluator)
+    own = target.splits.train.forget
+    everything = PrototypeRelearning(per_class=len(own)).prototypes(target, one.model)
+    with torch.no_grad():
+        expected = one.model.features(own.pixels()).mean(0)
+    torch.testing.assert_close(everything[3], expected, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(PrototypeRelearning().prototypes(target, one.model)[3], expected)
+
+
+def test_a_mask_hides_nothing_from_prototypes(one: World, masked: Any) -> None:
+    """Its features are the original's. Without the offset, a bias of -10,000 hides them."""
+    scores = attacked(PrototypeRelearning(), one, masked)
+    assert scores["proto_forget_accuracy"] > scores["oracle_proto_forget_accuracy"] + 0.3
+    assert scores["proto_retain_accuracy"] > 0.85
+    plain = attacked(PrototypeRelearning(calibrate=False), one, masked)
+    assert plain["proto_forget_accuracy"] < 0.05
+
+
+def test_prototypes_need_a_forgotten_class(one: World) -> None:
+    target = target_of(replace(one.evaluator, forget=()))
+    with pytest.raises(BadInput, match="none is forgotten whole"):
+        PrototypeRelearning().run(target, one.model, None)

@@ -18,6 +18,8 @@ from unlearn.train import snapshot
 CLASSIFIER = [name for name, kind in METHODS.items() if "classifier" in kind.tasks]
 QUICK: dict[str, dict[str, Any]] = {name: {"steps": 4, "batch": 16} for name in CLASSIFIER}
 QUICK |= {name: {} for name in ("task-arithmetic", "sign-consensus", "retrain")}
+QUICK |= {"fisher-forgetting": {"samples": 40}, "influence": {"batches": 4, "batch": 8}}
+QUICK["unsir"] |= {"noise_steps": 2, "impair_steps": 2}
 QUICK |= {"ssd": {"samples": 40}, "scrub": {"steps": 4, "batch": 16, "msteps": 2}}
 
 # Knobs chosen on the validation images of classes 3 and {0, 1}; then the test accuracy on the
@@ -36,6 +38,12 @@ EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
     "scrub": ({"steps": 120}, 0.2, 0.9),
     "bad-teacher": ({}, 0.4, 0.9),
     "l1-sparse": ({"steps": 300, "lr": 3e-3}, 0.2, 0.95),
+    "boundary-shrink": ({}, 0.1, 0.9),
+    "boundary-expand": ({"alpha": 1.0, "lr": 1e-3, "steps": 100}, 0.1, 0.9),
+    "fisher-forgetting": ({}, 0.1, 0.9),
+    "influence": ({}, 0.2, 0.9),
+    "eu-k": ({"steps": 300, "lr": 1e-2}, 0.1, 0.95),
+    "unsir": ({}, 0.1, 0.9),
     "fine-tune": ({"steps": 200, "lr": 3e-3}, 0.8, 0.95),
 }
 
@@ -112,6 +120,20 @@ OUT_OF_RANGE = [
     ("bad-teacher", {"temperature": 0.0}),
     ("l1-sparse", {"gamma": -1e-3}),
     ("task-arithmetic", {"rho": 2.0}),
+    ("boundary-shrink", {"bound": 0.0}),
+    ("boundary-shrink", {"alpha": -1.0}),
+    ("boundary-expand", {"alpha": -1.0}),
+    ("boundary-expand", {"norms": "own"}),
+    ("fisher-forgetting", {"alpha": -1.0}),
+    ("fisher-forgetting", {"most": 0.0}),
+    ("fisher-forgetting", {"form": "third"}),
+    ("influence", {"damping": 0.0}),
+    ("influence", {"solve": "cg"}),
+    ("influence", {"batches": 0}),
+    ("eu-k", {"k": 0}),
+    ("unsir", {"noise_steps": 0}),
+    ("unsir", {"impair_steps": 0}),
+    ("unsir", {"penalty": -0.1}),
     ("task-arithmetic", {"recalibrate": 1}),
     *((name, {"steps": 0}) for name in CLASSIFIER if "steps" in QUICK[name]),
 ]
@@ -149,7 +171,7 @@ def test_dropout_draws_from_the_given_generator(name: str, one: World) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-@pytest.mark.parametrize("name", ["gradient-ascent", "random-labels"])
+@pytest.mark.parametrize("name", ["gradient-ascent", "random-labels", "boundary-shrink"])
 def test_forgotten_images_enter_the_running_statistics_only_with_norms_batch(
     name: str, one: World
 ) -> None:

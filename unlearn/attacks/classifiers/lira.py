@@ -56,7 +56,7 @@ class Lira(Attack):
     those of `lira-matched` (`follow`) as the original was, by the spec's `train:`, and its columns
     begin with `matched_`. Shadows that are trained otherwise answer otherwise, which hides members.
     The shadows are not unlearned. Against a model whose answers left both Gaussians the attack is
-    weak, and its low value is no proof (arXiv:2403.01218 trains and unlearns every shadow instead).
+    weak, and its low value is no proof (`u-lira` trains and unlearns every shadow instead).
     Cost: `shadows` trainings, shared by all subjects of a problem.
 
     shadows: number of shadow models, at least 4
@@ -76,6 +76,7 @@ class Lira(Attack):
         "lira_*": Scale("share", "oracle"),
     }
     floor_columns: ClassVar[tuple[str, ...]] = ("lira_auc", "lira_tpr_1fpr")
+    family: ClassVar[str] = "lira"  # its columns are <family>_auc, ...
     blind_spot: ClassVar[str] = (
         "a masked head answers outside of both Gaussians and hides its members; a low value is no "
         "proof."
@@ -118,23 +119,34 @@ class Lira(Attack):
         """Measure how well the ratio separates members from strangers under one model."""
         own = log_odds(model, members_and_strangers(target.splits))
         ratio = likelihood_ratio(own, prepared.odds, prepared.inside)
+        return self.separation(target, ratio)
+
+    def separation(self, target: Target, score: Tensor) -> Scores:
+        """Measure how well a score of the pool (n,) tells members from strangers."""
         first = len(target.splits.train.forget)
-        members, strangers = ratio[:first], ratio[first:]
+        members, strangers = score[:first], score[first:]
         return {
-            "lira_auc": auc(members, strangers),
-            "lira_tpr_1fpr": rate_at(members, strangers, 0.01),
+            f"{self.family}_auc": auc(members, strangers),
+            f"{self.family}_tpr_1fpr": rate_at(members, strangers, 0.01),
         }
 
     def report(self, name: str, own: Any, found: Mapping[str, Any]) -> Scores:
         scores = super().report(name, own, found)
-        blind = found["original"]["lira_auc"] < 0.5 + BLIND
-        return scores | {self.column(name, "lira_blind"): float(blind)}
+        blind = found["original"][f"{self.family}_auc"] < 0.5 + BLIND
+        return scores | {self.column(name, f"{self.family}_blind"): float(blind)}
 
 
 def shadow(
     model: Any, retain: Images, pool: Images, half: Tensor, plan: Training, seed: int, i: int
 ) -> Tensor:
     """Train shadow `i` on `retain` and the `half` of the pool; return its log odds, (n,)."""
+    return log_odds(train_shadow(model, retain, pool, half, plan, seed, i), pool)
+
+
+def train_shadow(
+    model: Any, retain: Images, pool: Images, half: Tensor, plan: Training, seed: int, i: int
+) -> Any:
+    """Train shadow `i` on `retain` and the `half` of the pool; return it in eval mode."""
     device = next(model.parameters()).device
     part = pool.take(half.to(pool.y.device))
     images = Images(torch.cat([retain.x, part.x]), torch.cat([retain.y, part.y]))
@@ -144,7 +156,7 @@ def shadow(
     with seeded(seed, "shadow", i, "noise"):
         weights, _ = fit(network, images, plan, generator)
     network.load_state_dict(weights)
-    return log_odds(network.eval(), pool)
+    return network.eval()
 
 
 def members_and_strangers(splits: Splits) -> Images:

@@ -259,7 +259,7 @@ def draw_real(images: Images, label: int, n: int, generator: torch.Generator) ->
     return drawn.float().to(generator.device) / 255
 
 
-def _bytes(images: Tensor) -> Tensor:
+def as_bytes(images: Tensor) -> Tensor:
     """Convert pixels in [0, 1] to uint8 on the CPU."""
     return (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu()
 
@@ -270,11 +270,11 @@ def grade_images(context: Context, images: Tensor, wanted: Tensor) -> Recovery:
     columns = min(ROWS, len(images) // rows)
     sheet = images[: rows * columns].unflatten(0, (rows, columns))
     hits = int(context.graded(images, wanted).sum())
-    return Recovery(hits, len(images), _bytes(sheet))
+    return Recovery(hits, len(images), as_bytes(sheet))
 
 
 def grade_favourites(context: Context, images: Tensor, wanted: Tensor) -> Recovery:
     """Grade each row of images (n, k, *shape) as one try, by the attacker's favourite in it."""
     best = images[torch.arange(len(images)), context.favourite(images, wanted)]
     hits = int(context.graded(best, wanted).sum())
-    return Recovery(hits, len(images), _bytes(images[:ROWS]))
+    return Recovery(hits, len(images), as_bytes(images[:ROWS]))
