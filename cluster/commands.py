@@ -146,7 +146,8 @@ def submit(args: argparse.Namespace) -> int:
 
     With --follow, print what the job prints and return its exit code.
     """
-    arguments = ["--results", absolute(args.results), "--store", absolute(args.store)]
+    results = absolute(args.results)
+    arguments = ["--results", results, "--store", absolute(args.store)]
     if args.retry_failed:
         arguments.append("--retry-failed")
     if args.budget:
@@ -155,7 +156,7 @@ def submit(args: argparse.Namespace) -> int:
     folders = tuple(Path(folder) for folder in getattr(args, "with"))
     with importable(folders):  # builders of the user's own
         checked = documents(args.spec, args.set)
-    submission = jobs.Submission(checked, arguments, args.name, tuple(args.env), folders)
+    submission = jobs.Submission(checked, arguments, args.name, tuple(args.env), folders, results)
     where = jobs.address_of(args.address)
     print(f"shipping to {where}: {'; '.join(submission.shipped())}", file=sys.stderr)
     job = jobs.submit(where, submission)

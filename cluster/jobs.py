@@ -21,7 +21,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
-from cluster.progress import last_line
+from cluster.job_progress import job_progress, metadata_of
 from cluster.ray_session import package_folders
 from sweeps.spec.documents import dump_documents
 from unlearn.errors import BadInput, require
@@ -110,6 +110,7 @@ class Submission:
     name: the job's id; None for one of Ray's
     env: `KEY=VALUE` texts for the job's processes; `KEY` alone takes the value from here
     folders: whose contents the job finds in its working directory, from which Python imports
+    results: folder or URL of the rows, from which `status` reads; "" if it reads the log alone
     """
 
     documents: list[dict[str, Any]]
@@ -117,6 +118,7 @@ class Submission:
     name: str | None = None
     env: tuple[str, ...] = ()
     folders: tuple[Path, ...] = ()
+    results: str = ""
 
     def __post_init__(self) -> None:
         for folder in self.folders:
@@ -135,6 +137,10 @@ class Submission:
         sizes = {path.name: size_of(path) for path in parts}
         sizes[SPEC] = len(dump_documents(self.documents))
         return [f"{name}: {size / 1000:.1f} kB" for name, size in sizes.items()]
+
+    def metadata(self) -> dict[str, str]:
+        """Return what `status` reads from the job."""
+        return metadata_of(self.results, [str(document["name"]) for document in self.documents])
 
 
 def size_of(folder: Path) -> int:
@@ -169,7 +175,13 @@ def submit(address: str | None, submission: Submission) -> str:
             "excludes": ["__pycache__"],
             "env_vars": environment(submission.env),
         }
-        return _submit(jobs, shlex.join(command), runtime_env, submission.name)
+        asked = {
+            "entrypoint": shlex.join(command),
+            "runtime_env": runtime_env,
+            "submission_id": submission.name,
+            "metadata": submission.metadata(),
+        }
+        return _submit(jobs, asked)
 
 
 def pack(submission: Submission, folder: Path) -> None:
@@ -201,14 +213,12 @@ def _relative(value: Any, folders: tuple[Path, ...]) -> Any:
     return value
 
 
-def _submit(
-    jobs: JobSubmissionClient, command: str, runtime_env: dict[str, Any], name: str | None
-) -> str:
+def _submit(jobs: JobSubmissionClient, asked: dict[str, Any]) -> str:
     """Submit the job; try again for `AGENT_S` seconds while the head has no agent."""
     deadline = time.monotonic() + AGENT_S
     while True:
         try:
-            return jobs.submit_job(entrypoint=command, runtime_env=runtime_env, submission_id=name)
+            return jobs.submit_job(**asked)
         except RuntimeError as error:
             if "No available agent" not in str(error):
                 raise
@@ -268,14 +278,11 @@ def describe(info: JobDetails) -> str:
 def status(args: argparse.Namespace) -> int:
     """Print PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED, the job's last message and progress.
 
-    The progress is the last that the job has printed, so that it can be read from anywhere.
+    The progress is that of the results where they can be read from here, else the job's last line.
     """
     with client(args.address) as jobs:
-        info = jobs.get_job_info(args.job)
-        progress = last_line(jobs.get_job_logs(args.job))
-    print(describe(info))
-    if progress:
-        print(progress)
+        info, log = jobs.get_job_info(args.job), jobs.get_job_logs(args.job)
+    print("\n".join([describe(info), *job_progress(info, log)]))
     return 0
 
 

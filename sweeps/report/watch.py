@@ -113,7 +113,7 @@ def as_text(views: list[View]) -> str:
 
 
 def _text(view: View) -> str:
-    lines = [_progress_line(view.progress)]
+    lines = [progress_line(view.progress)]
     if view.best:
         lines.append("best by val so far:")
         table = pd.DataFrame([asdict(best) for best in view.best[:SHOWN]])
@@ -126,7 +126,8 @@ def _text(view: View) -> str:
     return "\n".join(lines)
 
 
-def _progress_line(seen: Progress) -> str:
+def progress_line(seen: Progress) -> str:
+    """Return the counts of one sweep, its rate and the time to go, in one line."""
     counts = f"{seen.sweep}: {seen.done} done, {seen.failed} failed"
     if seen.left is None:
         return f"{counts} (no run left a record of what is left)"

@@ -155,7 +155,7 @@ def test_a_job_from_submission_to_rows(head: Head, folder: Path) -> None:
     assert any(line.startswith("done: 2 cells") for line in log)
     state, progress = head.amnesia("status", job, cwd=folder).out.splitlines()
     assert state.startswith("SUCCEEDED")
-    assert progress.startswith("cells: 2 of 2 cells, 0 failed, 0 left")
+    assert progress == "as-a-job: 2 done, 0 failed, 0 left"
     rows = pd.read_parquet(folder / "results" / "v1")
     assert sorted(rows["steps"]) == [5, 10]
     assert set(rows["seed"]) == {3}
