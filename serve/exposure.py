@@ -15,7 +15,7 @@ from pathlib import Path
 
 from serve.settings import ServiceSettings
 from unlearn.errors import require
-from unlearn.files import locate
+from unlearn.files import locate, reaching
 
 ENABLE_HAPROXY = "RAY_SERVE_ENABLE_HA_PROXY"
 # A request is only computed, never stored: a replica that dies under it can be replaced by another.
@@ -77,7 +77,9 @@ def check(settings: ServiceSettings) -> None:
     """Refuse, before any Ray starts, an open door and a gallery that does not exist."""
     check_door(settings.host, settings.token)
     fs, path = locate(settings.gallery)
-    require(fs.isdir(path), f"no gallery at {settings.gallery}; promote a model into it first")
+    with reaching(settings.gallery):
+        there = fs.isdir(path)
+    require(there, f"no gallery at {settings.gallery}; promote a model into it first")
 
 
 def cluster_variables() -> dict[str, str]:

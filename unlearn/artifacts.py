@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from unlearn.errors import BadInput, require
-from unlearn.files import exists, folders, join, locate, read_whole, write_whole
+from unlearn.files import exists, folders, join, locate, reaching, read_whole, write_whole
 
 if TYPE_CHECKING:  # torch takes a second to import; what only moves a pointer needs none
     from unlearn.models import Weights
@@ -96,12 +96,14 @@ def _read_card(folder: str) -> Card:
     """Return the card of a folder. Raises `BadInput` where it is missing, damaged or foreign."""
     path = join(folder, "card.json")
     try:
-        card = json.loads(read_whole(path))
+        text = read_whole(path)
     except FileNotFoundError as error:
         raise BadInput(
             f"{folder} has no card.json, so its weights cannot be verified; "
             "build or promote it again"
         ) from error
+    try:
+        card = json.loads(text)
     except ValueError as error:
         raise BadInput(
             f"{path} is damaged ({error}); delete {folder} and build it again"
@@ -234,13 +236,15 @@ class Gallery:
         """
         pointer = self._pointer(name)
         try:
-            history: list[str] = json.loads(read_whole(pointer))["history"]
-            return history
+            text = read_whole(pointer)
         except FileNotFoundError as error:
             known = ", ".join(self.names()) or "none"
             raise BadInput(
                 f"no model {name!r} in the gallery {self.root}; known: {known}"
             ) from error
+        try:
+            history: list[str] = json.loads(text)["history"]
+            return history
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{pointer} is damaged; promote {name!r} again") from error
 
@@ -352,10 +356,12 @@ class Gallery:
 
         It says where the file lies, its size, and its time of change or its ETag.
         """
-        fs, path = locate(join(self.root, name, version, file))
+        place = join(self.root, name, version, file)
+        fs, path = locate(place)
         fs.invalidate_cache()
         try:
-            info = fs.info(path)
+            with reaching(place):
+                info = fs.info(path)
         except FileNotFoundError:
             return ""
         changed = [info.get(key) for key in ("mtime", "LastModified", "last_modified", "ETag")]

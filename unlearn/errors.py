@@ -1,4 +1,4 @@
-"""The two errors of the science, and the checks that raise them."""
+"""The errors of the science, and the checks that raise them."""
 
 import traceback
 from collections.abc import Iterable
@@ -14,6 +14,10 @@ class BadInput(ValueError):
 
 class CannotWrite(BadInput):
     """A place that cannot be written: full, read-only or gone. No later write will do better."""
+
+
+class OutOfReach(CannotWrite, OSError):
+    """A URL whose service does not answer, or refuses us; its driver raises errors of its own."""
 
 
 class NotFinite(ArithmeticError):

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from unlearn.errors import BadInput, CannotWrite
+from unlearn.errors import BadInput, CannotWrite, OutOfReach
 
 
 def locate(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
@@ -21,6 +21,27 @@ def locate(url: str | Path) -> tuple[fsspec.AbstractFileSystem, str]:
             f"cannot reach {str(url)!r}: {error}; give a local path or a URL that fsspec can open"
         ) from error
     return fs, path
+
+
+@contextlib.contextmanager
+def reaching(url: str | Path) -> Iterator[None]:
+    """Raise `OutOfReach` where the block cannot talk to the service behind a URL.
+
+    Drivers of fsspec raise their libraries' own errors for that, such as botocore's, and some raise
+    `PermissionError` for a whole bucket. Errors of a local path pass.
+    """
+    try:
+        yield
+    except BadInput:
+        raise
+    except Exception as error:
+        foreign = type(error).__module__ != "builtins"
+        if "://" not in str(url) or not (foreign or isinstance(error, PermissionError)):
+            raise
+        raise OutOfReach(
+            f"cannot reach {url}: {type(error).__name__}: {error}; check the URL, the credentials "
+            "and that the service runs"
+        ) from error
 
 
 def join(url: str | Path, *names: str) -> str:
@@ -41,9 +62,12 @@ def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = Non
     fs, path = locate(url)
     if not isinstance(fs, LocalFileSystem):
         try:
-            fs.pipe_file(path, data)
+            with reaching(url):
+                fs.pipe_file(path, data)
+        except OutOfReach:
+            raise
         except OSError as error:  # fsspec's file systems raise their service's refusals as this
-            raise _cannot_write(str(url), error) from error
+            raise cannot_write(str(url), error) from error
         return
     target = Path(path)
     folder = Path(temporary) if temporary else target.parent
@@ -57,10 +81,11 @@ def write_whole(url: str | Path, data: bytes, temporary: str | Path | None = Non
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
 
 
-def _cannot_write(path: str, error: OSError) -> CannotWrite:
+def cannot_write(path: str, error: OSError) -> CannotWrite:
+    """Return the error of a place that refused a write: the path, the system's reason."""
     reason = error.strerror or str(error)
     return CannotWrite(f"cannot write {path}: {reason}; choose a writable place with room")
 
@@ -86,7 +111,7 @@ def remove_all(urls: Iterable[str]) -> None:
     """Remove files; those that are gone already are no error."""
     for url in urls:
         fs, path = locate(url)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError), reaching(url):
             fs.rm_file(path)
 
 
@@ -95,7 +120,8 @@ def names_in(url: str | Path) -> list[str]:
     fs, path = locate(url)
     fs.invalidate_cache()
     try:
-        entries = fs.ls(path, detail=False)
+        with reaching(url):
+            entries = fs.ls(path, detail=False)
     except (FileNotFoundError, NotADirectoryError):
         return []
     names = [entry.rstrip("/").rpartition("/")[2] for entry in entries]
@@ -109,7 +135,10 @@ def read_whole(url: str | Path) -> bytes:
     """
     fs, path = locate(url)
     try:
-        content: bytes = fs.cat_file(path)
+        with reaching(url):
+            content: bytes = fs.cat_file(path)
+    except OutOfReach:
+        raise
     except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
         raise BadInput(
             f"cannot read {path}: {error.strerror or error}; check the path and its permissions"
@@ -121,7 +150,8 @@ def exists(url: str | Path) -> bool:
     """Tell whether a file or folder exists now; fsspec's cached listings are dropped first."""
     fs, path = locate(url)
     fs.invalidate_cache()
-    there: bool = fs.exists(path)
+    with reaching(url):
+        there: bool = fs.exists(path)
     return there
 
 
@@ -129,10 +159,10 @@ def folders(url: str | Path) -> list[str]:
     """Return the sorted names of the visible folders in `url`; empty where `url` does not exist."""
     fs, path = locate(url)
     fs.invalidate_cache()
-    if not fs.isdir(path):
-        return []
+    with reaching(url):
+        entries = fs.ls(path, detail=True) if fs.isdir(path) else []
     names = []
-    for entry in fs.ls(path, detail=True):
+    for entry in entries:
         name = entry["name"].rstrip("/").rsplit("/", 1)[-1]
         if entry["type"] == "directory" and not name.startswith("."):
             names.append(name)

@@ -26,7 +26,7 @@ from sweeps.rows.tables import (
     table_of,
 )
 from unlearn.errors import require
-from unlearn.files import join, locate, remove_all, write_whole
+from unlearn.files import join, locate, names_in, reaching, remove_all, write_whole
 
 PATIENCE_S = 5.0  # for a fold of another process; it takes about half a second
 FILE_ROWS = 5000  # rows of a full file; a fold rewrites at most so many, in about half a second
@@ -156,14 +156,14 @@ class Folder:
         return join(self.results.table, f".sweep={self.sweep}")
 
     def _old_files(self) -> list[str]:
-        fs, path = locate(self._old_folder())
-        found = fs.glob(join(path, "*.parquet")) if fs.isdir(path) else []
-        return [fs.unstrip_protocol(name) for name in found]
+        names = names_in(self._old_folder())
+        return [join(self._old_folder(), name) for name in names if name.endswith(".parquet")]
 
     def _remove_old_folder(self) -> None:
         fs, path = locate(self._old_folder())
-        if fs.isdir(path):
-            fs.rm(path, recursive=True)
+        with reaching(self._old_folder()):
+            if fs.isdir(path):
+                fs.rm(path, recursive=True)
 
 
 def _replaced(table: pa.Table, rows: list[Row]) -> pa.Table | None:

@@ -22,9 +22,10 @@ from sweeps.rows.schema import ROWS, Row
 from sweeps.rows.tables import in_full, read_parquet, table_of
 from sweeps.spec.cells import SCHEMA
 from unlearn.errors import BadInput
-from unlearn.files import folders, join, locate, write_whole
+from unlearn.files import folders, join, locate, reaching, remove_all, write_whole
 
 LOOKS = 10  # tries to read a folder while one-row files of earlier versions are folded
+PROBE = 2**16  # bytes that a place must have room for: those of a few rows
 MERGED_BY = ["cell_id", "status", "error", "created_at"]  # the columns that merging rows reads
 
 
@@ -155,7 +156,8 @@ class Results:
         fs, path = locate(self.folder(sweep))
         fs.invalidate_cache()
         try:
-            entries = fs.ls(path, detail=True)
+            with reaching(self.folder(sweep)):
+                entries = fs.ls(path, detail=True)
         except (FileNotFoundError, NotADirectoryError):
             return []
         found = []
@@ -171,11 +173,10 @@ class Results:
         return Lookup(self, sweep).row(cell_id)
 
     def check_writable(self) -> None:
-        """Write and remove an empty file, so that a place without write access fails early."""
+        """Write and remove a file, so that a place without write access or room fails early."""
         probe = join(self.table, ".tmp", "probe")
-        fs, path = locate(probe)
-        write_whole(probe, b"")
-        fs.rm_file(path)
+        write_whole(probe, bytes(PROBE))
+        remove_all([probe])
 
 
 class Lookup:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fsspec.implementations.local import LocalFileSystem
 
-from unlearn.files import join, locate, read_whole, remove_all, write_whole
+from unlearn.files import cannot_write, join, locate, read_whole, remove_all, write_whole
 
 LEASE_S = 30.0  # a process that dies without a word keeps others from folding for so long
 SETTLE_S = 1.0  # from writing a lease to reading it back; longer than any PUT is under way
@@ -24,7 +24,7 @@ class Right(Protocol):
     """A right that one holder has at a time."""
 
     def acquire(self) -> bool:
-        """Take the right; False while another process holds it."""
+        """Take the right; False while another process holds it. Raises `CannotWrite`."""
 
     def release(self) -> None:
         """Give the right back, for now."""
@@ -54,8 +54,11 @@ class FileLock:
     held: int | None = None
 
     def acquire(self) -> bool:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:  # a full disk, or one that turned read-only
+            raise cannot_write(str(self.path), error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -116,8 +119,12 @@ class Lease:
     def _read(self) -> tuple[str, float]:
         """Return (owner, the time at which the lease ends); ("", 0) where nobody has it."""
         try:
-            lease = json.loads(read_whole(self.path))
-        except (FileNotFoundError, ValueError):
+            text = read_whole(self.path)  # out of reach is not free: that error passes
+        except FileNotFoundError:
+            return "", 0.0
+        try:
+            lease = json.loads(text)
+        except ValueError:
             return "", 0.0
         return str(lease["owner"]), float(lease["until"])
 

@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from sweeps.rows.results import Results
-from unlearn.files import exists, join, locate, read_whole, write_whole
+from unlearn.files import exists, join, names_in, read_whole, write_whole
 
 NEWEST = 200  # rows over which the rate is measured
 READ = ("status", "error", "wall_s", "created_at")  # columns that progress reads
@@ -88,14 +88,10 @@ def read_record(results: Results, sweep: str) -> RunRecord | None:
 
 def recorded(results: Results) -> list[str]:
     """Return the sweeps that have rows or a record, sorted: a run may have no row yet."""
-    fs, folder = locate(join(results.table, ".runs"))
     found = set(results.sweeps())
-    fs.invalidate_cache()
-    if fs.isdir(folder):
-        for path in fs.ls(folder, detail=False):
-            _, _, name = path.rpartition("/")
-            if name.endswith(".json") and not name.startswith("."):
-                found.add(name.removesuffix(".json"))
+    for name in names_in(join(results.table, ".runs")):
+        if name.endswith(".json") and not name.startswith("."):
+            found.add(name.removesuffix(".json"))
     return sorted(found)
 
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from sweeps.rows.fold import Folder
 from sweeps.rows.results import Results
 from sweeps.rows.schema import Row
-from unlearn.errors import BadInput, CannotWrite
+from unlearn.errors import BadInput, CannotWrite, OutOfReach
 
 EVERY_S = 4.0  # a fold takes up to half a second, and pandas should be at most 5 s behind
 PATIENCE_S = 120.0  # at the end: for a fold of another process, or rows that NFS does not show yet
@@ -36,7 +36,7 @@ class Folding:
         self.ended = Event()
         self.lock = Lock()
         self.pending: set[str] = set()  # cells whose rows were written but not seen in a file
-        self.failure: CannotWrite | None = None
+        self.halt = ""  # why no fold can be written any more
         self.thread = Thread(target=self._keep_folding, name="folding", daemon=True)
 
     def wrote(self, cell_ids: Iterable[str]) -> None:
@@ -48,10 +48,12 @@ class Folding:
         while not self.ended.wait(EVERY_S):
             try:
                 self._fold()
-            except CannotWrite as error:
-                self.failure = error
-                return
-            except (BadInput, OSError) as error:  # a foreign file, or a place out of reach for now
+            except (BadInput, OSError) as error:
+                full = isinstance(error, CannotWrite) and not isinstance(error, OutOfReach)
+                if full:
+                    self.halt = str(error)
+                    return
+                # a foreign file, or a place out of reach for now
                 print(f"warning: rows wait in the journal: {error}", file=sys.stderr)
 
     def _fold(self) -> bool:
@@ -82,7 +84,7 @@ class Folding:
             if kind is None:
                 self._finish()
             else:
-                self._leave()
+                self._leave(error)
         finally:
             for folder in self.folders:
                 folder.close()
@@ -99,9 +101,10 @@ class Folding:
                 )
             time.sleep(0.2)
 
-    def _leave(self) -> None:
+    def _leave(self, cause: BaseException | None) -> None:
         """Fold once more after an interruption or an error, if that is possible."""
         try:
             self._fold()
         except (BadInput, OSError) as error:
-            print(f"warning: rows wait in the journal: {error}", file=sys.stderr)
+            if not isinstance(cause, CannotWrite):  # else the command's last line says why
+                print(f"warning: rows wait in the journal: {error}", file=sys.stderr)

@@ -128,7 +128,12 @@ def _run_pass(
     _drop_broken(sources, broken, places, clock)
     if any(source.left for source in sources) and not allowance.spent:
         searcher = PackSearcher(sources, places, slots, retry_failed, allowance)
-        run_packs(searcher, clock.pack_done)
+
+        def pack_done(reports: list[CellReport]) -> None:
+            clock.pack_done(reports)
+            searcher.halt = searcher.halt or clock.folding.halt
+
+        run_packs(searcher, pack_done)
     clock.tune_s += time.perf_counter() - prepared
 
 

@@ -2,12 +2,24 @@
 
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
 
-from unlearn.errors import BadInput
-from unlearn.files import exists, folders, join, locate, read_whole, write_whole
+from unlearn.errors import BadInput, OutOfReach
+from unlearn.files import (
+    exists,
+    folders,
+    join,
+    locate,
+    names_in,
+    read_whole,
+    remove_all,
+    write_whole,
+)
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -68,3 +80,40 @@ def test_a_folder_in_the_place_of_a_file_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "card.json", tmp_path / "file" / "card.json"):
         with pytest.raises(BadInput, match=f"cannot read {path}: .*; check the path"):
             read_whole(path)
+
+
+class NoAnswer(Exception):
+    """As botocore raises it: no `OSError`."""
+
+
+class Gone(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """A service that does not answer."""
+
+    protocol = "gone"
+
+    def refuse(self, *_: object, **__: object) -> None:
+        raise NoAnswer("could not connect to the endpoint")
+
+    pipe_file = cat_file = ls = exists = isdir = rm_file = refuse
+
+
+CALLS: dict[str, Callable[[str], Any]] = {
+    "write": lambda url: write_whole(url, b"1"),
+    "read": read_whole,
+    "names": names_in,
+    "exists": exists,
+    "folders": folders,
+    "remove": lambda url: remove_all([url]),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_service_that_does_not_answer_is_one_line(call: str) -> None:
+    fsspec.register_implementation("gone", Gone, clobber=True)
+    with pytest.raises(OutOfReach) as raised:
+        CALLS[call]("gone://bucket/file")
+    assert isinstance(raised.value, OSError)
+    assert str(raised.value) == (
+        "cannot reach gone://bucket/file: NoAnswer: could not connect to the endpoint; check the "
+        "URL, the credentials and that the service runs"
+    )

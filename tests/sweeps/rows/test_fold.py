@@ -19,7 +19,7 @@ from sweeps.rows.schema import ROWS
 from sweeps.rows.tables import GROUP_ROWS, as_parquet, row_groups, table_of
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, CannotWrite, OutOfReach
 from unlearn.files import write_whole
 
 
@@ -291,6 +291,27 @@ def test_a_lease_takes_the_place_of_a_lock_where_the_file_system_has_none(
     lock.release()
     lock.resign()
     assert not (tmp_path / "lease").exists()
+
+
+def test_a_lease_that_cannot_be_read_is_not_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> bytes:
+        raise OutOfReach(f"cannot reach {path}")
+
+    monkeypatch.setattr("sweeps.rows.right.read_whole", refuse)
+    lease = Lease(str(tmp_path / "lease"))
+    with pytest.raises(OutOfReach):
+        lease.acquire()
+    assert not (tmp_path / "lease").exists()
+
+
+def test_a_lock_that_cannot_be_made_is_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    lock = FileLock(file / ".lock", Lease(str(tmp_path / "lease")))
+    with pytest.raises(CannotWrite, match=r"cannot write .*/file/\.lock: "):
+        lock.acquire()
 
 
 # Every call by which a fold changes the disk; a child process kills itself before the k-th of them.

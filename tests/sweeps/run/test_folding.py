@@ -112,7 +112,7 @@ def test_a_full_disk_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folding = Folding(results, ["s"])
     folding.__enter__()
     folding.thread.join(60)
-    assert folding.failure is not None
+    assert folding.halt == "cannot write /x: No space left on device"
     with pytest.raises(CannotWrite, match="No space left"):
         folding.__exit__(None, None, None)
     monkeypatch.undo()
