@@ -8,8 +8,8 @@ EXTRAS ?= dev
 
 LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
 
-.PHONY: install demo test test-cluster test-gpu crash check serve bench bench-serve fuzz clean \
-	reproduce $(LONG)
+.PHONY: install demo test test-cluster test-gpu crash crash-cluster check serve \
+	bench bench-serve fuzz clean reproduce $(LONG)
 
 install: $(READY)         ## the environment alone; EXTRAS=s3 makes one without test tools
 
@@ -27,6 +27,10 @@ test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is no
 
 crash: $(READY)           ## 300 random deaths of drivers, workers and Rays; about 2 hours
 	$(BIN)/python -m tests.e2e.crash
+
+crash-cluster: $(READY)   ## 100 more over three nodes and two drivers, on a disk and in a bucket
+	$(BIN)/python -m tests.e2e.crash_cluster --folder crash-disk
+	$(BIN)/python -m tests.e2e.crash_cluster --folder crash-bucket --results s3
 
 check: $(READY)           ## linters and types
 	$(BIN)/ruff check .

@@ -38,9 +38,9 @@ def reaching(url: str | Path) -> Iterator[None]:
         foreign = type(error).__module__ != "builtins"
         if "://" not in str(url) or not (foreign or isinstance(error, PermissionError)):
             raise
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
         raise OutOfReach(
-            f"cannot reach {url}: {type(error).__name__}: {error}; check the URL, the credentials "
-            "and that the service runs"
+            f"cannot reach {url}: {reason}; check the URL, credentials, and that the service runs"
         ) from error
 
 

@@ -15,6 +15,7 @@ from ray.util.state import list_actors, list_nodes
 
 from tests.e2e.terminal import ROOT
 
+TRIALS = ("PackTrial", "ResourceTrainable")  # how Tune names the actors of our trials
 UP_S = 120.0  # seconds that a node has to join on a busy machine
 
 
@@ -111,7 +112,7 @@ class Raylets:
     def trials_on(self, node_id: str) -> int:
         """How many actors of trials were started on a node."""
         found = list_actors(address=self.jobs, filters=[("node_id", "=", node_id)])
-        return sum("PackTrial" in actor.class_name for actor in found)
+        return sum(actor.class_name in TRIALS for actor in found)
 
     def kill(self, name: str) -> None:
         """SIGKILL to a node, as when its power goes."""

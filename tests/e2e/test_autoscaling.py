@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,8 @@ grid: {steps: [5, 6, 7, 8]}
 train: {steps: 20}
 resources: {cells_per_trial: 1}
 """
-CONFIG = {
+HEAD = "ray.head.default"  # the fake provider knows the head by this name alone
+CONFIG: dict[str, Any] = {
     "cluster_name": "fake",
     "max_workers": 2,
     "idle_timeout_minutes": 5,
@@ -34,10 +36,10 @@ CONFIG = {
         "disable_launch_config_check": True,
     },
     "available_node_types": {
-        "head": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+        HEAD: {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "max_workers": 2},
     },
-    "head_node_type": "head",
+    "head_node_type": HEAD,
     "upscaling_speed": 1.0,
     # what `ray up` fills in and `ray start` expects
     **{name: {} for name in ("auth", "docker", "file_mounts")},
@@ -53,11 +55,12 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def raylets(tmp_path: Path) -> Iterator[Raylets]:
     """A head without a CPU that starts nodes as demand asks for them."""
-    config = tmp_path / "autoscaling.json"
-    config.write_text(json.dumps(CONFIG))
     (tmp_path / "nodes").mkdir()
     scaling = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "3"}
     with closing(Raylets(tmp_path / "nodes")) as cluster:
+        provider = {**CONFIG["provider"], "gcs_address": cluster.address}
+        config = tmp_path / "autoscaling.json"
+        config.write_text(json.dumps({**CONFIG, "provider": provider}))
         cluster.start("head", 0, f"--autoscaling-config={config}", **scaling)
         yield cluster
 

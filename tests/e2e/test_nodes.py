@@ -18,7 +18,7 @@ name: nodes
 models: [cnn]
 method: fine-tune
 forget: [[1]]
-grid: {steps: [100, 101, 102, 103, 104, 105, 106, 107, 108, 109], lr: [1.0e-4, 1.0e-3]}
+grid: {steps: [300, 301, 302, 303, 304, 305, 306, 307, 308, 309], lr: [1.0e-4, 1.0e-3]}
 train: {steps: 20}
 resources: {cells_per_trial: 1}
 """

@@ -105,3 +105,27 @@ def test_a_bucket_that_is_not_there_is_one_line(
     assert run.returncode == 2, output
     assert len(output.strip().splitlines()) == 1
     assert "nowhere" in output
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"FSSPEC_S3_SECRET": "wrong"}, "PermissionError"),
+        ({"FSSPEC_S3_ENDPOINT_URL": "http://127.0.0.1:9"}, "EndpointConnectionError"),
+    ],
+    ids=["wrong secret", "no server"],
+)
+def test_a_server_that_refuses_or_does_not_answer_is_one_line(
+    settings: Mapping[str, str],
+    reason: str,
+    bucket: Mapping[str, str],
+    amnesia: Amnesia,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    for command in (["run", "spec.yaml", "--results", ROWS], ["show", ROWS]):
+        run = amnesia(*command, cwd=tmp_path, **{**bucket, **settings})
+        output, _ = run.communicate(timeout=300)
+        assert run.returncode == 2, output
+        [line] = output.strip().splitlines()
+        assert line.startswith(f"amnesia: cannot reach {ROWS}/v1: {reason}: ")

@@ -17,9 +17,7 @@ import psutil
 import pytest
 import yaml
 
-from serve.app import config
 from serve.exposure import configure_proxy
-from serve.settings import ServiceSettings
 from tests.serve.ports import free_port
 from unlearn.artifacts import Gallery
 
@@ -46,9 +44,18 @@ class Cluster:
     process: subprocess.Popen[bytes]
     folder: Path
 
-    def deploy(self, document: dict[str, object], file: Path) -> None:
+    def print_config(self, gallery: Path, port: int, *options: str) -> str:
+        """Return what `amnesia serve --print-config` prints."""
+        command = [sys.executable, "-m", "cluster", "serve", "--gallery", str(gallery)]
+        command += [f"--port={port}", "--print-config", *options]
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def deploy(self, text: str, file: Path) -> None:
         """Write the config file, and deploy it."""
-        file.write_text(yaml.safe_dump(document))
+        file.write_text(text)
         command = [str(BIN / "serve"), "deploy", "--address", self.dashboard, str(file)]
         for _ in range(TRIES):
             done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
@@ -128,19 +135,19 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
 def test_the_config_deploys_scales_and_shows_a_lost_replica(
     cluster: Cluster, made: Path, tmp_path: Path
 ) -> None:
-    port = free_port()
+    file, port = tmp_path / "config.yaml", free_port()
     url = f"http://127.0.0.1:{port}"
-    document = config(ServiceSettings(str(made), port=port))
-    document["applications"][0]["name"] = "under-another-name"
-    cluster.deploy(document, tmp_path / "config.yaml")
+    text = cluster.print_config(made, port)
+    cluster.deploy(text, file)  # as it was printed
     wait_for(lambda: _status(f"{url}/healthz") == 200, 180)
     sheet = httpx.get(url + SHEET)
     assert sheet.headers["x-model-version"] == Gallery(str(made)).current("digits")
+    assert len(cluster.replicas("Front")) == 1
 
     _check_prometheus(cluster, url, tmp_path)
 
-    document["applications"][0]["deployments"][0]["num_replicas"] = 2
-    cluster.deploy(document, tmp_path / "config.yaml")
+    scaled = text.replace("  - name: Front\n", "  - name: Front\n    num_replicas: 2\n")
+    cluster.deploy(scaled, file)
     wait_for(lambda: len(cluster.replicas("Front")) == 2, 120)
     wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
 
@@ -150,15 +157,35 @@ def test_the_config_deploys_scales_and_shows_a_lost_replica(
     assert len(cluster.replicas("Front")) == 2
     assert httpx.get(url + SHEET).content == sheet.content
 
-    document["applications"] = config(
-        ServiceSettings(str(made), placement="pool", replicas=1, cpus=0.25)
-    )["applications"]
-    document["applications"][0]["name"] = "under-another-name"
-    cluster.deploy(document, tmp_path / "config.yaml")
+    pool = ("--placement=pool", "--replicas=1", "--cpus=0.25")
+    cluster.deploy(cluster.print_config(made, port, *pool), file)
     wait_for(lambda: len(cluster.replicas("Models")) == 1, 120)
     wait_for(lambda: len(cluster.replicas("Front")) == 1, 120)
     wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
     assert httpx.get(url + SHEET).content == sheet.content
+
+    cluster.deploy(_ray_service(made, port), file)
+    wait_for(lambda: len(cluster.replicas("Models")) == 0, 120)
+    wait_for(lambda: len(cluster.replicas("Front")) == 2, 120)
+    wait_for(lambda: _status(f"{url}/healthz") == 200, 120)
+    assert httpx.get(url + SHEET).content == sheet.content
+
+
+def _ray_service(gallery: Path, port: int) -> str:
+    """Return `serveConfigV2` of the Kubernetes file: for this gallery, at two replicas.
+
+    The application has another name, as an operator may give it.
+    """
+    service = yaml.safe_load((DEPLOY / "kuberay-rayservice.yaml").read_text())
+    document = yaml.safe_load(service["spec"]["serveConfigV2"])
+    document["http_options"] = {"host": "127.0.0.1", "port": port}  # fixed while Serve runs
+    document["proxy_location"] = "HeadOnly"
+    [app] = document["applications"]
+    app["name"] = "under-another-name"
+    app["args"]["gallery"] = str(gallery)
+    app["deployments"] = [{"name": "Front", "num_replicas": 2}]
+    text: str = yaml.safe_dump(document)
+    return text
 
 
 def _check_prometheus(cluster: Cluster, url: str, scratch: Path) -> None:

@@ -115,5 +115,5 @@ def test_a_service_that_does_not_answer_is_one_line(call: str) -> None:
     assert isinstance(raised.value, OSError)
     assert str(raised.value) == (
         "cannot reach gone://bucket/file: NoAnswer: could not connect to the endpoint; check the "
-        "URL, the credentials and that the service runs"
+        "URL, credentials, and that the service runs"
     )
