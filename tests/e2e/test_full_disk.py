@@ -31,9 +31,9 @@ pytestmark = [
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A disk of 4 MB at `disk` in the folder of the test, beside the spec."""
+    """A disk of 64 MB at `disk` in the folder of the test, beside the spec."""
     (tmp_path / "spec.yaml").write_text(SPEC)
-    with small_disk(tmp_path / "disk", "4m") as mounted:
+    with small_disk(tmp_path / "disk", "64m") as mounted:
         yield mounted
 
 
