@@ -40,7 +40,6 @@ WORKERS = PROCESSES["worker"]
 OURS = {"PYTHONPATH": os.getcwd(), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
 SERVER = "S3 server"
 WEIGHT_OF_SERVER = 1
-GCS_S = "5"  # how long Ray's processes wait for a head that is gone
 WORKER_DIED = "the worker died"  # the error of a cell whose worker was killed at every try
 
 
@@ -127,7 +126,7 @@ class Site:
     def environment(self) -> dict[str, str]:
         """The variables that nodes and drivers need."""
         more = {} if self.server is None else self.server.environment
-        return {"OMP_NUM_THREADS": "1", "RAY_gcs_rpc_server_reconnect_timeout_s": GCS_S, **more}
+        return {"OMP_NUM_THREADS": "1", **more}
 
     def write_spec(self) -> None:
         alphas = [f"{-0.05 * k - 0.001 * self.number:.3f}" for k in range(1, ALPHAS + 1)]
@@ -145,7 +144,7 @@ class Site:
             self.cluster.start("head", 1, **self.environment())
         while len(self.cluster.nodes) < self.nodes:
             self.started += 1
-            self.cluster.start(f"node-{self.started}", 1, **self.environment())
+            self.cluster.launch(f"node-{self.started}", 1, **self.environment())
         for place, run in enumerate(self.runs):
             if run.poll() not in (None, 0):
                 if run.returncode > 0:

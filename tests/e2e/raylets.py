@@ -55,6 +55,11 @@ class Raylets:
 
         options: further ones of `ray start`
         """
+        self.launch(name, cpus, *options, **environment)
+        self._wait_for(name)
+
+    def launch(self, name: str, cpus: int, *options: str, **environment: str) -> None:
+        """Start a node; it joins in seconds, on a busy machine in a minute."""
         own = self.folder / name
         own.mkdir()
         head = [
@@ -81,21 +86,23 @@ class Raylets:
             "RAY_ADDRESS": "",
             "RAY_AUTH_MODE": "disabled",
         }
-        self.nodes[name] = subprocess.Popen(
-            command,
-            cwd=own,
-            env={**variables, "AMNESIA_DATA": str(own / "data"), **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        self._wait_for(name)
+        with (own / "log").open("wb") as log:
+            self.nodes[name] = subprocess.Popen(
+                command,
+                cwd=own,
+                env={**variables, "AMNESIA_DATA": str(own / "data"), **environment},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def _wait_for(self, name: str) -> None:
         deadline = time.monotonic() + UP_S
         while name not in self.alive():
-            assert self.nodes[name].poll() is None, f"node {name} did not start"
-            assert time.monotonic() < deadline, f"node {name} did not join within {UP_S:.0f} s"
+            log = (self.folder / name / "log").read_text()
+            assert self.nodes[name].poll() is None, f"node {name} did not start:\n{log}"
+            late = f"node {name} did not join within {UP_S:.0f} s:\n{log}"
+            assert time.monotonic() < deadline, late
             time.sleep(0.5)
 
     def alive(self) -> dict[str, str]:
