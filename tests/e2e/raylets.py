@@ -119,7 +119,7 @@ class Raylets:
     def trials_on(self, node_id: str) -> int:
         """How many actors of trials were started on a node."""
         found = list_actors(address=self.jobs, filters=[("node_id", "=", node_id)])
-        return sum(actor.class_name in TRIALS for actor in found)
+        return sum(any(name in actor.class_name for name in TRIALS) for actor in found)
 
     def kill(self, name: str) -> None:
         """SIGKILL to a node, as when its power goes."""
