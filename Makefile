@@ -28,7 +28,7 @@ test-gpu: $(READY)        ## what needs a CUDA device; skipped where there is no
 crash: $(READY)           ## 300 random deaths of drivers, workers and Rays; about 2 hours
 	$(BIN)/python -m tests.e2e.crash
 
-crash-cluster: $(READY)   ## 100 more over three nodes and two drivers, on a disk and in a bucket
+crash-cluster: $(READY)   ## 100 of nodes, drivers, workers of a cluster; on a disk, in a bucket
 	$(BIN)/python -m tests.e2e.crash_cluster --folder crash-disk
 	$(BIN)/python -m tests.e2e.crash_cluster --folder crash-bucket --results s3
 
