@@ -9,7 +9,7 @@ import pytest
 from sweeps.rows.fold import Folder
 from sweeps.run.folding import Folding
 from tests.sweeps import builders as make
-from unlearn.errors import BadInput, CannotWrite
+from unlearn.errors import BadInput, CannotWrite, OutOfReach
 
 CELLS = make.cells(grid={"steps": [5, 6, 7]})
 IDS = [cell.cell_id for cell in CELLS]
@@ -98,6 +98,26 @@ def test_a_foreign_file_is_a_warning_while_rows_are_written(
     (folder / "foreign.parquet").unlink()
     with Folding(results, ["s"]):
         pass
+    assert seen(tmp_path) == {IDS[0]}
+
+
+def test_a_place_out_of_reach_for_a_moment_does_not_halt_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = make.results(tmp_path)
+    make.write(results, CELLS[0])
+
+    def gone(*_: object) -> None:
+        raise OutOfReach("cannot reach s3://x")
+
+    monkeypatch.setattr("sweeps.run.folding.EVERY_S", 0.01)
+    with Folding(results, ["s"]) as folding:
+        with monkeypatch.context() as patched:
+            patched.setattr("sweeps.rows.fold.write_whole", gone)
+            time.sleep(0.3)
+        assert folding.thread.is_alive()
+        assert folding.halt == ""
+    assert "warning: rows wait in the journal: cannot reach s3://x" in capsys.readouterr().err
     assert seen(tmp_path) == {IDS[0]}
 
 
