@@ -282,7 +282,9 @@ def status(args: argparse.Namespace) -> int:
     """
     with client(args.address) as jobs:
         info, log = jobs.get_job_info(args.job), jobs.get_job_logs(args.job)
-    print("\n".join([describe(info), *job_progress(info, log)]))
+    print(describe(info), flush=True)  # reading rows takes seconds
+    for line in job_progress(info, log):
+        print(line)
     return 0
 
 
