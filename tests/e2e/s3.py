@@ -126,6 +126,7 @@ def _seaweed(weed: str, folder: Path, ports: list[int]) -> list[str]:
         *("-s3", f"-s3.port={s3}", f"-s3.config={folder / 's3.json'}"),
         *(f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}"),
         "-volume.max=20",
+        *("-s3.port.iceberg=0", "-s3.port.lance=0"),  # fixed ports, which two servers would share
     ]
 
 
