@@ -98,12 +98,12 @@ def test_columns_are_found_by_name_and_by_pattern() -> None:
 
 
 def test_a_column_is_described_line_by_line() -> None:
-    assert describe(COLUMNS["unlearn_s"]).splitlines() == [
-        "unlearn_s",
+    assert describe(COLUMNS["evaluate_s"]).splitlines() == [
+        "evaluate_s",
         "  type: double",
         "  unit: s",
         "  direction: lower (a lower value is better)",
-        "  meaning: seconds of unlearning",
+        "  meaning: seconds of scoring",
         "  source: the run",
     ]
     assert type_name("curve") == "list of list of double"
