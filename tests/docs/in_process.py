@@ -3,12 +3,12 @@
 import sys
 from pathlib import Path
 
+from sweeps.compute.artifacts import make
 from sweeps.compute.cache import WorkerCache
 from sweeps.plan.plan import make_plan
 from sweeps.rows.fold import fold_now
 from sweeps.rows.results import Results
 from sweeps.run.places import places_for
-from sweeps.run.prepare import make
 from sweeps.run.trial import Pack, run_cell
 from sweeps.spec.cells import grid_cells, problems
 from sweeps.spec.files import read_spec

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.compute import together
+from sweeps.compute import artifacts, together
 from sweeps.compute.cache import WorkerCache
 from sweeps.compute.cell import Made, compute
 from sweeps.compute.together import stack_key, unlearn_together
-from sweeps.run import prepare as preparing
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from unlearn.errors import NotFinite
@@ -38,7 +37,7 @@ def cache(cells: list[Cell], tmp_path_factory: pytest.TempPathFactory) -> Worker
     recipes = {recipe.key: recipe for cell in cells for recipe in cell.recipes().values()}
     waiting = sorted(recipes.values(), key=lambda recipe: len(recipe.needs))
     for recipe in waiting:
-        preparing.make(store, "data", recipe, 0, 1)
+        artifacts.make(store, "data", recipe, 0, 1)
     return WorkerCache(store, "data", "cpu")
 
 

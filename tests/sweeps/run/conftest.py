@@ -7,6 +7,7 @@ import ray
 import torch
 from ray import tune
 
+from sweeps.compute import artifacts
 from sweeps.run import prepare as preparing
 from sweeps.run import run as running
 from tests.sweeps.run.stand_ins import InPlace, Tuner
@@ -19,8 +20,8 @@ def in_place(monkeypatch: pytest.MonkeyPatch) -> InPlace:
     monkeypatch.setattr(preparing, "ray", stand_in)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}])
     monkeypatch.setattr(running, "check_data", lambda plan, data_root: None)
-    for kind in preparing.MAKERS:
-        monkeypatch.setitem(preparing.MAKERS, kind, zero)
+    for kind in artifacts.MAKERS:
+        monkeypatch.setitem(artifacts.MAKERS, kind, zero)
     return stand_in
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import ray
-import torch
 from ray.exceptions import OutOfMemoryError, RayTaskError, WorkerCrashedError
 
+from sweeps.compute import artifacts
 from sweeps.run import prepare as preparing
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.prepare import prepare
@@ -19,9 +19,7 @@ from sweeps.spec.sweep import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from tests.sweeps.run.stand_ins import InPlace, Lost, Tuner
-from unlearn.errors import CannotWrite, NotFinite
-from unlearn.splits import Dataset
-from unlearn.train import Training
+from unlearn.errors import CannotWrite
 
 ORIGINAL = make.recipe("original")
 EXPERT = make.recipe("expert", ORIGINAL, forget=(1,))
@@ -51,7 +49,7 @@ def test_what_cannot_be_made_fails_with_what_needs_it_and_nothing_else(
     in_place: InPlace,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(preparing.MAKERS, "original", failing(error))
+    monkeypatch.setitem(artifacts.MAKERS, "original", failing(error))
     store, done = make.store(tmp_path), []
     recipes = [ORIGINAL, EXPERT, ORACLE]
     resources = dict.fromkeys((recipe.key for recipe in recipes), Resources())
@@ -67,7 +65,7 @@ def test_a_card_says_in_seconds_what_its_artifact_took(
     tmp_path: Path, in_place: InPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter([10.0, 12.5])
-    monkeypatch.setattr(preparing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(artifacts, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     store, resources = make.store(tmp_path), {ORIGINAL.key: Resources()}
     took: list[float] = []
     prepare(store, "data", [ORIGINAL], resources, lambda recipe, seconds: took.append(seconds))
@@ -101,74 +99,12 @@ def test_an_artifact_is_made_with_the_resources_of_the_first_sweep_that_needs_it
     }
 
 
-def test_what_each_artifact_is_trained_on_and_that_seeds_differ(
-    digits: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No oracle sees the forgotten class, no expert another one, and nobody the test images."""
-    monkeypatch.setattr(
-        preparing,
-        "fit",
-        lambda model, images, plan, generator, **_: (images, generator.initial_seed()),
-    )
-    monkeypatch.setattr(
-        preparing, "train_judge", lambda model, images, plan, generator, *_: (images, generator)
-    )
-    cache: Any = SimpleNamespace(
-        dataset=lambda name: digits,
-        splits=lambda name, forget: digits.split(forget),
-        build=lambda recipe: None,
-        model=lambda recipe: None,
-        device="cpu",
-    )
-    generator = {"models": "cvae-mlp", "method": "selective-amnesia"}
-    sweep = make.sweep(**generator, forget=[3], seeds=[0, 1])
-    drawn: dict[str, set[int]] = {}
-    for problem in make.problems_of(sweep):
-        seen: dict[str, Any] = {}
-        for kind in ("original", "oracle", "expert"):
-            seen[kind], seed = preparing.MAKERS[kind](cache, getattr(problem, kind))
-            drawn.setdefault(kind, set()).add(seed)  # type: ignore[arg-type]
-        assert seen["original"] is digits.train
-        assert len(seen["oracle"]) == 3150
-        assert set(seen["oracle"].y.tolist()) == set(range(10)) - {3}
-        assert (len(seen["expert"]), set(seen["expert"].y.tolist())) == (350, {3})
-        for judge in problem.judges.values():
-            assert preparing.MAKERS["judge"](cache, judge)[0] is digits.train
-    assert [len(seeds) for seeds in drawn.values()] == [2, 2, 2]
-    assert len(set.union(*drawn.values())) == 6
-
-
-@pytest.mark.parametrize(("norms", "steady"), [("original", True), ("batch", False)])
-def test_an_expert_is_trained_plainly_at_the_norms_it_is_asked(
-    norms: str, steady: bool, digits: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        preparing, "fit", lambda model, images, plan, generator, steady: (plan, steady)
-    )
-    cache: Any = SimpleNamespace(
-        splits=lambda name, forget: digits.split(forget),
-        model=lambda recipe: None,
-        device="cpu",
-    )
-    train = {
-        "label_smoothing": 0.1,
-        "weight_decay": 0.05,
-        "expert_steps": 7,
-        "expert_lr": 0.5,
-        "expert_norms": norms,
-    }
-    train |= {"schedule": "cosine", "expert_schedule": "constant"}
-    problem = make.problem(method="task-arithmetic", forget=[3], train=train)
-    made = preparing.MAKERS["expert"](cache, problem.expert)
-    assert made == (Training(steps=7, lr=0.5, schedule="constant", weight_decay=0.05), steady)  # type: ignore[comparison-overlap]
-
-
 def test_a_store_that_cannot_be_written_ends_the_run(
     tmp_path: Path, in_place: InPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What waits is cancelled, so that a cluster does not go on with it."""
     full = RayTaskError("f", "Traceback", CannotWrite("cannot write /x: No space left on device"))
-    monkeypatch.setitem(preparing.MAKERS, "original", failing(Lost(full)))
+    monkeypatch.setitem(artifacts.MAKERS, "original", failing(Lost(full)))
     recipes = [ORIGINAL, ORACLE]
     resources = dict.fromkeys((recipe.key for recipe in recipes), Resources())
     with pytest.raises(CannotWrite, match="No space left on device"):
@@ -221,54 +157,3 @@ def test_a_stack_is_spread_over_all_gpus(
     monkeypatch.setattr(ray, "nodes", lambda: [node, node])
     sizes = [len(group) for group in groups_of(needed(seeds=[0, 1]), Resources(gpu=1))]
     assert sorted(sizes[:4]) == [1, 1, 2, 2]
-
-
-def test_what_trains_as_one_program_is_what_trains_alone(tmp_path: Path) -> None:
-    """Same keys, weights up to rounding; the card says how many were trained together."""
-    train = {"steps": 12, "batch": 16, "label_critic": 1.0}
-    recipes = [recipe for recipe in needed(train=train) if recipe.kind in ("original", "oracle")]
-    together, alone = make.store(tmp_path / "together"), make.store(tmp_path / "alone")
-    outcomes = preparing.make_together(together, "data", recipes, 0, 1)
-    assert [outcomes[recipe.key][0] for recipe in recipes] == ["", "", ""]
-    for recipe in recipes:
-        preparing.make(alone, "data", recipe, 0, 1)
-        made, wanted = (store.load(recipe.kind, recipe.key) for store in (together, alone))
-        for name, tensor in wanted.items():
-            torch.testing.assert_close(made[name], tensor, rtol=0.05, atol=2e-3)
-        assert together.card(recipe.kind, recipe.key)["stacked"] == 3
-        assert "stacked" not in alone.card(recipe.kind, recipe.key)
-
-
-def test_where_a_stack_does_not_fit_its_halves_are_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-
-    def full(models: list[Any], *_: Any) -> Any:
-        sizes.append(len(models))
-        if len(models) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return [NotFinite("too hot")] * len(models)
-
-    monkeypatch.setattr(preparing, "fit_together", full)
-    recipes = [r for r in needed(seeds=[0, 1]) if r.kind in ("original", "oracle")][:4]
-    outcomes = preparing.make_together(make.store(tmp_path), "data", recipes, 0, 1)
-    assert sizes == [4, 2, 2]
-    assert {error for error, _ in outcomes.values()} == {"NotFinite: too hot"}
-
-
-def test_where_a_stack_breaks_each_is_trained_alone(
-    tmp_path: Path,
-    in_place: InPlace,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(
-        preparing, "fit_together", failing(RuntimeError("vmap: no rule for this layer"))
-    )
-    recipes = [recipe for recipe in needed() if recipe.kind in ("original", "oracle")]
-    store = make.store(tmp_path)
-    outcomes = preparing.make_together(store, "data", recipes, 0, 1)
-    assert {error for error, _ in outcomes.values()} == {""}
-    assert all(store.has(recipe.kind, recipe.key) for recipe in recipes)
-    assert "trained one by one: RuntimeError: vmap: no rule" in capsys.readouterr().err

@@ -13,8 +13,8 @@ import pytest
 import ray
 from ray.tune.search import Searcher
 
+from sweeps.compute import artifacts
 from sweeps.plan.plan import Plan
-from sweeps.run import prepare as preparing
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran, run
 from sweeps.run.tune import Reporter, describe_loss, interruptions
@@ -101,7 +101,7 @@ def handed_out(tuner: Tuner) -> list[Cell]:
 def test_only_the_cells_that_need_a_broken_artifact_fail(
     tmp_path: Path, methods: list[str], tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(preparing.MAKERS, "expert", broken)
+    monkeypatch.setitem(artifacts.MAKERS, "expert", broken)
     left: list[Cell] = []
     monkeypatch.setattr(tuner, "fitting", lambda tune: left.extend(handed_out(tune)))
     told: Told = []
@@ -117,7 +117,7 @@ def test_only_the_cells_that_need_a_broken_artifact_fail(
 def test_a_study_whose_artifact_is_broken_fails_as_a_whole(
     tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(preparing.MAKERS, "expert", broken)
+    monkeypatch.setitem(artifacts.MAKERS, "expert", broken)
     monkeypatch.setattr(tuner, "fitting", lambda tune: pytest.fail("no cell is left to run"))
     search = {"trials": 3, "space": {"alpha": [-2.0, 0.0]}}
     run_in(tmp_path, method="task-arithmetic", search=search)
@@ -295,7 +295,7 @@ def test_the_second_pass_does_not_make_a_broken_artifact_again(
             make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=0.9)
 
     monkeypatch.setattr(tuner, "fitting", fit)
-    monkeypatch.setitem(preparing.MAKERS, "expert", broken)
+    monkeypatch.setitem(artifacts.MAKERS, "expert", broken)
     told: Told = []
     methods = ["fine-tune", "task-arithmetic"]
     run_in(tmp_path, told, method=methods, eval={"candidates": "val"})
