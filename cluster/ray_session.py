@@ -34,9 +34,11 @@ LOCAL_RAY = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
     # A local head that is gone does not come back; by default Ray would wait a minute for it.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
-    # Ray starts a worker per core at once. Those that wait import what they will need meanwhile.
-    "RAY_preload_python_modules": "sweeps.run.prepare,sweeps.run.trial",
 }
+# Ray starts a worker per core at once. Those that wait can import meanwhile what they will need;
+# where cores are few, that would take them from the work itself.
+PRELOAD = {"RAY_preload_python_modules": "sweeps.run.prepare,sweeps.run.trial"}
+CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 
 MORE_TIME = "let other work end, or join a running Ray by --address"
 # What Ray says when it does not start -> what to do. The first that matches counts; a start that
@@ -86,7 +88,8 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address in (None, "local"):
-        for name, value in LOCAL_RAY.items():
+        preload = PRELOAD if os.cpu_count() in CORES_TO_PRELOAD else {}
+        for name, value in {**LOCAL_RAY, **preload}.items():
             os.environ.setdefault(name, value)
     if address is None:
         _start_local()
