@@ -88,7 +88,7 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address in (None, "local"):
-        preload = PRELOAD if os.cpu_count() in CORES_TO_PRELOAD else {}
+        preload = {} if _shadowed() or os.cpu_count() not in CORES_TO_PRELOAD else PRELOAD
         for name, value in {**LOCAL_RAY, **preload}.items():
             os.environ.setdefault(name, value)
     if address is None:
@@ -141,9 +141,14 @@ def _own_first(folders: list[str]) -> dict[str, Any]:
 
     folders: where our packages lie; none for where Ray puts the code that it is sent
     """
-    if not any(namesakes(name) for name in PACKAGES):
+    if not _shadowed():
         return {}
     return {"worker_process_setup_hook": importer(folders)}
+
+
+def _shadowed() -> bool:
+    """Return whether another module has the name of one of our packages."""
+    return any(namesakes(name) for name in PACKAGES)
 
 
 def _shorten_temporary_folder() -> None:
