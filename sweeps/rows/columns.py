@@ -4,7 +4,7 @@ From it come the schema, the metadata of the Parquet fields, `amnesia columns`, 
 the report's tooltips. Knobs, scores and attacks have their entries where they are defined.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from datetime import datetime
 from difflib import get_close_matches
@@ -15,7 +15,7 @@ from sweeps.spec.sweep import Evaluation, Train
 from unlearn.attacks import attack_entries
 from unlearn.columns import NO_SCALE, Column, Scale
 from unlearn.docstrings import UNSAID, meanings
-from unlearn.errors import BadInput
+from unlearn.errors import BadInput, require
 from unlearn.methods import knob_entries
 from unlearn.metrics import entries as metric_entries
 
@@ -188,11 +188,24 @@ def settings(kind: type, prefix: str, section: str) -> dict[str, Column]:
     return found
 
 
+def joined(*groups: Mapping[str, Column]) -> dict[str, Column]:
+    """Return the entries of all groups. Raises `BadInput` for a name that two groups define."""
+    found: dict[str, Column] = {}
+    for group in groups:
+        for name, entry in group.items():
+            require(
+                name not in found,
+                f"column {name!r} is defined twice, as {entry.source} and before; rename one: a "
+                "knob, a metric's or an attack's column is a column of every row",
+            )
+            found[name] = entry
+    return found
+
+
 def _columns() -> dict[str, Column]:
-    found = {**CELL, **OUTCOME, **knob_entries()}
-    found |= settings(Train, "train_", "train")
-    found |= settings(Evaluation, "eval_", "eval")
-    return {**found, **metric_entries(), **attack_entries(), **PROVENANCE}
+    sections = (settings(Train, "train_", "train"), settings(Evaluation, "eval_", "eval"))
+    scores = (metric_entries(), attack_entries())
+    return joined(CELL, OUTCOME, knob_entries(), *sections, *scores, PROVENANCE)
 
 
 COLUMNS: dict[str, Column] = _columns()

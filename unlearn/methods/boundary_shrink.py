@@ -18,7 +18,7 @@ from unlearn.splits import Splits
 class BoundaryShrink(Iterative):
     """Minimise CE(x_f, y') + alpha CE(x_r, y_r), with y' the class behind the nearest boundary.
 
-    y' is what the original answers to x_f + bound * sign(gradient of CE(x_f, y_f)), clipped to
+    y' is what the original answers to x_f + epsilon * sign(gradient of CE(x_f, y_f)), clipped to
     [0, 1] and rounded to bytes (one step of FGSM, as the authors' code takes it; the paper speaks
     of several). The paper reads no retained image: alpha = 0.
 
@@ -27,7 +27,7 @@ class BoundaryShrink(Iterative):
     swaps the labels of two forgotten classes. Where a network's answers have no gradient by its
     pixels, y' is its second-best answer to the image itself.
 
-    bound: length of the step per pixel, above 0; pixels lie in [0, 1].
+    epsilon: length of the step per pixel, above 0; pixels lie in [0, 1].
     alpha: weight of the retained images, at least 0; at 0 they are not read.
     steps: number of optimiser steps, at least 1.
     lr: peak learning rate, above 0.
@@ -37,7 +37,7 @@ class BoundaryShrink(Iterative):
 
     space: ClassVar[SearchSpace] = {"alpha": [0.1, 3.0], "lr": [1e-4, 3e-3]}
 
-    bound: float = 0.1
+    epsilon: float = 0.1
     alpha: float = 0.0
     steps: int = 60
     lr: float = 3e-4
@@ -46,7 +46,7 @@ class BoundaryShrink(Iterative):
     def __post_init__(self) -> None:
         super().__post_init__()
         lookup("norms", self.norms, NORMS)
-        require(self.bound > 0, f"bound must be above 0, not {self.bound}")
+        require(self.epsilon > 0, f"epsilon must be above 0, not {self.epsilon}")
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
 
     def __call__(
@@ -58,7 +58,7 @@ class BoundaryShrink(Iterative):
 
         def losses() -> Losses:
             x_f, y_f = next(forget)
-            labels = nearest_class(model, x_f, y_f, kept, self.bound)
+            labels = nearest_class(model, x_f, y_f, kept, self.epsilon)
             if self.norms == "running":
                 logits = logits_with_running_stats(student, x_f)
             else:
@@ -72,7 +72,7 @@ class BoundaryShrink(Iterative):
         return self.minimise(student, losses, generator)
 
 
-def nearest_class(model: Any, x: Tensor, y: Tensor, kept: Tensor, bound: float) -> Tensor:
+def nearest_class(model: Any, x: Tensor, y: Tensor, kept: Tensor, epsilon: float) -> Tensor:
     """Return the likeliest class out of `kept`, but not y, after one step of FGSM, (n,).
 
     x: pixels in [0, 1]; y: their labels (n,); kept: classes (k,)
@@ -81,7 +81,7 @@ def nearest_class(model: Any, x: Tensor, y: Tensor, kept: Tensor, bound: float) 
     with torch.enable_grad():
         loss = F.cross_entropy(model(pixels), y)
     (gradient,) = torch.autograd.grad(loss, pixels, allow_unused=True, materialize_grads=True)
-    moved = (x + bound * gradient.sign()).clamp(0, 1)
+    moved = (x + epsilon * gradient.sign()).clamp(0, 1)
     moved = (moved * 255).round() / 255
     with torch.no_grad():
         logits = model(moved).float()

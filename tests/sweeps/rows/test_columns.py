@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweeps.report.elements import with_tooltips
-from sweeps.rows.columns import COLUMNS, lookup_columns
+from sweeps.rows.columns import COLUMNS, joined, lookup_columns
 from sweeps.rows.reference import describe
 from sweeps.rows.schema import ROWS, type_name
 from sweeps.rows.tables import as_parquet, in_full
@@ -114,3 +114,11 @@ def test_a_heading_with_a_columns_name_gets_its_meaning_as_a_tooltip() -> None:
     told = with_tooltips(page, {"a_b": 'says "x" & more'})
     title = "says &quot;x&quot; &amp; more"
     assert told == f'<th title="{title}">a_b</th><th>other</th><td>a_b</td>'
+
+
+def test_a_column_that_is_defined_twice_is_refused() -> None:
+    """A knob `bound` once took the place of the column of that name, and no row could be folded."""
+    entry = COLUMNS["evaluate_s"]
+    with pytest.raises(BadInput, match="column 'evaluate_s' is defined twice"):
+        joined({"evaluate_s": entry}, {"wall_s": entry}, {"evaluate_s": entry})
+    assert list(joined({"evaluate_s": entry}, {"wall_s": entry})) == ["evaluate_s", "wall_s"]

@@ -120,7 +120,7 @@ OUT_OF_RANGE = [
     ("bad-teacher", {"temperature": 0.0}),
     ("l1-sparse", {"gamma": -1e-3}),
     ("task-arithmetic", {"rho": 2.0}),
-    ("boundary-shrink", {"bound": 0.0}),
+    ("boundary-shrink", {"epsilon": 0.0}),
     ("boundary-shrink", {"alpha": -1.0}),
     ("boundary-expand", {"alpha": -1.0}),
     ("boundary-expand", {"norms": "own"}),
