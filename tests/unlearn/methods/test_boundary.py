@@ -30,7 +30,7 @@ def test_the_nearest_class_lies_up_the_gradient() -> None:
 def test_shrink_starts_at_the_loss_of_the_nearest_class() -> None:
     """Forgotten (.5, .3, .2): the nearest class is 1, its loss -log .3; retained -log .8."""
     model = two_pixels((0.5, 0.3, 0.2))
-    method = BoundaryShrink(bound=1e-4, alpha=2.0, steps=1, batch=2)
+    method = BoundaryShrink(epsilon=1e-4, alpha=2.0, steps=1, batch=2)
     curve = method(model, two_pixel_splits(), stream(0, "shrink")).curve
     assert curve["forget"] == pytest.approx([-log(0.3)], rel=1e-5)
     assert curve["retain"] == pytest.approx([-2 * log(0.8)], rel=1e-5)
