@@ -69,7 +69,9 @@ def run(args: argparse.Namespace) -> int:
     """Run a sweep; name every cell that has an error."""
     sweeps = read_spec(args.spec, args.set)
     budget = read_budget(args.budget) if args.budget else None
-    ran = run_sweeps(sweeps, args.results, args.store, args.address, args.retry_failed, budget)
+    made, ran = run_sweeps(
+        sweeps, args.results, args.store, args.address, args.retry_failed, budget
+    )
     if ran is None:
         print("nothing to do: every cell has its row", file=sys.stderr)
     elif ran.left:
@@ -78,21 +80,19 @@ def run(args: argparse.Namespace) -> int:
             "the same command goes on",
             file=sys.stderr,
         )
-    errors = print_errors(sweeps, args.results, args.store)
+    errors = print_errors(made, args.store)
     if ran is not None and not errors and not ran.left:
         seconds, table = ran.prepare_s + ran.tune_s, Results(absolute(args.results)).table
         print(f"done: {ran.cells} cells in {seconds:.1f} s; rows in {table}", file=sys.stderr)
     return 1 if errors else 0
 
 
-def print_errors(sweeps: list[Sweep], results: str, store: str) -> bool:
+def print_errors(made: Plan, store: str) -> bool:
     """Print the error of every planned cell that has one; tell whether there is any.
 
     Adds what the rows took to the store's calibration file, for sweeps with other results.
     """
-    artifacts = Store(absolute(store))
-    made = make_plan(sweeps, artifacts, Results(absolute(results)))
-    add_to_calibration(artifacts, made.rates)
+    add_to_calibration(Store(absolute(store)), made.rates)
     for row in made.errors:
         how = "failed" if row["status"] == "failed" else "incomplete"
         print(f"{how}: {row['sweep']} {row['cell_id']}: {row['error']}", file=sys.stderr)
@@ -106,10 +106,11 @@ def run_sweeps(
     address: str | None,
     retry_failed: bool = False,
     budget: Budget | None = None,
-) -> Ran | None:
+) -> tuple[Plan, Ran | None]:
     """Check the plan before anything starts, then run the cells that have no row.
 
-    Returns None if there is nothing to do. Raises `BadInput`.
+    Returns the plan of what is left, and what ran: None if there was nothing to do. Raises
+    `BadInput`.
     """
     places = places_for(absolute(store), absolute(results), data_root())
     rows = Results(places.results)
@@ -118,7 +119,7 @@ def run_sweeps(
             folding.fold_now(rows, sweep.name)
     made = make_plan(sweeps, Store(places.store), rows, retry_failed)
     if not made.cells:
-        return None
+        return made, None
     check_reachable(address)
     check(made, places.store, places.results)
     notes = check_networks(made)
@@ -129,7 +130,8 @@ def run_sweeps(
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)
         growing = joined is not None
-        return run_plan(made, places, show, retry_failed, growing, budget)
+        ran = run_plan(made, places, show, retry_failed, growing, budget)
+    return make_plan(sweeps, Store(places.store), rows), ran
 
 
 def check(made: Plan, store: str, results: str) -> None:

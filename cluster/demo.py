@@ -67,7 +67,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
     store = str(out / "store")
     sweeps = read_spec("demo", changes)
     with stages.stage("sweep"):
-        ran = run_sweeps(sweeps, results.root, store, None)
+        left, ran = run_sweeps(sweeps, results.root, store, None)
     with stages.stage("promote"):
         promoted = [
             promote(results, name, gallery, data_root(), sweep=sweep)
@@ -84,7 +84,7 @@ def run_demo(out: Path, port: int, changes: list[str]) -> int:
     print(f"report  {report}")
     print(f"served  {out / 'served.png'} from {served}")
     print(timing(stages.seconds, ran))
-    return 1 if print_errors(sweeps, results.root, store) else 0
+    return 1 if print_errors(left, store) else 0
 
 
 def write_pages(out: Path, results: Results, made: Promotion) -> Path:
