@@ -40,7 +40,7 @@ class Stack(nn.Module):
             [nn.Parameter(tensor.detach()) for tensor in stacked.values()]
         )
         self.constants = buffers
-        self.plan = [members[0]]  # in a list: its parameters are none of this module's
+        self.template = [members[0]]  # in a list: its parameters are none of this module's
 
     def state(self) -> dict[str, Tensor]:
         """Return stacked parameters and buffers by a member's own names."""
@@ -48,7 +48,7 @@ class Stack(nn.Module):
 
     def forward(self, *inputs: Tensor | None) -> Tensor:
         """Call every member on its own slice of the inputs (members, ...); None goes to all."""
-        member = self.plan[0]
+        member = self.template[0]
 
         def one(state: dict[str, Tensor], *own: Tensor | None) -> Tensor:
             output: Tensor = functional_call(member, state, own)

@@ -160,7 +160,7 @@ class WorkerCache:
         return make(self, *arguments)
 
     def needs(self, cell: Cell) -> dict[str, Any]:
-        """Return the keyword arguments of the cell's method: artifacts, and how it was trained."""
+        """Return the method's keyword arguments: artifacts, and how the original was trained."""
         found = {name: FORMS[name](self, cell.problem) for name in cell.method.needs}
         if hasattr(cell.method, "objective"):
             found["training"] = cell.problem.train

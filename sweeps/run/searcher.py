@@ -135,8 +135,9 @@ class PackSearcher(Searcher):
         if key is None:
             return [(source, cell) for cell in source.take(size)]
         taken: list[tuple[Source, Cell]] = []
-        alike = [each for each in self.sources if each is source or each.sweep == source.sweep]
-        for each in [source, *(other for other in alike if other is not source)]:
+        others = [other for other in self.sources if other is not source]
+        alike = [other for other in others if other.sweep == source.sweep]
+        for each in [source, *alike]:
             while each.left and len(taken) < size and self._key(each) == key:
                 taken += [(each, cell) for cell in each.take(1)]
         return taken

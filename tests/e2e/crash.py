@@ -90,21 +90,32 @@ class Watch:
         return len(now)
 
 
-def keep_reading(table: str, ended: Event) -> None:
-    """Read all rows with pandas again and again; exit with 1 where one is double or has gone."""
+NO_FILE_YET = (FileNotFoundError, ValueError, KeyError)
+
+
+def keep_reading(
+    table: str,
+    ended: Event,
+    options: dict[str, str] | None = None,
+    passing: tuple[type[Exception], ...] = NO_FILE_YET,
+    pause_s: float = 0.05,
+) -> None:
+    """Read all rows with pandas again and again; exit with 1 where one is double or has gone.
+
+    passing: what pandas may raise where there is nothing to read at the moment
+    """
     seen: set[tuple[str, str]] = set()
-    while not ended.is_set():
+    columns = ["cell_id", "sweep"]
+    while not ended.wait(pause_s):
         try:
-            rows = pd.read_parquet(table, columns=["cell_id", "sweep"])
-        except (FileNotFoundError, ValueError, KeyError):  # no file yet
-            time.sleep(0.2)
+            rows = pd.read_parquet(table, columns=columns, storage_options=options)
+        except passing:
             continue
         now = set(zip(rows["sweep"].astype(str), rows["cell_id"], strict=True))
         if len(now) < len(rows) or not seen <= now:
             print(f"pandas read {len(rows)} rows, {len(now)} cells; {len(seen - now)} are gone")
             sys.exit(1)
         seen = now
-        time.sleep(0.05)
 
 
 def start(spec: Path, folder: Path, results: str) -> "subprocess.Popen[bytes]":

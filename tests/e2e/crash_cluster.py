@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
-from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import fsspec
@@ -30,7 +29,7 @@ import pandas as pd
 import psutil
 
 from sweeps.rows.results import Results
-from tests.e2e.crash import ALPHAS, CELLS, PROCESSES, SPEC, Broken
+from tests.e2e.crash import ALPHAS, CELLS, PROCESSES, SPEC, Broken, keep_reading
 from tests.e2e.raylets import Raylets
 from tests.e2e.s3 import S3Server, s3_server
 from unlearn.files import exists, join
@@ -72,24 +71,6 @@ class Seen:
         self.again |= set(failed["cell_id"])
         self.cells = now
         return len(rows) - len(failed)
-
-
-def keep_reading(table: str, options: dict[str, str] | None, ended: Event) -> None:
-    """Read all rows with pandas again and again; exit with 1 where one is double or has gone."""
-    seen: set[tuple[str, str]] = set()
-    columns = ["cell_id", "sweep"]
-    while not ended.is_set():
-        try:
-            rows = pd.read_parquet(table, columns=columns, storage_options=options)
-        except Exception:  # no file yet, or no server: each driver of fsspec says so differently
-            time.sleep(0.5)
-            continue
-        now = set(zip(rows["sweep"].astype(str), rows["cell_id"], strict=True))
-        if len(now) < len(rows) or not seen <= now:
-            print(f"pandas read {len(rows)} rows, {len(now)} cells; {len(seen - now)} are gone")
-            sys.exit(1)
-        seen = now
-        time.sleep(0.5)
 
 
 @dataclass
@@ -379,7 +360,9 @@ def reading(table: str, server: S3Server | None) -> Iterator[None]:
     options = None if server is None else options_of(server)
     context = get_context("spawn")
     ended = context.Event()
-    reader = context.Process(target=keep_reading, args=(table, options, ended))
+    # where the server is gone, each driver of fsspec raises something of its own
+    arguments = (table, ended, options, (Exception,), 0.5)
+    reader = context.Process(target=keep_reading, args=arguments)
     reader.start()
     try:
         yield

@@ -73,8 +73,10 @@ class Method:
         raise TypeError(f"{type(self).__name__} must define __call__")
 
     def stack_key(self) -> Hashable:
-        """Return what must be equal in runs of this class that `together` takes; None: it takes
-        none."""
+        """Return what runs of this class must have in common for `together` to carry them out.
+
+        None where this one must run by itself.
+        """
         return None
 
     @classmethod

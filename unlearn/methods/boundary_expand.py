@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unlearn.errors import lookup, require
 from unlearn.methods.base import Losses, SearchSpace, Unlearned
-from unlearn.methods.iterative import NORMS, Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.iterative import NORMS, Iterative, forgotten_logits, training_copy
 from unlearn.splits import Splits
 from unlearn.streams import globally, layer_noise
 from unlearn.train import descend, snapshot
@@ -64,10 +64,7 @@ class BoundaryExpand(Iterative):
 
         def losses() -> Losses:
             x_f, y_f = next(forget)
-            if self.norms == "running":
-                logits = logits_with_running_stats(student, x_f)
-            else:
-                logits = student(x_f)
+            logits = forgotten_logits(student, x_f, self.norms)
             shadow = torch.full_like(y_f, logits.shape[1] - 1)
             found = {"forget": F.cross_entropy(logits, shadow)}
             if self.alpha > 0:

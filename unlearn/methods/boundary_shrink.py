@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlearn.errors import lookup, require
 from unlearn.methods.base import Losses, SearchSpace, Unlearned
-from unlearn.methods.iterative import NORMS, Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.iterative import NORMS, Iterative, forgotten_logits, training_copy
 from unlearn.splits import Splits
 
 
@@ -59,10 +59,7 @@ class BoundaryShrink(Iterative):
         def losses() -> Losses:
             x_f, y_f = next(forget)
             labels = nearest_class(model, x_f, y_f, kept, self.epsilon)
-            if self.norms == "running":
-                logits = logits_with_running_stats(student, x_f)
-            else:
-                logits = student(x_f)
+            logits = forgotten_logits(student, x_f, self.norms)
             found = {"forget": F.cross_entropy(logits, labels)}
             if self.alpha > 0:
                 x_r, y_r = next(retain)

@@ -116,3 +116,11 @@ def logits_with_running_stats(model: nn.Module, x: Tensor) -> Tensor:
     logits: Tensor = functional_call(model, buffers, (x,), tie_weights=False)
     model.train()
     return logits
+
+
+def forgotten_logits(model: nn.Module, x: Tensor, norms: str) -> Tensor:
+    """Return the logits (n, classes) of forgotten images, normalised as `norms` of `NORMS` says."""
+    if norms == "running":
+        return logits_with_running_stats(model, x)
+    logits: Tensor = model(x)
+    return logits

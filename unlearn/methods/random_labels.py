@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unlearn.errors import lookup, require
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
-from unlearn.methods.iterative import NORMS, Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.iterative import NORMS, Iterative, forgotten_logits, training_copy
 from unlearn.splits import Splits
 
 
@@ -60,10 +60,7 @@ class RandomLabels(Iterative):
             kept = next(retain) if self.alpha > 0 else None
             drawn = torch.randint(len(choices), y_f.shape, generator=generator, device=device)
             labels = choices.to(y_f.device)[drawn.to(y_f.device)]
-            if self.norms == "running":
-                logits = logits_with_running_stats(student, x_f)
-            else:
-                logits = student(x_f)
+            logits = forgotten_logits(student, x_f, self.norms)
             found = {"forget": F.cross_entropy(logits, labels)}
             if kept is not None:
                 x_r, y_r = kept

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.plan.timings import CALIBRATION, Kind, read_calibration
+from sweeps.plan.timings import CALIBRATION, Kind, Rates, read_calibration
 from sweeps.rows.fold import Folder
 from sweeps.run.calibration import Calibration
 from tests.sweeps import builders as make
@@ -43,3 +43,5 @@ def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     with Calibration(store) as calibration:
         calibration.hear([{"cell_id": "a", "status": "failed"}])
         calibration.fresh.note(STEP, 1.0)
+    assert calibration.fresh == Rates()  # it was tried, and what could not be written is dropped
+    assert (tmp_path / "store" / CALIBRATION).is_dir()

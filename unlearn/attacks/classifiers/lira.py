@@ -1,6 +1,6 @@
 """Likelihood-ratio attack (LiRA, arXiv:2112.03570): was this image in the training set?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -107,13 +107,20 @@ class Lira(Attack):
 
     def prepare(self, target: Target, original: Any) -> Shadows:
         """Train the shadows."""
-        splits, seed, plan = target.splits, target.seed, self.plan(target)
-        pool = members_and_strangers(splits)
-        inside = halves(len(pool), self.shadows, seed)
-        odds = []
+        pool = members_and_strangers(target.splits)
+        inside = halves(len(pool), self.shadows, target.seed)
+        networks = self.trained(target, original, inside)
+        return Shadows(inside, torch.stack([log_odds(network, pool) for network in networks]))
+
+    def trained(self, target: Target, original: Any, inside: Tensor) -> Iterator[Any]:
+        """Train a shadow on the retained images and each half of the pool; yield it in eval mode.
+
+        inside: which pool image each shadow is trained on, bool (shadows, n)
+        """
+        retain, plan = target.splits.train.retain, self.plan(target)
+        pool = members_and_strangers(target.splits)
         for i, half in enumerate(inside):
-            odds.append(shadow(original, splits.train.retain, pool, half, plan, seed, i))
-        return Shadows(inside, torch.stack(odds))
+            yield train_shadow(original, retain, pool, half, plan, target.seed, i)
 
     def run(self, target: Target, model: Any, prepared: Shadows) -> Scores:
         """Measure how well the ratio separates members from strangers under one model."""
@@ -134,13 +141,6 @@ class Lira(Attack):
         scores = super().report(name, own, found)
         blind = found["original"][f"{self.family}_auc"] < 0.5 + BLIND
         return scores | {self.column(name, f"{self.family}_blind"): float(blind)}
-
-
-def shadow(
-    model: Any, retain: Images, pool: Images, half: Tensor, plan: Training, seed: int, i: int
-) -> Tensor:
-    """Train shadow `i` on `retain` and the `half` of the pool; return its log odds, (n,)."""
-    return log_odds(train_shadow(model, retain, pool, half, plan, seed, i), pool)
 
 
 def train_shadow(

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Target, check_positive, check_share
-from unlearn.attacks.classifiers.lira import (
-    Lira,
-    halves,
-    log_odds,
-    members_and_strangers,
-    train_shadow,
-)
+from unlearn.attacks.classifiers.lira import Lira, halves, log_odds, members_and_strangers
 from unlearn.columns import NO_SCALE, Scale
 from unlearn.evaluation import Scores
 
@@ -93,13 +87,10 @@ class Rmia(Lira):
 
     def prepare(self, target: Target, original: Any) -> Any:
         """Train the shadows; return the means of their answers."""
-        splits, seed, plan = target.splits, target.seed, self.plan(target)
-        pool = members_and_strangers(splits)
-        inside = halves(len(pool), self.shadows, seed)
-        population = splits.val.forget
+        pool, population = members_and_strangers(target.splits), target.splits.val.forget
+        inside = halves(len(pool), self.shadows, target.seed)
         own, others = [], []
-        for i, half in enumerate(inside):
-            network = train_shadow(original, splits.train.retain, pool, half, plan, seed, i)
+        for network in self.trained(target, original, inside):
             own.append(log_odds(network, pool).sigmoid())
             others.append(log_odds(network, population).sigmoid())
         seen = inside.double()

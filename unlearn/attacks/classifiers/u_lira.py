@@ -14,7 +14,6 @@ from unlearn.attacks.classifiers.lira import (
     halves,
     log_odds,
     members_and_strangers,
-    train_shadow,
 )
 from unlearn.columns import NO_SCALE, Scale
 from unlearn.models import Weights
@@ -87,12 +86,10 @@ class ULira(Lira):
 
     def prepare(self, target: Target, original: Any) -> TrainedShadows:
         """Train the shadows and keep them."""
-        splits, seed, plan = target.splits, target.seed, self.plan(target)
-        pool = members_and_strangers(splits)
-        inside = halves(len(pool), self.shadows, seed)
+        pool = members_and_strangers(target.splits)
+        inside = halves(len(pool), self.shadows, target.seed)
         odds, weights = [], []
-        for i, half in enumerate(inside):
-            network = train_shadow(original, splits.train.retain, pool, half, plan, seed, i)
+        for network in self.trained(target, original, inside):
             odds.append(log_odds(network, pool))
             weights.append(network.state_dict())
         return TrainedShadows(inside, torch.stack(odds), copy.deepcopy(original), weights)
