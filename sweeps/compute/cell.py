@@ -6,7 +6,6 @@ from typing import Any
 
 from sweeps.compute.attacks import attack
 from sweeps.compute.cache import WorkerCache
-from sweeps.compute.gpu import gpu_busy
 from sweeps.compute.outcome import Outcome, Stopwatch
 from sweeps.compute.recorder import Recorder
 from sweeps.spec.cells import Cell
@@ -93,7 +92,7 @@ def make(cache: WorkerCache, cell: Cell) -> Made:
     columns: dict[str, Any] = {"artifacts_s": watch.lap()}
     with step_reports() as reports:
         unlearned = unlearn(cache, cell, needs)
-    columns |= {"gpu_busy": gpu_busy(), "unlearn_s": watch.lap()}
+    columns["unlearn_s"] = watch.lap()
     columns |= {"stacked": 1, "step_captured": steps_captured(reports)}
     return Made(unlearned, columns, recorder)
 

@@ -7,7 +7,7 @@ import torch
 
 from sweeps.compute.cache import WorkerCache
 from sweeps.compute.cell import Made, recorder_of, steps_captured
-from sweeps.compute.gpu import gpu_busy
+from sweeps.compute.gpu import BusyWatch
 from sweeps.compute.outcome import Stopwatch
 from sweeps.spec.cells import Cell
 from unlearn.capture import step_reports
@@ -57,16 +57,19 @@ def _unlearned(cache: WorkerCache, cells: Sequence[Cell]) -> dict[str, Made | No
             runs.append(_run(cache, cell, recorder))
         artifacts_s = watch.lap() / len(cells)
         first = cells[0]
-        with seeded(first.problem.seed, "unlearn", first.method_name), step_reports() as reports:
+        with (
+            seeded(first.problem.seed, "unlearn", first.method_name),
+            step_reports() as reports,
+            BusyWatch(cache.device) as busy,
+        ):
             results = first.method.together(runs)
-        busy = gpu_busy()
     unlearn_s = watch.lap() / len(cells)
     columns = {
         "artifacts_s": artifacts_s,
         "unlearn_s": unlearn_s,
         "stacked": len(cells),
         "step_captured": steps_captured(reports),
-        "gpu_busy": busy,
+        "gpu_busy": busy.share,
     }
     made: dict[str, Made | NotFinite] = {}
     for cell, result, recorder in zip(cells, results, recorders, strict=True):

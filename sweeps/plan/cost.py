@@ -148,6 +148,7 @@ def slots_for(resources: Resources, joining: bool = False) -> Slots:
     if joining:
         return Slots(1, "one slot; a cluster divides it by its slots")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    resources = resources.where(gpus=torch.cuda.device_count() > 0)
     count = int((cores or 1) / resources.cpu + 1e-9)
     where = "of this machine"
     if resources.gpu:
@@ -175,8 +176,8 @@ def makespan(recipes: tuple[Recipe, ...], seconds: list[float], slots: int) -> f
 
 
 def device_for(resources: Resources) -> str:
-    """Return the device that a trial with these resources computes on."""
-    return "cuda" if resources.gpu else "cpu"
+    """Return the device that a trial with these resources computes on, on this machine."""
+    return "cuda" if resources.where(gpus=torch.cuda.device_count() > 0).gpu else "cpu"
 
 
 def _device_of(plan: Plan, recipe: Recipe) -> str:

@@ -144,10 +144,12 @@ PROVENANCE = _named(
     _entry(
         "gpu_busy",
         float,
-        "share of the last second of unlearning in which the GPU computed, for this or another "
-        "process; null without a GPU, and without the package nvidia-ml-py",
+        "share of the time in which the GPU computed, for this or another process, while the cell "
+        "was unlearned and scored (`stacked` above 1: unlearned); null without a GPU, and without "
+        "the package nvidia-ml-py",
         Scale("share"),
     ),
+    _entry("gpu_share", float, "GPUs, or the share of one, that the trial was given"),
     _entry(
         "stacked",
         int,

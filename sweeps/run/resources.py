@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import ray
 
 from sweeps.plan.plan import Plan, needed_by
+from sweeps.plan.work import Work
 from sweeps.spec.sweep import Resources, Sweep
 from unlearn.errors import require
 
@@ -44,6 +45,19 @@ def slots(needs: Resources) -> int:
     return max(1, sum(node.fits(needs) for node in ray_nodes()))
 
 
+def without_gpus(plan: Plan) -> Plan:
+    """Return the plan for a Ray that has no GPU: sweeps that leave the share open take none."""
+
+    def settled(sweep: Sweep) -> Sweep:
+        return replace(sweep, resources=sweep.resources.where(gpus=False))
+
+    def moved(work: Work) -> Work:
+        return replace(work, sweep=settled(work.sweep))  # type: ignore[type-var]
+
+    sweeps = tuple(settled(sweep) for sweep in plan.sweeps)
+    return replace(plan, sweeps=sweeps, work=tuple(moved(work) for work in plan.work))
+
+
 def resources_by_artifact(plan: Plan) -> dict[str, Resources]:
     """Return artifact key -> resources of the first sweep that needs the artifact."""
     asked: dict[str, Resources] = {}
@@ -79,7 +93,7 @@ class Lack:
 
 def lacking(sweep: Sweep, nodes: list[Node]) -> Lack | None:
     """Compare a sweep's resources with the nodes; None if one has enough."""
-    asks = sweep.resources
+    asks = sweep.resources.where(gpus=any(node.gpu for node in nodes))
     has = max(nodes, key=lambda node: (min(node.gpu, asks.gpu), node.cpu))
     remedies = []
     for name, amount in (("cpu", has.cpu), ("gpu", has.gpu)):

@@ -16,7 +16,13 @@ from sweeps.run.folding import Folding
 from sweeps.run.nodes import check_data
 from sweeps.run.places import Places
 from sweeps.run.prepare import prepare
-from sweeps.run.resources import check_resources, resources_by_artifact, slots
+from sweeps.run.resources import (
+    check_resources,
+    ray_nodes,
+    resources_by_artifact,
+    slots,
+    without_gpus,
+)
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, record_failure
 from sweeps.run.tune import check_version, run_packs
@@ -64,6 +70,8 @@ def run(
     cannot be written.
     """
     check_version()
+    if not growing and not any(node.gpu for node in ray_nodes()):
+        plan = without_gpus(plan)
     check_resources(plan, growing)
     check_data(plan, places.data_root)
     results = Results(places.results)

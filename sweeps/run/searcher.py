@@ -17,6 +17,7 @@ from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Resources, Sweep
 
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
+MOST_PER_GPU = 8  # trials that share a GPU whose share was measured
 ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
 
@@ -37,6 +38,7 @@ class PackSearcher(Searcher):
 
     A pack comes from one source, so its cells share artifacts; where a GPU can unlearn cells as one
     program (`sweeps.compute.together`), it takes such cells from several sources of the sweep.
+    Where a sweep leaves the share of a GPU open (`gpu_auto`), its first cell runs alone and tells.
 
     sources: where cells come from
     places: folders and URLs of the run
@@ -62,6 +64,7 @@ class PackSearcher(Searcher):
         self.again: list[Handed] = []  # packs whose worker died
         self.lost: list[Handed] = []  # packs whose workers died at every attempt
         self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
+        self.shares: dict[str, float] = {}  # of a GPU, by sweep, where they were measured
         self.turn = 0
 
     def suggest(self, trial_id: str) -> Any:
@@ -81,7 +84,7 @@ class PackSearcher(Searcher):
             next_source = self._next_source(open_sources)
             if next_source is None:
                 return None
-            size = self._size(next_source, self.slots(next_source.sweep.resources))
+            size = self._size(next_source, self.slots(self._resources(next_source)))
             if size == 0:
                 return None if self.running else Searcher.FINISHED
             handed = self._pack(next_source, size)
@@ -90,11 +93,14 @@ class PackSearcher(Searcher):
 
     def _next_source(self, open_sources: list[Source]) -> Source | None:
         """Return the source whose turn it is; None if all slots and the spare pack are taken."""
-        running = Counter(handed.sweep.resources for handed in self.running.values())
+        running = Counter(self._given(handed) for handed in self.running.values())
+        measuring = {handed.sweep.name for handed in self.running.values()}
         slots: dict[Resources, int] = {}
         ready = []
         for source in open_sources:
-            resources = source.sweep.resources
+            if self._unmeasured(source) and source.sweep.name in measuring:
+                continue
+            resources = self._resources(source)
             if resources not in slots:
                 slots[resources] = self.slots(resources)
             if running[resources] <= slots[resources]:
@@ -102,13 +108,30 @@ class PackSearcher(Searcher):
         if not ready:
             return None
         # Few sources at a time, so that actors reuse the artifacts that they hold in memory.
-        few = ready[: slots[ready[0].sweep.resources]]
+        few = ready[: slots[self._resources(ready[0])]]
         source = few[self.turn % len(few)]
         self.turn += 1
         return source
 
+    def _resources(self, source: Source) -> Resources:
+        """Return what the source's next trial gets; a whole GPU while a share is measured."""
+        asked = source.sweep.resources
+        if not asked.gpu_auto or self._key(source) is not None:
+            return asked
+        return replace(asked, gpu=self.shares.get(source.sweep.name, 1.0))
+
+    def _unmeasured(self, source: Source) -> bool:
+        """Whether the source's next cell must run alone, to tell the share of a GPU it needs."""
+        automatic = source.sweep.resources.gpu_auto and self._key(source) is None
+        return automatic and source.sweep.name not in self.shares
+
+    @staticmethod
+    def _given(handed: Handed) -> Resources:
+        """Return what the trial of a pack was given."""
+        return replace(handed.sweep.resources, gpu=handed.pack.gpu)
+
     def _pack(self, source: Source, size: int) -> Handed:
-        resources = source.sweep.resources
+        resources = self._resources(source)
         taken = self._take(source, size)
         cells = tuple(cell for _, cell in taken)
         self.allowance.take(len(cells))
@@ -160,6 +183,8 @@ class PackSearcher(Searcher):
     def _wanted(self, source: Source, slots: int, seconds: float | None) -> int:
         """Return how many cells a pack would take without a budget."""
         resources = source.sweep.resources
+        if self._unmeasured(source):
+            return 1
         if resources.cells_per_trial:
             return resources.cells_per_trial
         alike = [each for each in self.sources if each.sweep.resources == resources]
@@ -186,6 +211,9 @@ class PackSearcher(Searcher):
             source.tell(cell, report.val)
             if report.wall_s:  # the last cell counts: artifacts are in memory by then
                 self.seconds[source.sweep.name, cell.method_name] = report.wall_s
+            if report.gpu_share and handed.pack.gpu == 1:
+                trials = min(MOST_PER_GPU, int(1 / report.gpu_share + 1e-9))
+                self.shares.setdefault(source.sweep.name, 1 / trials)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -23,7 +23,7 @@ from sweeps.compute.candidates import (
     val_scores,
 )
 from sweeps.compute.cell import Made, compute
-from sweeps.compute.gpu import memory_gib, watch_memory
+from sweeps.compute.gpu import BusyWatch, memory_gib, share_needed, watch_memory
 from sweeps.compute.outcome import Outcome
 from sweeps.compute.together import unlearn_together
 from sweeps.rows.results import Lookup, Results
@@ -71,17 +71,20 @@ class CellReport:
     failed: whether it has no scores
     wall_s: seconds it took; 0 where its row already existed
     val: its scores on val; None where it has none
+    gpu_share: what it needed of its GPU (`share_of`); None where that was not measured
     """
 
     cell_id: str
     failed: bool
     wall_s: float
     val: ValScores | None
+    gpu_share: float | None = None
 
 
-def report_of(row: Mapping[str, Any], wall_s: float) -> CellReport:
+def report_of(row: Mapping[str, Any], wall_s: float, gpu_share: float | None = None) -> CellReport:
     """Return the report of a row."""
-    return CellReport(row["cell_id"], row["status"] == "failed", wall_s, val_scores(row))
+    failed = row["status"] == "failed"
+    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), gpu_share)
 
 
 class PackTrial(tune.Trainable):
@@ -179,17 +182,22 @@ def run_cell(
     started = time.perf_counter()
     if made is None:
         watch_memory()
-    outcome = _computed(cache, cell, best, made)
+    with BusyWatch(cache.device) as busy:
+        outcome = _computed(cache, cell, best, made)
+    used: dict[str, Any] = {} if isinstance(made, Made) else {"gpu_busy": busy.share}
+    alone = made is None and not outcome.failed
+    gpu_share = share_needed(busy.share) if alone else None
     tuning = dict(pack.tuning).get(cell.cell_id)
     if tuning is not None and not outcome.failed:
         outcome = _with_tuning(cache, cell, tuning, outcome)
     wall_s = time.perf_counter() - started
     if isinstance(made, Made):
         wall_s += made.seconds
-    columns = {**outcome.as_columns(), "wall_s": wall_s, **provenance(cache, places, cell)}
+    used |= {"wall_s": wall_s, "gpu_share": pack.gpu}
+    columns = {**outcome.as_columns(), **used, **provenance(cache, places, cell)}
     row = row_of(cell, columns)
     lookup.results.write(pack.sweep, row)
-    return report_of(row, wall_s)
+    return report_of(row, wall_s, gpu_share)
 
 
 def _computed(

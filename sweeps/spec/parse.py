@@ -40,6 +40,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         },
     },
 }
+AUTO_GPU = 0.25  # for artifacts, and for cells that are unlearned as one program: docs/gpu.md
 KEYS = (
     "name",
     "dataset",
@@ -76,6 +77,8 @@ def parse(document: Mapping[str, Any]) -> Sweep:
     resources = dict(_section(document, "resources"))
     if resources.get("cells_per_trial") == "auto":
         resources["cells_per_trial"] = 0
+    if resources.get("gpu") == "auto":
+        resources |= {"gpu": AUTO_GPU, "gpu_auto": True}
     return Sweep(
         name=name,
         dataset=dataset,

@@ -362,7 +362,7 @@ def document() -> str:
         "A positive range that spans a factor of ten or more is searched by its logarithm.",
         "## `resources`",
         table(keys_of(Resources)),
-        "`cells_per_trial: auto` is the same as 0.",
+        "`cells_per_trial: auto` is the same as 0; `gpu: auto` is `gpu: 0.25, gpu_auto: true`.",
         "## Data sets",
         datasets_table(),
         "## Models",

@@ -122,11 +122,14 @@ class Resources:
 
     cpu: cores, above 0; also the number of torch threads
     gpu: GPUs, or a share of one; at least 0
+    gpu_auto: whether `gpu` is for the artifacts alone: the share of a GPU that cells get is then
+        measured on the first one, which has a GPU to itself; without a GPU, all run on CPUs
     cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as take about 4 s
     """
 
     cpu: float = 1
     gpu: float = 0
+    gpu_auto: bool = False
     cells_per_trial: int = 0
 
     def __post_init__(self) -> None:
@@ -138,9 +141,18 @@ class Resources:
             "Ray shares one GPU, never several",
         )
         require(
+            not self.gpu_auto or 0 < self.gpu <= 1,
+            f"resources.gpu_auto needs a share of one GPU to start with, not gpu: {self.gpu}; "
+            "set gpu: auto alone",
+        )
+        require(
             self.cells_per_trial >= 0,
             f"resources.cells_per_trial must be auto or 1 and more, not {self.cells_per_trial}",
         )
+
+    def where(self, gpus: bool) -> "Resources":
+        """Return these resources for a place with or without GPUs."""
+        return self if gpus or not self.gpu_auto else replace(self, gpu=0, gpu_auto=False)
 
 
 Knobs = tuple[tuple[str, Any], ...]

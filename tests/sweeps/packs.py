@@ -68,10 +68,12 @@ def result(
     scores: Callable[[Cell], Mapping[str, Any]] = lambda cell: {},
     wall_s: float = 9.0,
     status: str = "ok",
+    gpu_share: float | None = None,
 ) -> dict[str, Any]:
     """The result that a trial reports once it has computed the pack."""
     reports = []
     for each in pack.cells:
         val = val_scores({"status": status, **scores(each)})
-        reports.append(CellReport(each.cell_id, status == "failed", wall_s, val))
+        failed = status == "failed"
+        reports.append(CellReport(each.cell_id, failed, wall_s, val, gpu_share))
     return {"reports": reports, "halt": ""}

@@ -21,7 +21,7 @@ from sweeps.run.tune import Reporter, describe_loss, interruptions
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
-from tests.sweeps.run.stand_ins import Tuner
+from tests.sweeps.run.stand_ins import InPlace, Tuner
 from unlearn.errors import BadInput
 
 Told = list[tuple[str, int, str]]
@@ -51,6 +51,20 @@ def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(
         run_in(tmp_path, resources={"gpu": 0.25})
     assert not list(tmp_path.iterdir())
     assert run_in(tmp_path).cells == 1
+
+
+def test_without_a_gpu_a_share_that_is_left_open_is_none(
+    tmp_path: Path, tuner: type[Tuner], in_place: InPlace
+) -> None:
+    given: list[float] = []
+
+    def fitting(own: Tuner) -> None:
+        given.append(packs.ask(own.searcher, "a").gpu)
+
+    tuner.fitting = staticmethod(fitting)
+    run_in(tmp_path, resources={"gpu": "auto"})
+    assert given == [0]
+    assert {options["num_gpus"] for options in in_place.options.values()} == {0}
 
 
 def test_what_a_cluster_cannot_give_yet_is_a_warning(

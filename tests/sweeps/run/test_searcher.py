@@ -178,3 +178,59 @@ def test_without_a_gpu_and_for_other_settings_cells_are_not_stacked(tmp_path: Pa
     assert not packs.ask(packs.searcher(on_cpu), "a").stacked
     pool = {**STACKABLE, "unlearn": {"replay": "pool"}, "resources": {"gpu": 1}}
     assert not packs.ask(packs.searcher(make.sources(tmp_path, make.sweep(**pool))), "a").stacked
+
+
+def shared(needs: Resources) -> int:
+    """So many slots as a GPU has shares."""
+    return round(1 / needs.gpu)
+
+
+def test_the_first_cell_has_a_gpu_to_itself_and_tells_the_share_of_the_others(
+    tmp_path: Path,
+) -> None:
+    """It filled .3 of the GPU: three fit."""
+    searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
+    first = packs.ask(searcher, "a")
+    assert (first.gpu, len(first.cells), packs.ask(searcher, "b")) == (1, 1, None)
+    searcher.on_trial_complete("a", packs.result(first, gpu_share=0.3))
+    others = [packs.ask(searcher, name) for name in "cdefg"]
+    assert [pack and pack.gpu for pack in others] == [1 / 3] * 4 + [None]
+
+
+@pytest.mark.parametrize(("share", "given"), [(0.01, 1 / 8), (0.5, 0.5), (0.51, 1), (1.0, 1)])
+def test_a_gpu_is_divided_into_equal_shares_and_at_most_eight(
+    share: float, given: float, tmp_path: Path
+) -> None:
+    searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
+    first = packs.ask(searcher, "a")
+    searcher.on_trial_complete("a", packs.result(first, gpu_share=share))
+    assert packs.ask(searcher, "b").gpu == given
+
+
+def test_cells_run_alone_until_one_of_them_tells_its_share(tmp_path: Path) -> None:
+    """A failed cell tells nothing, nor does the death of its worker."""
+    searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
+    packs.ask(searcher, "a")
+    searcher.on_trial_complete("a", error=True)
+    again = packs.ask(searcher, "b")
+    assert (again.gpu, again.attempt) == (1, 2)
+    searcher.on_trial_complete("b", packs.result(again, status="failed"))
+    third = packs.ask(searcher, "c")
+    assert (third.gpu, len(third.cells), packs.ask(searcher, "d")) == (1, 1, None)
+
+
+def test_another_sweep_goes_on_meanwhile(tmp_path: Path) -> None:
+    sources = [
+        grid(tmp_path, 9, name="measured", resources={"gpu": "auto"}),
+        grid(tmp_path, 9, name="given", resources={"gpu": 0.5}),
+    ]
+    searcher = packs.searcher(sources, shared)
+    asked = [packs.ask(searcher, str(name)) for name in range(6)]
+    given = sorted((pack.sweep, pack.gpu) for pack in asked if pack is not None)
+    assert given == [("given", 0.5)] * 3 + [("measured", 1)]
+
+
+def test_cells_that_are_stacked_start_with_a_quarter_of_a_gpu(tmp_path: Path) -> None:
+    sources = make.sources(tmp_path, make.sweep(**STACKABLE, resources={"gpu": "auto"}))
+    pack = packs.ask(packs.searcher(sources, shared), "a")
+    assert (pack.gpu, pack.stacked, len(pack.cells)) == (0.25, True, 2)

@@ -65,6 +65,7 @@ def test_a_cell_knows_everything_that_determines_it() -> None:
     ):
         assert not base & ids(**change), change
     assert ids(name="other", resources={"cpu": 2}) == base
+    assert ids(resources={"gpu": "auto"}) == base
     assert ids(grid={"lam": [10.0, 100.0]}) == base
 
 
@@ -98,6 +99,7 @@ def test_forget_each_is_every_class() -> None:
         (changed(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
         (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
         (changed(train={"steps": 0}), "steps must be at least 1"),
+        (changed(resources={"gpu_auto": True}), "resources.gpu_auto needs a share of one GPU"),
         (changed(resources={"gpu": 1.5}), "resources.gpu above 1 must be a whole number, not 1.5"),
         (changed(eval={"judges": 0}), "judges must be at least 1"),
         (
