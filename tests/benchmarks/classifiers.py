@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sweeps.compute.candidates import FORGET_WEIGHT
+from sweeps.compute.gpu import synchronize
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.data import load
@@ -94,17 +95,21 @@ GRID = list(product([-0.5, -1.0, -1.5, -2.0, -2.5, -3.0], torch.linspace(0.5, 0.
 SLICE = 8  # candidates on which the reference's way is timed
 
 
-def trained(data: Dataset, splits: Splits, cache: Bench) -> tuple[Any, Weights]:
+def trained(
+    data: Dataset, splits: Splits, cache: Bench, device: str = "cpu"
+) -> tuple[Any, Weights]:
     """Reference 5's MobileNetV2 after a short training, and its expert on the forgotten class."""
     with seeded(0, "bench"):
         model: Any = build("mobilenet_v2", data.shape, data.classes, options={"stem": "stock"})
+    model = model.to(device)
     plan = Training(cache.count(1500), 64, 2e-3, augment="crop-flip", label_smoothing=0.1)
-    model.load_state_dict(fit(model, data.train, plan, stream(0, "original"))[0])
+    model.load_state_dict(fit(model, data.train, plan, stream(0, "original", device=device))[0])
     expert = Training(cache.count(60), 64, 3e-4, "constant")
-    return model.eval(), fit(model, splits.train.forget, expert, stream(0, "expert"))[0]
+    generator = stream(0, "expert", device=device)
+    return model.eval(), fit(model, splits.train.forget, expert, generator)[0]
 
 
-def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
+def grid_vs_reference(cache: Bench, forget: int = 0, device: str = "cpu") -> Result:
     """120 cells of (alpha, rho) on CIFAR-10, reference / ours.
 
     The reference: a new model, tau and quantiles per cell, all of test, torch's own layout (timed
@@ -112,9 +117,9 @@ def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
     takes them, test once. `same`: ours finds the point that reading all 5,000 val images of each
     cell finds.
     """
-    data = load("cifar10", cache.root)
+    data = load("cifar10", cache.root).to(device)
     splits = data.split([forget])
-    original, expert = trained(data, splits, cache)
+    original, expert = trained(data, splits, cache, device)
     plain = copy.deepcopy(original)
     plain.layout = torch.contiguous_format
     test, reader = data.test.pixels(), ValReader(splits.val)
@@ -125,6 +130,7 @@ def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
     def theirs() -> None:
         for alpha, rho in every:
             correct(rebuilt(plain, expert, alpha, rho), test)
+        synchronize()
 
     found: set[tuple[float, float]] = set()
 
@@ -141,6 +147,7 @@ def grid_vs_reference(cache: Bench, forget: int = 0) -> Result:
             if not read.stopped and value > bar:
                 bar, best = value, point
         correct(surgeon.write(*best), test)
+        synchronize()
         found.add(best)
 
     slow, fast = interleaved(theirs, ours)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from sweeps.spec.parse import PRESETS
+from tests.benchmarks.classifiers import grid_vs_reference
 from tests.benchmarks.clock import Result, interleaved
 from tests.benchmarks.generators import Bench
 from unlearn.capture import eager_steps
@@ -166,6 +167,11 @@ def preset_full_resnet18(cache: Bench) -> Result:
     }
 
 
+def grid_vs_reference_cuda(cache: Bench) -> Result:
+    """`grid_vs_reference`, both sides on the GPU."""
+    return {**grid_vs_reference(cache, device="cuda"), "device": torch.cuda.get_device_name()}
+
+
 @torch.no_grad()
 def accuracy_of(model: nn.Module, images: Images) -> float:
     """Share of the images that the model names right."""
@@ -184,4 +190,5 @@ if torch.cuda.is_available():
         "stacked_vs_single_cvae": stacked_vs_single_cvae,
         "stacked_vs_single_amnesia": stacked_vs_single_amnesia,
         "preset_full_resnet18": preset_full_resnet18,
+        "grid_vs_reference_cuda": grid_vs_reference_cuda,
     }

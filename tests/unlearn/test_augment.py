@@ -90,3 +90,17 @@ def test_shift_flip_reflects_at_the_border() -> None:
     assert moved.min() == 1
     firsts = {tuple(image[0, :3, 0].tolist()) for image in moved}
     assert firsts == {(3, 2, 1), (2, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5)}
+
+
+def test_cutout_hides_one_square_of_a_quarter_of_the_width() -> None:
+    """Seven by seven of 28, at least four by four of it inside; the rest is as `crop-flip`."""
+    x = torch.ones(N, 1, SIDE, SIDE)
+    seen = AUGMENTS["crop-flip-cutout"](x, stream(0, "cutout"))
+    cropped = AUGMENTS["crop-flip"](x, stream(0, "cutout"))
+    hidden = (seen == 0.5)[:, 0]
+    assert torch.equal(seen[:, 0][~hidden], cropped[:, 0][~hidden])
+    rows, columns = hidden.any(2).sum(1), hidden.any(1).sum(1)
+    assert torch.equal(hidden.sum((1, 2)), rows * columns)
+    assert set(rows.tolist()) == set(columns.tolist()) == {4, 5, 6, 7}
+    places = hidden.sum(0)
+    assert (places > 0).all()
