@@ -27,14 +27,14 @@ TRAIN = {  # defaults per task, for keys that the spec leaves out
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "full": {  # trains out on CIFAR-10, for a GPU: docs/gpu.md has seconds and accuracy
         "resnet18": {
-            "steps": 2640,
-            "batch": 512,
-            "lr": 0.4,
+            "steps": 6336,
+            "batch": 256,
+            "lr": 0.2,
             "optimizer": "nesterov",
-            "weight_decay": 1e-3,
+            "weight_decay": 5e-4,
             "label_smoothing": 0.1,
-            "ema": 0.99,
-            "augment": "crop-flip",
+            "ema": 0.995,
+            "augment": "crop-flip-cutout",
             "precision": "bf16",
             "channels_last": True,
         },
