@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pandas as pd
 
-from cluster.commands import data_root, print_errors, run_sweeps
 from cluster.ray_session import ray_session
+from cluster.running import data_root, print_errors, run_sweeps
 from serve.deployments import ServiceSettings
 from serve.launch import start
 from sweeps.choose.promote import Promotion, promote

@@ -16,7 +16,7 @@ SET = "change a key of the spec, as in train.steps=300"
 
 ROWS_KEPT = "; finished cells are kept, and the same command continues there"
 NOTICES = {  # handler -> told when a signal ends it
-    "commands.run": ROWS_KEPT,
+    "running.run": ROWS_KEPT,
     "demo.demo": ROWS_KEPT,
     "commands.submit": "; a job that was submitted goes on",
 }
@@ -111,14 +111,14 @@ def _add_set(made: argparse.ArgumentParser, text: str) -> None:
 
 
 def _sweep_commands(command: AddCommand) -> None:
-    made = command("plan", "commands.plan", "what would run, what is cached, what it costs")
+    made = command("plan", "running.plan", "what would run, what is cached, what it costs")
     _add_spec(made, optional=True)
     made.add_argument("--list", action="store_true", help="list the shipped specs")
     made.add_argument(
         "--address",
         help="compare with the nodes of this Ray (default: $RAY_ADDRESS, else this machine)",
     )
-    made = command("run", "commands.run", "run a sweep; finished cells are never run again")
+    made = command("run", "running.run", "run a sweep; finished cells are never run again")
     _add_spec(made)
     made.add_argument("--address", help=RAY)
     made.add_argument(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from cluster.commands import data_root
+from cluster.running import data_root
 from sweeps.compute.cache import configure_worker
 from tests.benchmarks import classifiers, generators, gpu, rows
 from tests.benchmarks.clock import write

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from cluster import commands
+from cluster import ray_session
 from cluster.demo import free_port
 from cluster.main import entry
 from sweeps.choose.choose import choose
@@ -67,7 +67,7 @@ def no_ray(*_: object) -> None:
 def test_a_second_run_does_nothing_and_starts_no_ray(
     swept: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commands, "ray_session", no_ray)
+    monkeypatch.setattr(ray_session, "ray_session", no_ray)
     stamps = {path: path.stat().st_mtime_ns for path in (swept / "results").rglob("*.parquet")}
     places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
     assert entry(["run", str(swept / "spec.yaml"), *places]) == 0
@@ -326,7 +326,7 @@ def test_a_failing_cell_is_a_row_and_can_be_tried_again(
     assert dict(rows["status"]) == {1e-5: "ok", 1e30: "failed"}
     stamp = rows["created_at"]
     with monkeypatch.context() as patched:
-        patched.setattr(commands, "ray_session", no_ray)
+        patched.setattr(ray_session, "ray_session", no_ray)
         places = ["--results", str(swept / "results"), "--store", str(swept / "store")]
         assert entry(["run", str(spec), *places]) == 1
     run("--retry-failed")
