@@ -4,6 +4,7 @@ in an id."""
 import math
 from collections.abc import Mapping
 from dataclasses import Field, field, fields, is_dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from unlearn.errors import lookup, require, unknown_keys
@@ -31,12 +32,18 @@ def is_later(knob: "Field[Any]") -> bool:
 def counted(record: Any) -> dict[str, Any]:
     """Return what counts in the id of a dataclass: `asdict` without `later` fields at default."""
     found: dict[str, Any] = {}
-    for knob in fields(record):
-        value = getattr(record, knob.name)
-        if is_later(knob) and value == knob.default:
+    for name, late, default in _knobs_of(type(record)):
+        value = getattr(record, name)
+        if late and value == default:
             continue
-        found[knob.name] = counted(value) if is_dataclass(value) else value
+        found[name] = counted(value) if is_dataclass(value) else value
     return found
+
+
+@cache
+def _knobs_of(kind: type) -> tuple[tuple[str, bool, Any], ...]:
+    """Return of each field of a dataclass: name, whether it is `later`, default."""
+    return tuple((knob.name, is_later(knob), knob.default) for knob in fields(kind))  # type: ignore[arg-type]
 
 
 def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[str, Any]) -> Kind:
