@@ -37,7 +37,9 @@ LOCAL_RAY = {
 }
 # Ray starts a worker per core at once. Those that wait can import meanwhile what they will need;
 # where cores are few, that would take them from the work itself.
-PRELOAD = {"RAY_preload_python_modules": "sweeps.run.prepare,sweeps.run.trial"}
+PRELOAD = "RAY_preload_python_modules"
+MODULES = ("sweeps.run.prepare", "sweeps.run.trial")
+LIBRARIES = ("torchvision", "timm")  # if planning has built networks of them, workers will too
 CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 
 MORE_TIME = "let other work end, or join a running Ray by --address"
@@ -88,8 +90,7 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address in (None, "local"):
-        preload = {} if _shadowed() or os.cpu_count() not in CORES_TO_PRELOAD else PRELOAD
-        for name, value in {**LOCAL_RAY, **preload}.items():
+        for name, value in {**LOCAL_RAY, **_preload()}.items():
             os.environ.setdefault(name, value)
     if address is None:
         _start_local()
@@ -144,6 +145,14 @@ def _own_first(folders: list[str]) -> dict[str, Any]:
     if not _shadowed():
         return {}
     return {"worker_process_setup_hook": importer(folders)}
+
+
+def _preload() -> dict[str, str]:
+    """Return the variable that names the modules for waiting workers; {} where none is wanted."""
+    if _shadowed() or os.cpu_count() not in CORES_TO_PRELOAD:
+        return {}
+    libraries = (name for name in LIBRARIES if name in sys.modules)
+    return {PRELOAD: ",".join([*MODULES, *libraries])}
 
 
 def _shadowed() -> bool:

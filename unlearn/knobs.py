@@ -2,7 +2,7 @@
 in an id."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -32,7 +32,8 @@ def is_later(knob: "Field[Any]") -> bool:
 def counted(record: Any) -> dict[str, Any]:
     """Return what counts in the id of a dataclass: `asdict` without `later` fields at default."""
     found: dict[str, Any] = {}
-    for name, late, default in _knobs_of(type(record)):
+    kind: Hashable = type(record)
+    for name, late, default in _knobs_of(kind):
         value = getattr(record, name)
         if late and value == default:
             continue
@@ -41,9 +42,9 @@ def counted(record: Any) -> dict[str, Any]:
 
 
 @cache
-def _knobs_of(kind: type) -> tuple[tuple[str, bool, Any], ...]:
+def _knobs_of(kind: Any) -> tuple[tuple[str, bool, Any], ...]:
     """Return of each field of a dataclass: name, whether it is `later`, default."""
-    return tuple((knob.name, is_later(knob), knob.default) for knob in fields(kind))  # type: ignore[arg-type]
+    return tuple((knob.name, is_later(knob), knob.default) for knob in fields(kind))
 
 
 def make(what: str, kinds: Mapping[str, type[Kind]], name: str, knobs: Mapping[str, Any]) -> Kind:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -59,6 +60,33 @@ def test_a_local_ray_starts_in_our_environment(fake: Callable[..., FakeRay]) -> 
     [environment] = stand_in.environments
     assert environment["RAY_worker_niceness"] == "0"
     assert environment["RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"] == "60"
+
+
+@pytest.mark.parametrize(
+    ("cores", "imported", "preloaded"),
+    [
+        (2, ["torchvision"], None),  # the work itself wants them
+        (16, [], "sweeps.run.prepare,sweeps.run.trial"),
+        (16, ["torchvision"], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
+        (64, ["torchvision"], None),
+    ],
+)
+def test_waiting_workers_import_what_planning_imported(
+    cores: int,
+    imported: list[str],
+    preloaded: str | None,
+    fake: Callable[..., FakeRay],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stand_in = fake()
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    for name in ("torchvision", "timm"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in imported:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    with ray_session(None):
+        pass
+    assert stand_in.environments[0].get("RAY_preload_python_modules") == preloaded
 
 
 @pytest.mark.parametrize("name", LOCAL_RAY)
