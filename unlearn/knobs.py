@@ -2,7 +2,7 @@
 in an id."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import Field, field, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
@@ -32,8 +32,7 @@ def is_later(knob: "Field[Any]") -> bool:
 def counted(record: Any) -> dict[str, Any]:
     """Return what counts in the id of a dataclass: `asdict` without `later` fields at default."""
     found: dict[str, Any] = {}
-    kind: Hashable = type(record)
-    for name, late, default in _knobs_of(kind):
+    for name, late, default in _knobs_of(record.__class__):
         value = getattr(record, name)
         if late and value == default:
             continue
