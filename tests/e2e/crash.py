@@ -163,6 +163,11 @@ def clear(run: "subprocess.Popen[bytes]") -> None:
     run.wait()
 
 
+def rows_to_wait(aim: Aim, deaths: dict[str, int], dice: random.Random) -> int:
+    """How many more rows there must be before the next death; more than there are at the end."""
+    return CELLS if aim.reached(sum(deaths.values())) else dice.randint(0, 40)
+
+
 def one_sweep(
     number: int, aim: Aim, folder: Path, results: str, drivers: int, dice: random.Random
 ) -> dict[str, int]:
@@ -176,7 +181,7 @@ def one_sweep(
         runs = [start(spec, folder, results) for _ in range(drivers)]
         before = watch.look()
         victim = dice.choice(runs)
-        more = CELLS if aim.reached(sum(deaths.values())) else dice.randint(0, 40)
+        more = rows_to_wait(aim, deaths, dice)
         died = ""
         while any(run.poll() is None for run in runs):
             time.sleep(0.1)
@@ -189,9 +194,11 @@ def one_sweep(
                 continue
             deaths[died] += 1
             print(f"sweep {number}: {died} killed at {watch.look()} rows", flush=True)
-            if died != "worker":
-                time.sleep(dice.random())
-                clear(victim)
+            if died == "worker":  # the run goes on, and may be struck again
+                died, before, more = "", watch.look(), rows_to_wait(aim, deaths, dice)
+                continue
+            time.sleep(dice.random())
+            clear(victim)
         for run in runs:
             clear(run)
         watch.look()
