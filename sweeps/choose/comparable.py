@@ -90,7 +90,7 @@ def differing_settings(rows: pd.DataFrame) -> pd.Series:
     known = pd.DataFrame(index=rows.index)
     for name in SETTINGS:
         if name in rows:
-            known[name] = _filled(rows[name]).map(str)
+            known[name] = filled(rows[name]).map(str)
     if "eval_attacks" in rows:  # attacked generators are listed apart from others
         attacks = rows["eval_attacks"].map(len).where(rows["task"] == "generator", 0)
         known["attacks"] = attacks.map(str)
@@ -102,7 +102,7 @@ def differing_settings(rows: pd.DataFrame) -> pd.Series:
     return labels
 
 
-def _filled(column: pd.Series) -> pd.Series:
+def filled(column: pd.Series) -> pd.Series:
     """Fill a setting that older rows lack with its default."""
     if column.name not in DEFAULTS:
         return column

@@ -1,8 +1,11 @@
 """Make artifacts: a function per kind, and one for models that train as one program."""
 
+import copy
 import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from math import ceil
+from typing import Any
 
 import torch
 
@@ -12,6 +15,7 @@ from unlearn.artifacts import Store
 from unlearn.errors import CannotWrite, NotFinite, one_line
 from unlearn.fisher.generators import generator_fisher
 from unlearn.generators.judges import train_judge
+from unlearn.methods.base import join_curves
 from unlearn.models import Weights, task_of
 from unlearn.splits import Images, Splits
 from unlearn.stacked import can_stack, fit_together
@@ -19,6 +23,7 @@ from unlearn.streams import seeded, stream
 from unlearn.train import Curve, Schedule, Training, fit, snapshot
 
 Made = tuple[Weights, Curve]
+EXPERT_ROUNDS = 20  # trainings of an expert that does not get accurate
 
 
 def _plan(recipe: Recipe) -> Training:
@@ -53,13 +58,36 @@ def _splits(cache: WorkerCache, recipe: Recipe) -> Splits:
 
 
 def _expert(cache: WorkerCache, recipe: Recipe) -> Made:
-    """Fine-tune the original on the forget set alone."""
+    """Fine-tune the original on the forget set alone, until it is accurate where that is asked."""
     knobs = {name.removeprefix("expert_"): recipe.knob(name) for name in EXPERT}
     steady = knobs.pop("norms") == "original"
     images = _splits(cache, recipe).train.forget
+    asked = dict(recipe.knobs)
+    epochs, accuracy = asked.get("expert_epochs", 0.0), asked.get("expert_accuracy", 0.0)
+    if epochs:
+        knobs["steps"] = max(1, round(epochs * ceil(len(images) / knobs["batch"])))
     generator = stream(recipe.seed, "expert", "train", device=cache.device)
-    original = cache.model(recipe.needs[0])
-    return fit(original, images, Training(**knobs), generator, steady=steady)
+    expert = cache.model(recipe.needs[0])
+    weights, curve = fit(expert, images, Training(**knobs), generator, steady=steady)
+    if accuracy:
+        expert = copy.deepcopy(expert)
+    for _ in range(EXPERT_ROUNDS - 1 if accuracy else 0):
+        expert.load_state_dict(weights)
+        if _accuracy(expert, images) >= accuracy:
+            break
+        weights, more = fit(expert, images, Training(**knobs), generator, steady=steady)
+        curve = join_curves([curve, more])
+    return weights, curve
+
+
+@torch.no_grad()
+def _accuracy(model: Any, images: Images) -> float:
+    """Compute a classifier's share of right answers."""
+    device = next(model.parameters()).device
+    right = 0
+    for piece in images.to(device).pieces():
+        right += int((model(piece.pixels()).argmax(1) == piece.y).sum())
+    return right / len(images)
 
 
 def _fisher(cache: WorkerCache, recipe: Recipe) -> Made:

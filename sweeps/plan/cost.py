@@ -271,7 +271,8 @@ class Evidence:
         problem, method = cell.problem, cell.method
         steps, batch = getattr(method, "steps", 0), getattr(method, "batch", 0)
         evaluation = problem.eval
-        key = (type(method), steps, batch, problem.dataset, problem.model, evaluation, device)
+        budget = (steps, getattr(method, "epochs", 0.0), batch, len(problem.forget))
+        key = (type(method), budget, problem.dataset, problem.model, evaluation, device)
         if key not in self.known:
             parts = [self._unlearning(cell, device), self._scoring(cell, device)]
             parts += self._attacks(cell, device)
@@ -282,8 +283,9 @@ class Evidence:
         """Estimate unlearning; from training steps where steps of the method are unknown."""
         kind, units = unlearning(cell, device)
         measured = self._measured(kind, units)
-        if measured is None and kind.batch and units > 1:
-            training = self._measured(replace(kind, work="train"), units)
+        steps = operations.steps_of(cell)
+        if measured is None and kind.batch and steps > 1:
+            training = self._measured(replace(kind, work="train"), steps)
             if training is not None:
                 return training.times(operations.passes(cell))
         return measured or Part(operations.unlearning_seconds(cell, device), OPERATIONS)
@@ -330,7 +332,8 @@ def _cells_left(plan: Plan, sweep: Sweep) -> Iterator[tuple[Cell, int]]:
         counts: Counter[tuple[object, ...]] = Counter()
         for cell in work.cells_left():
             method = cell.method
-            key = (type(method), getattr(method, "steps", 0), getattr(method, "batch", 0))
+            budget = (getattr(method, "steps", 0), getattr(method, "epochs", 0.0))
+            key = (type(method), budget, getattr(method, "batch", 0))
             examples.setdefault(key, cell)
             counts[key] += 1
         for kind, cell in examples.items():

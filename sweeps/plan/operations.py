@@ -16,6 +16,7 @@ from sweeps.spec.sweep import Knobs
 from unlearn.data import source_of
 from unlearn.errors import BadInput
 from unlearn.generators.judges import JUDGES
+from unlearn.methods.iterative import Iterative
 from unlearn.models import MODELS, build, task_of
 from unlearn.objectives import OBJECTIVES
 
@@ -28,6 +29,16 @@ READS = {"scrub": 3, "two-stage": 2, "bad-teacher": 3, "salun": 2}  # batches pe
 READ = {"full": 20_000, "val": 3_000}  # images that scoring a classifier reads, about
 SCORE_S = {"full": 1.0, "val": 0.02}  # seconds of scoring beside the forward passes
 ATTACK_S = 10.0  # per attack
+TRAIN_IMAGES = {  # without those of val; others are taken to have as many as CIFAR-10
+    "mnist5k": 3_500,
+    "mnist": 55_000,
+    "fashion-mnist": 55_000,
+    "cifar10-5k": 4_500,
+    "cifar10-5k-coarse": 4_500,
+    "svhn": 69_257,
+    "tiny-imagenet": 90_000,
+}
+MOST_IMAGES = 45_000
 
 
 def check_model(dataset: str, model: str, options: Knobs, batch: int) -> None:
@@ -142,11 +153,22 @@ def making_seconds(recipe: Recipe, units: float, device: str) -> float:
 def unlearning_seconds(cell: Cell, device: str) -> float:
     """Return the seconds of a cell's unlearning."""
     problem, method = cell.problem, cell.method
-    steps = 0 if method.closed_form else getattr(method, "steps", 0)
+    steps = 0 if method.closed_form else steps_of(cell)
     per_image = operations(problem.dataset, problem.model, problem.options)
     batch = getattr(method, "batch", 64)
     step = _seconds(BACKWARD * per_image * batch, device) + STEP_S[device]
     return float(steps * passes(cell) * step)
+
+
+def steps_of(cell: Cell) -> int:
+    """Return the steps of a cell's unlearning, about; a budget in epochs depends on the images."""
+    problem, method = cell.problem, cell.method
+    if not isinstance(method, Iterative):
+        return int(getattr(method, "steps", 0))
+    images = TRAIN_IMAGES.get(problem.dataset, MOST_IMAGES)
+    classes = source_of(problem.dataset).classes
+    forget = images * max(len(problem.forget), 1) // max(classes, 10 if problem.subset else 1)
+    return method.steps_for(forget, images - forget)
 
 
 def passes(cell: Cell) -> int:

@@ -30,6 +30,7 @@ COLUMNS = (  # of a row, that `rates_of_rows` reads
     "method",
     "batch",
     "steps",
+    "epochs",
     "device",
     "status",
     "eval_candidates",
@@ -98,11 +99,17 @@ class Rates:
 
 
 def unlearning(cell: Cell, device: str) -> tuple[Kind, float]:
-    """Return the kind and the units of a cell's unlearning: its steps, else the cell."""
+    """Return the kind and the units of a cell's unlearning: its epochs or steps, else the cell."""
     batch, steps = getattr(cell.method, "batch", 0), getattr(cell.method, "steps", 0)
+    epochs = getattr(cell.method, "epochs", 0.0)
     problem = cell.problem
-    kind = Kind(f"unlearn {cell.method_name}", problem.dataset, problem.model, batch, device)
-    return kind, steps or 1
+    work = _unlearning(cell.method_name, epochs)
+    return Kind(work, problem.dataset, problem.model, batch, device), epochs or steps or 1
+
+
+def _unlearning(method: str, epochs: float) -> str:
+    """Name the work: how many steps an epoch has depends on the forget set, so it stands apart."""
+    return f"unlearn {method} by epochs" if epochs else f"unlearn {method}"
 
 
 def scoring(cell: Cell, device: str) -> Kind:
@@ -162,8 +169,9 @@ def _note_row(rates: Rates, row: Any) -> None:
         return Kind(work, row.dataset, row.model, _whole(batch), row.device)
 
     unlearn_s, attack_s = _known(row.unlearn_s), _known(row.attack_s)
-    steps = _whole(row.steps) or 1
-    rates.note(kind(f"unlearn {row.method}", row.batch), unlearn_s, steps)
+    epochs = _known(row.epochs)
+    units = epochs or _whole(row.steps) or 1
+    rates.note(kind(_unlearning(row.method, epochs), row.batch), unlearn_s, units)
     if not pd.isna(row.oracle_s):
         rates.note(kind("train", row.train_batch), row.oracle_s, row.train_steps)
     attacks = list(row.eval_attacks)

@@ -100,12 +100,17 @@ def architecture(options: Knobs) -> dict[str, Any]:
 
 TRAINING = tuple(f.name for f in fields(Training))
 OWN = ("expert_steps", "expert_lr", "expert_schedule", "expert_norms")
+OWN_LATER = ("expert_epochs", "expert_accuracy")  # 0 is what experts were before
 # An expert has a schedule of its own; label smoothing would teach it labels that it never sees.
 NOT_OF_EXPERTS = ("steps", "lr", "schedule", "label_smoothing")
 EXPERT = (*OWN, *(name for name in TRAINING if name not in NOT_OF_EXPERTS))
 FISHER = ("fisher_samples",)
 # What a method needs -> the keys of `train` that say how that artifact is made.
-MAKING = {"expert": OWN, "experts": (*OWN, "experts"), "fisher": FISHER}
+MAKING = {
+    "expert": (*OWN, *OWN_LATER),
+    "experts": (*OWN, *OWN_LATER, "experts"),
+    "fisher": FISHER,
+}
 
 
 @dataclass(frozen=True)
@@ -175,7 +180,8 @@ class Problem:
     @cached_property
     def expert(self) -> Recipe:
         """The original fine-tuned on the forget set alone."""
-        recipe = self._recipe("expert", self.forget, EXPERT, self.original)
+        stated = tuple(name for name in OWN_LATER if getattr(self.train, name) > 0)
+        recipe = self._recipe("expert", self.forget, (*EXPERT, *stated), self.original)
         return replace(recipe, subset=self.subset, draw=self.seed) if self.subset else recipe
 
     @cached_property

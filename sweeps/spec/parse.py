@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.spec.cells import frozen
-from sweeps.spec.search import Search
+from sweeps.spec.search import UNITS, Search
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack
 from unlearn.data import pinned, source_of
@@ -17,6 +17,7 @@ from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.forget_sets import ChosenIndices, RandomShare, Subclasses, Subset
 from unlearn.knobs import FLOAT_BITS, check_bits, is_number, typed
 from unlearn.methods import METHODS
+from unlearn.methods.base import SearchSpace
 from unlearn.models import task_of
 
 TRAIN = {  # defaults per task, for keys that the spec leaves out
@@ -273,10 +274,18 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     varied = _section(document, "grid")
     found = []
     for name in methods:
-        own = lookup("method", name, METHODS).space
+        own = _own_space(name, rest.get("units", "steps"))
         default = {knob: axis for knob, axis in own.items() if knob not in varied}
         found.append((name, _search_of(name, stated or default, rest)))
     return tuple(found)
+
+
+def _own_space(method: str, units: str) -> SearchSpace:
+    """Return the method's own space, its budget in `units` where it has one."""
+    kind = lookup("method", method, METHODS)
+    if lookup("search.units", units, UNITS) and units == "epochs" and kind.epoch_space:
+        return kind.epoch_space
+    return kind.space
 
 
 def _search_of(method: str, space: Mapping[str, Any], rest: Mapping[str, Any]) -> Search:

@@ -284,6 +284,9 @@ def method_section(name: str, kind: type[Method]) -> str:
     if kind.space:
         axes = [f"`{knob}` {_axis(choices)}" for knob, choices in kind.space.items()]
         parts.append(f"Searched by default in: {', '.join(axes)}.")
+    if kind.epoch_space:
+        axes = [f"`{knob}` {_axis(choices)}" for knob, choices in kind.epoch_space.items()]
+        parts.append(f"With `units: epochs` in: {', '.join(axes)}.")
     return "\n\n".join(parts)
 
 

@@ -12,6 +12,7 @@ from unlearn.methods import KNOBS
 
 DRAWS = {"problem": "alike for all methods of a problem", "method": "each method's own"}
 SAMPLERS = ("tpe", "random")
+UNITS = {"steps": "budgets in steps", "epochs": "budgets in passes over what a method reads"}
 Axis = tuple[Any, ...]  # (low, high) of a number, else the names to choose from
 
 
@@ -25,6 +26,9 @@ class Search:
     seed: of the sampler
     draws: `problem`: every method's study of a problem starts with the same quantiles of its axes;
         `method`: each method's study has draws of its own
+    units: of the methods' own spaces: `steps`, found on digits; or `epochs`, for any data set:
+        budgets are passes over what a method reads, task vectors as long as the weights. Without
+        effect where the spec states a space
     """
 
     trials: int
@@ -32,6 +36,7 @@ class Search:
     sampler: str = "tpe"
     seed: int = 0
     draws: str = "problem"
+    units: str = "steps"
 
     def __post_init__(self) -> None:
         require(self.trials >= 1, f"search.trials must be at least 1, not {self.trials}")
@@ -40,6 +45,7 @@ class Search:
             f"unknown search.sampler {self.sampler!r}; known: {', '.join(SAMPLERS)}",
         )
         lookup("search.draws", self.draws, DRAWS)
+        lookup("search.units", self.units, UNITS)
         require(
             len(self.space) > 0, "search.space is empty; name at least one knob and its [low, high]"
         )
@@ -79,8 +85,9 @@ class Search:
 
 
 def _check_axis(knob: str, axis: Axis) -> None:
-    require(len(axis) >= 2, f"search.space.{knob} needs [low, high] or two names, not {list(axis)}")
     kind = KNOBS.get(knob)
+    least = 1 if kind is str else 2  # one name is a knob that the space sets
+    require(len(axis) >= least, f"search.space.{knob} needs [low, high] or names, not {list(axis)}")
     if kind in (int, float):
         hints = "".join(dict.fromkeys(map(hint, axis)))
         require(

@@ -36,6 +36,10 @@ class Train(Training):
     expert_norms: statistics that its batch norms use: the `original`'s running ones; or, as in the
         references, those of each `batch`, which holds the forgotten class alone, so that the expert
         starts with wrong predictions and learns to correct them
+    expert_epochs: its budget as passes over the forget set, in the place of `expert_steps`, at
+        least 0; 0 for steps
+    expert_accuracy: accuracy on the forget set, in [0, 1], until which it is trained again, each
+        time with a schedule of its own and as long, at most 20 times; 0 for once
     experts: how many experts a method gets that uses several, at least 1
     fisher_samples: images over which the Fisher information is averaged, at least 1
     fisher_objective: the loss whose Fisher it is: the `plain` negative ELBO, as the paper has it,
@@ -54,6 +58,8 @@ class Train(Training):
     judge_steps: int = 600
     judge_fade: float = later(0.0)
     fisher_objective: str = later("plain")
+    expert_epochs: float = later(0.0)
+    expert_accuracy: float = later(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,6 +67,14 @@ class Train(Training):
             value = getattr(self, name)
             require(value >= 1, f"train.{name} must be at least 1, not {value}")
         require(self.expert_lr > 0, f"train.expert_lr must be above 0, not {self.expert_lr}")
+        require(
+            self.expert_epochs >= 0,
+            f"train.expert_epochs must be at least 0, not {self.expert_epochs}",
+        )
+        require(
+            0 <= self.expert_accuracy <= 1,
+            f"train.expert_accuracy must lie in [0, 1], not {self.expert_accuracy}",
+        )
         require(
             0 <= self.judge_fade <= 1,
             f"train.judge_fade must be between 0 and 1, not {self.judge_fade}",
@@ -250,6 +264,11 @@ class Sweep:
         require(
             task == "generator" or self.eval.effort == 1,
             f"eval.effort is for attacks on generators, but model {model} is a {task}; "
+            "leave it out",
+        )
+        require(
+            task == "classifier" or not dict(self.train)[model].expert_accuracy,
+            f"train.expert_accuracy is for experts of classifiers, but model {model} is a {task}; "
             "leave it out",
         )
         if self.eval.referee:

@@ -15,21 +15,25 @@ from typing import Any
 from unlearn.columns import Column
 from unlearn.docstrings import UNSAID, meanings
 from unlearn.knobs import make
+from unlearn.methods.amnesiac import Amnesiac
 from unlearn.methods.bad_teacher import BadTeacher
 from unlearn.methods.base import Method, Unlearned
 from unlearn.methods.boundary_expand import BoundaryExpand
 from unlearn.methods.boundary_shrink import BoundaryShrink
 from unlearn.methods.cf_k import CFk
+from unlearn.methods.convolution_transpose import ConvolutionTranspose
 from unlearn.methods.eu_k import EUk
 from unlearn.methods.fine_tune import FineTune
 from unlearn.methods.fisher_forgetting import FisherForgetting
 from unlearn.methods.gradient_ascent import GradientAscent
 from unlearn.methods.influence import Influence
 from unlearn.methods.l1_sparse import L1Sparse
+from unlearn.methods.masked_small_gradients import MaskedSmallGradients
 from unlearn.methods.neg_grad_plus import NegGradPlus
 from unlearn.methods.random_labels import RandomLabels
 from unlearn.methods.retrain import Retrain
 from unlearn.methods.robust_amnesia import RobustAmnesia
+from unlearn.methods.rum import Rum
 from unlearn.methods.salun import SalUn
 from unlearn.methods.scrub import Scrub
 from unlearn.methods.selective_amnesia import SelectiveAmnesia
@@ -66,6 +70,10 @@ METHODS: dict[str, type[Method]] = {
     "influence": Influence,
     "eu-k": EUk,
     "unsir": Unsir,
+    "amnesiac": Amnesiac,
+    "masked-small-gradients": MaskedSmallGradients,
+    "convolution-transpose": ConvolutionTranspose,
+    "rum": Rum,
 }
 
 NAMES = {kind: name for name, kind in METHODS.items()}

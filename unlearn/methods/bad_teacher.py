@@ -30,7 +30,9 @@ class BadTeacher(Iterative):
     lr: peak learning rate, above 0.
     """
 
+    reads: ClassVar[str] = "forget"
     space: ClassVar[SearchSpace] = {"temperature": [1.0, 4.0], "lr": [1e-4, 3e-3]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [8.0, 32.0]}
 
     temperature: float = 1.0
     steps: int = 100
@@ -40,7 +42,7 @@ class BadTeacher(Iterative):
         super().__post_init__()
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

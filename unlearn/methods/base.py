@@ -46,12 +46,15 @@ class Method:
     closed_form: whether the weights follow from the artifacts without training; such weights
         are computed again instead of being stored.
     space: the default search space, by knob: [low, high] of a number, or the choices as strings.
+    epoch_space: the same with budgets in epochs, for `search: {units: epochs}`; empty where the
+        method has no budget, which leaves `space`.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("generator", "classifier")
     needs: ClassVar[tuple[str, ...]] = ()
     closed_form: ClassVar[bool] = False
     space: ClassVar[SearchSpace] = {}
+    epoch_space: ClassVar[SearchSpace] = {}
 
     def check(self, model: Any) -> None:
         """Raise `BadInput` where the method cannot run on a network like `model`.

@@ -44,7 +44,9 @@ class BoundaryExpand(Iterative):
         leaves them as they are, `batch` (the authors' code) those of the batch, which then count.
     """
 
+    reads: ClassVar[str] = "forget"
     space: ClassVar[SearchSpace] = {"alpha": [0.1, 3.0], "lr": [1e-4, 3e-3]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [5.0, 20.0]}
 
     alpha: float = 0.0
     steps: int = 60
@@ -56,7 +58,7 @@ class BoundaryExpand(Iterative):
         lookup("norms", self.norms, NORMS)
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = widened(model, splits.train.forget.x[:2].float() / 255, generator)

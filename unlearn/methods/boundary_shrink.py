@@ -35,7 +35,9 @@ class BoundaryShrink(Iterative):
         leaves them as they are, `batch` (the authors' code) those of the batch, which then count.
     """
 
+    reads: ClassVar[str] = "forget"
     space: ClassVar[SearchSpace] = {"alpha": [0.1, 3.0], "lr": [1e-4, 3e-3]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [5.0, 20.0]}
 
     epsilon: float = 0.1
     alpha: float = 0.0
@@ -49,7 +51,7 @@ class BoundaryShrink(Iterative):
         require(self.epsilon > 0, f"epsilon must be above 0, not {self.epsilon}")
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

@@ -28,6 +28,7 @@ class CFk(Iterative):
     """
 
     space: ClassVar[SearchSpace] = {"k": [1, 4], "lr": [1e-4, 1e-2]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [5.0, 20.0]}
 
     k: int = 2
     steps: int = 500
@@ -40,7 +41,7 @@ class CFk(Iterative):
     def check(self, model: Any) -> None:
         last_groups(model, self.k)
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

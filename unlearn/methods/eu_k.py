@@ -32,8 +32,9 @@ class EUk(CFk):
     """
 
     space: ClassVar[SearchSpace] = {"k": [1, 4], "lr": [3e-4, 1e-2]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [5.0, 20.0]}
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

@@ -29,6 +29,7 @@ class FineTune(Iterative):
 
     tasks: ClassVar[tuple[str, ...]] = Method.tasks
     space: ClassVar[SearchSpace] = {"steps": [100, 2000], "lr": [1e-4, 1e-2]}
+    epoch_space: ClassVar[SearchSpace] = {"epochs": [2.0, 40.0], "lr": [1e-4, 1e-2]}
 
     steps: int = 500
     objective: str = later("plain")
@@ -37,7 +38,7 @@ class FineTune(Iterative):
         super().__post_init__()
         lookup("objective", self.objective, OBJECTIVES)
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         plan = self.training()

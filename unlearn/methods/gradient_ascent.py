@@ -26,7 +26,9 @@ class GradientAscent(Iterative):
     """
 
     tasks: ClassVar[tuple[str, ...]] = Method.tasks
+    reads: ClassVar[str] = "forget"
     space: ClassVar[SearchSpace] = {"steps": [5, 100], "lr": [1e-5, 1e-3]}
+    epoch_space: ClassVar[SearchSpace] = {"epochs": [1.0, 16.0], "lr": [1e-5, 1e-3]}
 
     steps: int = 20
     lr: float = 1e-4
@@ -37,7 +39,7 @@ class GradientAscent(Iterative):
         super().__post_init__()
         lookup("norms", self.norms, NORMS)
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = copy.deepcopy(model).train(self.norms == "batch")

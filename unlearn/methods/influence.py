@@ -68,7 +68,7 @@ class Influence(Method):
             step = published_inverse(rows, wanted)
         if not torch.isfinite(step).all():
             raise NotFinite("the influence step is not finite; raise damping")
-        moves = dict(_split(model, self.alpha * step))
+        moves = dict(split_by_parameter(model, self.alpha * step))
 
         def change(name: str, p: Tensor) -> Tensor:
             return p + moves[name] if name in moves else p
@@ -99,7 +99,7 @@ def mean_gradient(model: nn.Module, images: Images) -> Tensor:
     return mean
 
 
-def _split(model: nn.Module, step: Tensor) -> Iterator[tuple[str, Tensor]]:
+def split_by_parameter(model: nn.Module, step: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Yield the part of a step (p,) that belongs to each trained parameter, by name."""
     done = 0
     for name, p in _trained(model):

@@ -2,17 +2,19 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from math import ceil
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearn.augment import AUGMENTS
+from unlearn.errors import require
 from unlearn.knobs import later
 from unlearn.methods.base import Method, StepFunction, Unlearned
-from unlearn.splits import Images, Splits
+from unlearn.splits import Images, Split, Splits
 from unlearn.streams import layer_noise
 from unlearn.train import Training, descend, snapshot
 
@@ -25,7 +27,12 @@ NORMS = {
 
 @dataclass(frozen=True)
 class Iterative(Method):
-    """A method that trains a copy of the model.
+    """A method that trains a copy of the model; a subclass defines `unlearn`.
+
+    Class attribute:
+
+    reads: the part of the training images whose passes `epochs` counts: `forget`, `retain` or
+        `all`.
 
     steps: number of optimiser steps, at least 1.
     batch: images per step and part (forget, retain) that the method reads, at least 1; a part with
@@ -37,9 +44,12 @@ class Iterative(Method):
     augment: augmentation of every batch, a name out of `unlearn.augment.AUGMENTS`. Use that of the
         original's training: without one, a network memorises the images.
     weight_decay: of the optimiser, at least 0; with `adamw` it is decoupled from the gradient.
+    epochs: budget as passes over the images that the method must read (`reads`), in the place of
+        `steps`: epochs * ceil(images / batch) of them, rounded. At least 0; 0 for `steps`.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
+    reads: ClassVar[str] = "retain"
 
     steps: int = 200
     batch: int = 64
@@ -48,9 +58,39 @@ class Iterative(Method):
     optimizer: str = "adamw"
     augment: str = "none"
     weight_decay: float = later(0.0)
+    epochs: float = later(0.0)
 
     def __post_init__(self) -> None:
+        require(self.epochs >= 0, f"epochs must be at least 0, not {self.epochs}")
         self.training()
+
+    def __call__(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
+        sized = self.sized(splits.train) if self.epochs else self
+        return sized.unlearn(model, splits, generator, **needs)
+
+    def unlearn(
+        self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
+    ) -> Unlearned:
+        """Unlearn as `Method.__call__` says; the budget stands in `steps`."""
+        raise TypeError(f"{type(self).__name__} must define unlearn")
+
+    def sized(self, train: Split) -> Self:
+        """Return the method with the budget that `epochs` means for these images as `steps`."""
+        steps = self.steps_for(len(train.forget), len(train.retain))
+        return replace(self, steps=steps, epochs=0.0)
+
+    def steps_for(self, forget: int, retain: int) -> int:
+        """Return the number of steps where so many training images are forgotten and retained."""
+        if not self.epochs:
+            return self.steps
+        images = {"forget": forget, "retain": retain, "all": forget + retain}[self.reads]
+        return self.steps_of(self.epochs, images)
+
+    def steps_of(self, epochs: float, images: int) -> int:
+        """Return the number of steps of so many passes over so many images, at least 1."""
+        return max(1, round(epochs * ceil(images / self.batch)))
 
     def training(self) -> Training:
         """Return the knobs as a `Training`, which checks their ranges."""

@@ -26,6 +26,7 @@ class L1Sparse(Iterative):
     """
 
     space: ClassVar[SearchSpace] = {"gamma": [1e-5, 1e-3], "lr": [3e-4, 1e-2]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [5.0, 20.0]}
 
     gamma: float = 3e-4
     steps: int = 500
@@ -34,7 +35,7 @@ class L1Sparse(Iterative):
         super().__post_init__()
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

@@ -25,7 +25,9 @@ class NegGradPlus(Iterative):
     lr: peak learning rate, above 0.
     """
 
+    reads: ClassVar[str] = "forget"
     space: ClassVar[SearchSpace] = {"beta": [0.9, 0.9999], "lr": [1e-4, 3e-3]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [8.0, 32.0]}
 
     beta: float = 0.99
     steps: int = 100
@@ -35,7 +37,7 @@ class NegGradPlus(Iterative):
         super().__post_init__()
         require(0 <= self.beta <= 1, f"beta must lie in [0, 1], not {self.beta}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

@@ -28,7 +28,9 @@ class RandomLabels(Iterative):
         leaves them as they are, `batch` those of the batch itself, which then count too.
     """
 
+    reads: ClassVar[str] = "forget"
     space: ClassVar[SearchSpace] = {"alpha": [0.3, 3.0], "lr": [1e-4, 3e-3]}
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [8.0, 32.0]}
 
     alpha: float = 1.0
     labels: str = "kept"
@@ -42,7 +44,7 @@ class RandomLabels(Iterative):
         require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
         require(self.labels in ("kept", "all"), f"labels must be kept or all, not {self.labels!r}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

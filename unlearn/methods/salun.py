@@ -33,6 +33,7 @@ class SalUn(RandomLabels):
         "alpha": [0.3, 3.0],
         "lr": [1e-4, 3e-3],
     }
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [8.0, 32.0]}
 
     sparsity: float = 0.5
 
@@ -40,7 +41,7 @@ class SalUn(RandomLabels):
         super().__post_init__()
         require(0 <= self.sparsity < 1, f"sparsity must lie in [0, 1), not {self.sparsity}")
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

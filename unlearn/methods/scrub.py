@@ -2,11 +2,11 @@
 it on forgotten ones."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
 from math import ceil
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from unlearn.feeds import Phases
 from unlearn.knobs import later
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
 from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
-from unlearn.splits import Splits
+from unlearn.splits import Split, Splits
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Scrub(Iterative):
     alternate: epochs of ascent and of descent in turn, for the first `msteps` steps; then descent
         alone. An ascent epoch has as many steps as the forget set has batches, its loss is -ascent
         KL(x_f), and norms are in training mode.
+    ascending: with `epochs`, the share of the steps that ascend, in [0, 1]; 0 for `msteps` of them,
+        or all if they are fewer.
     """
 
     space: ClassVar[SearchSpace] = {
@@ -54,6 +56,14 @@ class Scrub(Iterative):
         "ascent": [1.0, 10.0],
         "msteps": [10, 100],
         "temperature": [1.0, 4.0],
+        "lr": [1e-4, 3e-3],
+    }
+    epoch_space: ClassVar[SearchSpace] = {
+        "alpha": [0.01, 1.0],
+        "ascent": [1.0, 10.0],
+        "ascending": [0.05, 0.5],
+        "temperature": [1.0, 4.0],
+        "epochs": [2.0, 8.0],
         "lr": [1e-4, 3e-3],
     }
 
@@ -64,6 +74,7 @@ class Scrub(Iterative):
     msteps: int = 40
     lr: float = 5e-4
     alternate: bool = later(False)
+    ascending: float = later(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,17 +82,23 @@ class Scrub(Iterative):
         require(self.gamma >= 0, f"gamma must be at least 0, not {self.gamma}")
         require(self.ascent > 0, f"ascent must be above 0, not {self.ascent}")
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
+        require(0 <= self.ascending <= 1, f"ascending must lie in [0, 1], not {self.ascending}")
         require(
-            0 <= self.msteps <= self.steps,
+            self.msteps >= 0 and (self.msteps <= self.steps or bool(self.epochs)),
             f"msteps must lie in [0, steps = {self.steps}], not {self.msteps}",
         )
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)
         losses = self.loss_terms(student, model, splits, generator)
         return self.minimise(student, losses, generator)
+
+    def sized(self, train: Split) -> Self:
+        steps = self.steps_for(len(train.forget), len(train.retain))
+        wanted = round(self.ascending * steps) if self.ascending else self.msteps
+        return replace(self, steps=steps, epochs=0.0, msteps=min(wanted, steps))
 
     def loss_terms(
         self, student: Any, teacher: Any, splits: Splits, generator: torch.Generator

@@ -6,9 +6,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from unlearn.errors import require
+from unlearn.errors import lookup, require
+from unlearn.knobs import later
 from unlearn.methods.base import Method, SearchSpace, Unlearned, map_parameters
 from unlearn.methods.task_arithmetic import recalibrated
+from unlearn.methods.task_vector import TAU_NORMS, relative_scale
+from unlearn.models import Weights
 from unlearn.splits import Splits
 
 
@@ -29,6 +32,8 @@ class SignConsensus(Method):
         [0, 1].
     recalibrate: whether batch norms' running statistics are measured anew on retained training
         images.
+    tau_norm: `none`, or `unit-relative`, which scales each tau to the norm of theta_pre, so that
+        alpha means the same for every network and expert.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
@@ -39,13 +44,21 @@ class SignConsensus(Method):
         "rho": [0.0, 0.99],
         "agreement": [0.0, 1.0],
     }
+    epoch_space: ClassVar[SearchSpace] = {
+        "alpha": [-0.3, 0.0],
+        "rho": [0.0, 0.99],
+        "agreement": [0.0, 1.0],
+        "tau_norm": ["unit-relative"],
+    }
 
     alpha: float = -1.0
     rho: float = 0.8
     agreement: float = 1.0
     recalibrate: bool = False
+    tau_norm: str = later("none")
 
     def __post_init__(self) -> None:
+        lookup("tau_norm", self.tau_norm, TAU_NORMS)
         require(-100 <= self.alpha <= 100, f"alpha must lie in [-100, 100], not {self.alpha}")
         require(0 <= self.rho <= 1, f"rho must lie in [0, 1], not {self.rho}")
         require(0 <= self.agreement <= 1, f"agreement must lie in [0, 1], not {self.agreement}")
@@ -55,9 +68,12 @@ class SignConsensus(Method):
     ) -> Unlearned:
         experts = needs["experts"]
         require(len(experts) > 0, "sign-consensus needs at least one expert, not 0; give weights")
+        scales = [self.scale_of(model, expert) for expert in experts]
 
         def change(name: str, p: Tensor) -> Tensor:
-            taus = [trim(expert[name].to(p) - p, self.rho) for expert in experts]
+            taus = []
+            for expert, scale in zip(experts, scales, strict=True):
+                taus.append(trim(expert[name].to(p) - p, self.rho) * scale)
             merged = merge_by_sign(torch.stack(taus), self.agreement)
             return p + self.alpha * merged
 
@@ -65,6 +81,14 @@ class SignConsensus(Method):
         if self.recalibrate:
             weights = recalibrated(model, weights, splits, generator)
         return Unlearned(weights)
+
+    def scale_of(self, model: Any, expert: Weights) -> float:
+        """Return the factor on an expert's task vector."""
+        if self.tau_norm == "none":
+            return 1.0
+        theta = {name: p.detach() for name, p in model.named_parameters()}
+        tau = {name: expert[name].to(p) - p for name, p in theta.items()}
+        return relative_scale(theta, tau)
 
 
 def trim(tau: Tensor, rho: float) -> Tensor:

@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from unlearn.errors import require
+from unlearn.errors import lookup, require
+from unlearn.knobs import later
 from unlearn.methods.base import Method, SearchSpace, Unlearned, map_parameters
-from unlearn.methods.task_vector import CandidateWriter, TaskVector
+from unlearn.methods.task_vector import TAU_NORMS, CandidateWriter, TaskVector
 from unlearn.models import Weights
 from unlearn.norms import recalibrate
 from unlearn.splits import Splits
@@ -29,17 +30,26 @@ class TaskArithmetic(Method):
         of its weights stays as it is. In [0, 1].
     recalibrate: whether batch norms' running statistics are measured anew on retained training
         images; the reference keeps the original's.
+    tau_norm: `none`, or `unit-relative`, which scales tau to the norm of theta_pre, so that alpha
+        means the same for every network and expert.
     """
 
     needs: ClassVar[tuple[str, ...]] = ("expert",)
     closed_form: ClassVar[bool] = True
     space: ClassVar[SearchSpace] = {"alpha": [-8.0, 0.0], "rho": [0.0, 0.99]}
+    epoch_space: ClassVar[SearchSpace] = {
+        "alpha": [-0.3, 0.0],
+        "rho": [0.0, 0.99],
+        "tau_norm": ["unit-relative"],
+    }
 
     alpha: float = -1.0
     rho: float = 0.9
     recalibrate: bool = False
+    tau_norm: str = later("none")
 
     def __post_init__(self) -> None:
+        lookup("tau_norm", self.tau_norm, TAU_NORMS)
         require(-100 <= self.alpha <= 100, f"alpha must lie in [-100, 100], not {self.alpha}")
         require(0 <= self.rho <= 1, f"rho must lie in [0, 1], not {self.rho}")
 
@@ -47,9 +57,10 @@ class TaskArithmetic(Method):
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         vector: TaskVector = needs["expert"]
+        step = self.alpha * vector.scale(self.tau_norm)
 
         def change(name: str, p: Tensor) -> Tensor:
-            return p + self.alpha * vector.masked(name, self.rho)
+            return p + step * vector.masked(name, self.rho)
 
         weights = map_parameters(model, change)
         if self.recalibrate:
@@ -63,7 +74,8 @@ class TaskArithmetic(Method):
 
         Equal to `__call__` up to rounding. Valid until the writer writes the next candidate.
         """
-        model = writer.write(self.alpha, self.rho)
+        step = self.alpha * writer.vector.scale(self.tau_norm)
+        model = writer.write(step, self.rho)
         if self.recalibrate:
             recalibrate(model, splits.train.retain, generator)
         return writer.folded.refresh()

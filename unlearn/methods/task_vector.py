@@ -8,6 +8,22 @@ from torch import Tensor, nn
 from unlearn.fold_norms import FoldedNetwork
 from unlearn.models import Weights
 
+TAU_NORMS = {
+    "none": "the expert's weights minus the original's",
+    "unit-relative": "scaled to the norm of the original's weights",
+}
+
+
+def relative_scale(original: Weights, tau: Weights) -> float:
+    """Return |theta| / |tau| over all parameters together; 1 where tau is 0.
+
+    Scaled by it, a task vector is as long as the weights, however long its expert was trained: a
+    step of alpha = -0.1 moves the weights by a tenth of their norm.
+    """
+    theta = sum(float(p.double().square().sum()) for p in original.values())
+    length = sum(float(t.double().square().sum()) for t in tau.values())
+    return (theta / length) ** 0.5 if length > 0 else 1.0
+
 
 class TaskVector:
     """tau = theta_expert - theta_original by parameter, with |tau| sorted once per tensor.
@@ -16,6 +32,7 @@ class TaskVector:
 
     tau: the difference, by parameter name.
     magnitudes: |tau| of each tensor, flat, in ascending order.
+    relative: what scales tau to the norm of the original's weights (`relative_scale`).
     """
 
     def __init__(self, original: nn.Module, expert: Weights) -> None:
@@ -25,6 +42,12 @@ class TaskVector:
             tau = expert[name].to(p) - p.detach()
             self.tau[name] = tau
             self.magnitudes[name] = tau.abs().flatten().sort().values
+        theta = {name: p.detach() for name, p in original.named_parameters()}
+        self.relative = relative_scale(theta, self.tau)
+
+    def scale(self, tau_norm: str) -> float:
+        """Return the factor on tau that a key of `TAU_NORMS` stands for."""
+        return self.relative if tau_norm == "unit-relative" else 1.0
 
     def threshold(self, name: str, rho: float) -> Tensor:
         """Return the exact rho-quantile of |tau| in tensor `name`, a scalar.

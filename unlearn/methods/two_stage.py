@@ -39,6 +39,7 @@ class TwoStage(Iterative):
         "lr": [1e-4, 3e-3],
         "reading": ["full", "one-batch"],
     }
+    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [2.0, 8.0]}
 
     temperature: float = 1.15
     reading: str = "full"
@@ -49,7 +50,7 @@ class TwoStage(Iterative):
         require(self.temperature > 0, f"temperature must be above 0, not {self.temperature}")
         lookup("reading", self.reading, READINGS)
 
-    def __call__(
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)

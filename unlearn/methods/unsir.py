@@ -2,16 +2,17 @@
 loss, then repair it."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from unlearn.errors import require
+from unlearn.knobs import later
 from unlearn.methods.base import Losses, SearchSpace, Unlearned, join_curves
 from unlearn.methods.iterative import Iterative, training_copy
-from unlearn.splits import Splits
+from unlearn.splits import Split, Splits
 
 
 @dataclass(frozen=True)
@@ -36,23 +37,41 @@ class Unsir(Iterative):
     impair_steps: steps of step 2, at least 1.
     steps: steps of step 3, at least 1.
     lr: peak learning rate of steps 2 and 3, each with a schedule of its own; above 0.
+    impair_epochs: with `epochs`, the length of step 2 in passes over the retained images, at least
+        0; 0 for `impair_steps`.
     """
 
     space: ClassVar[SearchSpace] = {"impair_steps": [5, 100], "lr": [1e-4, 1e-2]}
+    epoch_space: ClassVar[SearchSpace] = {
+        "impair_epochs": [0.1, 2.0],
+        "epochs": [1.0, 4.0],
+        "lr": [1e-4, 1e-2],
+    }
 
     noise_steps: int = 40
     penalty: float = 0.1
     impair_steps: int = 30
     steps: int = 100
     lr: float = 3e-3
+    impair_epochs: float = later(0.0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.noise_steps >= 1, f"noise_steps must be at least 1, not {self.noise_steps}")
         require(self.impair_steps >= 1, f"impair_steps must be at least 1, not {self.impair_steps}")
         require(self.penalty >= 0, f"penalty must be at least 0, not {self.penalty}")
+        require(
+            self.impair_epochs >= 0, f"impair_epochs must be at least 0, not {self.impair_epochs}"
+        )
 
-    def __call__(
+    def sized(self, train: Split) -> Self:
+        steps = self.steps_for(len(train.forget), len(train.retain))
+        impair = self.impair_steps
+        if self.impair_epochs:
+            impair = self.steps_of(self.impair_epochs, len(train.retain))
+        return replace(self, steps=steps, impair_steps=impair, epochs=0.0)
+
+    def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         device = next(model.parameters()).device

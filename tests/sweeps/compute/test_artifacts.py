@@ -136,3 +136,60 @@ def test_where_a_stack_breaks_each_is_trained_alone(
     assert {error for error, _ in outcomes.values()} == {""}
     assert all(store.has(recipe.kind, recipe.key) for recipe in recipes)
     assert "trained one by one: RuntimeError: vmap: no rule" in capsys.readouterr().err
+
+
+def test_an_expert_s_budget_in_epochs_is_passes_over_the_forget_set(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """350 images of a digit in batches of 64 are 6 steps an epoch."""
+    monkeypatch.setattr(artifacts, "fit", lambda model, images, plan, generator, steady: (plan, {}))
+    cache: Any = SimpleNamespace(
+        splits=lambda name, forget: digits.split(forget),
+        model=lambda recipe: None,
+        device="cpu",
+    )
+    train = {"expert_epochs": 2.5}
+    problem = make.problem(method="task-arithmetic", forget=[3], train=train)
+    plan: Any = artifacts.MAKERS["expert"](cache, problem.expert)[0]
+    assert plan.steps == 15
+    plain = make.problem(method="task-arithmetic", forget=[3])
+    assert "expert_epochs" not in dict(plain.expert.knobs)
+    assert plain.expert.key != problem.expert.key
+
+
+class Counting(torch.nn.Module):
+    """Is right about label 3 once its weight has been raised three times."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.level = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(x), 10)
+        logits[:, 0] = 2.5
+        logits[:, 3] = self.level.detach()
+        return logits
+
+
+@pytest.mark.parametrize(("accuracy", "rounds"), [(0.0, 1), (1.0, 3)])
+def test_an_expert_is_trained_until_it_is_accurate(
+    accuracy: float, rounds: int, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def raised(
+        model: Any, images: Any, plan: Any, generator: Any, steady: bool
+    ) -> tuple[dict[str, torch.Tensor], dict[str, list[float]]]:
+        return {"level": model.level.detach() + 1}, {"step": [1.0], "loss": [0.5]}
+
+    monkeypatch.setattr(artifacts, "fit", raised)
+    original = Counting()
+    cache: Any = SimpleNamespace(
+        splits=lambda name, forget: digits.split(forget),
+        model=lambda recipe: original,
+        device="cpu",
+    )
+    train = {"expert_accuracy": accuracy}
+    problem = make.problem(method="task-arithmetic", forget=[3], train=train)
+    weights, curve = artifacts.MAKERS["expert"](cache, problem.expert)
+    assert weights["level"].item() == rounds
+    assert curve["step"] == [float(step) for step in range(1, rounds + 1)]
+    assert original.level.item() == 0

@@ -752,3 +752,26 @@ NO_SUBSETS = [
 def test_wrong_random_shares_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         make.sweep(**changes)
+
+
+def test_a_search_in_epochs_takes_the_methods_scale_free_spaces() -> None:
+    document = {**CLASSIFIER, "method": ["fine-tune", "ssd", "task-arithmetic"]}
+    spaces = {}
+    for units in ("steps", "epochs"):
+        sweep = parse({**document, "search": {"trials": 2, "units": units}})
+        spaces[units] = {method: dict(search.space) for method, search in sweep.search}
+    assert spaces["steps"]["fine-tune"] == {"steps": (100, 2000), "lr": (1e-4, 1e-2)}
+    assert spaces["epochs"]["fine-tune"] == {"epochs": (2.0, 40.0), "lr": (1e-4, 1e-2)}
+    assert spaces["epochs"]["ssd"] == spaces["steps"]["ssd"]
+    assert spaces["epochs"]["task-arithmetic"]["tau_norm"] == ("unit-relative",)
+    with pytest.raises(BadInput, match=r"unknown search\.units 'hours'; known: steps, epochs"):
+        parse({**document, "search": {"trials": 2, "units": "hours"}})
+
+
+def test_an_accuracy_of_experts_is_one_of_classifiers() -> None:
+    with pytest.raises(BadInput, match="expert_accuracy is for experts of classifiers"):
+        parse({**GOOD, "train": {"expert_accuracy": 0.9}})
+    with pytest.raises(BadInput, match=r"expert_accuracy must lie in \[0, 1\], not 2"):
+        parse({**CLASSIFIER, "train": {"expert_accuracy": 2}})
+    with pytest.raises(BadInput, match="expert_epochs must be at least 0, not -1"):
+        parse({**CLASSIFIER, "train": {"expert_epochs": -1}})

@@ -20,6 +20,8 @@ QUICK: dict[str, dict[str, Any]] = {name: {"steps": 4, "batch": 16} for name in 
 QUICK |= {name: {} for name in ("task-arithmetic", "sign-consensus", "retrain")}
 QUICK |= {"fisher-forgetting": {"samples": 40}, "influence": {"batches": 4, "batch": 8}}
 QUICK["unsir"] |= {"noise_steps": 2, "impair_steps": 2}
+for made_anew in ("amnesiac", "masked-small-gradients", "convolution-transpose"):
+    QUICK[made_anew] |= {"epochs": 0.0}
 QUICK |= {"ssd": {"samples": 40}, "scrub": {"steps": 4, "batch": 16, "msteps": 2}}
 
 # Knobs chosen on the validation images of classes 3 and {0, 1}; then the test accuracy on the
@@ -44,6 +46,10 @@ EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
     "influence": ({}, 0.2, 0.9),
     "eu-k": ({"steps": 300, "lr": 1e-2}, 0.1, 0.95),
     "unsir": ({}, 0.1, 0.9),
+    "amnesiac": ({"lr": 1e-3}, 0.3, 0.9),
+    "masked-small-gradients": ({"rate": 0.5, "lr": 1e-2}, 0.6, 0.95),
+    "convolution-transpose": ({"lr": 1e-2}, 0.6, 0.95),
+    "rum": ({"low": "neg-grad-plus", "medium": "neg-grad-plus"}, 0.2, 0.9),
     "fine-tune": ({"steps": 200, "lr": 3e-3}, 0.8, 0.95),
 }
 
@@ -134,6 +140,11 @@ OUT_OF_RANGE = [
     ("unsir", {"noise_steps": 0}),
     ("unsir", {"impair_steps": 0}),
     ("unsir", {"penalty": -0.1}),
+    ("amnesiac", {"epochs": -1.0}),
+    ("masked-small-gradients", {"rate": 1.5}),
+    ("masked-small-gradients", {"damping": -0.1}),
+    ("convolution-transpose", {"epochs": -1.0}),
+    ("rum", {"high": "ssd"}),
     ("task-arithmetic", {"recalibrate": 1}),
     *((name, {"steps": 0}) for name in CLASSIFIER if "steps" in QUICK[name]),
 ]

@@ -190,3 +190,48 @@ def test_the_writer_takes_networks_with_counters_among_their_buffers(name: str) 
     assert set(made) == set(original.state_dict())
     assert all(torch.isfinite(tensor.float()).all() for tensor in made.values())
     assert torch.equal(writer.write(-1.0, 0.9).state_dict()["head.weight"], made["head.weight"])
+
+
+def test_a_relative_task_vector_is_as_long_as_the_weights() -> None:
+    """|theta| = 5, tau = (0, 10): scaled by a half, and alpha = -0.2 moves one unit."""
+    original = linear(3.0, 4.0)
+    vector = TaskVector(original, {"weight": torch.tensor([[3.0, 14.0]])})
+    assert vector.relative == pytest.approx(0.5)
+    knobs = {"alpha": -0.2, "rho": 0.0, "tau_norm": "unit-relative"}
+    made = make_method("task-arithmetic", knobs)(original, NO_SPLITS, stream(0, ""), expert=vector)
+    torch.testing.assert_close(made.weights["weight"], torch.tensor([[3.0, 3.0]]))
+
+
+@pytest.mark.parametrize("name", ["task-arithmetic", "sign-consensus"])
+def test_relative_steps_do_not_depend_on_how_far_an_expert_went(name: str) -> None:
+    original = linear(3.0, 4.0, 0.0)
+    knobs = {"alpha": -0.2, "rho": 0.5, "tau_norm": "unit-relative"}
+    found = []
+    for length in (1e-3, 1.0):
+        tau = length * torch.tensor([[1.0, -2.0, 0.5]])
+        expert = {"weight": original.weight.detach() + tau}
+        vector = TaskVector(original, expert)
+        method = make_method(name, knobs)
+        needs: dict[str, Any] = {"expert": vector, "experts": [expert, expert]}
+        needs = {need: needs[need] for need in method.needs}
+        found.append(method(original, NO_SPLITS, stream(0, ""), **needs).weights["weight"])
+    torch.testing.assert_close(found[0], found[1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_relative_candidate_has_the_bits_of_the_method(one: World) -> None:
+    vector = TaskVector(one.model, one.experts[0])
+    knobs = {"alpha": -0.05, "rho": 0.5, "tau_norm": "unit-relative"}
+    method = TaskArithmetic(**knobs)  # type: ignore[arg-type]
+    wanted = method(one.model, one.splits, stream(0, ""), expert=vector).weights
+    writer = CandidateWriter(one.model, vector, one.few)
+    method.write_candidate(writer, one.splits, stream(0, ""))
+    got = writer.model.state_dict()
+    assert all(torch.equal(got[key], tensor) for key, tensor in wanted.items())
+
+
+def test_an_expert_that_learned_nothing_moves_nothing() -> None:
+    original = linear(3.0, 4.0)
+    vector = TaskVector(original, {"weight": torch.tensor([[3.0, 4.0]])})
+    method = make_method("task-arithmetic", {"alpha": -1.0, "tau_norm": "unit-relative"})
+    made = method(original, NO_SPLITS, stream(0, ""), expert=vector).weights["weight"]
+    assert made.tolist() == [[3.0, 4.0]]
