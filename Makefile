@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 EXTRAS ?= dev
 
-LONG := $(addprefix reproduce-, generators family classifiers cifar10 vgg elsewhere)
+LONG := $(addprefix reproduce-, generators family classifiers cifar10 common-5k vgg elsewhere)
 
 .PHONY: install demo test test-cluster test-gpu crash crash-cluster check serve \
-	bench bench-serve fuzz clean reproduce $(LONG)
+	bench bench-serve fuzz clean reproduce reproduce-common $(LONG)
 
 install: $(READY)         ## the environment alone; EXTRAS=s3 makes one without test tools
 
@@ -74,6 +74,19 @@ reproduce-cifar10: $(READY)      ## a tenth of CIFAR-10: three networks, all met
 	$(BIN)/amnesia run ta-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia run tuned-cifar10-5k --results reproduce/cifar10 --store reproduce/store $(SET)
 	$(BIN)/amnesia report reproduce/cifar10 -o reproduce/cifar10.html
+
+# forget / retain / test / MIA / gap to the oracle / seconds, alone and with the search
+COMMON := train_forget_accuracy train_retain_accuracy test_forget_accuracy test_retain_accuracy \
+	mia_efficacy average_gap tow unlearn_s total_s
+reproduce-common: $(READY)       ## all of CIFAR-10, ResNet-18 trained out: all methods; a GPU
+	$(BIN)/amnesia run common-cifar10 --results reproduce/common --store reproduce/store $(SET)
+	for sweep in common-cifar10 common-cifar10-random; do \
+	  $(BIN)/amnesia show reproduce/common --sweep $$sweep --claims $(COMMON); done
+
+reproduce-common-5k: $(READY)    ## the same at a tenth of the size, for two cores
+	$(BIN)/amnesia run common-cifar10-5k --results reproduce/common --store reproduce/store $(SET)
+	for sweep in common-cifar10-5k common-cifar10-5k-random; do \
+	  $(BIN)/amnesia show reproduce/common --sweep $$sweep --claims $(COMMON); done
 
 reproduce-vgg: $(READY)          ## all of CIFAR-10: VGG-11, eight epochs, one seed
 	$(BIN)/amnesia run vgg-cifar10 --results reproduce/cifar10 --store reproduce/store $(SET)

@@ -82,9 +82,13 @@ def show(args: argparse.Namespace) -> int:
 
 def _claims(rows: pd.DataFrame, columns: list[str]) -> str:
     """Return the table of methods beside original and oracle, as Markdown. Raises `BadInput`."""
-    from sweeps.report.claims import markdown  # scipy's statistics take a second to import
+    # scipy's statistics take a second to import
+    from sweeps.choose.intervals import DERIVED
+    from sweeps.report.claims import markdown
 
     for column in columns:
+        if column in DERIVED:
+            continue
         showing.check_column(rows, column)
         require(
             is_numeric_dtype(rows[column]),

@@ -18,7 +18,12 @@ import pandas as pd
 from scipy import special, stats
 
 from sweeps.choose.choose import choose, spent
-from sweeps.choose.comparable import differing_settings, forget_texts, making_columns
+from sweeps.choose.comparable import (
+    differing_settings,
+    filled,
+    forget_texts,
+    making_columns,
+)
 from sweeps.compute.candidates import selection_score
 
 # Counts of relearning steps, null where the goal was not reached -> the column that is null where
@@ -57,6 +62,9 @@ IMAGES = {  # column of a share -> column with the number of images that it is t
     "test_retain_accuracy": "test_retain_images",
     "test_retain_leak_accuracy": "test_retain_images",
 }
+# Columns of `chosen_cells` that no row holds: seconds of the artifacts that the method needs and of
+# all cells that were tried, the chosen one among them.
+DERIVED = ("total_s",)
 PROBLEM = ["model", "forget", "seed"]  # the columns that tell problems of one data set apart
 # (forget, retain) as reported: of classifiers, of generators
 TESTED = ("test_forget_accuracy", "test_retain_accuracy")
@@ -96,13 +104,21 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     Leaves out failed cells, and candidates that still wait for their full score. `forget` becomes
     text, and `bound` names the knobs that lie at an end of the values tried. Where cells of one
     model were trained or scored in several settings, the model's name gets the setting appended, so
-    that each setting counts as a model of its own.
+    that each setting counts as a model of its own. Adds `total_s` of `DERIVED`; the oracle's
+    seconds stand beside those of unlearning.
     """
     good = rows[rows["status"] == "ok"]
     models = good["model"] + differing_settings(good)
     good = good.assign(forget=forget_texts(good), model=models)
-    choices = [choose(cells) for _, cells in good.groupby(["method", *PROBLEM])]
+    tried = [cells for _, cells in good.groupby(["method", *PROBLEM])]
+    choices = [choose(cells) for cells in tried]
     chosen = pd.DataFrame([choice.row for choice in choices]).reindex(columns=good.columns)
+    if {"needs_s", "unlearn_s", "oracle_s"} <= set(good.columns):
+        totals = []
+        for cells, choice in zip(tried, choices, strict=True):
+            totals.append(saving(cells, choice.row).in_all)
+        chosen["total_s"] = pd.Series(totals, chosen.index, dtype=float)
+        chosen["oracle_total_s"] = chosen["oracle_unlearn_s"] = chosen["oracle_s"]
     chosen["bound"] = pd.Series([choice.bound for choice in choices], chosen.index, dtype=object)
     scored = chosen[chosen["eval_candidates"] != "val"]
     return scored.reset_index(drop=True)
@@ -324,7 +340,8 @@ def saving(rows: pd.DataFrame, chosen: pd.Series) -> SecondsSpent:
     """Add up the seconds behind the chosen row: all cells of its method in the problem's `rows`."""
     tried = rows[rows["method"] == chosen["method"]]
     # A cell with three experts uses the first three of five, so their number makes no new artifact.
-    made = [name for name in making_columns(chosen["method"]) if name != "train_experts"]
+    names = [name for name in making_columns(chosen["method"]) if name != "train_experts"]
+    made = [filled(tried[name]) for name in names if name in tried]
     needs = float(chosen["needs_s"])
     if made:
         needs = float(tried.groupby(made)["needs_s"].max().sum())

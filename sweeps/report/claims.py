@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.choose.intervals import chosen_cells, paired, summary
+from sweeps.choose.intervals import DERIVED, chosen_cells, paired, summary
 from sweeps.report.elements import escape, heading, paragraph, scrollable, table
 from unlearn.attacks import ATTACKS, attacks_on
 from unlearn.attacks.generators.base import stem
@@ -185,8 +185,12 @@ def by_task(
 
 
 def with_values(rows: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Keep the columns that hold a value in any of the rows."""
-    return [name for name in columns if name in rows and rows[name].notna().any()]
+    """Keep the columns that hold a value in any of the rows, and those that choosing adds."""
+    kept = []
+    for name in columns:
+        if name in DERIVED or (name in rows and rows[name].notna().any()):
+            kept.append(name)
+    return kept
 
 
 def blind_spots(columns: list[str]) -> str:

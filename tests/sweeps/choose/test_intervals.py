@@ -315,3 +315,15 @@ def test_a_second_oracle_is_a_line_of_its_own() -> None:
     lines = summary(chosen_cells(make.table(beside)), ["js_to_oracle"]).set_index("method")
     assert list(lines.index) == ["original", "a", "oracle", "second oracle"]
     assert lines.loc["second oracle", "js_to_oracle"] == pytest.approx(0.04)
+
+
+def test_seconds_count_every_trial_and_stand_beside_those_of_retraining() -> None:
+    """Two trials of a (1 + 2 and 3 + 4 s) and 5 s of experts; retraining took 60 s."""
+    seconds = [(1.0, 2.0, 0.9), (3.0, 4.0, 0.8)]
+    rows = []
+    for unlearn_s, evaluate_s, retain in seconds:
+        spent = {"unlearn_s": unlearn_s, "evaluate_s": evaluate_s, "needs_s": 5.0}
+        rows.append(row("fine-tune", 0, retain, wall_s=9.0, oracle_s=60.0, **spent))
+    lines = summary(chosen_cells(make.table(rows)), ["unlearn_s", "total_s"]).set_index("method")
+    assert lines.loc["fine-tune", ["unlearn_s", "total_s"]].tolist() == [1.0, 15.0]
+    assert lines.loc["oracle", ["unlearn_s", "total_s"]].tolist() == [60.0, 60.0]
