@@ -2,20 +2,21 @@
 of the nearest other class."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from unlearn.errors import lookup, require
-from unlearn.methods.base import Losses, SearchSpace, Unlearned
-from unlearn.methods.iterative import NORMS, Iterative, forgotten_logits, training_copy
+from unlearn.errors import require
+from unlearn.methods.base import Losses, Unlearned
+from unlearn.methods.boundary import Boundary
+from unlearn.methods.iterative import training_copy
 from unlearn.splits import Splits
 
 
 @dataclass(frozen=True)
-class BoundaryShrink(Iterative):
+class BoundaryShrink(Boundary):
     """Minimise CE(x_f, y') + alpha CE(x_r, y_r), with y' the class behind the nearest boundary.
 
     y' is what the original answers to x_f + epsilon * sign(gradient of CE(x_f, y_f)), clipped to
@@ -28,28 +29,15 @@ class BoundaryShrink(Iterative):
     pixels, y' is its second-best answer to the image itself.
 
     epsilon: length of the step per pixel, above 0; pixels lie in [0, 1].
-    alpha: weight of the retained images, at least 0; at 0 they are not read.
-    steps: number of optimiser steps, at least 1.
     lr: peak learning rate, above 0.
-    norms: statistics that normalise the forgotten images. `running` takes the running ones and
-        leaves them as they are, `batch` (the authors' code) those of the batch, which then count.
     """
 
-    reads: ClassVar[str] = "forget"
-    space: ClassVar[SearchSpace] = {"alpha": [0.1, 3.0], "lr": [1e-4, 3e-3]}
-    epoch_space: ClassVar[SearchSpace] = {**space, "epochs": [5.0, 20.0]}
-
     epsilon: float = 0.1
-    alpha: float = 0.0
-    steps: int = 60
     lr: float = 3e-4
-    norms: str = "running"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        lookup("norms", self.norms, NORMS)
         require(self.epsilon > 0, f"epsilon must be above 0, not {self.epsilon}")
-        require(self.alpha >= 0, f"alpha must be at least 0, not {self.alpha}")
 
     def unlearn(
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
@@ -61,12 +49,7 @@ class BoundaryShrink(Iterative):
         def losses() -> Losses:
             x_f, y_f = next(forget)
             labels = nearest_class(model, x_f, y_f, kept, self.epsilon)
-            logits = forgotten_logits(student, x_f, self.norms)
-            found = {"forget": F.cross_entropy(logits, labels)}
-            if self.alpha > 0:
-                x_r, y_r = next(retain)
-                found["retain"] = self.alpha * F.cross_entropy(student(x_r), y_r)
-            return found
+            return self.losses_of(student, x_f, labels, retain)
 
         return self.minimise(student, losses, generator)
 

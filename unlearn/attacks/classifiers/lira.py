@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ from unlearn.train import Training, fit
 BLIND = 0.05  # above 0.5: an AUC below this on the original shows that the attack sees nothing
 SMALLEST_SPREAD = 1e-6  # of log odds; shadows that all agree are divided by this
 
+Kind = TypeVar("Kind", bound="Lira")
+
 
 @dataclass(frozen=True)
 class Shadows:
@@ -34,6 +36,19 @@ class Shadows:
     odds: Tensor
 
 
+def in_family(kind: type[Kind]) -> type[Kind]:
+    """Name the columns of a likelihood-ratio attack after its `family`: `<family>_auc`, ..."""
+    family = kind.family
+    shares = (f"{family}_auc", f"{family}_tpr_1fpr")
+    kind.home = family.replace("_", "-")
+    kind.model_columns = dict.fromkeys(shares, float)
+    kind.floor_columns = shares
+    kind.subject_columns = {f"{family}_blind": float}
+    kind.scales = {f"{family}_blind": NO_SCALE, f"{family}_*": Scale("share", "oracle")}
+    return kind
+
+
+@in_family
 @dataclass(frozen=True)
 class Lira(Attack):
     """Tell members (train-forget) from strangers (test-forget) by a ratio of likelihoods.
@@ -68,15 +83,7 @@ class Lira(Attack):
     """
 
     task: ClassVar[str] = "classifier"
-    home: ClassVar[str] = "lira"
-    model_columns: ClassVar[Mapping[str, type]] = {"lira_auc": float, "lira_tpr_1fpr": float}
-    subject_columns: ClassVar[Mapping[str, type]] = {"lira_blind": float}
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "lira_blind": NO_SCALE,
-        "lira_*": Scale("share", "oracle"),
-    }
-    floor_columns: ClassVar[tuple[str, ...]] = ("lira_auc", "lira_tpr_1fpr")
-    family: ClassVar[str] = "lira"  # its columns are <family>_auc, ...
+    family: ClassVar[str] = "lira"
     blind_spot: ClassVar[str] = (
         "a masked head answers outside of both Gaussians and hides its members; a low value is no "
         "proof."

@@ -1,6 +1,5 @@
 """Robust membership inference (RMIA, arXiv:2312.03262): is an image likelier than others here?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,8 +7,13 @@ import torch
 from torch import Tensor
 
 from unlearn.attacks.base import Target, check_positive, check_share
-from unlearn.attacks.classifiers.lira import Lira, halves, log_odds, members_and_strangers
-from unlearn.columns import NO_SCALE, Scale
+from unlearn.attacks.classifiers.lira import (
+    Lira,
+    halves,
+    in_family,
+    log_odds,
+    members_and_strangers,
+)
 from unlearn.evaluation import Scores
 
 SMALLEST = 1e-12  # of a probability that is divided by
@@ -27,6 +31,7 @@ class Reference:
     population: Tensor
 
 
+@in_family
 @dataclass(frozen=True)
 class Rmia(Lira):
     """Tell members (train-forget) from strangers (test-forget) by pairwise likelihood ratios.
@@ -63,15 +68,7 @@ class Rmia(Lira):
         1 - offline_a, in [0, 1]; the paper's value for CIFAR-10 is 0.3
     """
 
-    home: ClassVar[str] = "rmia"
     family: ClassVar[str] = "rmia"
-    model_columns: ClassVar[Mapping[str, type]] = {"rmia_auc": float, "rmia_tpr_1fpr": float}
-    subject_columns: ClassVar[Mapping[str, type]] = {"rmia_blind": float}
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "rmia_blind": NO_SCALE,
-        "rmia_*": Scale("share", "oracle"),
-    }
-    floor_columns: ClassVar[tuple[str, ...]] = ("rmia_auc", "rmia_tpr_1fpr")
     blind_spot: ClassVar[str] = (
         "a masked head gives all forgotten images the probability 0, and hides its members."
     )

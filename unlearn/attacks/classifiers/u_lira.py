@@ -1,7 +1,6 @@
 """U-LiRA (arXiv:2403.01218): a likelihood-ratio attack whose shadows are trained and unlearned."""
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,10 +11,10 @@ from unlearn.attacks.classifiers.lira import (
     Lira,
     Shadows,
     halves,
+    in_family,
     log_odds,
     members_and_strangers,
 )
-from unlearn.columns import NO_SCALE, Scale
 from unlearn.models import Weights
 from unlearn.splits import Split, Splits
 from unlearn.streams import seeded, stream
@@ -33,6 +32,7 @@ class TrainedShadows(Shadows):
     weights: list[Weights]
 
 
+@in_family
 @dataclass(frozen=True)
 class ULira(Lira):
     """Tell forgotten images (train-forget) from never-seen ones (test-forget) by their likelihoods.
@@ -67,16 +67,8 @@ class ULira(Lira):
     follow: train shadows as the original was; `steps`, `batch`, `lr`, `augment` then do not count
     """
 
-    home: ClassVar[str] = "u-lira"
     family: ClassVar[str] = "u_lira"
     unlearns: ClassVar[bool] = True
-    model_columns: ClassVar[Mapping[str, type]] = {"u_lira_auc": float, "u_lira_tpr_1fpr": float}
-    subject_columns: ClassVar[Mapping[str, type]] = {"u_lira_blind": float}
-    scales: ClassVar[Mapping[str, Scale]] = {
-        "u_lira_blind": NO_SCALE,
-        "u_lira_*": Scale("share", "oracle"),
-    }
-    floor_columns: ClassVar[tuple[str, ...]] = ("u_lira_auc", "u_lira_tpr_1fpr")
     blind_spot: ClassVar[str] = (
         "it asks whether images were trained on, not whether the class is known: a model that "
         "answers forgotten and unseen images of the class alike, and right, reads 0.5."

@@ -1,6 +1,6 @@
 """Adaptive attack: optimise the latent alone, under kept labels, which the subject must draw."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -10,8 +10,13 @@ from torch import Tensor
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
 from unlearn.attacks.generators.optimise import minimise
-from unlearn.attacks.generators.strongest import Variant, ladder, strongest
-from unlearn.errors import require
+from unlearn.attacks.generators.strongest import (
+    Variant,
+    check_ladder,
+    ladder,
+    plain_of,
+    strongest,
+)
 from unlearn.generators.ood import prior_radius
 from unlearn.models.base import Generative
 
@@ -87,17 +92,12 @@ class StrongestKeptLabel(KeptLabel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, self, "rungs")
-        require(
-            self.highest_lr >= self.lr,
-            f"highest_lr must be at least lr = {self.lr}, not {self.highest_lr}",
-        )
+        check_ladder(self)
 
     def recover(
         self, subject: Generative, context: Context, generator: torch.Generator
     ) -> Recovery:
-        knobs = {knob.name: getattr(self, knob.name) for knob in fields(KeptLabel)}
-        plain = KeptLabel(**knobs)
+        plain = plain_of(self, KeptLabel)
 
         def attempt(variant: Variant) -> Recovery:
             attack = replace(plain, lr=variant["lr"], ball=bool(variant["ball"]))

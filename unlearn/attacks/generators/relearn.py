@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import ClassVar
 
@@ -12,7 +12,13 @@ from torch import Tensor
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
 from unlearn.attacks.generators.label_columns import label_columns, reset_label
-from unlearn.attacks.generators.strongest import Variant, ladder, strongest
+from unlearn.attacks.generators.strongest import (
+    Variant,
+    check_ladder,
+    ladder,
+    plain_of,
+    strongest,
+)
 from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
@@ -132,11 +138,7 @@ class StrongestRelearn(Relearn):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_at_least(1, self, "rungs")
-        require(
-            self.highest_lr >= self.lr,
-            f"highest_lr must be at least lr = {self.lr}, not {self.highest_lr}",
-        )
+        check_ladder(self)
 
     def recover(
         self, subject: Generative, context: Context, generator: torch.Generator
@@ -144,8 +146,7 @@ class StrongestRelearn(Relearn):
         resets = [True] if self.reset_label else [False, True]
         if not label_columns(subject):
             resets = [False]
-        knobs = {knob.name: getattr(self, knob.name) for knob in fields(Relearn)}
-        plain = Relearn(**knobs)
+        plain = plain_of(self, Relearn)
 
         def relearn(variant: Variant) -> Recovery:
             attack = replace(plain, lr=variant["lr"], reset_label=bool(variant["reset"]))

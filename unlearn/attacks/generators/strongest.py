@@ -1,13 +1,32 @@
 """Run an attack in several variants and report the strongest: one setting proves little."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import torch
 
-from unlearn.attacks.generators.base import Recovery
+from unlearn.attacks.base import check_at_least
+from unlearn.attacks.generators.base import GeneratorAttack, Recovery
+from unlearn.errors import require
 
+Attacker = TypeVar("Attacker", bound=GeneratorAttack)
 Variant = Mapping[str, float]  # what sets the variant apart, by the name of its column
+
+
+def check_ladder(attack: Any) -> None:
+    """Refuse a ladder of no rung, or whose highest rate lies below the lowest."""
+    check_at_least(1, attack, "rungs")
+    require(
+        attack.highest_lr >= attack.lr,
+        f"highest_lr must be at least lr = {attack.lr}, not {attack.highest_lr}",
+    )
+
+
+def plain_of(attack: Attacker, kind: type[Attacker]) -> Attacker:
+    """Return the attack as its base class `kind`, at the same knobs."""
+    knobs = {knob.name: getattr(attack, knob.name) for knob in fields(kind)}
+    return kind(**knobs)
 
 
 def ladder(low: float, high: float, rungs: int) -> list[float]:
