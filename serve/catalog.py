@@ -73,7 +73,8 @@ class Entry:
             card.get("task") == task,
             f"its card says task {card.get('task')!r}, but {model!r} is a {task}",
         )
-        check_forget(card["forget"], card["classes"])
+        if card["forget"] or task == "generator" or not card.get("subset"):
+            check_forget(card["forget"], card["classes"])
         _check_json(card)
 
     @property
@@ -115,6 +116,8 @@ def _check_types(card: Card) -> None:
         f"its card's classes must be a whole number of at least 1, not {classes!r}",
     )
     require(_are_whole(forget), f"its card's forget must be a list of classes, not {forget!r}")
+    subset = card.get("subset", "")
+    require(isinstance(subset, str), f"its card's subset must be text, not {subset!r}")
     require(
         isinstance(checksums, dict) and set(checksums) >= set(VARIANTS),
         f"its card's sha256 must hold a checksum of {', '.join(VARIANTS)}",

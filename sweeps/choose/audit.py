@@ -22,6 +22,7 @@ from sweeps.spec.cells import Cell
 from unlearn.artifacts import Store
 from unlearn.attacks import Attack
 from unlearn.attacks.generators.intervals import Z95, wilson
+from unlearn.forget_sets import without_place
 
 FORMAT = "amnesia-audit/1"
 GAP, GAP_GREY, SCALE = 1, 48, 3  # of a sheet: pixels between images, their grey, enlargement
@@ -60,6 +61,7 @@ def audit(row: pd.Series, cell: Cell) -> Audit:
         "network": row["model"],
         "task": row["task"],
         "forget": list(cell.problem.forget),
+        **({"subset": without_place(cell.problem.subset)} if cell.problem.subset else {}),
         "method": cell.method_name,
         "knobs": asdict(cell.method),
         "seed": cell.problem.seed,

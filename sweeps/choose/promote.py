@@ -17,6 +17,7 @@ from sweeps.spec.cells import architecture, subset_of
 from unlearn.artifacts import Gallery
 from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
+from unlearn.forget_sets import without_place
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder
 from unlearn.own_data import check_loader
@@ -117,12 +118,11 @@ def _named(rows: pd.DataFrame, cell: str) -> pd.Series:
 
 
 def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dict[str, Any]:
-    """Return the card of a promoted model: what it is, its scores, where it comes from."""
-    require(
-        len(row["forget"]) > 0,
-        f"cell {row['cell_id']} forgets {subset_of(row)}, which is no class; promote a model that "
-        "forgets classes",
-    )
+    """Return the card of a promoted model: what it is, its scores, where it comes from.
+
+    Where it forgets no whole class, `forget` is [] and `subset` says what: `random 0.1`.
+    """
+    subset = without_place(subset_of(row))
     options = tuple(json.loads(row["options"]).items())
     provenance = [name for name in PROVENANCE if not name.startswith("curve")]
     return {
@@ -133,6 +133,7 @@ def _card(row: pd.Series, data: Dataset, knobs: dict[str, Any], why: str) -> dic
         "shape": list(data.shape),
         "classes": data.classes,
         "forget": [int(label) for label in row["forget"]],
+        **({"subset": subset} if subset else {}),
         "method": row["method"],
         "knobs": knobs,
         "seed": int(row["seed"]),

@@ -186,6 +186,8 @@ def edit_card(gallery: Gallery, **change: object) -> None:
         {"classes": True},
         {"forget": []},
         {"forget": [10]},
+        {"forget": [], "subset": "random 0.1"},
+        {"subset": 3},
         {"forget": 1},
         {"sha256": {}},
         {"sha256": None},
@@ -207,6 +209,17 @@ def test_a_foreign_card_is_refused_and_hides_no_other_model(
     assert damaged["name"] == "digits"
     assert "cannot be served" in damaged["error"]
     assert (sound["name"], sound["task"]) == ("reader", "classifier")
+
+
+def test_a_classifier_that_forgot_no_whole_class_is_served(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = build("cnn", (1, 28, 28), 10).state_dict()
+    card = {"task": "classifier", "model": "cnn", "shape": [1, 28, 28], "classes": 10}
+    card |= {"forget": [], "subset": "random 0.1"}
+    gallery = Gallery(str(tmp_path))
+    gallery.publish("part", dict.fromkeys(VARIANTS, weights), card)
+    served = Catalog(gallery).entry("part").public()
+    assert (served["forget"], served["subset"]) == ([], "random 0.1")
 
 
 @pytest.mark.parametrize(

@@ -80,3 +80,27 @@ def test_an_infinite_score_goes_into_the_card_as_text(tmp_path: Path, digits: Da
     assert card["forget_elbo"] == "-Infinity"
     assert "retain_elbo" not in card
     assert card["class_accuracy"] == [1.0, "Infinity"]
+
+
+def test_a_random_part_is_promoted_and_the_card_names_it(tmp_path: Path, digits: Dataset) -> None:
+    results, store = make.results(tmp_path), make.store(tmp_path)
+    cell = make.cell(models="cnn", method="fine-tune", forget=[{"random": 0.1}])
+    weights = build("cnn", digits.shape, digits.classes).state_dict()
+    original, oracle = cell.problem.original, cell.problem.oracle
+    for kind, key in (
+        ("original", original.key),
+        ("oracle", oracle.key),
+        ("unlearned", cell.cell_id),
+    ):
+        store.save(kind, key, weights, {})
+    scores = {"val_retain_accuracy": 0.9, "average_gap": 0.02}
+    make.write(
+        results, cell, store=store.root, threads=1, artifact_unlearned=cell.cell_id, **scores
+    )
+    gallery = Gallery(str(tmp_path / "gallery"))
+
+    promote(results, "m", gallery, "unused", cell=cell.cell_id)
+
+    card = gallery.card("m")
+    assert (card["forget"], card["subset"]) == ([], "random 0.1")
+    assert card["scores"]["average_gap"] == 0.02
