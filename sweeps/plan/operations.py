@@ -5,6 +5,7 @@ random weights counts the operations; nothing is trained and no data is read.
 """
 
 from functools import lru_cache
+from math import ceil
 from typing import Any
 
 import torch
@@ -146,6 +147,9 @@ def making_seconds(recipe: Recipe, units: float, device: str) -> float:
     if recipe.kind == "fisher":
         return units * (_seconds(BACKWARD * per_image, device) + STEP_S[device] / 50)
     batch = 64 * 1.5 if recipe.kind == "judge" else knobs["batch"]
+    if knobs.get("expert_epochs"):
+        forget, _ = images_of(recipe.dataset, len(recipe.forget))
+        units = knobs["expert_epochs"] * ceil(forget / batch)
     step = _seconds(BACKWARD * per_image * batch, device) + STEP_S[device]
     return float(units * step)
 
@@ -165,10 +169,18 @@ def steps_of(cell: Cell) -> int:
     problem, method = cell.problem, cell.method
     if not isinstance(method, Iterative):
         return int(getattr(method, "steps", 0))
-    images = TRAIN_IMAGES.get(problem.dataset, MOST_IMAGES)
-    classes = source_of(problem.dataset).classes
-    forget = images * max(len(problem.forget), 1) // max(classes, 10 if problem.subset else 1)
-    return method.steps_for(forget, images - forget)
+    return method.steps_for(*images_of(problem.dataset, len(problem.forget)))
+
+
+def images_of(dataset: str, forgotten: int) -> tuple[int, int]:
+    """Return how many training images are forgotten and retained, about.
+
+    forgotten: number of classes; 0 where the forget set is none, which is taken for a tenth
+    """
+    images = TRAIN_IMAGES.get(dataset, MOST_IMAGES)
+    share = forgotten / source_of(dataset).classes if forgotten else 0.1
+    forget = round(images * share)
+    return forget, images - forget
 
 
 def passes(cell: Cell) -> int:

@@ -20,6 +20,7 @@ from unlearn.files import exists, join, read_whole, write_whole
 CALIBRATION = "calibration.json"  # in the store, beside the artifacts
 CARDS = 40  # the most cards that are read per kind of artifact
 READERS = 16  # cards read at a time
+BY_EPOCHS = " by epochs"  # ends the name of work whose unit is an epoch
 KEPT = 20  # measurements that the calibration file keeps per kind of work
 GROUP = ["dataset", "model", "method", "eval_candidates"]
 NEWEST = 100  # rows that are read per group; the newest stand last
@@ -50,7 +51,8 @@ COLUMNS = (  # of a row, that `rates_of_rows` reads
 class Kind:
     """What was done; work of one kind takes the same seconds per unit.
 
-    work: `train`, `fisher`, `judge`, `unlearn METHOD`, `score CANDIDATES` or `attack NAMES`
+    work: `train`, `fisher`, `judge`, `unlearn METHOD`, `score CANDIDATES` or `attack NAMES`;
+        `unlearn METHOD by epochs` or `expert by epochs` where the unit is an epoch
     dataset, model: by name
     batch: images per step, or images per label that a generator draws; 0 where there is neither
     device: `cpu` or `cuda`
@@ -95,7 +97,9 @@ class Rates:
             return None
         nearest = min(found, key=lambda other: abs(other.batch - kind.batch))
         rate = self.of(nearest)
-        return None if rate is None else rate * kind.batch / nearest.batch
+        if rate is None or kind.work.endswith(BY_EPOCHS):  # an epoch reads as much at any batch
+            return rate
+        return rate * kind.batch / nearest.batch
 
 
 def unlearning(cell: Cell, device: str) -> tuple[Kind, float]:
@@ -109,7 +113,7 @@ def unlearning(cell: Cell, device: str) -> tuple[Kind, float]:
 
 def _unlearning(method: str, epochs: float) -> str:
     """Name the work: how many steps an epoch has depends on the forget set, so it stands apart."""
-    return f"unlearn {method} by epochs" if epochs else f"unlearn {method}"
+    return f"unlearn {method}{BY_EPOCHS if epochs else ''}"
 
 
 def scoring(cell: Cell, device: str) -> Kind:
@@ -144,6 +148,9 @@ def _making(
         return Kind("judge", dataset, model, 0, device), knobs["steps"]
     if kind == "fisher":
         return Kind("fisher", dataset, model, 0, device), knobs["fisher_samples"]
+    if knobs.get("expert_epochs"):
+        work = f"expert{BY_EPOCHS}"
+        return Kind(work, dataset, model, knobs["batch"], device), knobs["expert_epochs"]
     steps = knobs.get("expert_steps", knobs.get("steps", 0))
     return Kind("train", dataset, model, knobs["batch"], device), steps
 

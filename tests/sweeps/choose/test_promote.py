@@ -93,7 +93,7 @@ def test_a_random_part_is_promoted_and_the_card_names_it(tmp_path: Path, digits:
         ("unlearned", cell.cell_id),
     ):
         store.save(kind, key, weights, {})
-    scores = {"val_retain_accuracy": 0.9, "average_gap": 0.02}
+    scores: dict[str, Any] = {"val_retain_accuracy": 0.9, "average_gap": 0.02}
     make.write(
         results, cell, store=store.root, threads=1, artifact_unlearned=cell.cell_id, **scores
     )

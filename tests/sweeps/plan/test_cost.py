@@ -249,3 +249,44 @@ def test_the_newest_rows_count(tmp_path: Path) -> None:
         results.write("s", row_of)
     plan = make.plan(tmp_path, make.sweep(grid={"steps": [5, 6, 7]}))
     assert make.cost(tmp_path, plan).cells_s == pytest.approx(3.0)  # the median
+
+
+@pytest.mark.parametrize(
+    ("method", "forget", "steps"),
+    [
+        ("random-labels", [1], 12),  # 350 images are 6 batches of 64
+        ("fine-tune", [1], 100),  # 3,150 are 50
+        ("random-labels", [{"random": 0.1}], 12),
+    ],
+)
+def test_a_budget_in_epochs_is_counted_in_steps(method: str, forget: Any, steps: int) -> None:
+    cell = make.cell(method=method, forget=forget, unlearn={"epochs": 2.0})
+    assert operations.steps_of(cell) == steps
+    alike = make.cell(method=method, forget=forget, unlearn={"steps": steps})
+    seconds = [operations.unlearning_seconds(one, "cpu") for one in (cell, alike)]
+    assert seconds[0] == seconds[1]
+
+
+def test_rows_by_epochs_cost_an_epoch_and_tell_nothing_of_steps(tmp_path: Path) -> None:
+    """Two epochs took 8 s, so five take 20; and a batch twice as large reads as much."""
+    cell = make.cell(unlearn={"epochs": 2.0})
+    seconds: dict[str, Any] = {"unlearn_s": 8.0, "attack_s": 0.0, "wall_s": 11.0}
+    make.write(make.results(tmp_path), cell, sweep="s", device="cpu", **seconds)
+    for batch in (64, 128):
+        sweep = make.sweep(unlearn={"epochs": 5.0, "batch": batch})
+        cost = make.cost(tmp_path, make.plan(tmp_path, sweep))
+        assert cost.cells_s == pytest.approx(5 * 4.0 + 3.0)
+    by_steps = make.plan(tmp_path, make.sweep(unlearn={"steps": 30}))
+    assert "a count of operations" in make.cost(tmp_path, by_steps).sources
+
+
+def test_experts_by_epochs_cost_their_epochs(tmp_path: Path) -> None:
+    card(tmp_path, "expert", "c", 3.0, expert_steps=60, expert_epochs=2.0, batch=64)
+    rates = rates_of_cards(make.store(tmp_path), {"expert": []})
+    assert rates.of(TRAIN) is None
+    kind = Kind("expert by epochs", "mnist5k", "cnn", 64, "cpu")
+    assert rates.of(kind) == pytest.approx(1.5)
+    problem = make.problem(method="task-arithmetic", forget=[1], train={"expert_epochs": 10.0})
+    plain = make.problem(method="task-arithmetic", forget=[1], train={"expert_steps": 60})
+    counted = operations.making_seconds
+    assert counted(problem.expert, 10.0, "cpu") == counted(plain.expert, 60, "cpu")
