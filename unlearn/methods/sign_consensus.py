@@ -45,7 +45,7 @@ class SignConsensus(Method):
         "agreement": [0.0, 1.0],
     }
     epoch_space: ClassVar[SearchSpace] = {
-        "alpha": [-0.3, 0.0],
+        "alpha": [-0.15, 0.0],
         "rho": [0.0, 0.99],
         "agreement": [0.0, 1.0],
         "tau_norm": ["unit-relative"],

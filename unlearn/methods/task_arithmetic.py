@@ -38,7 +38,7 @@ class TaskArithmetic(Method):
     closed_form: ClassVar[bool] = True
     space: ClassVar[SearchSpace] = {"alpha": [-8.0, 0.0], "rho": [0.0, 0.99]}
     epoch_space: ClassVar[SearchSpace] = {
-        "alpha": [-0.3, 0.0],
+        "alpha": [-0.15, 0.0],
         "rho": [0.0, 0.99],
         "tau_norm": ["unit-relative"],
     }
