@@ -102,11 +102,14 @@ def _weed() -> str | None:
 
 
 @contextmanager
-def s3_server(folder: Path) -> Iterator[S3Server]:
-    """Run a server that keeps its files in `folder`."""
+def s3_server(folder: Path, seaweed: bool = True) -> Iterator[S3Server]:
+    """Run a server that keeps its files in `folder`.
+
+    seaweed: whether to take SeaweedFS where it is installed
+    """
     ports = [_free_port() for _ in range(4)]
     url = f"http://127.0.0.1:{ports[0]}"
-    weed = _weed()
+    weed = _weed() if seaweed else None
     program = _seaweed(weed, folder, ports) if weed else _moto(ports[0])
     server = S3Server(url, program, folder)
     server.start()
