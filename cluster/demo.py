@@ -109,7 +109,7 @@ def fetch(gallery: Gallery, made: Promotion, picture: Path, port: int) -> str:
     token = os.environ.get("AMNESIA_TOKEN") or None
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     settings = ServiceSettings(gallery.root, port=port or free_port(), token=token)
-    with ray_session(None), start(settings) as server:
+    with ray_session(None, service=True), start(settings) as server:
         address = f"{server.url}/v1/models/{made.name}/generate"
         for variant in PREFIXES:
             sheet = f"{address}?label={label}&n=16&seed=0&variant={variant}"

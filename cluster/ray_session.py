@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ PRELOAD = "RAY_preload_python_modules"
 MODULES = ("sweeps.run.prepare", "sweeps.run.trial")
 LIBRARIES = ("torchvision", "timm")  # if planning has built networks of them, workers will too
 CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
+
+# What a local head starts beside GCS and raylet: the autoscaler, the forwarder of workers' logs,
+# and the reporter of usage statistics. The service uses none of them; each takes 50 to 75 MB and a
+# second of CPU, and two of them listen on all interfaces. Ray has no option to leave them out.
+HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
 
 MORE_TIME = "let other work end, or join a running Ray by --address"
 # What Ray says when it does not start -> what to do. The first that matches counts; a start that
@@ -80,8 +85,10 @@ def check_reachable(address: str | None) -> None:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[str | None]:
+def ray_session(address: str | None, service: bool = False) -> Iterator[str | None]:
     """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; disconnect at the end.
+
+    service: whether the local Ray runs the service, not a sweep; it is smaller then
 
     Yields the address that was joined, None for a local Ray. Raises `BadInput` if no Ray answers,
     or if the local one fails to start twice.
@@ -90,16 +97,31 @@ def ray_session(address: str | None) -> Iterator[str | None]:
     # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address in (None, "local"):
-        for name, value in {**LOCAL_RAY, **_preload()}.items():
+        for name, value in {**LOCAL_RAY, **_preload(service)}.items():
             os.environ.setdefault(name, value)
     if address is None:
-        _start_local()
+        with _without_helpers() if service else nullcontext():
+            _start_local()
     else:
         _join(address)
     try:
         yield address
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_helpers() -> Iterator[None]:
+    """Have a head that starts in the block start none of `HELPERS`."""
+    kind = ray._private.node.Node
+    before = {name: getattr(kind, name) for name in HELPERS if hasattr(kind, name)}
+    try:
+        for name in before:
+            setattr(kind, name, lambda *args, **options: None)
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(kind, name, method)
 
 
 def _join(address: str) -> None:
@@ -147,9 +169,13 @@ def _own_first(folders: list[str]) -> dict[str, Any]:
     return {"worker_process_setup_hook": importer(folders)}
 
 
-def _preload() -> dict[str, str]:
+def _preload(service: bool) -> dict[str, str]:
     """Return the variable that names the modules for waiting workers; {} where none is wanted."""
-    if _shadowed() or os.cpu_count() not in CORES_TO_PRELOAD:
+    if _shadowed():
+        return {}
+    if service:
+        return {PRELOAD: "serve.lean"}  # Ray Serve, without pandas
+    if os.cpu_count() not in CORES_TO_PRELOAD:
         return {}
     libraries = (name for name in LIBRARIES if name in sys.modules)
     return {PRELOAD: ",".join([*MODULES, *libraries])}

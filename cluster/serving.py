@@ -63,7 +63,7 @@ def _serve(settings: ServiceSettings, address: str | None) -> int:
     from cluster.ray_session import check_reachable, ray_session
 
     check_reachable(address)
-    with ray_session(address), serve.launch.start(settings) as server:
+    with ray_session(address, service=True), serve.launch.start(settings) as server:
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
         while True:
             time.sleep(3600)

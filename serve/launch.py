@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import serve.lean  # noqa: F401, I001  # before `ray.serve`
 import ray
 import ray.serve
 from ray.exceptions import RayError

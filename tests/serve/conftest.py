@@ -170,7 +170,7 @@ def server(served: Gallery) -> Iterator[Server]:
     before = dict(os.environ)
     configure_proxy()
     try:
-        with ray_session(None), start(settings) as running:
+        with ray_session(None, service=True), start(settings) as running:
             yield running
     finally:
         os.environ.clear()
