@@ -2,12 +2,19 @@
 
 import argparse
 import os
+import threading
 import time
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from serve.exposure import check, check_door, configure_proxy
+from cluster.keep_serving import become_this
+from serve.exposure import check, check_door, configure_proxy, haproxy_folder
 from serve.settings import ServiceSettings
 from unlearn.artifacts import Gallery
+
+if TYPE_CHECKING:
+    from serve.launch import Server
 
 
 def absolute(place: str) -> str:
@@ -29,7 +36,7 @@ def serve(args: argparse.Namespace) -> int:
         return _print_config(settings)
     check(settings)
     configure_proxy()  # before `ray.serve` is imported, which reads the environment
-    return _serve(settings, args.address)
+    return _serve(settings, args.address or os.environ.get("RAY_ADDRESS") or None)
 
 
 def _settings(args: argparse.Namespace) -> ServiceSettings:
@@ -59,11 +66,21 @@ def _print_config(settings: ServiceSettings) -> int:
 
 
 def _serve(settings: ServiceSettings, address: str | None) -> int:
-    import serve.launch
     from cluster.ray_session import check_reachable, ray_session
 
     check_reachable(address)
-    with ray_session(address, service=True), serve.launch.start(settings) as server:
+    # Importing Ray Serve takes a second; starting a Ray mostly waits for other processes.
+    threading.Thread(target=import_module, args=("serve.launch",), daemon=True).start()
+    with ray_session(address, service=True), _start(settings) as server:
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
+        folder = haproxy_folder()
+        if address is None and folder is not None:
+            become_this(folder)
         while True:
             time.sleep(3600)
+
+
+def _start(settings: ServiceSettings) -> "Server":
+    from serve.launch import start
+
+    return start(settings)

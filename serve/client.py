@@ -18,6 +18,10 @@ Variant = Literal["amnesiac", "original", "oracle"]
 Fit = Literal["pad", "crop"]
 Picture = bytes | str | Path  # an image file: its content, or where it lies
 BUSY = 429
+FIRST_WAIT_S = 0.1  # after a connection that broke; each further wait is twice as long
+# Connections that the service, or the proxy before it, closed or refused. One that is too slow is
+# not among them: its answer takes longer than it may.
+BROKEN = (httpx.NetworkError, httpx.RemoteProtocolError)
 LONGEST_WAIT_S = 30.0  # what a `Retry-After` may ask for at once
 
 
@@ -126,11 +130,13 @@ class Client:
     """Talks to one service; a context manager that closes its connections.
 
     A request that the service is too busy for (429) is repeated after as many seconds as its
-    `Retry-After` says. Raises `ServiceError`.
+    `Retry-After` says. One that a process of the service died under is repeated too, since the
+    service stores nothing: after a tenth of a second, then after twice as long each time. A service
+    that has never answered is taken to be at another address. Raises `ServiceError`.
 
     url: address of the service
     token: bearer token; None where the service has none
-    tries: how often a request is sent before 429 is an error, at least 1
+    tries: how often a request is sent before that is an error, at least 1
     timeout_s: seconds that one answer may take
     """
 
@@ -142,6 +148,7 @@ class Client:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=timeout_s)
         self._tries = tries
+        self._answered = False
 
     def __enter__(self) -> "Client":
         return self
@@ -223,17 +230,21 @@ class Client:
         return self._send(verb, path, **request).json()
 
     def _send(self, verb: str, path: str, **request: Any) -> httpx.Response:
-        """Send a request, again while the service is busy. Raises `ServiceError`."""
-        for left in reversed(range(self._tries)):
+        """Send a request, again while the service is busy or restarts. Raises `ServiceError`."""
+        for trial in range(1, self._tries + 1):
+            last = trial == self._tries
             try:
                 answer = self._http.request(verb, path, **request)
             except httpx.TransportError as error:
+                if not last and self._answered and isinstance(error, BROKEN):
+                    time.sleep(_backoff_s(trial))
+                    continue
                 line = f"no answer from {self._http.base_url}: {error or type(error).__name__}"
                 raise ServiceError(line, None) from error
-            if answer.status_code == BUSY and left > 0:
-                time.sleep(_wait_s(answer))
-                continue
-            break
+            self._answered = True
+            if last or not _is_passing(answer):
+                break
+            time.sleep(_wait_s(answer) if answer.status_code == BUSY else _backoff_s(trial))
         if answer.is_success:
             return answer
         raise ServiceError(_line(answer), answer.status_code)
@@ -246,6 +257,18 @@ def _path(name: str, *rest: str) -> str:
 def _given(**options: str | None) -> dict[str, str]:
     """Return the options that are not None."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _is_passing(answer: httpx.Response) -> bool:
+    """Tell whether to ask again: the service is busy, or its proxy has no process to ask."""
+    kind = answer.headers.get("content-type", "")
+    from_proxy = answer.status_code >= 500 and not kind.startswith("application/json")
+    return from_proxy or answer.status_code == BUSY
+
+
+def _backoff_s(trial: int) -> float:
+    """Return the seconds to wait after a try that a process of the service died under."""
+    return float(FIRST_WAIT_S * 2 ** (trial - 1))
 
 
 def _wait_s(answer: httpx.Response) -> float:

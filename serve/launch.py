@@ -10,14 +10,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import serve.lean  # noqa: F401, I001  # before `ray.serve`
+import serve.lean  # noqa: F401  # before `ray.serve`  # isort: skip
 import ray
 import ray.serve
 from ray.exceptions import RayError
 from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
 from serve.deployments import APPLICATION, CONTROLLER, application
-from serve.exposure import check
+from serve.exposure import check, stop_guarding
 from serve.settings import ServiceSettings
 from unlearn.errors import BadInput, require
 
@@ -73,6 +73,7 @@ def start(settings: ServiceSettings, timeout_s: float = START_S) -> Server:
 
     with ExitStack() as cleanup:
         cleanup.callback(ray.serve.shutdown)
+        cleanup.callback(stop_guarding)  # first
         try_twice(attempt)
         return Server(_url(settings), cleanup.pop_all())
 

@@ -33,15 +33,14 @@ NAMES = {  # part of a command line -> what the process is
     "ray::HAProxyManager": "Ray's keeper of HAProxy",
     "ray::Proxy": "Ray's proxy",
     "ray::IDLE": "idle workers of Ray",
+    "haproxy_guard": "guard of HAProxy",
     "haproxy": "HAProxy",
     "gcs_server": "Ray: GCS",
     "raylet/raylet": "Ray: raylet",
-    "dashboard/agent": "Ray: dashboard agent",
-    "runtime_env/agent": "Ray: runtime environment agent",
-    "dashboard.py": "Ray: dashboard",
-    "log_monitor": "Ray: log monitor",
-    "monitor.py": "Ray: monitor",
+    "ray::DashboardAgent": "Ray: agent (metrics)",
+    "ray::RuntimeEnvAgent": "Ray: agent (environments)",
     "cluster serve": "amnesia serve",
+    "keep_serving": "amnesia serve",
 }
 
 
@@ -83,7 +82,7 @@ def measure(root: int) -> dict[str, Held]:
 
 @contextmanager
 def serving(gallery: str, options: list[str]) -> Iterator[tuple[subprocess.Popen[str], str, float]]:
-    """Start `amnesia serve`; yield it, its address, and the seconds until it said that it serves."""
+    """Start `amnesia serve`; yield it, its address, and the seconds until it served."""
     port = free_port()
     command = [sys.executable, "-m", "cluster", "serve", "--gallery", gallery, f"--port={port}"]
     began = time.perf_counter()

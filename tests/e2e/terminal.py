@@ -111,7 +111,7 @@ def shared_ray() -> Iterator[int]:
     from cluster import ray_session
 
     @contextlib.contextmanager
-    def joined(address: str | None) -> Iterator[str | None]:
+    def joined(address: str | None, service: bool = False) -> Iterator[str | None]:
         yield None
 
     with ray_session.ray_session(None):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from fastapi import FastAPI
@@ -129,6 +130,31 @@ def test_it_gives_up_after_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         client.models()
     assert (caught.value.status, len(asked)) == (429, 3)
+
+
+def test_a_request_that_a_process_died_under_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("serve.client.time.sleep", waited.append)
+    outcomes: list[httpx.Response | Exception] = [
+        httpx.Response(200, json={"models": []}),
+        httpx.ConnectError("refused"),
+        httpx.RemoteProtocolError("closed without an answer"),
+        httpx.Response(500, text="Internal Server Error"),  # of the proxy
+        httpx.Response(200, json={"models": []}),
+    ]
+
+    def answer(transport: httpx.HTTPTransport, request: httpx.Request) -> httpx.Response:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", answer)
+    with Client("http://service") as client:
+        assert client.models() == client.models() == []
+    assert (waited, outcomes) == ([0.1, 0.2, 0.4], [])
 
 
 def test_it_needs_no_torch_and_no_ray() -> None:
