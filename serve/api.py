@@ -22,6 +22,7 @@ from serve.catalog import Catalog, Entry, ModelKey, UnknownModel, Unservable
 from serve.images import TooLarge, npy, sheet
 from serve.inspector import Inspector
 from serve.middleware import Guard, Limits
+from serve.revalidate import Revalidate, Sheets, names, not_modified, sheet_headers
 from serve.schemas import (
     FIT_RULE,
     ClassifyRequest,
@@ -78,12 +79,14 @@ class AppState:
     catalog: the models on offer.
     backend: runs them.
     inspector: looks for damaged files.
+    sheets: what clients may have already.
     recipe: what the bytes of an image depend on beside its model and the request.
     """
 
     catalog: Catalog
     backend: Backend
     inspector: Inspector
+    sheets: Sheets
     recipe: dict[str, Any] = field(default_factory=dict)
 
 
@@ -156,11 +159,12 @@ async def get_sheet(
     asked = GenerateRequest(**query.model_dump(exclude={"version"}))
     _check(entry, "generator", asked)
     tag = _etag(entry, asked, state.recipe)
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if _client_has(request, tag):
-        return Response(status_code=304, headers=headers)
+    if query.version is None:
+        state.sheets.remember(request.scope, entry, tag)
+    if names(request.headers.get("if-none-match", ""), tag):
+        return not_modified(tag)
     response = await _generate(state, entry, asked)
-    response.headers.update(headers)
+    response.headers.update(sheet_headers(tag))
     return response
 
 
@@ -168,14 +172,6 @@ def _etag(entry: Entry, asked: GenerateRequest, recipe: dict[str, Any]) -> str:
     """Identify the answer by everything that its bytes depend on."""
     weights = entry.key(asked.variant).sha256
     return f'"{digest({**asked.model_dump(), "weights": weights, **recipe})}"'
-
-
-def _client_has(request: Request, tag: str) -> bool:
-    """Tell whether the header If-None-Match names the tag."""
-    for part in request.headers.get("if-none-match", "").split(","):
-        if part.strip().removeprefix("W/") in (tag, "*"):
-            return True
-    return False
 
 
 @router.post("/v1/models/{name}/generate", response_class=Response)
@@ -318,9 +314,11 @@ def build_app(
     origins: origins whose pages may call the service from a browser.
     """
     app = FastAPI(title="amnesia gallery", docs_url=None, redoc_url=None, redirect_slashes=False)
-    app.state.amnesia = AppState(catalog, backend, Inspector(catalog), recipe or {})
+    sheets = Sheets(catalog)
+    app.state.amnesia = AppState(catalog, backend, Inspector(catalog), sheets, recipe or {})
     app.include_router(router)
     app.include_router(audit_router(catalog))
+    app.add_middleware(Revalidate, sheets=sheets)
     app.add_middleware(Guard, expected=expected, limits=limits)
     add_manners(app, origins)
     app.add_middleware(Observe, meter=meter)
