@@ -98,6 +98,16 @@ def test_a_variable_that_the_user_has_set_wins(fake: Callable[..., FakeRay], nam
     assert environment[name] == "7"
 
 
+def test_the_workers_of_the_service_import_ray_serve_while_they_wait(
+    fake: Callable[..., FakeRay],
+) -> None:
+    stand_in = fake()
+    with ray_session(None, service=True):
+        pass
+    [environment] = stand_in.environments
+    assert environment["RAY_preload_python_modules"] == "serve.lean"
+
+
 def test_joining_a_ray_sets_nothing_for_its_workers(fake: Callable[..., FakeRay]) -> None:
     stand_in = fake()
     with ray_session("10.0.0.1:6379") as joined:
