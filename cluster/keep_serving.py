@@ -1,11 +1,11 @@
 """Wait for the end of a service that runs, in place of the process that started it.
 
-    python -I -S keep_serving.py FOLDER
+    python -I -S keep_serving.py FOLDER PID...
 
 `amnesia serve` becomes this once its local Ray serves: Ray's processes stay its children, and it
 takes 7 MB instead of 110, since it imports the standard library only. It waits for SIGINT, SIGTERM,
-SIGHUP, or for the end of Ray's head. Then HAProxy, whose files are in FOLDER, answers the requests
-that it holds, and Ray ends.
+SIGHUP, or for the end of a process of Ray's head (PID...). Then HAProxy, whose files are in FOLDER,
+answers the requests that it holds, and Ray ends.
 """
 
 import os
@@ -13,36 +13,58 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 WAITED = (*ENDS, signal.SIGCHLD)
+HEAD = ("gcs_server", "raylet")
 STOPPED = "stopped"  # a file that tells the guards of HAProxy that its end is meant
 ANSWER_S = 2.0  # for the requests that HAProxy holds
 END_S = 4.0  # for Ray's processes to end in order
 TICK_S = 0.02
 
 
-def become_this(folder: str) -> NoReturn:
+def become_this(folder: str, head: Sequence[int]) -> NoReturn:
     """Run this file in place of the calling program, which must be in its main thread.
 
     Signals that arrive in between are kept until it waits for them.
+
+    folder: where HAProxy's files are
+    head: the processes without which the service is over; children of this one
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, WAITED)
-    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, folder])
+    pids = [str(pid) for pid in head]
+    os.execv(sys.executable, [sys.executable, "-I", "-S", __file__, folder, *pids])
 
 
-def wait() -> int:
-    """Return the signal that ends the service; SIGCHLD where a process of Ray's head has ended."""
+def head_of_ray() -> list[int]:
+    """Return the processes of a local Ray's head that this one has started."""
+    found = descendants(os.getpid())
+    return [pid for pid, name in found.items() if name in HEAD and _parent(pid) == os.getpid()]
+
+
+def wait(head: set[int]) -> int:
+    """Return the signal that ends the service; SIGCHLD where a process of its head has ended.
+
+    Other children may end: where this is process 1 of a container, all orphans become its children.
+    """
     ignored = {number for number in ENDS if signal.getsignal(number) == signal.SIG_IGN}
-    while True:  # a child may have ended before this program began
-        if os.waitpid(-1, os.WNOHANG)[0] != 0:
+    while True:
+        if head & set(_reap()):  # also those that ended before this program began
             return signal.SIGCHLD
         number = signal.sigtimedwait(set(WAITED) - ignored, 3600)
         if number is not None and number.si_signo in ENDS:
             return number.si_signo
+
+
+def _reap() -> Iterator[int]:
+    """Yield the children that have ended."""
+    with suppress(ChildProcessError):  # there are none
+        while (pid := os.waitpid(-1, os.WNOHANG)[0]) != 0:
+            yield pid
 
 
 def descendants(root: int) -> dict[int, str]:
@@ -115,9 +137,9 @@ def _parent(pid: int) -> int:
         return 0
 
 
-def main(folder: str) -> int:
+def main(folder: str, *head: str) -> int:
     """Wait, stop the service, say why in one line, and return the exit code."""
-    number = wait()
+    number = wait({int(pid) for pid in head})
     stop(Path(folder))
     if number == signal.SIGCHLD:
         print("amnesia: the service's Ray has ended; start it again", file=sys.stderr)

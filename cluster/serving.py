@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cluster.keep_serving import become_this
+from cluster.keep_serving import become_this, head_of_ray
 from serve.exposure import check, check_door, configure_proxy, haproxy_folder
 from serve.settings import ServiceSettings
 from unlearn.artifacts import Gallery
@@ -75,7 +75,7 @@ def _serve(settings: ServiceSettings, address: str | None) -> int:
         print(f"serving {settings.gallery} at {server.url} (Ctrl-C stops)", flush=True)
         folder = haproxy_folder()
         if address is None and folder is not None:
-            become_this(folder)
+            become_this(folder, head_of_ray())
         while True:
             time.sleep(3600)
 

@@ -20,8 +20,9 @@ from cluster.keep_serving import become_this
 
 head = subprocess.Popen([sys.executable, "-c", sys.argv[2]], stdout=subprocess.PIPE)
 head.stdout.readline()
+subprocess.Popen(["sleep", "0.5"])  # as an orphan that process 1 of a container is given
 print("serving", flush=True)
-become_this(sys.argv[1])
+become_this(sys.argv[1], [head.pid])
 """
 HEAD = """
 import signal, subprocess, sys
@@ -53,6 +54,7 @@ class Service:
         assert self.process.stdout.readline() == "serving\n"
         own = psutil.Process(self.process.pid)
         wait_for(lambda: "keep_serving" in " ".join(own.cmdline()))
+        wait_for(lambda: len(own.children()) == 1)  # the other child has ended, and changes nothing
         self.below = own.children(recursive=True)
 
     def result(self) -> tuple[int, str, list[bool]]:

@@ -107,8 +107,12 @@ def test_a_version_that_is_asked_for_goes_through_the_route(
     assert computed() == 1
 
 
-def test_head_is_answered_too(opened: tuple[TestClient, Notes]) -> None:
-    client, _ = opened
+def test_head_is_answered_and_noted_too(opened: tuple[TestClient, Notes]) -> None:
+    client, notes = opened
     tag = client.get(SHEET, params=ASK).headers["etag"]
     answer = client.head(SHEET, params=ASK, headers={"If-None-Match": tag})
     assert (answer.status_code, answer.headers["etag"]) == (304, tag)
+    assert (notes.traces[-1].method, notes.traces[-1].route) == (
+        "HEAD",
+        "/v1/models/{name}/generate",
+    )
