@@ -194,6 +194,8 @@ class Guard:
 def main(binary: str, metrics: str, statistics: str, *given: str) -> None:
     """Prepare the config, leave a guard behind, and become HAProxy."""
     options = list(given)
+    if "-f" not in options:  # as to ask for its version
+        os.execv(binary, [binary, *options])
     config = Path(options[options.index("-f") + 1])
     text = close_side_doors(config.read_text(), metrics, statistics)
     home, pid = Home(config.parent), os.getpid()

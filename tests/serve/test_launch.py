@@ -122,6 +122,7 @@ def test_haproxy_shows_its_statistics_on_the_loopback_only(
     script = Path(environment["RAY_SERVE_HAPROXY_BINARY_PATH"])
     config = tmp_path / "haproxy.cfg"
     config.write_text("    bind :9101\n    bind *:8000\n  bind *:8404\n")
+    subprocess.run([str(script), "-v"], check=True, capture_output=True)
     subprocess.run([str(script), "-v", "-f", str(config)], check=True, capture_output=True)
     lines = config.read_text().split("\n")
     assert lines == ["    bind 127.0.0.1:9101", "    bind *:8000", "  bind 127.0.0.1:8404", ""]
