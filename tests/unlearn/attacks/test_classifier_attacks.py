@@ -220,7 +220,8 @@ OWN = {"shadows": 8, "steps": 80, "batch": 32}
 def shadows(overfitted: tuple[ClassifierEvaluator, Any]) -> TrainedShadows:
     """Eight shadows of the overfitted model, which do not depend on its weights."""
     evaluator, model = overfitted
-    return made("u-lira").prepare(target_of(evaluator), model)
+    trained: TrainedShadows = made("u-lira").prepare(target_of(evaluator), model)
+    return trained
 
 
 def referenced(name: str, target: Target, models: dict[str, Any], shadows: Any) -> References:
