@@ -11,7 +11,10 @@ from unlearn.splits import Dataset
 GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained", "context"}
 CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}
 # The groups that take minutes, which begin first, so that no worker is idle while another has one.
-LONG = ("terminal", "test_kill", "test_jobs", "serve", "generators", "classifiers")
+LONG = (
+    *("terminal", "test_kill", "generators", "classifiers", "serve"),
+    *("test_jobs", "test_signals", "test_namesakes"),
+)
 
 
 def shared(item: pytest.Item) -> str:

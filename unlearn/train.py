@@ -18,6 +18,7 @@ from unlearn.models import Weights
 from unlearn.moving_average import MovingAverage
 from unlearn.norms import batch_norms
 from unlearn.objectives import OBJECTIVES, Objective
+from unlearn.optimizers import SGD, AdamW
 from unlearn.schedules import PEAK_AT, RATES, one_cycle_length
 from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise
@@ -122,20 +123,16 @@ def _constant(
 
 
 def _adamw(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
+    return AdamW(parameters, lr=plan.lr, weight_decay=plan.weight_decay, fused=True)
 
 
 def _sgd(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimizer:
-    return torch.optim.SGD(
-        parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True
-    )
+    return SGD(parameters, plan.lr, momentum=0.9, weight_decay=plan.weight_decay, fused=True)
 
 
 def _nesterov(parameters: list[nn.Parameter], plan: Schedule) -> torch.optim.Optimizer:
     decay = plan.weight_decay
-    return torch.optim.SGD(
-        parameters, plan.lr, momentum=0.9, weight_decay=decay, nesterov=True, fused=True
-    )
+    return SGD(parameters, plan.lr, momentum=0.9, weight_decay=decay, nesterov=True, fused=True)
 
 
 PRECISIONS = {"fp32": "as it is", "bf16": "autocast"}

@@ -27,7 +27,7 @@ name: small-classifier
 models: [cnn]
 method: task-arithmetic
 forget: [[1]]
-search: {trials: 10, space: {alpha: [-3.0, 0.0], rho: [0.0, 0.99]}}
+search: {trials: 5, space: {alpha: [-3.0, 0.0], rho: [0.0, 0.99]}}
 train: {steps: 120, expert_steps: 20}
 """
 

@@ -16,7 +16,7 @@ SMALL = [
     "demo-generator:unlearn.steps=60",
     "demo-generator:forget=[[1]]",
     "demo-generator:grid.lam=[10, 100]",
-    "demo-classifier:search.trials=6",
+    "demo-classifier:search.trials=3",
     "eval.samples=40",
 ]
 
@@ -31,7 +31,7 @@ def test_demo_makes_everything_and_the_second_time_is_cached(
     for promised in ("results/v1", "store", "gallery/digits/current", "report.html", "served.png"):
         assert (tmp_path / "demo" / promised).exists(), promised
     rows = pd.read_parquet(tmp_path / "demo" / "results" / "v1")
-    assert dict(rows["sweep"].value_counts()) == {"demo-generator": 2, "demo-classifier": 6}
+    assert dict(rows["sweep"].value_counts()) == {"demo-generator": 2, "demo-classifier": 3}
     sheets = [
         np.asarray(Image.open(tmp_path / "demo" / name))
         for name in ("served.png", "served-original.png", "served-oracle.png")

@@ -81,7 +81,9 @@ def test_the_service_starts_beside_two_busy_loops(
         run.stdout.close()
 
 
+@pytest.mark.cluster
 def test_a_small_sweep_ends_beside_two_busy_loops(busy_loops: None, tmp_path: Path) -> None:
+    """Its Ray starts as the service's does, whose workers' priority is read above."""
     (tmp_path / "spec.yaml").write_text(SPEC)
     run = amnesia("run", "spec.yaml", cwd=tmp_path)
     try:

@@ -12,6 +12,7 @@ from unlearn.errors import require
 from unlearn.knobs import later
 from unlearn.methods.base import Losses, SearchSpace, Unlearned, join_curves
 from unlearn.methods.iterative import Iterative, training_copy
+from unlearn.optimizers import Adam
 from unlearn.splits import Split, Splits
 
 
@@ -108,7 +109,7 @@ def maximise_loss(model: Any, noise: Tensor, labels: Tensor, steps: int, penalty
     The model is in eval mode and stays as it is; `noise` too.
     """
     moved = noise.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([moved], lr=0.1)
+    optimizer = Adam([moved], lr=0.1)
     for _ in range(steps):
         norm = moved.square().flatten(1).sum(1).mean()
         loss = penalty * norm - F.cross_entropy(model(moved), labels)

@@ -18,7 +18,7 @@ QUICK: Mapping[str, Mapping[str, Any]] = {
     "prototype-relearning": {"images": 100},
     "membership-elbo": {"images": 60, "draws": 2},
     "linear-probe": {"per_class": 100},
-    "lira": {"shadows": 4, "steps": 20},
+    "lira": {"shadows": 4, "steps": 6},
     "kept-label-strongest": {"rungs": 1},
     "relearn-strongest-1": {"rungs": 1, "trials": 20},
     "relearn-strongest-10": {"rungs": 1, "trials": 20},
@@ -34,7 +34,7 @@ def quick(name: str, **knobs: Any) -> Attack:
 
 def target_of(evaluator: ClassifierEvaluator, name: str = "quick", seed: int = 0) -> Target:
     """Make the target of an attack on classifiers."""
-    training = Training(steps=20, batch=64, lr=3e-3, label_smoothing=0.1, ema=0.9)
+    training = Training(steps=6, batch=64, lr=3e-3, label_smoothing=0.1, ema=0.9)
     return Target(name, evaluator, evaluator.splits, seed, training=training)
 
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.unlearn.attacks.quick import attacked, quick, target_of
 from tests.unlearn.world import World, mask, wreck
-from unlearn.attacks import attacks_on, make_attack
+from unlearn.attacks import References, Target, make_attack
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.classifiers.lira import (
     Lira,
@@ -27,6 +27,7 @@ from unlearn.attacks.classifiers.prototype_relearning import (
 )
 from unlearn.attacks.classifiers.relearning import Course, Relearning, index, targets
 from unlearn.attacks.classifiers.rmia import dominance, ratio_of, with_members
+from unlearn.attacks.classifiers.u_lira import TrainedShadows
 from unlearn.errors import BadInput
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.models import Weights, build
@@ -51,10 +52,9 @@ def masked(one: World) -> Any:
 
 @pytest.fixture(scope="module")
 def found(one: World, masked: Any) -> dict[str, Scores]:
-    """What every attack finds in a masked model."""
-    return {
-        name: attacked(quick(name), one, masked, name=name) for name in attacks_on("classifier")
-    }
+    """What attacks find in a masked model."""
+    names = ("relearning", "relearning-rehearsed", "linear-probe")
+    return {name: attacked(quick(name), one, masked, name=name) for name in names}
 
 
 # relearning
@@ -216,12 +216,28 @@ def overfitted(one: World) -> tuple[ClassifierEvaluator, Any]:
 OWN = {"shadows": 8, "steps": 80, "batch": 32}
 
 
+@pytest.fixture(scope="module")
+def shadows(overfitted: tuple[ClassifierEvaluator, Any]) -> TrainedShadows:
+    """Eight shadows of the overfitted model, which do not depend on its weights."""
+    evaluator, model = overfitted
+    trained: TrainedShadows = made("u-lira").prepare(target_of(evaluator), model)
+    return trained
+
+
+def referenced(name: str, target: Target, models: dict[str, Any], shadows: Any) -> References:
+    """The references of the attack `name`, whose shadows are trained already."""
+    attack = made(name)
+    found = {of: attack.run(target, models[of], shadows) for of in attack.reference_models}
+    return References(target, shadows, found)
+
+
 def test_lira_finds_members_of_an_overfitted_model(
-    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+    one: World, overfitted: tuple[ClassifierEvaluator, Any], shadows: TrainedShadows
 ) -> None:
     evaluator, model = overfitted
     models = {"original": mask(model, 3), "oracle": one.oracle}
-    scores = made("lira")(model, made("lira").references(target_of(evaluator), models)).scores
+    references = referenced("lira", target_of(evaluator), models, shadows)
+    scores = made("lira")(model, references).scores
     assert scores["lira_auc"] > 0.6
     assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
     assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1
@@ -286,13 +302,13 @@ def test_the_reference_is_the_mean_over_shadows_in_and_out(one: World) -> None:
 
 
 def test_u_lira_without_a_method_is_lira(
-    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+    one: World, overfitted: tuple[ClassifierEvaluator, Any], shadows: TrainedShadows
 ) -> None:
     evaluator, model = overfitted
     models = {"original": model, "oracle": one.oracle}
     target = target_of(evaluator)
     lira = made("lira")(model, made("lira").references(target, models)).scores
-    references = made("u-lira").references(target, models)
+    references = referenced("u-lira", target, models, shadows)
 
     def nothing(network: Any, splits: Splits, generator: torch.Generator) -> Weights:
         return snapshot(network)
@@ -304,7 +320,7 @@ def test_u_lira_without_a_method_is_lira(
 
 
 def test_a_shift_of_the_answers_hides_members_from_lira_but_not_from_u_lira(
-    one: World, overfitted: tuple[ClassifierEvaluator, Any]
+    one: World, overfitted: tuple[ClassifierEvaluator, Any], shadows: TrainedShadows
 ) -> None:
     """The shadows' log odds are shifted as the subject's are, so that U-LiRA reads the original."""
 
@@ -317,8 +333,9 @@ def test_a_shift_of_the_answers_hides_members_from_lira_but_not_from_u_lira(
     subject = one.load(hide(model, evaluator.splits, stream(0)))
     models = {"original": model, "oracle": one.oracle}
     target = target_of(evaluator)
-    lira = made("lira")(subject, made("lira").references(target, models)).scores
-    scores = made("u-lira")(subject, made("u-lira").references(target, models), hide).scores
+    lira = made("lira")(subject, referenced("lira", target, models, shadows)).scores
+    references = referenced("u-lira", target, models, shadows)
+    scores = made("u-lira")(subject, references, hide).scores
     assert lira["lira_auc"] < lira["original_lira_auc"] - 0.05
     assert scores["u_lira_auc"] == pytest.approx(scores["original_u_lira_auc"], abs=1e-3)
     assert scores["u_lira_blind"] == 0

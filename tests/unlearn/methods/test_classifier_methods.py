@@ -25,32 +25,32 @@ for made_anew in ("amnesiac", "masked-small-gradients", "convolution-transpose")
 QUICK |= {"ssd": {"samples": 40}, "scrub": {"steps": 4, "batch": 16, "msteps": 2}}
 
 # Knobs chosen on the validation images of classes 3 and {0, 1}; then the test accuracy on the
-# forgotten class at most, and on the retained classes at least.
+# forgotten class at most, and on the retained classes at least. Steps are few: they suffice.
 EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
     "task-arithmetic": ({"alpha": -1.5, "rho": 0.5}, 0.2, 0.8),
     "sign-consensus": ({"alpha": -1.5, "rho": 0.5}, 0.2, 0.8),
     "retrain": ({}, 0.0, 0.95),
     "gradient-ascent": ({}, 0.3, 0.8),
-    "neg-grad-plus": ({}, 0.1, 0.9),
-    "random-labels": ({}, 0.1, 0.9),
-    "two-stage": ({"steps": 100}, 0.3, 0.9),
-    "cf-k": ({"steps": 300, "lr": 1e-2}, 0.3, 0.95),
-    "salun": ({}, 0.1, 0.9),
+    "neg-grad-plus": ({"steps": 60}, 0.1, 0.9),
+    "random-labels": ({"steps": 60}, 0.1, 0.9),
+    "two-stage": ({"steps": 60}, 0.3, 0.9),
+    "cf-k": ({"steps": 100, "lr": 1e-2}, 0.3, 0.95),
+    "salun": ({"steps": 60}, 0.1, 0.9),
     "ssd": ({"alpha": 4.0, "lam": 0.1}, 0.3, 0.9),
-    "scrub": ({"steps": 120}, 0.2, 0.9),
-    "bad-teacher": ({}, 0.4, 0.9),
-    "l1-sparse": ({"steps": 300, "lr": 3e-3}, 0.2, 0.95),
+    "scrub": ({"steps": 60, "msteps": 30}, 0.2, 0.9),
+    "bad-teacher": ({"steps": 60}, 0.4, 0.9),
+    "l1-sparse": ({"steps": 100, "lr": 3e-3}, 0.2, 0.95),
     "boundary-shrink": ({}, 0.1, 0.9),
-    "boundary-expand": ({"alpha": 1.0, "lr": 1e-3, "steps": 100}, 0.1, 0.9),
+    "boundary-expand": ({"alpha": 1.0, "lr": 1e-3, "steps": 60}, 0.1, 0.9),
     "fisher-forgetting": ({}, 0.1, 0.9),
     "influence": ({}, 0.2, 0.9),
-    "eu-k": ({"steps": 300, "lr": 1e-2}, 0.1, 0.95),
-    "unsir": ({}, 0.1, 0.9),
+    "eu-k": ({"steps": 100, "lr": 1e-2}, 0.1, 0.95),
+    "unsir": ({"steps": 60}, 0.1, 0.9),
     "amnesiac": ({"lr": 1e-3}, 0.3, 0.9),
     "masked-small-gradients": ({"rate": 0.5, "lr": 1e-2}, 0.6, 0.95),
     "convolution-transpose": ({"lr": 1e-2}, 0.6, 0.95),
     "rum": ({"low": "neg-grad-plus", "medium": "neg-grad-plus"}, 0.2, 0.9),
-    "fine-tune": ({"steps": 200, "lr": 3e-3}, 0.8, 0.95),
+    "fine-tune": ({"steps": 100, "lr": 3e-3}, 0.8, 0.95),
 }
 
 
@@ -225,9 +225,11 @@ def test_every_method_has_its_effect_tested() -> None:
     assert set(EFFECT) == set(CLASSIFIER)
 
 
-@pytest.mark.parametrize("name", ["random-labels", "salun", "scrub", "neg-grad-plus"])
-def test_several_classes_are_forgotten_together(name: str, several: World) -> None:
-    weights = apply(name, {"steps": 100}, several).weights
+@pytest.mark.parametrize(
+    ("name", "steps"), [("random-labels", 60), ("salun", 60), ("scrub", 60), ("neg-grad-plus", 100)]
+)
+def test_several_classes_are_forgotten_together(name: str, steps: int, several: World) -> None:
+    weights = apply(name, {"steps": steps}, several).weights
     for label in (0, 1):
         own = several.splits.test.forget.take(several.splits.test.forget.y == label)
         assert accuracy(several, weights, own) <= 0.3

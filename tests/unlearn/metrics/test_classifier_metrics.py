@@ -44,20 +44,33 @@ def test_a_metric_returns_exactly_its_columns(
             assert torch.isfinite(torch.tensor(value)).all(), (planted, key)
 
 
+Observed = list[tuple[ClassifierEvidence, ClassifierEvidence]]  # original and oracle, time by time
+
+
+@pytest.fixture(scope="module")
+def observed_twice(one: World, several: World) -> dict[str, Observed]:
+    """The evidence of the original and the oracle of each world, observed twice."""
+    seen: dict[str, Observed] = {}
+    for name, world in (("one", one), ("several", several)):
+        observe = world.evaluator.observe
+        seen[name] = [(observe(world.model), observe(world.oracle)) for _ in range(2)]
+    return seen
+
+
 @pytest.mark.parametrize("name", CLASSIFIER)
 @pytest.mark.parametrize("forget", ["one", "several"])
 def test_the_same_model_has_the_same_bits(
-    name: str, forget: str, request: pytest.FixtureRequest
+    name: str,
+    forget: str,
+    request: pytest.FixtureRequest,
+    observed_twice: dict[str, Observed],
 ) -> None:
     world: World = request.getfixturevalue(forget)
-    seen = [
-        [world.evaluator.observe(model) for model in (world.model, world.oracle)] for _ in range(2)
-    ]
     first, again = (
         CLASSIFIER[name].compute(
             world.evaluator, original, *(oracle, original)[: 1 + CLASSIFIER[name].with_original]
         )
-        for original, oracle in seen
+        for original, oracle in observed_twice[forget]
     )
     assert first == again
     assert first.keys() == CLASSIFIER[name].columns.keys()

@@ -67,7 +67,7 @@ def test_a_faded_class_fools_no_judge_that_learned_faint_digits(
 ) -> None:
     with globally(stream(0, "faint")):
         judge = build_judge(Judge("patch", 0, True), digits.shape, digits.classes)
-    train_judge(judge, digits.train, Schedule(350, 64, 4e-3), stream(0, "faint"), True, fade=0.5)
+    train_judge(judge, digits.train, Schedule(200, 64, 4e-3), stream(0, "faint"), True, fade=0.5)
     faded: Any = Faded(original, 0.6)
     shown = evaluator.observe(faded)
     scores = score("generator", evaluator, shown, shown, shown)

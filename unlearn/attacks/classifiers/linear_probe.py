@@ -12,6 +12,7 @@ from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
 from unlearn.columns import Scale
 from unlearn.evaluation import Scores
 from unlearn.models.base import Classifying
+from unlearn.optimizers import LBFGS
 from unlearn.splits import Images
 from unlearn.streams import stream
 
@@ -109,7 +110,7 @@ def fit_head(x: Tensor, y: Tensor, classes: int, ridge: float) -> torch.nn.Linea
     )
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
-    optimizer = torch.optim.LBFGS(head.parameters(), max_iter=STEPS, line_search_fn="strong_wolfe")
+    optimizer = LBFGS(head.parameters(), max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -14,6 +14,7 @@ from unlearn.columns import Scale
 from unlearn.errors import NotFinite, require
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.methods.iterative import logits_with_running_stats
+from unlearn.optimizers import Adam
 from unlearn.splits import Images, Split
 from unlearn.streams import layer_noise, stream
 
@@ -152,7 +153,7 @@ class Relearning(Attack):
         train, test = target.splits.train, target.splits.test
         parts = [train.forget, train.retain] if self.rehearse else [train.forget]
         batches = [part.to(device).batches(self.batch, generator) for part in parts]
-        optimizer = torch.optim.Adam(pupil.parameters(), lr=self.lr)
+        optimizer = Adam(pupil.parameters(), lr=self.lr)
         course = Course([], [], [])
         with layer_noise(pupil, generator):
             for step in range(self.steps + 1):

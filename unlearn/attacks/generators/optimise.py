@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from unlearn.optimizers import Adam
+
 
 def minimise(
     variables: Mapping[Tensor, float],
@@ -20,7 +22,7 @@ def minimise(
     """
     tensors = [tensor.requires_grad_() for tensor in variables]
     groups = [{"params": [tensor], "lr": rate} for tensor, rate in variables.items()]
-    optimizer = torch.optim.Adam(groups)
+    optimizer = Adam(groups)
     for _ in range(steps):
         gradients = torch.autograd.grad(loss().sum(), tensors)
         for tensor, gradient in zip(tensors, gradients, strict=True):

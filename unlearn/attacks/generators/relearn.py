@@ -22,6 +22,7 @@ from unlearn.attacks.generators.strongest import (
 from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
+from unlearn.optimizers import Adam
 from unlearn.splits import Images
 
 
@@ -71,7 +72,7 @@ class Relearn(GeneratorAttack):
         wanted = context.wanted(self.trials, device)
         z = torch.randn(self.trials, subject.z_dim, generator=generator, device=device)
         batches = images.batches(self.batch, generator)
-        optimizer = torch.optim.Adam(pupil.parameters(), lr=self.lr)
+        optimizer = Adam(pupil.parameters(), lr=self.lr)
         reached = None
         for evaluation in range(1, ceil(context.steps(self.steps) / self.every) + 1):
             self._train(pupil, optimizer, batches, generator)
