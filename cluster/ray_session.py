@@ -97,10 +97,10 @@ def ray_session(address: str | None, service: bool = False) -> Iterator[str | No
     # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if address in (None, "local"):
-        for name, value in {**LOCAL_RAY, **_preload(service)}.items():
+        for name, value in LOCAL_RAY.items():
             os.environ.setdefault(name, value)
     if address is None:
-        with _without_helpers() if service else nullcontext():
+        with _preloading(service), _without_helpers() if service else nullcontext():
             _start_local()
     else:
         _join(address)
@@ -169,16 +169,33 @@ def _own_first(folders: list[str]) -> dict[str, Any]:
     return {"worker_process_setup_hook": importer(folders)}
 
 
-def _preload(service: bool) -> dict[str, str]:
-    """Return the variable that names the modules for waiting workers; {} where none is wanted."""
+@contextmanager
+def _preloading(service: bool) -> Iterator[None]:
+    """Have the waiting workers of a Ray that starts in the block import what they will need.
+
+    Where another module has the name of one of ours, they would import that one, so they import
+    none, whatever the environment says.
+    """
+    before = os.environ.get(PRELOAD)
     if _shadowed():
-        return {}
+        os.environ.pop(PRELOAD, None)
+    elif modules := _modules(service):
+        os.environ.setdefault(PRELOAD, ",".join(modules))
+    try:
+        yield
+    finally:
+        os.environ.pop(PRELOAD, None)
+        if before is not None:
+            os.environ[PRELOAD] = before
+
+
+def _modules(service: bool) -> list[str]:
+    """Return the modules for waiting workers; none where they would take cores from the work."""
     if service:
-        return {PRELOAD: "serve.lean"}  # Ray Serve, without pandas
+        return ["serve.lean"]  # Ray Serve, without pandas
     if os.cpu_count() not in CORES_TO_PRELOAD:
-        return {}
-    libraries = (name for name in LIBRARIES if name in sys.modules)
-    return {PRELOAD: ",".join([*MODULES, *libraries])}
+        return []
+    return [*MODULES, *(name for name in LIBRARIES if name in sys.modules)]
 
 
 def _shadowed() -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeps.compute.attacks import attack
 from sweeps.compute.cache import WorkerCache
+from sweeps.compute.gpu import BusyWatch
 from sweeps.compute.outcome import Outcome, Stopwatch
 from sweeps.compute.recorder import Recorder
 from sweeps.spec.cells import Cell
@@ -90,9 +91,9 @@ def make(cache: WorkerCache, cell: Cell) -> Made:
     if recorder is not None:
         needs["watch"] = recorder
     columns: dict[str, Any] = {"artifacts_s": watch.lap()}
-    with step_reports() as reports:
+    with step_reports() as reports, BusyWatch(cache.device) as busy:
         unlearned = unlearn(cache, cell, needs)
-    columns["unlearn_s"] = watch.lap()
+    columns |= {"gpu_busy": busy.share, "unlearn_s": watch.lap()}
     columns |= {"stacked": 1, "step_captured": steps_captured(reports)}
     return Made(unlearned, columns, recorder)
 

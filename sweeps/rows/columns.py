@@ -145,8 +145,8 @@ PROVENANCE = _named(
         "gpu_busy",
         float,
         "share of the time in which the GPU computed, for this or another process, while the cell "
-        "was unlearned and scored (`stacked` above 1: unlearned); null without a GPU, and without "
-        "the package nvidia-ml-py",
+        "was unlearned; null without a GPU, without the package nvidia-ml-py, and where unlearning "
+        "took less than 0.1 s",
         Scale("share"),
     ),
     _entry("gpu_share", float, "GPUs, or the share of one, that the trial was given"),

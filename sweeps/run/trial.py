@@ -184,7 +184,6 @@ def run_cell(
         watch_memory()
     with BusyWatch(cache.device) as busy:
         outcome = _computed(cache, cell, best, made)
-    used: dict[str, Any] = {} if isinstance(made, Made) else {"gpu_busy": busy.share}
     alone = made is None and not outcome.failed
     gpu_share = share_needed(busy.share) if alone else None
     tuning = dict(pack.tuning).get(cell.cell_id)
@@ -193,8 +192,12 @@ def run_cell(
     wall_s = time.perf_counter() - started
     if isinstance(made, Made):
         wall_s += made.seconds
-    used |= {"wall_s": wall_s, "gpu_share": pack.gpu}
-    columns = {**outcome.as_columns(), **used, **provenance(cache, places, cell)}
+    columns = {
+        **outcome.as_columns(),
+        "wall_s": wall_s,
+        "gpu_share": pack.gpu,
+        **provenance(cache, places, cell),
+    }
     row = row_of(cell, columns)
     lookup.results.write(pack.sweep, row)
     return report_of(row, wall_s, gpu_share)

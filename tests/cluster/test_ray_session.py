@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from cluster import ray_session as sessions
-from cluster.ray_session import LOCAL_RAY, ray_session
+from cluster.ray_session import LOCAL_RAY, PRELOAD, ray_session
 from cluster.signals import interruptible
 from unlearn.errors import BadInput
 
@@ -85,8 +85,20 @@ def test_waiting_workers_import_what_planning_imported(
     for name in imported:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
     with ray_session(None):
+        assert PRELOAD not in os.environ
+    assert stand_in.environments[0].get(PRELOAD) == preloaded
+
+
+def test_among_namesakes_waiting_workers_import_nothing(
+    fake: Callable[..., FakeRay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even what the environment asks for: it may come from a service that started this."""
+    stand_in = fake(**{PRELOAD: "serve.lean"})
+    monkeypatch.setattr(sessions, "namesakes", lambda name: ["theirs"])
+    with ray_session(None):
         pass
-    assert stand_in.environments[0].get("RAY_preload_python_modules") == preloaded
+    assert PRELOAD not in stand_in.environments[0]
+    assert os.environ[PRELOAD] == "serve.lean"
 
 
 @pytest.mark.parametrize("name", LOCAL_RAY)

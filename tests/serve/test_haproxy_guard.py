@@ -111,7 +111,9 @@ class Node:
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    # a service that this process has started before left its own program there
+    monkeypatch.delenv("RAY_SERVE_HAPROXY_BINARY_PATH", raising=False)
     folder = tmp_path / "n"
     folder.mkdir()
     made = Node(Home(folder), free_port(), free_port(), free_port())
