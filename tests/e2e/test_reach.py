@@ -105,6 +105,7 @@ SPECS = {  # shipped spec -> how it is made smaller still
 }
 
 
+@pytest.mark.cluster
 def test_the_digits_specs_from_end_to_end(terminal: Terminal, tmp_path: Path) -> None:
     documents = [
         document for name, changes in SPECS.items() for document in read_documents(name, changes)
