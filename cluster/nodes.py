@@ -3,11 +3,7 @@
 import os
 
 import ray
-import requests
 import torch
-from ray.exceptions import AuthenticationError
-from ray.util.state import list_nodes
-from ray.util.state.exception import RayStateApiException
 
 from cluster.ray_session import check_reachable
 from sweeps.plan.plan import Plan
@@ -52,6 +48,11 @@ def this_machine() -> Node:
 
 def nodes_of(address: str) -> list[Node]:
     """Return the live nodes of a cluster, as its head's state API lists them."""
+    import requests  # none of these is needed for a plan for this machine
+    from ray.exceptions import AuthenticationError
+    from ray.util.state import list_nodes
+    from ray.util.state.exception import RayStateApiException
+
     check_reachable(address)
     try:
         found = list_nodes(address=address, filters=[("state", "=", "ALIVE")], timeout=ASK_S)

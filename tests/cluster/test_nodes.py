@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray.util.state
 
 from cluster import nodes
 from cluster.main import entry
@@ -59,7 +60,7 @@ def test_the_nodes_are_those_that_are_alive_with_all_that_they_have(
         return found
 
     monkeypatch.setattr(nodes, "check_reachable", lambda address: None)
-    monkeypatch.setattr(nodes, "list_nodes", list_nodes)
+    monkeypatch.setattr(ray.util.state, "list_nodes", list_nodes)
     assert nodes_of("head:6379") == [Node(8, 1)]
     assert asked["filters"] == [("state", "=", "ALIVE")]
 
