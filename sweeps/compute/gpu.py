@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import threading
-from types import TracebackType
 
 import torch
 
@@ -47,12 +46,7 @@ class BusyWatch:
             self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         if self._thread is not None:
             self._thread.join()
