@@ -9,10 +9,11 @@ import pytest
 from sweeps.choose.promote import promote, rows_of_sweep
 from sweeps.report.page import write_report
 from sweeps.rows.results import Results
+from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
-from unlearn.artifacts import Gallery
+from unlearn.artifacts import Gallery, Store
 from unlearn.errors import BadInput
-from unlearn.models import build
+from unlearn.models import Weights, build
 from unlearn.splits import Dataset
 
 OWN = "tests.unlearn.models.own_models:plain"
@@ -54,18 +55,20 @@ def test_a_named_sweep_goes_before_one_called_like_the_model(tmp_path: Path) -> 
         rows_of_sweep(results, "letters", None)
 
 
+def save_all(store: Store, cell: Cell, weights: Weights) -> None:
+    """Save the same weights as original, oracle and unlearned model."""
+    problem = cell.problem
+    store.save("original", problem.original.key, weights, {})
+    store.save("oracle", problem.oracle.key, weights, {})
+    store.save("unlearned", cell.cell_id, weights, {})
+
+
 def test_an_infinite_score_goes_into_the_card_as_text(tmp_path: Path, digits: Dataset) -> None:
     """A generator after task arithmetic at -4: the forgotten images' bound is -inf."""
     results, store = make.results(tmp_path), make.store(tmp_path)
     cell = make.cell(models="cvae-2d", method="task-arithmetic", eval={"judges": 1})
     weights = build("cvae-2d", digits.shape, digits.classes).state_dict()
-    original, oracle = cell.problem.original, cell.problem.oracle
-    for kind, key in (
-        ("original", original.key),
-        ("oracle", oracle.key),
-        ("unlearned", cell.cell_id),
-    ):
-        store.save(kind, key, weights, {})
+    save_all(store, cell, weights)
     scores: dict[str, Any] = {
         "forget_elbo": -math.inf,
         "retain_elbo": math.nan,
@@ -86,13 +89,7 @@ def test_a_random_part_is_promoted_and_the_card_names_it(tmp_path: Path, digits:
     results, store = make.results(tmp_path), make.store(tmp_path)
     cell = make.cell(models="cnn", method="fine-tune", forget=[{"random": 0.1}])
     weights = build("cnn", digits.shape, digits.classes).state_dict()
-    original, oracle = cell.problem.original, cell.problem.oracle
-    for kind, key in (
-        ("original", original.key),
-        ("oracle", oracle.key),
-        ("unlearned", cell.cell_id),
-    ):
-        store.save(kind, key, weights, {})
+    save_all(store, cell, weights)
     scores: dict[str, Any] = {"val_retain_accuracy": 0.9, "average_gap": 0.02}
     make.write(
         results, cell, store=store.root, threads=1, artifact_unlearned=cell.cell_id, **scores
