@@ -1,6 +1,8 @@
 """Choose a cell on validation data alone, and say why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +30,14 @@ def spent(rows: pd.DataFrame) -> float:
     """Return the seconds of unlearning and scoring these cells; `wall_s` for a failed cell."""
     seconds = (rows["unlearn_s"] + rows["evaluate_s"]).fillna(rows["wall_s"])
     return float(seconds.sum())
+
+
+def seconds_spent(row: Mapping[str, Any]) -> float:
+    """Return the `spent` of one row as it is written: what is null is None, or left out."""
+    unlearn_s, evaluate_s = row.get("unlearn_s"), row.get("evaluate_s")
+    if unlearn_s is None or evaluate_s is None:
+        return float(row.get("wall_s") or 0.0)
+    return float(unlearn_s + evaluate_s)
 
 
 def unstopped(rows: pd.DataFrame) -> pd.DataFrame:

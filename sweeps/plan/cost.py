@@ -308,19 +308,7 @@ class Evidence:
         for cell, count in _cells_left(plan, sweep):
             for part in self.cell(cell, device):
                 sums[part.source] = sums.get(part.source, 0.0) + count * part.seconds
-        for part in self._chosen(plan, sweep, device):
-            sums[part.source] = sums.get(part.source, 0.0) + part.seconds
         return [Part(seconds, source) for source, seconds in sums.items()]
-
-    def _chosen(self, plan: Plan, sweep: Sweep, device: str) -> Iterator[Part]:
-        """Yield the parts of the cells that val chooses later; any cell stands for them all."""
-        later = plan.later.get(sweep.name, 0)
-        example, _ = next(_cells_left(plan, sweep), (None, 0))
-        if later and example is not None:
-            evaluation = replace(example.problem.eval, candidates="full")
-            problem = replace(example.problem, eval=evaluation)
-            for part in self.cell(replace(example, problem=problem), device):
-                yield part.times(later)
 
 
 def _cells_left(plan: Plan, sweep: Sweep) -> Iterator[tuple[Cell, int]]:

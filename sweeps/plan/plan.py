@@ -1,34 +1,32 @@
 """Plan a run: compare sweeps with the store and the rows, and list what is missing.
 
-Starts no Ray and changes nothing. Where `eval.candidates` is `val`, a run has two passes:
-`make_plan` gives the candidates, `plan_chosen` the cells that val then chooses among them.
+Starts no Ray and changes nothing. Where `eval.candidates` is `val`, a plan has candidates, and for
+each method and problem a `ChosenCell`: the one that val chooses, to be scored in full.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from sweeps.choose.bounds import at_bounds, ends_of
-from sweeps.choose.choose import best_scores, choose, spent
-from sweeps.compute.candidates import SELECTION, Tuning
-from sweeps.compute.restore import cell_from
+from sweeps.choose.choose import best_scores
+from sweeps.compute.candidates import SELECTION
 from sweeps.plan import timings
+from sweeps.plan.chosen import chosen_cells
 from sweeps.plan.timings import Rates, rates_of_rows
-from sweeps.plan.work import Grid, Work, study_of
+from sweeps.plan.work import Candidates, Grid, Work, among, ids_of, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
-from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, needed_by, problems
+from sweeps.spec.cells import Cells, Point, Problem, Recipe, grid_points, needed_by, problems
 from sweeps.spec.sweep import Evaluation, Sweep, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require
 from unlearn.forget_sets import without_place
 from unlearn.methods import KNOBS, method_name
 
-__all__ = ["Plan", "make_plan", "needed_by", "plan_chosen"]
+__all__ = ["Plan", "make_plan", "needed_by"]
 
 ERROR = ["sweep", "cell_id", "status", "error"]  # columns of a row that tell of its error
 READ = tuple(  # the columns of a row that planning reads
@@ -53,10 +51,9 @@ class Plan:
     sweeps: as the spec has them
     build: artifacts to make, each after those that it needs
     reuse: artifacts that the store has
-    work: grids and studies that have cells left
+    work: grids and studies that have cells left, and behind those of each problem its chosen cells
     done_of: by name of the sweep, how many planned cells have a row
     errors: the rows among them that hold an error: the cell failed, or an attack did
-    later: by name of the sweep, how many cells will be scored in full once val has chosen them
     rates: seconds per unit of work that the sweeps' own finished rows show
 
     Rows of cells that the sweeps do not plan are ignored.
@@ -68,28 +65,21 @@ class Plan:
     work: tuple[Work, ...]
     done_of: Mapping[str, int]
     errors: tuple[Mapping[Any, Any], ...]
-    later: Mapping[str, int] = field(default_factory=dict)
     rates: Rates = field(default_factory=Rates)
 
     @property
     def cells(self) -> int:
         """The number of cells to compute."""
-        return sum(work.left for work in self.work) + self.chosen_later
+        return sum(work.left for work in self.work)
 
     @property
     def done(self) -> int:
         """How many planned cells have a row."""
         return sum(self.done_of.values())
 
-    @property
-    def chosen_later(self) -> int:
-        """How many cells will be scored in full once val has chosen among candidates."""
-        return sum(self.later.values())
-
     def cells_of(self, sweep: Sweep) -> int:
         """Return the number of cells to compute of one sweep."""
-        own = [work.left for work in self.work if work.sweep.name == sweep.name]
-        return sum(own) + self.later.get(sweep.name, 0)
+        return sum(work.left for work in self.work if work.sweep.name == sweep.name)
 
 
 def make_plan(
@@ -97,9 +87,7 @@ def make_plan(
 ) -> Plan:
     """Plan every cell that has no row, and with `retry_failed` those whose row holds an error.
 
-    Chosen cells are planned for problems whose candidates all have rows; `chosen_later` counts the
-    others. Raises `BadInput` where candidates stopped because of a better one that is no longer
-    planned.
+    Raises `BadInput` where candidates stopped because of a better one that is no longer planned.
     """
     draft = _Draft()
     for sweep in sweeps:
@@ -109,40 +97,12 @@ def make_plan(
         for problem in problems(sweep):
             own = rows.of(problem)
             skip = _done(own, _with_error(own) if retry_failed else None)
-            work = _work(sweep, problem, points, own, skip)
+            candidates = _work(sweep, problem, points, own, skip)
+            work: list[Work] = [*candidates]
             if sweep.eval.candidates == "val":
-                _check_stopped(work, own)
-                if any(each.left for each in work):
-                    draft.add_later(sweep)
-                else:
-                    work.append(_chosen_grid(sweep, problem, work, own, skip))
+                _check_stopped(candidates, own)
+                work += chosen_cells(candidates, own, skip)
             draft.add(work, needed_by(sweep, problem), own, skip)
-    return draft.plan(sweeps, store)
-
-
-def plan_chosen(
-    sweeps: list[Sweep], store: Store, results: Results, retry_failed: bool = False
-) -> Plan:
-    """Plan the cells that val chooses among candidates which all have their rows by now.
-
-    With `retry_failed` also chosen cells whose row holds an error; no candidate is tried again. Nor
-    is an artifact that other methods need: where it could not be made, it would fail once more.
-    """
-    draft = _Draft()
-    for sweep in sweeps:
-        if sweep.eval.candidates != "val":
-            continue
-        rows = _SweepRows(results, sweep)
-        points = grid_points(sweep)
-        for problem in problems(sweep):
-            own = rows.of(problem)
-            errors = _with_error(own)
-            again = errors[errors["eval_candidates"] == "full"]
-            skip = _done(own, again if retry_failed else None)
-            work = _work(sweep, problem, points, own, skip)
-            if not any(each.left for each in work):
-                chosen = _chosen_grid(sweep, problem, work, own, skip)
-                draft.add([chosen], _needed_by_cells(chosen.cells), own, skip)
     return draft.plan(sweeps, store)
 
 
@@ -154,23 +114,18 @@ class _Draft:
         self.recipes: dict[str, Recipe] = {}
         self.errors: list[Mapping[Any, Any]] = []
         self.rates = Rates()
-        self.later: dict[str, int] = {}
         self.done_of: dict[str, int] = {}
 
     def add_rates(self, rows: "_SweepRows") -> None:
         """Keep what the sweep's finished rows tell of seconds."""
         self.rates.extend(rates_of_rows(rows.rows))
 
-    def add_later(self, sweep: Sweep) -> None:
-        """Count a problem whose chosen cells, one per method, are planned later."""
-        self.later[sweep.name] = self.later.get(sweep.name, 0) + len(sweep.methods)
-
     def add(
         self, work: list[Work], needed: Iterable[Recipe], rows: pd.DataFrame, skip: set[str]
     ) -> None:
         """Add one problem's work, its finished rows and, where cells are left, what they need."""
         if skip:
-            finished = _among(rows, skip & _ids(work))
+            finished = among(rows, skip & ids_of(work))
             name = work[0].sweep.name
             self.done_of[name] = self.done_of.get(name, 0) + len(finished)
             self.errors += _with_error(finished)[ERROR].to_dict("records")
@@ -199,7 +154,6 @@ class _Draft:
             work=tuple(self.work),
             done_of=self.done_of,
             errors=tuple(self.errors),
-            later=self.later,
             rates=self.rates,
         )
 
@@ -241,12 +195,6 @@ def _done(rows: pd.DataFrame, again: pd.DataFrame | None) -> set[str]:
     return done if again is None else done - set(again["cell_id"])
 
 
-def _among(rows: pd.DataFrame, ids: set[str]) -> pd.DataFrame:
-    """Return the rows of the cells, ten times as fast as `isin`, which makes an array of ids."""
-    mask = [cell_id in ids for cell_id in rows["cell_id"].tolist()]
-    return rows[np.array(mask, dtype=bool)]
-
-
 def _with_error(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["error"].notna()]
 
@@ -257,12 +205,12 @@ def _work(
     points: tuple[Point, ...],
     rows: pd.DataFrame,
     skip: set[str],
-) -> list[Work]:
+) -> list[Candidates]:
     """Return the problem's grid, or a study of every method at every point of its grid."""
     if not sweep.search:
         return [_grid(sweep, problem, points, rows, skip)]
     axes = list(dict(sweep.grid))
-    studies: list[Work] = []
+    studies: list[Candidates] = []
     for point in points:
         fixed = []
         for knob in axes:
@@ -287,37 +235,19 @@ def _grid(
         left = left.shuffled(sweep.methods)
     if not skip or sweep.eval.candidates != "val":  # the best so far bounds candidates alone
         return Grid(sweep, problem, left, every)
-    finished = _among(rows, skip.intersection(every.ids))
+    finished = among(rows, skip.intersection(every.ids))
     best = tuple(best_scores(finished).items())
     return Grid(sweep, problem, left, every, best)
 
 
-def _chosen_grid(
-    sweep: Sweep, problem: Problem, candidates: list[Work], rows: pd.DataFrame, skip: set[str]
-) -> Grid:
-    """Return the cells to score in full: the one that val chooses for each method."""
-    chosen = _chosen(candidates, rows)
-    left = tuple(cell for cell in chosen if cell.cell_id not in skip)
-    tuning = {cell.cell_id: _tuning(sweep, cell, candidates, chosen[cell]) for cell in left}
-    return Grid(sweep, problem, left, tuple(chosen), tuning=tuning)
-
-
-def _ids(work: list[Work]) -> set[str]:
-    """Return the ids of all cells that the work knows, with or without a row."""
-    found: set[str] = set()
-    for each in work:
-        found |= each.ids
-    return found
-
-
-def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
+def _check_stopped(work: list[Candidates], rows: pd.DataFrame) -> None:
     """Refuse candidates that stopped because of a better one which the spec no longer plans.
 
     A stopped candidate may be the best of those still planned, but its full score is unknown.
     """
     if not rows["val_stopped"].eq(True).any():
         return
-    planned = _among(rows, _ids(work))
+    planned = among(rows, ids_of(work))
     best = best_scores(planned)
     all_stopped = planned[planned["val_stopped"].eq(True)]
     for method, stopped in all_stopped.groupby("method"):
@@ -327,38 +257,6 @@ def _check_stopped(work: list[Work], rows: pd.DataFrame) -> None:
             f"candidates of {method} in sweep {work[0].sweep.name} were stopped because of a "
             "better one that the spec now leaves out; give the narrower sweep another name",
         )
-
-
-def _chosen(work: list[Work], rows: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
-    """Return the cell that val chooses for each method, and the rows it was chosen from.
-
-    A method whose candidates all failed has none.
-    """
-    candidates = _among(rows, _ids(work))
-    found = {}
-    for _, of_method in candidates.groupby("method"):
-        good = of_method[of_method["status"] == "ok"]
-        if len(good):
-            cell = cell_from(choose(good).row)
-            evaluation = replace(cell.problem.eval, candidates="full")
-            in_full = replace(cell, problem=replace(cell.problem, eval=evaluation))
-            found[in_full] = of_method
-    return found
-
-
-def _tuning(sweep: Sweep, cell: Cell, work: list[Work], rows: pd.DataFrame) -> Tuning:
-    """Return what a cell was chosen from, given the rows of all candidates of its method."""
-    good = frozenset(rows[rows["status"] == "ok"]["cell_id"])
-    points: list[Point] = []
-    for each in work:
-        points += each.points_of(good)
-    bound = at_bounds(vars(cell.method), ends_of(sweep, cell.method_name))
-    return Tuning(Cells(work[0].problem, tuple(points)), spent(rows), bound)
-
-
-def _needed_by_cells(cells: Iterable[Cell]) -> Iterable[Recipe]:
-    for cell in cells:
-        yield from cell.recipes().values()
 
 
 def _in_order(recipes: Iterable[Recipe]) -> list[Recipe]:

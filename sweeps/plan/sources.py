@@ -1,6 +1,6 @@
 """Sources hand out the cells of a run one by one: from a grid, or as Optuna proposes them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import optuna
@@ -12,9 +12,11 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
+from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.compute.candidates import BestSoFar, Tuning, ValScores, val_scores
+from sweeps.plan.chosen import ChosenCell, add_leader, chosen_among
 from sweeps.plan.work import Grid, Row, Study, Work
-from sweeps.spec.cells import Cell
+from sweeps.spec.cells import Cell, Cells, Point, Problem, point_of
 from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
@@ -27,7 +29,12 @@ STARTUP_TRIALS = 10  # the most trials that TPE draws at random before it models
 
 
 class Source(Protocol):
-    """Cells of one problem that are handed out while a run goes on."""
+    """Cells of one problem that are handed out while a run goes on.
+
+    chosen: whether its cell is one that val chose among candidates
+    """
+
+    chosen: bool
 
     @property
     def sweep(self) -> Sweep: ...
@@ -38,7 +45,7 @@ class Source(Protocol):
 
     @property
     def left(self) -> int:
-        """How many cells are still to be handed out."""
+        """How many cells can still be handed out; 0 for a chosen cell that is not known yet."""
 
     @property
     def next_method(self) -> str:
@@ -54,18 +61,79 @@ class Source(Protocol):
     def tuning_of(self, cell: Cell) -> Tuning | None:
         """Return the candidates that a chosen cell was chosen from; None for all others."""
 
-    def tell(self, cell: Cell, val: ValScores | None) -> None:
-        """Take the val scores of a finished cell; None where it failed."""
+    def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
+        """Take the val scores of a finished cell, and its seconds; no scores where it failed."""
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         """Remove the cells for which `why` gives a reason not to run; return both."""
 
 
+class ChosenSource:
+    """Hands out the cell that val chooses, once every candidate of its method has a result.
+
+    unasked: candidates that are not handed out yet
+    unread: candidates without a result
+    """
+
+    chosen = True
+
+    def __init__(self, part: ChosenCell) -> None:
+        self.part, self.sweep, self.next_method = part, part.sweep, part.method
+        self.unasked = self.unread = part.unread
+        self.leaders = list(part.standing.leaders)
+        self.points: list[Point] = []  # of candidates that were heard of and have not failed
+        self.seconds = part.standing.seconds
+        self.best = BestSoFar()
+        self.upcoming: Cell | None = part.cell
+
+    @property
+    def left(self) -> int:
+        return int(self.upcoming is not None)
+
+    @property
+    def due(self) -> bool:
+        """Whether all candidates are handed out, and some have no result yet."""
+        return self.unasked == 0 and self.unread > 0
+
+    def hear(self, cell: Cell, val: ValScores | None, seconds: float) -> None:
+        """Take the result of a candidate; the last one decides."""
+        self.unread -= 1
+        self.seconds += seconds
+        if val is not None:
+            self.points.append(point_of(cell))
+            self.leaders = add_leader(self.leaders, cell, val)
+        if self.unread == 0:
+            self.upcoming = chosen_among(self.leaders)
+
+    def take(self, k: int) -> list[Cell]:
+        taken = [] if self.upcoming is None else [self.upcoming]
+        self.upcoming = None
+        return taken
+
+    def tuning_of(self, cell: Cell) -> Tuning | None:
+        points = (*self.part.points(), *self.points)
+        bound = at_bounds(vars(cell.method), ends_of(self.sweep, cell.method_name))
+        return Tuning(Cells(self.part.problem, points), self.seconds, bound)
+
+    def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
+        """Learn nothing: a cell that was scored in full decides no more."""
+
+    def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
+        reason = "" if self.upcoming is None else why(self.upcoming)
+        return [(cell, reason) for cell in self.take(1)] if reason else []
+
+
 class GridSource:
-    """Hands out a grid's cells in their order."""
+    """Hands out a grid's cells in their order.
+
+    followers: by method, the source of the cell that val chooses among these
+    """
+
+    chosen = False
 
     def __init__(self, grid: Grid) -> None:
-        self.sweep, self.tuning = grid.sweep, grid.tuning
+        self.sweep = grid.sweep
+        self.followers: Mapping[str, ChosenSource] = {}
         self.cells, self.taken = grid.cells, 0
         self.best = BestSoFar(grid.best)
 
@@ -84,13 +152,15 @@ class GridSource:
     def take(self, k: int) -> list[Cell]:
         taken = list(self.cells[self.taken : self.taken + k])
         self.taken += len(taken)
+        _count_asked(self.followers, taken)
         return taken
 
     def tuning_of(self, cell: Cell) -> Tuning | None:
-        return self.tuning.get(cell.cell_id)
+        return None
 
-    def tell(self, cell: Cell, val: ValScores | None) -> None:
+    def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
         self.best.update(cell.method_name, val)
+        _pass_on(self.followers, cell, val, seconds)
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         kept: list[Cell] = []
@@ -103,14 +173,23 @@ class GridSource:
                 kept.append(cell)
         if dropped:
             self.cells, self.taken = kept, 0
+        _count_asked(self.followers, (cell for cell, _ in dropped))
+        for cell, _ in dropped:
+            _pass_on(self.followers, cell, None, 0.0)
         return dropped
 
 
 class StudySource:
-    """Asks Optuna for one cell after another. A study resumes: Optuna first learns the rows."""
+    """Asks Optuna for one cell after another. A study resumes: Optuna first learns the rows.
+
+    followers: by method, the source of the cell that val chooses among these
+    """
+
+    chosen = False
 
     def __init__(self, study: Study) -> None:
         self.study, self.sweep, self.left = study, study.sweep, study.left
+        self.followers: Mapping[str, ChosenSource] = {}
         self.best = BestSoFar()
         self.space = {knob: distribution(knob, axis) for knob, axis in study.search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -144,6 +223,7 @@ class StudySource:
         while len(taken) < k and self.left > 0:
             taken.append(self._ask())
             self.left -= 1
+        _count_asked(self.followers, taken)
         return taken
 
     def _ask(self) -> Cell:
@@ -173,8 +253,9 @@ class StudySource:
     def tuning_of(self, cell: Cell) -> Tuning | None:
         return None
 
-    def tell(self, cell: Cell, val: ValScores | None) -> None:
+    def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
         self.best.update(cell.method_name, val)
+        _pass_on(self.followers, cell, val, seconds)
         trial = self.asked.get(cell.cell_id)
         if trial is not None:
             values, state = _result(val)
@@ -185,15 +266,51 @@ class StudySource:
         reason = why(self.study.example)
         if not reason:
             return []
-        return [(cell, reason) for cell in self.take(self.left)]
+        dropped = self.take(self.left)
+        for cell in dropped:
+            _pass_on(self.followers, cell, None, 0.0)
+        return [(cell, reason) for cell in dropped]
 
 
-OPENERS: Mapping[type[Work], Callable[[Any], Source]] = {Grid: GridSource, Study: StudySource}
+def _count_asked(followers: Mapping[str, ChosenSource], cells: Iterable[Cell]) -> None:
+    """Count candidates that are handed out."""
+    if followers:
+        for cell in cells:
+            followers[cell.method_name].unasked -= 1
 
 
-def open_source(work: Work) -> Source:
-    """Return the source of a grid or a study."""
-    return OPENERS[type(work)](work)
+def _pass_on(
+    followers: Mapping[str, ChosenSource], cell: Cell, val: ValScores | None, seconds: float
+) -> None:
+    """Tell the source of the chosen cell a candidate's result."""
+    if followers:
+        followers[cell.method_name].hear(cell, val, seconds)
+
+
+def open_sources(work: Iterable[Work]) -> list[Source]:
+    """Return a source for each part of a plan, in order; candidates' tell those that choose."""
+    found: list[Source] = []
+    candidates: list[tuple[Problem, GridSource | StudySource]] = []
+    followers: dict[tuple[str, Problem], dict[str, ChosenSource]] = {}
+    for part in work:
+        if isinstance(part, ChosenCell):
+            chosen = ChosenSource(part)
+            own = followers.setdefault((part.sweep.name, part.problem), {})
+            own[part.method] = chosen
+            found.append(chosen)
+            continue
+        source = OPENERS[type(part)](part)
+        candidates.append((part.problem, source))
+        found.append(source)
+    for problem, source in candidates:
+        source.followers = followers.get((source.sweep.name, problem), {})
+    return found
+
+
+OPENERS: Mapping[type[Work], Callable[[Any], GridSource | StudySource]] = {
+    Grid: GridSource,
+    Study: StudySource,
+}
 
 
 def _sampler(study: Study) -> optuna.samplers.BaseSampler:

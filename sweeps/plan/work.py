@@ -1,22 +1,24 @@
 """The work left on one problem: the cells of a grid, or a study of one method.
 
-Both are plain records, read from the rows; `sources.open_source` makes a source of cells of them.
+Both are plain records, read from the rows; `sources.open_sources` makes sources of cells of them.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import repeat
 from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 
-from sweeps.compute.candidates import SELECTION, Tuning
+from sweeps.compute.candidates import SELECTION
 from sweeps.spec.cells import Cell, Cells, Point, Problem, cell_of, point_of
 from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
-from unlearn.methods import KNOBS
+from unlearn.methods import KNOBS, Method, method_name
 
 Row = Mapping[Any, Any]
 SCORED = (  # columns of a row that hold its scores on val; a record of all columns takes long
@@ -26,7 +28,7 @@ SCORED = (  # columns of a row that hold its scores on val; a record of all colu
 
 
 class Work(Protocol):
-    """A part of a plan, for one problem: a `Grid` or a `Study`."""
+    """A part of a plan, for one problem: a `Grid`, a `Study` or a `ChosenCell` of theirs."""
 
     @property
     def sweep(self) -> Sweep: ...
@@ -45,8 +47,18 @@ class Work(Protocol):
     def cells_left(self) -> Iterator[Cell]:
         """Yield the cells to compute; a study yields its `example` once per cell that is left."""
 
+
+class Candidates(Work, Protocol):
+    """A `Grid` or a `Study` whose cells val chooses from."""
+
     def points_of(self, ids: Collection[str]) -> list[Point]:
         """Return the points of those of its cells with a row whose `cell_id` is among `ids`."""
+
+    def left_by_method(self) -> Counter[str]:
+        """Return how many cells have no row yet, by method."""
+
+    def examples(self) -> dict[str, Cell]:
+        """Return a cell of each method."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,6 @@ class Grid:
     cells: those to compute, in order; `Cells` are made as they are read
     every: all cells of the grid, with or without a row
     best: (method, best score on val) of those that have a row
-    tuning: by `cell_id`, the candidates that a chosen cell was chosen from
     """
 
     sweep: Sweep
@@ -65,7 +76,6 @@ class Grid:
     cells: Sequence[Cell]
     every: Sequence[Cell]
     best: tuple[tuple[str, float], ...] = ()
-    tuning: Mapping[str, Tuning] = field(default_factory=dict)
 
     @cached_property
     def ids(self) -> frozenset[str]:
@@ -85,6 +95,17 @@ class Grid:
             known = zip(self.every.points, self.every.ids, strict=True)
             return [point for point, cell_id in known if cell_id in ids]
         return [point_of(cell) for cell in self.every if cell.cell_id in ids]
+
+    def left_by_method(self) -> Counter[str]:
+        return Counter(map(method_name, _methods(self.cells)))
+
+    def examples(self) -> dict[str, Cell]:
+        found: dict[str, Cell] = {}
+        for method in _methods(self.every):
+            name = method_name(method)
+            if name not in found:
+                found[name] = Cell(self.problem, method)
+        return found
 
 
 @dataclass(frozen=True)
@@ -123,6 +144,12 @@ class Study:
         own = (row for row in self.finished if row["cell_id"] in ids)
         return [point_of(self.cell_at(self.point_of(row))) for row in own]
 
+    def left_by_method(self) -> Counter[str]:
+        return Counter({self.method: self.left})
+
+    def examples(self) -> dict[str, Cell]:
+        return {self.method: self.example}
+
     @property
     def example(self) -> Cell:
         """The cell in the middle of the space: all cells of a study need the same artifacts."""
@@ -144,6 +171,27 @@ class Study:
             return False
         cell = self.cell_at(self.point_of(row))
         return bool(cell.cell_id == row["cell_id"])
+
+
+def _methods(cells: Sequence[Cell]) -> Iterable[Method]:
+    """Return the method of every cell; cells that are not made yet are not made for it."""
+    if isinstance(cells, Cells):
+        return (point.method for point in cells.points)
+    return (cell.method for cell in cells)
+
+
+def ids_of(work: Iterable[Work]) -> set[str]:
+    """Return the ids of all cells that the work knows, with or without a row."""
+    found: set[str] = set()
+    for each in work:
+        found |= each.ids
+    return found
+
+
+def among(rows: pd.DataFrame, ids: set[str]) -> pd.DataFrame:
+    """Return the rows of the cells, ten times as fast as `isin`, which makes an array of ids."""
+    mask = [cell_id in ids for cell_id in rows["cell_id"].tolist()]
+    return rows[np.array(mask, dtype=bool)]
 
 
 def study_of(

@@ -60,12 +60,15 @@ class Allowance:
     def seconds_left(self) -> float:
         return max(0.0, self._ends - self.now())
 
-    def cells(self, wanted: int, seconds: float | None) -> int:
+    def cells(self, wanted: int, seconds: float | None, kept: int = 0) -> int:
         """Return how many of the wanted cells may be handed out now.
 
         seconds: expected for one cell; None where nobody knows, which allows one cell at a time
+        kept: cells to keep for others that come next; the budget is not spent because of them
         """
-        allowed = min(wanted, self._cells)
+        if kept and self._cells <= kept:
+            return 0
+        allowed = min(wanted, self._cells - kept)
         left = self.seconds_left
         if left < math.inf:
             fit = left // max(seconds, 1e-3) if seconds is not None else float(left > 0)

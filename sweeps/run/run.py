@@ -1,13 +1,13 @@
-"""Run a plan: make artifacts, compute cells, then score in full the candidates that val chose."""
+"""Run a plan: make artifacts, then compute cells; those that val chooses as soon as it can."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sweeps.plan.plan import Plan, plan_chosen
+from sweeps.plan.plan import Plan
 from sweeps.plan.record import records_of
-from sweeps.plan.sources import Source, open_source
+from sweeps.plan.sources import Source, open_sources
 from sweeps.rows.results import Results
 from sweeps.rows.runs import write_record
 from sweeps.run.budget import Allowance, Budget
@@ -82,10 +82,7 @@ def run(
     names = [sweep.name for sweep in plan.sweeps]
     with calibration, Folding(results, names, calibration.hear) as folding:
         clock = Clock(progress, folding)
-        _run_pass(plan, places, clock, allowance, retry_failed)
-        if plan.chosen_later and not allowance.spent:
-            chosen = plan_chosen(list(plan.sweeps), Store(places.store), results, retry_failed)
-            _run_pass(chosen, places, clock, allowance, retry_failed)
+        _run(plan, places, clock, allowance, retry_failed)
     room = slots(plan.work[0].sweep.resources)
     left = plan.cells - clock.cells if allowance.spent else 0
     return Ran(plan.cells, clock.prepare_s, clock.tune_s, clock.computed_s, room, left)
@@ -116,12 +113,10 @@ class Clock:
         self.progress("cells", 1, f"{cell.problem.model} failed")
 
 
-def _run_pass(
+def _run(
     plan: Plan, places: Places, clock: Clock, allowance: Allowance, retry_failed: bool
 ) -> None:
     """Make the plan's artifacts, then compute its cells."""
-    if not plan.work:
-        return
     started = time.perf_counter()
     store = Store(places.store)
     broken = {}
@@ -132,7 +127,7 @@ def _run_pass(
     prepared = time.perf_counter()
     clock.prepare_s += prepared - started
 
-    sources = [open_source(work) for work in plan.work]
+    sources = open_sources(plan.work)
     _drop_broken(sources, broken, places, clock)
     if any(source.left for source in sources) and not allowance.spent:
         searcher = PackSearcher(sources, places, slots, retry_failed, allowance)

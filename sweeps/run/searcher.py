@@ -8,25 +8,32 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from sweeps.compute.together import MOST, stack_key
-from sweeps.plan.sources import Source
+from sweeps.plan.sources import ChosenSource, Source
 from sweeps.rows.results import Results
 from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
-from sweeps.run.trial import CellReport, Pack, record_failure
+from sweeps.run.trial import CellReport, Pack, record_failure, report_of
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Resources, Sweep
+from unlearn.errors import CannotWrite
 
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
 MOST_PER_GPU = 8  # trials that share a GPU whose share was measured
 ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
+Kind = tuple[str, bool]  # sweep, whether val chose the cells: such cells take longer
+
 
 @dataclass(frozen=True)
 class Handed:
-    """A pack that was handed out, and the source of each of its cells."""
+    """A pack that was handed out, and the source of each of its cells.
+
+    alone: whether it runs alone, to tell the share of a GPU that its kind of cells needs
+    """
 
     sources: tuple[Source, ...]
     pack: Pack
+    alone: bool = False
 
     @property
     def sweep(self) -> Sweep:
@@ -38,7 +45,11 @@ class PackSearcher(Searcher):
 
     A pack comes from one source, so its cells share artifacts; where a GPU can unlearn cells as one
     program (`sweeps.compute.together`), it takes such cells from several sources of the sweep.
-    Where a sweep leaves the share of a GPU open (`gpu_auto`), its first cell runs alone and tells.
+    Where a sweep leaves the share of a GPU open (`gpu_auto`), its first cell runs alone and tells;
+    so does the first that val chose, which attacks may make larger.
+
+    A cell that val chose is handed out before all others, as soon as it is known: what an
+    interrupted run leaves has then been scored on test, study by study.
 
     sources: where cells come from
     places: folders and URLs of the run
@@ -62,9 +73,8 @@ class PackSearcher(Searcher):
         self.running: dict[str, Handed] = {}
         self.reported: set[str] = set()  # trials whose sources know the results
         self.again: list[Handed] = []  # packs whose worker died
-        self.lost: list[Handed] = []  # packs whose workers died at every attempt
-        self.seconds: dict[tuple[str, str], float] = {}  # of one cell, by sweep and method
-        self.shares: dict[str, float] = {}  # of a GPU, by sweep, where they were measured
+        self.seconds: dict[tuple[Kind, str], float] = {}  # of one cell, by kind and method
+        self.shares: dict[Kind, float] = {}  # of a GPU, where they were measured
         self.turn = 0
 
     def suggest(self, trial_id: str) -> Any:
@@ -78,7 +88,7 @@ class PackSearcher(Searcher):
         if self.again:
             handed = self.again.pop()
         else:
-            open_sources = [source for source in self.sources if source.left]
+            open_sources = self._open_sources()
             if not open_sources or self.allowance.spent:
                 return None if self.running else Searcher.FINISHED
             next_source = self._next_source(open_sources)
@@ -91,14 +101,23 @@ class PackSearcher(Searcher):
         self.running[trial_id] = handed
         return {"pack": handed.pack, "places": self.places}
 
+    def _open_sources(self) -> list[Source]:
+        """Return the sources that have a cell to hand out, those of chosen cells first."""
+        found = [source for source in self.sources if source.left]
+        return sorted(found, key=lambda source: not source.chosen)
+
     def _next_source(self, open_sources: list[Source]) -> Source | None:
         """Return the source whose turn it is; None if all slots and the spare pack are taken."""
         running = Counter(self._given(handed) for handed in self.running.values())
-        measuring = {handed.sweep.name for handed in self.running.values()}
+        out = {handed.sweep.name for handed in self.running.values()}
+        blocked = {handed.sweep.name for handed in self.running.values() if handed.alone}
         slots: dict[Resources, int] = {}
         ready = []
         for source in open_sources:
-            if self._unmeasured(source) and source.sweep.name in measuring:
+            name = source.sweep.name
+            if name in out and self._unmeasured(source):
+                blocked.add(name)  # it runs alone: others of the sweep wait for it
+            if name in blocked:
                 continue
             resources = self._resources(source)
             if resources not in slots:
@@ -107,7 +126,10 @@ class PackSearcher(Searcher):
                 ready.append(source)
         if not ready:
             return None
-        # Few sources at a time, so that actors reuse the artifacts that they hold in memory.
+        if ready[0].chosen:
+            return ready[0]
+        # Few sources at a time, so that actors reuse the artifacts that they hold in memory, and
+        # studies end one after another.
         few = ready[: slots[self._resources(ready[0])]]
         source = few[self.turn % len(few)]
         self.turn += 1
@@ -118,12 +140,12 @@ class PackSearcher(Searcher):
         asked = source.sweep.resources
         if not asked.gpu_auto or self._key(source) is not None:
             return asked
-        return replace(asked, gpu=self.shares.get(source.sweep.name, 1.0))
+        return replace(asked, gpu=self.shares.get(kind_of(source), 1.0))
 
     def _unmeasured(self, source: Source) -> bool:
         """Whether the source's next cell must run alone, to tell the share of a GPU it needs."""
         automatic = source.sweep.resources.gpu_auto and self._key(source) is None
-        return automatic and source.sweep.name not in self.shares
+        return automatic and kind_of(source) not in self.shares
 
     @staticmethod
     def _given(handed: Handed) -> Resources:
@@ -131,7 +153,7 @@ class PackSearcher(Searcher):
         return replace(handed.sweep.resources, gpu=handed.pack.gpu)
 
     def _pack(self, source: Source, size: int) -> Handed:
-        resources = self._resources(source)
+        resources, alone = self._resources(source), self._unmeasured(source)
         taken = self._take(source, size)
         cells = tuple(cell for _, cell in taken)
         self.allowance.take(len(cells))
@@ -150,7 +172,7 @@ class PackSearcher(Searcher):
             tuning=tuple(tuning),
             stacked=len(cells) > 1 and stack_key_of(source.sweep, cells[0]) is not None,
         )
-        return Handed(tuple(own for own, _ in taken), pack)
+        return Handed(tuple(own for own, _ in taken), pack, alone)
 
     def _take(self, source: Source, size: int) -> list[tuple[Source, Cell]]:
         """Take cells from a source; with cells that can be stacked, also from others like it."""
@@ -175,10 +197,15 @@ class PackSearcher(Searcher):
 
         The spec's `cells_per_trial`, if it is set. Else one cell until the seconds of a cell are
         known, then as many as fill `PACK_SECONDS`, but no more than the slot's share of cells left;
-        of cells that can be stacked that share, up to `MOST`.
+        of cells that can be stacked that share, up to `MOST`. A budget of cells keeps one for each
+        cell that val is about to choose.
         """
-        seconds = self.seconds.get((source.sweep.name, source.next_method))
-        return self.allowance.cells(self._wanted(source, slots, seconds), seconds)
+        seconds = self.seconds.get((kind_of(source), source.next_method))
+        wanted = self._wanted(source, slots, seconds)
+        kept = 0
+        if not source.chosen:
+            kept = sum(isinstance(each, ChosenSource) and each.due for each in self.sources)
+        return self.allowance.cells(wanted, seconds, kept)
 
     def _wanted(self, source: Source, slots: int, seconds: float | None) -> int:
         """Return how many cells a pack would take without a budget."""
@@ -187,6 +214,8 @@ class PackSearcher(Searcher):
             return 1
         if resources.cells_per_trial:
             return resources.cells_per_trial
+        if source.chosen:
+            return 1
         alike = [each for each in self.sources if each.sweep.resources == resources]
         left = sum(each.left for each in alike)
         if self._key(source) is not None:
@@ -208,12 +237,12 @@ class PackSearcher(Searcher):
         self.halt = self.halt or result["halt"]
         told = zip(handed.sources, handed.pack.cells, reports, strict=not self.halt)
         for source, cell, report in told:
-            source.tell(cell, report.val)
+            source.tell(cell, report.val, report.spent_s)
             if report.wall_s:  # the last cell counts: artifacts are in memory by then
-                self.seconds[source.sweep.name, cell.method_name] = report.wall_s
+                self.seconds[kind_of(source), cell.method_name] = report.wall_s
             if report.gpu_share and handed.pack.gpu == 1:
                 trials = min(MOST_PER_GPU, int(1 / report.gpu_share + 1e-9))
-                self.shares.setdefault(source.sweep.name, 1 / trials)
+                self.shares.setdefault(kind_of(source), 1 / trials)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -233,28 +262,37 @@ class PackSearcher(Searcher):
         `run_cell` finds it.
         """
         pack = handed.pack
-        queue = self.lost if pack.attempt == ATTEMPTS else self.again
         for source, cell in zip(handed.sources, pack.cells, strict=True):
+            if pack.attempt == ATTEMPTS:
+                self._lose(source, cell)
+                continue
             single = replace(pack, cells=(cell,), attempt=pack.attempt + 1, stacked=False)
-            queue.append(Handed((source,), single))
+            self.again.append(Handed((source,), single, handed.alone))
 
-    def record_lost(self) -> None:
-        """Write a failed row for each cell whose worker died at every attempt."""
+    def _lose(self, source: Source, cell: Cell) -> None:
+        """Write a failed row for a cell whose worker died at every attempt, unless it has a row."""
         results = Results(self.places.results)
-        while self.lost:
-            handed = self.lost.pop()
-            for cell in handed.pack.cells:
-                if results.find(handed.pack.sweep, cell.cell_id) is None:
-                    error = (
-                        f"the worker died {ATTEMPTS} times on this cell (killed, or out of memory)"
-                    )
-                    record_failure(self.places, handed.sweep, cell, error)
+        error = f"the worker died {ATTEMPTS} times on this cell (killed, or out of memory)"
+        try:
+            row = results.find(source.sweep.name, cell.cell_id)
+            if row is None:
+                row = record_failure(self.places, source.sweep, cell, error)
+        except CannotWrite as halt:
+            self.halt = str(halt)
+            return
+        report = report_of(row, wall_s=0.0)
+        source.tell(cell, report.val, report.spent_s)
 
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the rows are the only record of progress."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a new run tells its studies from the rows."""
+
+
+def kind_of(source: Source) -> Kind:
+    """Return what cells of a source have in common with those that were measured."""
+    return source.sweep.name, source.chosen
 
 
 def stack_key_of(sweep: Sweep, cell: Cell) -> Hashable | None:

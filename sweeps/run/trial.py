@@ -13,6 +13,7 @@ import ray
 import torch
 from ray import tune
 
+from sweeps.choose.choose import seconds_spent
 from sweeps.compute.cache import WorkerCache, configure_worker, device_name, pick_device
 from sweeps.compute.candidates import (
     BestSoFar,
@@ -27,7 +28,7 @@ from sweeps.compute.gpu import BusyWatch, memory_gib, share_needed, watch_memory
 from sweeps.compute.outcome import Outcome
 from sweeps.compute.together import unlearn_together
 from sweeps.rows.results import Lookup, Results
-from sweeps.rows.schema import row_of
+from sweeps.rows.schema import Row, row_of
 from sweeps.run.nodes import data_root_here
 from sweeps.run.places import Places
 from sweeps.spec.cells import Cell
@@ -70,6 +71,7 @@ class CellReport:
     cell_id: of the cell
     failed: whether it has no scores
     wall_s: seconds it took; 0 where its row already existed
+    spent_s: seconds of unlearning and scoring that its row tells, as `sweeps.choose.choose.spent`
     val: its scores on val; None where it has none
     gpu_share: what it needed of its GPU (`share_of`); None where that was not measured
     """
@@ -79,12 +81,14 @@ class CellReport:
     wall_s: float
     val: ValScores | None
     gpu_share: float | None = None
+    spent_s: float = 0.0
 
 
 def report_of(row: Mapping[str, Any], wall_s: float, gpu_share: float | None = None) -> CellReport:
     """Return the report of a row."""
     failed = row["status"] == "failed"
-    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), gpu_share)
+    spent_s = seconds_spent(row)
+    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), gpu_share, spent_s)
 
 
 class PackTrial(tune.Trainable):
@@ -226,12 +230,14 @@ def _with_tuning(cache: WorkerCache, cell: Cell, tuning: Tuning, outcome: Outcom
         return outcome.extended({}, f"no selection_regret: {one_line(error)}")
 
 
-def record_failure(places: Places, sweep: Sweep, cell: Cell, error: str) -> None:
-    """Write the failed row of a cell that no trial could compute."""
+def record_failure(places: Places, sweep: Sweep, cell: Cell, error: str) -> Row:
+    """Write and return the failed row of a cell that no trial could compute."""
     outcome = Outcome(status="failed", error=error)
     where = {"store": places.store, "git_revision": places.git_revision}
     columns = {**outcome.as_columns(), **where, "created_at": datetime.now(UTC)}
-    Results(places.results).write(sweep.name, row_of(cell, columns))
+    row = row_of(cell, columns)
+    Results(places.results).write(sweep.name, row)
+    return row
 
 
 def _own_version() -> str | None:

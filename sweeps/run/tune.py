@@ -61,7 +61,7 @@ def check_version() -> None:
 
 
 def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any]) -> None:
-    """Run Tune until the searcher has no pack left; write failed rows for cells it lost.
+    """Run Tune until the searcher has no pack left.
 
     finished: called with the reports of each pack that is done
 
@@ -77,7 +77,6 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
             raise KeyboardInterrupt
         if searcher.halt:
             raise CannotWrite(searcher.halt)
-        searcher.record_lost()
 
 
 def tuner(searcher: PackSearcher, scratch: str, reporter: "Reporter") -> tune.Tuner:

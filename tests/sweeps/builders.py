@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.plan.cost import Cost, estimate
-from sweeps.plan.plan import Plan, make_plan, plan_chosen
-from sweeps.plan.sources import GridSource, Source, open_source
+from sweeps.plan.plan import Plan, make_plan
+from sweeps.plan.sources import GridSource, Source, open_sources
 from sweeps.plan.work import Grid
 from sweeps.rows.results import Results
 from sweeps.rows.schema import Row, row_of
@@ -103,11 +103,6 @@ def plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
     return make_plan(list(sweeps), store(folder), results(folder), retry_failed)
 
 
-def chosen_plan(folder: Path, *sweeps: Sweep, retry_failed: bool = False) -> Plan:
-    """The plan of the chosen cells, once all candidates of the sweeps have their rows."""
-    return plan_chosen(list(sweeps), store(folder), results(folder), retry_failed)
-
-
 def cost(folder: Path, plan: Plan) -> Cost:
     """The plan's estimated cost, from the store and the rows of `folder`."""
     return estimate(plan, store(folder), results(folder))
@@ -115,12 +110,17 @@ def cost(folder: Path, plan: Plan) -> Cost:
 
 def opened(plan: Plan) -> list[Any]:
     """The plan's sources: grids and studies, ready to hand out cells."""
-    return [open_source(work) for work in plan.work]
+    return list(open_sources(plan.work))
 
 
 def sources(folder: Path, *sweeps: Sweep) -> list[Any]:
     """The sources of the cells that the sweeps still have to run in `folder`."""
     return opened(plan(folder, *sweeps))
+
+
+def candidates(sources: list[Any]) -> list[Any]:
+    """These sources without those of the cells that val chooses."""
+    return [source for source in sources if not source.chosen]
 
 
 def grid(sweep: Sweep, cells: list[Cell]) -> Source:

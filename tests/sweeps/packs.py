@@ -9,7 +9,7 @@ from sweeps.plan.sources import Source
 from sweeps.run.budget import Allowance
 from sweeps.run.places import Places, places_for
 from sweeps.run.searcher import PackSearcher
-from sweeps.run.trial import CellReport, Pack, PackTrial
+from sweeps.run.trial import CellReport, Pack, PackTrial, report_of
 from sweeps.spec.cells import Cell
 from sweeps.spec.sweep import Resources
 
@@ -77,3 +77,8 @@ def result(
         failed = status == "failed"
         reports.append(CellReport(each.cell_id, failed, wall_s, val, gpu_share))
     return {"reports": reports, "halt": ""}
+
+
+def report(row: Any) -> CellReport:
+    """What a trial reports of a row that it finds."""
+    return report_of(row, wall_s=0.0)

@@ -1,5 +1,6 @@
 """Grids and studies: they resume from rows, and hand out exactly the planned number of cells."""
 
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def test_every_method_has_a_study_of_its_own(tmp_path: Path) -> None:
     methods = {"fine-tune": {"steps", "lr"}, "ssd": {"alpha", "lam"}}
     changes = {"method": list(methods), "search": {"trials": 4}, "eval": {"candidates": "val"}}
     sweep = make.sweep(**{**SEARCH, **changes})
-    studies = make.sources(tmp_path, sweep)
+    studies = make.candidates(make.sources(tmp_path, sweep))
     assert [(study.next_method, set(study.space)) for study in studies] == list(methods.items()) * 2
     done = drive(studies, write=make.results(tmp_path))
     names = [make.method(cell) for cell in done]
@@ -92,14 +93,14 @@ def test_every_method_has_a_study_of_its_own(tmp_path: Path) -> None:
     plan = make.plan(tmp_path, sweep)
     assert (plan.done, plan.cells) == (16, 4)  # a choice a method and forget set
     first = make.opened(plan)[0]
-    (chosen, tuning), *_ = first.tuning.items()
+    (chosen,) = first.take(9)
     own = [
         cell.cell_id
         for cell, name in zip(done, names, strict=True)
         if (name, cell.problem.forget) == ("fine-tune", (0,))
     ]
-    assert {cell.cell_id for cell in tuning.candidates} == set(own)
-    assert chosen in {cell.cell_id for cell in first.cells}
+    assert {cell.cell_id for cell in first.tuning_of(chosen).candidates} == set(own)
+    assert (make.method(chosen), chosen.problem.forget) == ("fine-tune", (0,))
 
 
 def test_rates_are_searched_by_their_logarithm() -> None:
@@ -285,14 +286,14 @@ def test_when_all_candidates_are_read_the_chosen_one_is_scored_in_full(tmp_path:
     results = make.results(tmp_path)
     sweep = make.sweep(**{**SEARCH, "eval": {"candidates": "val"}})
     plan = make.plan(tmp_path, sweep)
-    assert (plan.cells, plan.chosen_later) == (62, 2)
-    studies = make.opened(plan)
+    assert plan.cells == 62
+    studies = make.candidates(make.opened(plan))
     done = drive(studies, write=results)
     for study in studies:
         tried = [score(cell) for cell in done if cell.cell_id in study.asked]
         assert study.best.of("task-arithmetic") == max(tried)
     plan = make.plan(tmp_path, sweep)
-    assert (plan.cells, plan.chosen_later, plan.done) == (2, 0, 60)
+    assert (plan.cells, plan.done) == (2, 60)
     confirmed = drive(make.opened(plan), write=results)
     assert [cell.problem.eval.candidates for cell in confirmed] == ["full", "full"]
     for cell in confirmed:
@@ -365,7 +366,7 @@ def test_candidates_of_a_grid_are_read_in_mixed_order(tmp_path: Path) -> None:
     }
 
     def taken(how: str) -> list[Cell]:
-        (source,) = make.sources(tmp_path, make.sweep(**document, eval={"candidates": how}))
+        source = make.sources(tmp_path, make.sweep(**document, eval={"candidates": how}))[0]
         found: list[Cell] = source.take(60)
         return found
 
@@ -388,7 +389,7 @@ def test_a_resumed_source_begins_with_the_bar_that_its_rows_set(
     """Candidates that failed, stopped or forget another class do not raise the best score."""
     results = make.results(tmp_path)
     sweep = make.sweep(**{**SEARCH, "eval": {"candidates": "val"}, **kind})
-    first, other = make.sources(tmp_path, sweep)
+    first, other = make.candidates(make.sources(tmp_path, sweep))
     assert first.best.scores == {}
     read = [("ok", False, 0.5), ("ok", True, 0.9), ("failed", None, None), ("ok", False, 0.95)]
     for cell, (status, stopped, retain) in zip([*first.take(3), *other.take(1)], read, strict=True):
@@ -405,23 +406,24 @@ def test_what_failed_is_done_until_it_is_to_be_tried_again(tmp_path: Path) -> No
     results = make.results(tmp_path)
     document = {**SEARCH, "search": None, "grid": {"alpha": [-1.0, -2.0, -3.0]}}
     sweep = make.sweep(**document, eval={"candidates": "val"})
-    one, other = [source.take(source.left) for source in make.sources(tmp_path, sweep)]
+    sources = make.candidates(make.sources(tmp_path, sweep))
+    one, other = [source.take(source.left) for source in sources]
     failed(results, one)
     drive([make.grid(sweep, other)], write=results)
     plan = make.plan(tmp_path, sweep)
     # the chosen cell of the second forget set; the first has no finished candidate
-    assert (plan.cells, plan.chosen_later) == (1, 0)
+    assert plan.cells == 1
     (chosen,) = make.opened(plan)[0].take(9)
     failed(results, [chosen])
     assert make.plan(tmp_path, sweep).cells == 0
     failed(results, other[:1])
     plan = make.plan(tmp_path, sweep, retry_failed=True)
-    assert (plan.cells, plan.chosen_later) == (6, 2)  # four candidates, then two choices
-    drive(make.opened(plan), write=results, retry=True)
-    assert make.plan(tmp_path, sweep).cells == 1  # the second's choice has its failed row
-    plan = make.chosen_plan(tmp_path, sweep, retry_failed=True)
-    left = [cell.cell_id for source in make.opened(plan) for cell in source.take(9)]
-    assert set(left) >= {chosen.cell_id}
+    assert plan.cells == 6  # four candidates and two choices
+    again = drive(make.opened(plan), write=results, retry=True)
+    kinds = Counter(cell.problem.eval.candidates for cell in again)
+    assert kinds == {"val": 4, "full": 2}
+    assert chosen.cell_id in {cell.cell_id for cell in again}
+    assert make.plan(tmp_path, sweep, retry_failed=True).cells == 0
 
 
 @pytest.mark.parametrize(("trials", "new"), [(6, 0), (8, 2), (1, 0)])

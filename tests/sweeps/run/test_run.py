@@ -97,6 +97,15 @@ def broken(cache: Any, recipe: Any) -> Any:
     raise OSError("disk full")
 
 
+RETAIN = {5: 0.7, 6: 0.8, 7: 0.6}  # accuracy on val by the steps of fine-tuning
+
+
+def on_val(cell: Cell) -> dict[str, Any]:
+    """Scores on val that depend on the steps, where the method takes steps."""
+    steps = int(make.knobs(cell).get("steps", 0))
+    return {"val_forget_accuracy": 0.0, "val_retain_accuracy": RETAIN.get(steps, 0.9)}
+
+
 def handed_out(tuner: Tuner) -> list[Cell]:
     """Every cell that the searcher hands out, each scored as good."""
     found: list[Cell] = []
@@ -105,7 +114,7 @@ def handed_out(tuner: Tuner) -> list[Cell]:
         if pack == Searcher.FINISHED:
             break
         found += pack.cells
-        tuner.searcher.on_trial_complete(str(number), packs.result(pack))
+        tuner.searcher.on_trial_complete(str(number), packs.result(pack, on_val))
     return found
 
 
@@ -271,51 +280,53 @@ def test_places_that_workers_cannot_reach_are_refused() -> None:
         places_for("store", "no-such://rows", "data")
 
 
-def test_a_second_pass_scores_what_val_chose(
-    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = make.results(tmp_path)
-    passes: list[list[tuple[int, str]]] = []
-    retain = {5: 0.7, 6: 0.8, 7: 0.6}
-
-    def steps(cell: Cell) -> int:
-        return int(make.knobs(cell)["steps"])
+def test_what_val_chose_is_scored_in_the_same_run(tmp_path: Path, tuner: type[Tuner]) -> None:
+    handed: list[tuple[int, str]] = []
 
     def fit(tune: Tuner) -> None:
-        cells = handed_out(tune)
-        passes.append([(steps(each), each.problem.eval.candidates) for each in cells])
-        for each in cells:
-            value = retain[steps(each)]
-            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=value)
+        for each in handed_out(tune):
+            handed.append((int(make.knobs(each)["steps"]), each.problem.eval.candidates))
 
-    monkeypatch.setattr(tuner, "fitting", fit)
+    tuner.fitting = staticmethod(fit)
     ran = run_in(tmp_path, grid={"steps": [5, 6, 7]}, eval={"candidates": "val"})
-    first, second = passes
-    assert sorted(first) == [(5, "val"), (6, "val"), (7, "val")]
-    assert second == [(6, "full")]
+    *candidates, chosen = handed
+    assert sorted(candidates) == [(5, "val"), (6, "val"), (7, "val")]
+    assert chosen == (6, "full")
     assert ran.cells == 4
 
 
-def test_the_second_pass_does_not_make_a_broken_artifact_again(
-    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_broken_artifact_fails_candidates_and_what_is_chosen_among_earlier_ones(
+    tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch, resumed: bool
 ) -> None:
-    passes: list[list[str]] = []
+    """It is made once; a method without any candidate has no chosen cell."""
+    methods = ["fine-tune", "task-arithmetic"]
+    spec: dict[str, Any] = {
+        "method": methods,
+        "grid": {"alpha": [-1.0, -2.0]},
+        "eval": {"candidates": "val"},
+    }
+    if resumed:
+        first = next(cell for cell in make.cells(**spec) if make.method(cell) != "fine-tune")
+        make.write(make.results(tmp_path), first, **on_val(first))
+    handed: list[tuple[str, str]] = []
 
     def fit(tune: Tuner) -> None:
-        cells = handed_out(tune)
-        passes.append([make.method(each) for each in cells])
-        for each in cells:
-            results = make.results(tmp_path)
-            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=0.9)
+        for each in handed_out(tune):
+            handed.append((make.method(each), each.problem.eval.candidates))
 
     monkeypatch.setattr(tuner, "fitting", fit)
     monkeypatch.setitem(artifacts.MAKERS, "expert", broken)
     told: Told = []
-    methods = ["fine-tune", "task-arithmetic"]
-    run_in(tmp_path, told, method=methods, eval={"candidates": "val"})
-    assert passes == [["fine-tune"], ["fine-tune"]]
+    run_in(tmp_path, told, **spec)
+    assert handed == [("fine-tune", "val"), ("fine-tune", "full")]
     made = [what for stage, _, what in told if stage == "prepare"]
     assert made.count("expert cnn of [1] seed 0") == 1
+    rows = make.results(tmp_path).read("s")
+    failed = rows[rows["status"] == "failed"]
+    kinds = sorted(failed["eval_candidates"])
+    assert kinds == (["full", "val"] if resumed else ["val", "val"])
+    assert set(failed["error"]) == {"expert cnn of [1] seed 0: OSError: disk full"}
 
 
 def test_a_ray_that_nobody_tried_is_a_single_warning(
@@ -324,14 +335,8 @@ def test_a_ray_that_nobody_tried_is_a_single_warning(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def fit(tune: Tuner) -> None:
-        for each in handed_out(tune):
-            results = make.results(tmp_path)
-            make.write(results, each, val_forget_accuracy=0.0, val_retain_accuracy=0.9)
-
-    monkeypatch.setattr(tuner, "fitting", fit)
     monkeypatch.setattr(ray, "__version__", "9.9.9")
-    run_in(tmp_path, eval={"candidates": "val"})
+    run_in(tmp_path)
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: Ray 9.9.9 was never tried, only 2.60;")

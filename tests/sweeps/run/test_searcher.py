@@ -63,7 +63,7 @@ def test_a_study_hears_of_a_pack_that_is_held_once(
     """Once, even if its worker dies afterwards."""
     source = grid(tmp_path, 2)
     heard: list[Any] = []
-    monkeypatch.setattr(source, "tell", lambda cell, val: heard.append(val))
+    monkeypatch.setattr(source, "tell", lambda cell, val, seconds: heard.append(val))
     searcher = packs.searcher([source])
     pack = packs.ask(searcher, "a")
     scores = {"val_forget_accuracy": 0.25, "val_retain_accuracy": 0.75}
@@ -152,7 +152,7 @@ def test_each_source_hears_of_its_own_cells_of_a_stacked_pack(
     heard: dict[int, set[tuple[int, ...]]] = {0: set(), 1: set()}
     for place, source in enumerate(sources):
 
-        def tell(cell: Any, val: Any, place: int = place) -> None:
+        def tell(cell: Any, val: Any, seconds: float, place: int = place) -> None:
             heard[place].add(cell.problem.forget)
 
         monkeypatch.setattr(source, "tell", tell)

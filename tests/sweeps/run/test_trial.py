@@ -153,7 +153,6 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
         for name in alone:
             searcher.on_trial_complete(f"{name}{number}", error=True)
     assert packs.ask(searcher, "d") == Searcher.FINISHED
-    searcher.record_lost()
     rows = make.results(tmp_path).read("s").set_index("cell_id")
     assert len(rows) == 2
     assert rows.loc[pack.cells[0].cell_id, "status"] == "ok"

@@ -1,0 +1,174 @@
+"""The cell that val chooses among the candidates of one method on one problem."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import pandas as pd
+
+from sweeps.choose.choose import choose, score, spent, unstopped
+from sweeps.compute.candidates import VAL_FORGET, ValScores, val_scores
+from sweeps.plan.work import Candidates, among, ids_of
+from sweeps.spec.cells import Cell, Point, Problem
+from sweeps.spec.sweep import Sweep
+from unlearn.errors import require
+
+Leader = tuple[Cell, ValScores]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the rows of one method's candidates tell.
+
+    leaders: the candidates with the best score on val, each with its scores
+    good: `cell_id`s of all that have not failed
+    seconds: of unlearning and reading all of them
+    """
+
+    leaders: tuple[Leader, ...] = ()
+    good: frozenset[str] = frozenset()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChosenCell:
+    """A part of a plan: one cell to score in full, which val chooses among candidates.
+
+    sweep, problem: what it belongs to; the problem is that of the candidates
+    method: by name
+    candidates: the grid, or the studies, whose cells of the method are its candidates
+    example: one of the candidates
+    unread: how many candidates have no row yet
+    standing: of the candidates that have a row
+    scored: whether the chosen cell has its row
+    """
+
+    sweep: Sweep
+    problem: Problem
+    method: str
+    candidates: tuple[Candidates, ...]
+    example: Cell
+    unread: int
+    standing: Standing
+    scored: bool = False
+
+    @cached_property
+    def cell(self) -> Cell | None:
+        """The chosen cell; None while candidates have no row, and where all have failed."""
+        return None if self.unread else chosen_among(self.standing.leaders)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset() if self.cell is None else frozenset([self.cell.cell_id])
+
+    @property
+    def left(self) -> int:
+        known = self.cell is not None and not self.scored
+        return int(known or self.unread > 0)
+
+    def cells_left(self) -> Iterator[Cell]:
+        if self.left:
+            yield self.cell or in_full(self.example)
+
+    def points(self) -> list[Point]:
+        """Return the points of the candidates that have a row and have not failed."""
+        found: list[Point] = []
+        for each in self.candidates:
+            found += each.points_of(self.standing.good)
+        return found
+
+
+def chosen_cells(
+    candidates: Sequence[Candidates], rows: pd.DataFrame, skip: set[str]
+) -> list[ChosenCell]:
+    """Return the chosen cell of every method on one problem.
+
+    candidates: the problem's grid, or all of its studies
+    rows: of the problem
+    skip: ids of cells that have a row and are not computed again
+
+    Raises `BadInput` where rows are left of candidates that all stopped early.
+    """
+    first = candidates[0]
+    known = among(rows, skip & ids_of(candidates))
+    rows_of = {str(name): own for name, own in known.groupby("method")}
+    owners: dict[str, list[Candidates]] = {}
+    examples: dict[str, Cell] = {}
+    unread: Counter[str] = Counter()
+    for each in candidates:
+        unread += each.left_by_method()
+        for name, example in each.examples().items():
+            examples.setdefault(name, example)
+            owners.setdefault(name, []).append(each)
+    found = []
+    for name, own in owners.items():
+        standing = standing_of(rows_of[name], own) if name in rows_of else Standing()
+        chosen = ChosenCell(
+            first.sweep,
+            first.problem,
+            name,
+            tuple(own),
+            examples[name],
+            unread[name],
+            standing,
+        )
+        require(
+            bool(standing.leaders or chosen.unread or not standing.good),
+            f"no candidate of {name} in sweep {first.sweep.name} was read on all of val; "
+            "give the sweep another name",
+        )
+        found.append(replace(chosen, scored=chosen.ids <= skip))
+    return found
+
+
+def standing_of(rows: pd.DataFrame, candidates: Iterable[Candidates]) -> Standing:
+    """Return what the rows of one method's candidates tell."""
+    good = rows[rows["status"] == "ok"]
+    read = unstopped(good)
+    scores = score(read)
+    best = read[scores == scores.max()]
+    scores_of: dict[str, ValScores] = {}
+    for row in best.to_dict("records"):
+        val = val_scores(row)
+        if val is not None:
+            scores_of[row["cell_id"]] = val
+    leaders: list[Leader] = []
+    for each in candidates:
+        for point in each.points_of(scores_of):
+            cell = Cell(each.problem, point.method)
+            leaders.append((cell, scores_of[cell.cell_id]))
+    return Standing(tuple(leaders), frozenset(good["cell_id"]), spent(rows))
+
+
+def add_leader(leaders: list[Leader], cell: Cell, val: ValScores) -> list[Leader]:
+    """Return the leaders after one more candidate's scores."""
+    best = leaders[0][1].score if leaders else val.score
+    if val.stopped or val.score < best:
+        return leaders
+    return [*leaders, (cell, val)] if val.score == best else [(cell, val)]
+
+
+def chosen_among(leaders: Sequence[Leader]) -> Cell | None:
+    """Return the chosen cell, to be scored in full; None where there is no leader.
+
+    `choose` decides among leaders; no candidate with a lower score can be its choice.
+    """
+    if not leaders:
+        return None
+    cells = {cell.cell_id: cell for cell, _ in leaders}
+    if len(cells) == 1:
+        return in_full(leaders[0][0])
+    same = {"status": "ok", "eval_candidates": "val", "val_stopped": False}
+    records = []
+    for cell, val in leaders:
+        own = {"cell_id": cell.cell_id, "method": cell.method_name, **vars(cell.method)}
+        scores = {VAL_FORGET[-1]: val.forget, "val_retain_accuracy": val.retain}
+        records.append({**same, **own, **scores})
+    return in_full(cells[choose(pd.DataFrame(records)).row["cell_id"]])
+
+
+def in_full(cell: Cell) -> Cell:
+    """Return a candidate as the cell that is scored in full."""
+    evaluation = replace(cell.problem.eval, candidates="full")
+    return replace(cell, problem=replace(cell.problem, eval=evaluation))
