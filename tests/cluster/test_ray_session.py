@@ -63,17 +63,19 @@ def test_a_local_ray_starts_in_our_environment(fake: Callable[..., FakeRay]) -> 
 
 
 @pytest.mark.parametrize(
-    ("cores", "imported", "preloaded"),
+    ("cores", "imported", "built", "preloaded"),
     [
-        (2, ["torchvision"], None),  # the work itself wants them
-        (16, [], "sweeps.run.prepare,sweeps.run.trial"),
-        (16, ["torchvision"], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
-        (64, ["torchvision"], None),
+        (2, ["torchvision"], ["timm"], None),  # the work itself wants them
+        (16, [], [], "sweeps.run.prepare,sweeps.run.trial"),
+        (16, ["torchvision"], [], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
+        (16, [], ["", "torchvision"], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
+        (64, ["torchvision"], ["timm"], None),
     ],
 )
-def test_waiting_workers_import_what_planning_imported(
+def test_waiting_workers_import_what_planning_imported_and_what_the_sweep_builds(
     cores: int,
     imported: list[str],
+    built: list[str],
     preloaded: str | None,
     fake: Callable[..., FakeRay],
     monkeypatch: pytest.MonkeyPatch,
@@ -84,7 +86,7 @@ def test_waiting_workers_import_what_planning_imported(
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in imported:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    with ray_session(None):
+    with ray_session(None, libraries=built):
         assert PRELOAD not in os.environ
     assert stand_in.environments[0].get(PRELOAD) == preloaded
 

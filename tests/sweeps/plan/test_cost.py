@@ -151,7 +151,15 @@ def test_a_damaged_calibration_file_is_as_good_as_none(text: str, tmp_path: Path
 def test_layers_of_our_networks_count_what_torchs_counter_does(dataset: str, model: str) -> None:
     device = "cpu" if dataset == "mnist5k" or model == "cvae-conv" else "meta"
     wanted = operations.count_operations(dataset, model, (), 2, device)
-    assert operations.operations(dataset, model) == pytest.approx(wanted)
+    assert operations.count(dataset, model, (), 2) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("model", operations.COUNTED)
+def test_the_table_of_operations_holds_what_counting_gives(model: str) -> None:
+    assert operations.operations("cifar10", model) == operations.COUNTED[model]
+    assert operations.count("cifar10", model, (), 2) == operations.COUNTED[model]
+    in_two_classes = operations.count("cifar10-5k-coarse", model, (), 2)
+    assert in_two_classes == pytest.approx(operations.COUNTED[model], rel=2e-4)
 
 
 def test_the_operations_of_a_linear_network_are_those_of_its_products() -> None:
