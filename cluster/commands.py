@@ -83,7 +83,7 @@ def show(args: argparse.Namespace) -> int:
 def _claims(rows: pd.DataFrame, columns: list[str]) -> str:
     """Return the table of methods beside original and oracle, as Markdown. Raises `BadInput`."""
     # scipy's statistics take a second to import
-    from sweeps.choose.intervals import DERIVED
+    from sweeps.choose.summary import DERIVED
     from sweeps.report.claims import markdown
 
     for column in columns:

@@ -12,8 +12,8 @@ import torch
 from cluster import ray_session
 from cluster.demo import free_port
 from cluster.main import entry
+from sweeps.choose.choice_cost import regret
 from sweeps.choose.choose import choose
-from sweeps.choose.intervals import regret
 from sweeps.rows.schema import ROWS
 from tests.e2e.conftest import CLASSIFIER, Amnesia
 from tests.e2e.terminal import Terminal

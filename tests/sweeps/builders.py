@@ -168,6 +168,22 @@ def scored(**values: Any) -> dict[str, Any]:
     return {**READ, "forget": np.array([1]), **values}
 
 
+def compared(
+    method: str, seed: int, retain: float, forget: float = 0.0, **more: Any
+) -> dict[str, Any]:
+    """A row with the same accuracies on val and on test."""
+    accuracies = {
+        "val_forget_accuracy": forget,
+        "val_retain_accuracy": retain,
+        "test_forget_accuracy": forget,
+        "test_retain_accuracy": retain,
+        "original_test_retain_accuracy": 0.98,
+        "oracle_test_retain_accuracy": 0.97,
+    }
+    named = {"cell_id": f"{method}-{seed}-{retain}", "method": method, "seed": seed}
+    return scored(**{**named, **accuracies, **more})
+
+
 def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """These rows as one table."""
     return pd.DataFrame(list(rows))
