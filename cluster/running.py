@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.progress import progress
-from sweeps.plan.cost import describe, estimate
+from sweeps.plan.cost import estimate
+from sweeps.plan.describe import describe
 from sweeps.plan.networks import check_networks
 from sweeps.plan.plan import Plan, make_plan
 from sweeps.plan.timings import add_to_calibration

@@ -140,6 +140,24 @@ def write(
     results.write(sweep, row(cell, status, **outcome))
 
 
+def timed_row(folder: Path, sweep: str, step_s: float, rest_s: float, **changes: Any) -> None:
+    """Write the row of the changed spec's first cell: its steps took `step_s` each."""
+    cell = cells(**changes)[0]
+    unlearn_s = step_s * knobs(cell)["steps"]
+    seconds: dict[str, Any] = {
+        "unlearn_s": unlearn_s,
+        "attack_s": 0.0,
+        "wall_s": unlearn_s + rest_s,
+    }
+    write(results(folder), cell, sweep=sweep, device="cpu", **seconds)
+
+
+def timed_card(folder: Path, kind: str, key: str, seconds: float, **knobs: Any) -> None:
+    """Write the card of an artifact that took so long; it has no weights."""
+    facts = {"dataset": "mnist5k", "model": "cnn", "device": "cpu", "knobs": knobs}
+    store(folder).save(kind, key, {}, {**facts, "seconds": seconds})
+
+
 def forget_row(results: Results, cell: Cell, *, sweep: str = "s") -> None:
     """Remove what was written of the cell and not folded yet."""
     journal = results.journal(sweep)
