@@ -13,7 +13,8 @@ from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.rows.columns import PROVENANCE
 from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
-from sweeps.spec.cells import architecture, subset_of
+from sweeps.spec.cells import subset_of
+from sweeps.spec.recipes import architecture
 from unlearn.artifacts import Gallery
 from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require

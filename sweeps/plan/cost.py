@@ -10,7 +10,7 @@ from sweeps.plan import operations
 from sweeps.plan.evidence import Evidence, Part, device_for
 from sweeps.plan.plan import Plan
 from sweeps.rows.results import Results
-from sweeps.spec.cells import Recipe
+from sweeps.spec.recipes import Recipe
 from sweeps.spec.sweep import Resources
 from unlearn.artifacts import Store
 

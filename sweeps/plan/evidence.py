@@ -27,7 +27,8 @@ from sweeps.plan.timings import (
     unlearning,
 )
 from sweeps.rows.results import Results
-from sweeps.spec.cells import Cell, Recipe
+from sweeps.spec.cells import Cell
+from sweeps.spec.recipes import Recipe
 from sweeps.spec.sweep import Resources, Sweep
 from unlearn.artifacts import Store
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sweeps.spec.cells import Cell, Recipe, architecture
+from sweeps.spec.cells import Cell
+from sweeps.spec.recipes import Recipe, architecture
 from sweeps.spec.sweep import Knobs
 from unlearn.data import source_of
 from unlearn.errors import BadInput

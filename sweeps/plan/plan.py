@@ -21,7 +21,9 @@ from sweeps.plan.timings import Rates, rates_of_rows
 from sweeps.plan.work import Grid, Work, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
-from sweeps.spec.cells import Cell, Cells, Point, Problem, Recipe, grid_points, needed_by, problems
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.grid import Cells, Point, grid_points, needed_by, problems
+from sweeps.spec.recipes import Recipe
 from sweeps.spec.sweep import Evaluation, Sweep, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require

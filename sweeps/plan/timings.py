@@ -12,7 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.spec.cells import Cell, Recipe
+from sweeps.spec.cells import Cell
+from sweeps.spec.recipes import Recipe
 from unlearn.artifacts import Card, Store
 from unlearn.errors import BadInput
 from unlearn.files import exists, join, read_whole, write_whole

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sweeps.spec.cells import frozen
+from sweeps.spec.recipes import frozen
 from sweeps.spec.search import UNITS, Search
 from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
 from unlearn.attacks import make_attack

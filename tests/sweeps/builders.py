@@ -20,9 +20,10 @@ from sweeps.plan.sources import GridSource, Source, open_source
 from sweeps.plan.work import Grid
 from sweeps.rows.results import Results
 from sweeps.rows.schema import Row, row_of
-from sweeps.spec import cells as spec_cells
-from sweeps.spec.cells import Cell, Problem, Recipe
+from sweeps.spec import grid as spec_grid
+from sweeps.spec.cells import Cell, Problem
 from sweeps.spec.parse import parse
+from sweeps.spec.recipes import Recipe
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 
@@ -36,7 +37,7 @@ def sweep(**changes: Any) -> Sweep:
 
 def problems_of(sweep: Sweep) -> list[Problem]:
     """Every problem of the sweep."""
-    return list(spec_cells.problems(sweep))
+    return list(spec_grid.problems(sweep))
 
 
 def problem(**changes: Any) -> Problem:
@@ -46,7 +47,7 @@ def problem(**changes: Any) -> Problem:
 
 def cells_of_problem(sweep: Sweep, problem: Problem) -> list[Cell]:
     """The problem's cells of the sweep's grid."""
-    return spec_cells.grid_cells(sweep, problem)
+    return spec_grid.grid_cells(sweep, problem)
 
 
 def cells_of(sweep: Sweep) -> list[Cell]:
@@ -70,7 +71,7 @@ def cell(**changes: Any) -> Cell:
 
 def cell_at(sweep: Sweep, problem: Problem, method: str, point: dict[str, Any]) -> Cell:
     """The cell of the problem with the knobs of `point`, all others as the sweep has them."""
-    return spec_cells.cell_of(sweep, problem, method, point)
+    return spec_grid.cell_of(sweep, problem, method, point)
 
 
 def knobs(cell: Cell) -> dict[str, Any]:

@@ -12,9 +12,11 @@ import pytest
 
 from sweeps.compute.restore import cell_from
 from sweeps.rows.results import Results
-from sweeps.spec.cells import Cells, Problem, architecture, grid_points
+from sweeps.spec.cells import Problem
 from sweeps.spec.files import read_spec, shipped
+from sweeps.spec.grid import Cells, grid_points
 from sweeps.spec.parse import parse
+from sweeps.spec.recipes import architecture
 from tests.sweeps import builders as make
 from unlearn.artifacts import digest
 from unlearn.attacks.classifiers.lira import Lira
