@@ -11,7 +11,7 @@ from sweeps.plan.evidence import Evidence, Part, device_for
 from sweeps.plan.plan import Plan
 from sweeps.rows.results import Results
 from sweeps.spec.recipes import Recipe
-from sweeps.spec.sweep import Resources
+from sweeps.spec.sections import Resources
 from unlearn.artifacts import Store
 
 START_S = (5.0, 20.0)  # seconds until Ray's workers compute: at the least, at the most

@@ -29,7 +29,8 @@ from sweeps.plan.timings import (
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Cell
 from sweeps.spec.recipes import Recipe
-from sweeps.spec.sweep import Resources, Sweep
+from sweeps.spec.sections import Resources
+from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 
 # Source -> the factor by which its seconds may be wrong, up or down.

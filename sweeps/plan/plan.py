@@ -24,7 +24,8 @@ from sweeps.rows.schema import ROWS
 from sweeps.spec.cells import Cell, Problem
 from sweeps.spec.grid import Cells, Point, grid_points, needed_by, problems
 from sweeps.spec.recipes import Recipe
-from sweeps.spec.sweep import Evaluation, Sweep, Train
+from sweeps.spec.sections import Evaluation, Train
+from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 from unlearn.errors import require
 from unlearn.forget_sets import without_place

@@ -14,7 +14,8 @@ from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
 from sweeps.run.trial import CellReport, Pack, record_failure
 from sweeps.spec.cells import Cell
-from sweeps.spec.sweep import Resources, Sweep
+from sweeps.spec.sections import Resources
+from sweeps.spec.sweep import Sweep
 
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
 MOST_PER_GPU = 8  # trials that share a GPU whose share was measured

@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.spec.files import shipped
 from sweeps.spec.parse import PRESETS, TRAIN
 from sweeps.spec.search import Search
-from sweeps.spec.sweep import Evaluation, Resources, Train
+from sweeps.spec.sections import Evaluation, Resources, Train
 from unlearn.attacks import Attack, attacks_on
 from unlearn.data import DATASETS
 from unlearn.docstrings import UNSAID, first_sentence, lines_of, meanings

@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.plan.cost import makespan, slots_for
 from sweeps.plan.describe import describe
-from sweeps.spec.sweep import Resources
+from sweeps.spec.sections import Resources
 from tests.sweeps import builders as make
 from tests.sweeps.builders import timed_card as card
 from tests.sweeps.builders import timed_row as row
