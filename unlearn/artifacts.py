@@ -54,7 +54,7 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _serialise(weights: Weights) -> bytes:
+def serialise(weights: Weights) -> bytes:
     """Return the bytes of a safetensors file that holds the weights."""
     from safetensors.torch import save
 
@@ -64,26 +64,26 @@ def _serialise(weights: Weights) -> bytes:
     return save(tensors)
 
 
-def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:
+def checksums_of(files: Mapping[str, bytes]) -> dict[str, str]:
     """SHA-256 of each file, by its name."""
     return {name: sha256(data) for name, data in files.items()}
 
 
-def _with_card(weights_files: dict[str, bytes], card: Card) -> dict[str, bytes]:
+def with_card(weights_files: dict[str, bytes], card: Card) -> dict[str, bytes]:
     """Map file names to bytes: every weights file, then the card that holds their checksums."""
     files = {f"{name}.safetensors": data for name, data in weights_files.items()}
-    full = {**card, "format": FORMAT, "sha256": _checksums(weights_files)}
+    full = {**card, "format": FORMAT, "sha256": checksums_of(weights_files)}
     files["card.json"] = json.dumps(full, indent=1, sort_keys=True).encode()
     return files
 
 
-def _write_files(folder: str, files: dict[str, bytes]) -> None:
+def write_files(folder: str, files: dict[str, bytes]) -> None:
     """Write the files in their order: the card, which is the last one, commits the folder."""
     for name, data in files.items():
         write_whole(join(folder, name), data)
 
 
-def _has_files(folder: str, files: dict[str, bytes]) -> bool:
+def has_files(folder: str, files: dict[str, bytes]) -> bool:
     """Tell whether the folder holds each of the files with exactly these bytes."""
     for name, data in files.items():
         path = join(folder, name)
@@ -92,7 +92,7 @@ def _has_files(folder: str, files: dict[str, bytes]) -> bool:
     return True
 
 
-def _read_card(folder: str) -> Card:
+def read_card(folder: str) -> Card:
     """Return the card of a folder. Raises `BadInput` where it is missing, damaged or foreign."""
     path = join(folder, "card.json")
     try:
@@ -116,7 +116,7 @@ def _read_card(folder: str) -> Card:
     return card
 
 
-def _read_verified(folder: str, file: str, expected: str | None) -> bytes:
+def read_verified(folder: str, file: str, expected: str | None) -> bytes:
     """Return a file's bytes. Raises `BadInput` where it is missing or has another SHA-256."""
     path = join(folder, file)
     try:
@@ -151,12 +151,12 @@ def _check_document(name: str) -> None:
     )
 
 
-def _read_weights(folder: str, name: str, card: Card) -> Weights:
+def read_weights(folder: str, name: str, card: Card) -> Weights:
     """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
     from safetensors.torch import load
 
     path = join(folder, f"{name}.safetensors")
-    data = _read_verified(folder, f"{name}.safetensors", card["sha256"].get(name))
+    data = read_verified(folder, f"{name}.safetensors", card["sha256"].get(name))
     try:
         return load(data)
     except SafetensorError as error:
@@ -191,23 +191,23 @@ class Store:
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
         """Write the weights, then the card."""
         full = {**card, "kind": kind, "key": key}
-        files = _with_card({"weights": _serialise(weights)}, full)
-        _write_files(self.folder(kind, key), files)
+        files = with_card({"weights": serialise(weights)}, full)
+        write_files(self.folder(kind, key), files)
 
     def card(self, kind: str, key: str) -> Card:
         """Return the artifact's card. Raises `BadInput` where it is missing, damaged or foreign."""
-        return _read_card(self.folder(kind, key))
+        return read_card(self.folder(kind, key))
 
     def load(self, kind: str, key: str) -> Weights:
         """Return the verified weights. Raises `BadInput` for a missing, damaged or foreign file."""
         folder = self.folder(kind, key)
-        card = _read_card(folder)
+        card = read_card(folder)
         named = (card.get("kind"), card.get("key"))
         require(
             named == (kind, key),
             f"{folder} holds another artifact ({named[0]}/{named[1]}); delete it",
         )
-        return _read_weights(folder, "weights", card)
+        return read_weights(folder, "weights", card)
 
 
 @dataclass(frozen=True)
@@ -276,17 +276,17 @@ class Gallery:
             set(variants) == set(VARIANTS),
             f"a gallery version needs {', '.join(VARIANTS)}, not {', '.join(variants)}; give these",
         )
-        weights_files = {variant: _serialise(weights) for variant, weights in variants.items()}
+        weights_files = {variant: serialise(weights) for variant, weights in variants.items()}
         more = dict(documents or {})
         for document in more:
             _check_document(document)
-        content = {**card, "documents": _checksums(more)} if more else card
-        version = digest({**content, "of": name, "sha256": _checksums(weights_files)})
+        content = {**card, "documents": checksums_of(more)} if more else card
+        version = digest({**content, "of": name, "sha256": checksums_of(weights_files)})
         folder = join(self.root, name, version)
         of_version = {**content, "name": name, "version": version}
-        files = more | _with_card(weights_files, of_version)
-        if not _has_files(folder, files):
-            _write_files(folder, files)
+        files = more | with_card(weights_files, of_version)
+        if not has_files(folder, files):
+            write_files(folder, files)
         self._serve(name, version)
         return version
 
@@ -316,7 +316,7 @@ class Gallery:
 
     def card(self, name: str, version: str | None = None) -> Card:
         """Return the card of a version, of the current one by default. Raises `BadInput`."""
-        return _read_card(join(self.root, name, version or self.current(name)))
+        return read_card(join(self.root, name, version or self.current(name)))
 
     def load(self, name: str, version: str, variant: str) -> Weights:
         """Return the verified weights of one variant.
@@ -325,7 +325,7 @@ class Gallery:
         """
         require(variant in VARIANTS, f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
         folder = join(self.root, name, version)
-        return _read_weights(folder, variant, _read_card(folder))
+        return read_weights(folder, variant, read_card(folder))
 
     def document(self, name: str, version: str, document: str) -> bytes:
         """Return the verified bytes of a document.
@@ -334,22 +334,22 @@ class Gallery:
         missing or damaged file.
         """
         folder = join(self.root, name, version)
-        expected = _documents(folder, _read_card(folder)).get(document)
+        expected = _documents(folder, read_card(folder)).get(document)
         if expected is None:
             raise FileNotFoundError(f"version {version} of {name!r} has no {document}")
         _check_document(document)
-        return _read_verified(folder, document, expected)
+        return read_verified(folder, document, expected)
 
     def checksums(self, name: str, version: str) -> dict[str, str]:
         """Return the SHA-256 of every file of a version beside its card, by file name."""
         folder = join(self.root, name, version)
-        card = _read_card(folder)
+        card = read_card(folder)
         found = {f"{variant}.safetensors": card["sha256"].get(variant) for variant in VARIANTS}
         return found | _documents(folder, card)
 
     def check(self, name: str, version: str, file: str, expected: str) -> None:
         """Raise `BadInput` where a file of a version is missing or has another SHA-256."""
-        _read_verified(join(self.root, name, version), file, expected)
+        read_verified(join(self.root, name, version), file, expected)
 
     def stamp(self, name: str, version: str, file: str) -> str:
         """Return text that changes when a file is replaced; "" where there is no such file.
