@@ -18,8 +18,8 @@ from sweeps.rows import fold as folding
 from sweeps.rows.results import Results
 from sweeps.run.budget import read_budget
 from sweeps.spec.files import read_documents, read_spec
-from unlearn.artifacts import Gallery
 from unlearn.errors import require
+from unlearn.gallery import Gallery
 
 
 def documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:

@@ -15,10 +15,10 @@ from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
 from sweeps.spec.cells import subset_of
 from sweeps.spec.recipes import architecture
-from unlearn.artifacts import Gallery
 from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.forget_sets import without_place
+from unlearn.gallery import Gallery
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder
 from unlearn.own_data import check_loader

@@ -14,7 +14,8 @@ import pandas as pd
 
 from sweeps.spec.cells import Cell
 from sweeps.spec.recipes import Recipe
-from unlearn.artifacts import Card, Store
+from unlearn.artifacts import Store
+from unlearn.cards import Card
 from unlearn.errors import BadInput
 from unlearn.files import exists, join, read_whole, write_whole
 

@@ -7,7 +7,7 @@ from typing import Any
 from sweeps.spec.recipes import EXPERT, FISHER, OWN_LATER, SCHEMA, TRAINING, Recipe, without_places
 from sweeps.spec.sections import Evaluation, Train
 from sweeps.spec.sweep import Knobs
-from unlearn.artifacts import canonical, digest_of
+from unlearn.digests import canonical, digest_of
 from unlearn.forget_sets import without_place
 from unlearn.generators.judges import REFEREE, Judge, panel
 from unlearn.knobs import counted, later

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from sweeps.spec.sweep import FILES, Knobs
-from unlearn.artifacts import digest
+from unlearn.digests import digest
 from unlearn.forget_sets import without_place
 from unlearn.knobs import counted, later
 from unlearn.own_data import content_id

@@ -21,8 +21,8 @@ from sweeps.spec import reference as of_specs
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import KEYS, parse
 from unlearn import docstrings
-from unlearn.artifacts import Gallery
 from unlearn.attacks import attacks_on
+from unlearn.gallery import Gallery
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

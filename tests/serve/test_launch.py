@@ -20,8 +20,8 @@ from serve.middleware import fingerprint
 from serve.models import ModelCache
 from serve.settings import AppSettings, ServiceSettings
 from tests.serve.conftest import LocalBackend
-from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
+from unlearn.gallery import Gallery
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import parse
 from sweeps.spec.recipes import architecture
 from tests.sweeps import builders as make
-from unlearn.artifacts import digest
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.generators.latent_label import LatentLabel
 from unlearn.attacks.generators.relearn import Relearn
+from unlearn.digests import digest
 from unlearn.errors import BadInput
 from unlearn.knobs import counted
 from unlearn.models import build
