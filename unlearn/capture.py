@@ -160,7 +160,7 @@ class _Inspection(TorchFunctionMode):
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """What a step has shown that ran from Python.
 
     feeds: what it reads, in order
@@ -175,9 +175,9 @@ class _Seen:
     host_draws: bool
 
 
-def _inspect(
+def inspect_step(
     step: Callable[[], Losses], model: nn.Module, known: list[torch.Generator], cuda: bool
-) -> tuple[Losses, _Seen]:
+) -> tuple[Losses, Seen]:
     """Run `step` from Python and note what it does; `known` are generators that it draws from."""
     inspection, host, attributes = _Inspection(), _host_randomness(), _attributes(model)
     with _noticing_syncs(cuda) as syncs, inspection:
@@ -192,7 +192,7 @@ def _inspect(
     elif len({id(feed) for feed in feeds}) < len(feeds):
         obstacle = "the step takes two batches from one source"
     drawn = host != _host_randomness()
-    return losses, _Seen(feeds, inspection.generators, obstacle, drawn)
+    return losses, Seen(feeds, inspection.generators, obstacle, drawn)
 
 
 def _host_randomness() -> tuple[Any, ...]:
@@ -254,7 +254,7 @@ class CapturedStep:
         self.make_graph, self.cuda = make_graph, cuda
         self.graph: Graph | None = None
         self.losses: Losses = {}
-        self.seen: _Seen | None = None
+        self.seen: Seen | None = None
         self.warm = self.captures = 0
         if _off:
             report.obstacle = _off[-1]
@@ -277,8 +277,8 @@ class CapturedStep:
 
     def _from_python(self, usual: bool) -> Losses:
         """Run the step from Python; judge it by what it does where it does what later steps do."""
-        before = self.seen or _Seen([], [], "", False)
-        losses, seen = _inspect(self.step, self.model, before.generators, self.cuda)
+        before = self.seen or Seen([], [], "", False)
+        losses, seen = inspect_step(self.step, self.model, before.generators, self.cuda)
         self.seen, self.warm = seen, self.warm + 1
         if usual:
             self.report.obstacle = seen.obstacle
@@ -286,7 +286,7 @@ class CapturedStep:
             self.report.obstacle = "the step draws random numbers on the host"
         return losses
 
-    def _capture(self, seen: _Seen | None) -> Graph | None:
+    def _capture(self, seen: Seen | None) -> Graph | None:
         """Record the step; return None, with the obstacle noted, where that cannot be done."""
         if seen is None or self.captures == MOST:
             self.report.obstacle = f"the step changed more than {MOST} times"
