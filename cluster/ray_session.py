@@ -18,6 +18,7 @@ import ray
 import serve
 import sweeps
 import unlearn
+from cluster import ray_private
 from cluster.own import PACKAGES, importer
 from cluster.token_file import keep_token_private
 from unlearn.errors import BadInput, require
@@ -46,6 +47,10 @@ CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 # and the reporter of usage statistics. The service uses none of them; each takes 50 to 75 MB and a
 # second of CPU, and two of them listen on all interfaces. Ray has no option to leave them out.
 HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
+WITH_HELPERS = (
+    "the service starts with processes that it has no use for; some may listen on all interfaces, "
+    "so close the machine's other ports to strangers"
+)
 
 MORE_TIME = "let other work end, or join a running Ray by --address"
 # What Ray says when it does not start -> what to do. The first that matches counts; a start that
@@ -115,9 +120,12 @@ def ray_session(
 
 @contextmanager
 def _without_helpers() -> Iterator[None]:
-    """Have a head that starts in the block start none of `HELPERS`."""
-    kind = ray._private.node.Node
+    """Have a head that starts in the block start none of `HELPERS`; where it can."""
+    kind = ray_private.find("node.Node")
     before = {name: getattr(kind, name) for name in HELPERS if hasattr(kind, name)}
+    missing = [name for name in HELPERS if name not in before]
+    if missing:
+        ray_private.say_missing(f"node.Node.{missing[0]}", WITH_HELPERS)
     try:
         for name in before:
             setattr(kind, name, lambda *args, **options: None)
@@ -253,7 +261,10 @@ def _init(**options: Any) -> None:
     keep_token_private(Path.home())
     # Else Ray prints what its processes report to every driver, such as the last lines of a dead
     # node's log, beside the one line of ours. Ray has no public setting for this.
-    ray._private.worker._worker_logs_enabled = False
+    if ray_private.find("worker._worker_logs_enabled") is None:
+        ray_private.say_missing("worker._worker_logs_enabled", "its processes may print here")
+    else:
+        ray._private.worker._worker_logs_enabled = False
 
 
 def remedy_of(error: Exception) -> str:

@@ -122,6 +122,39 @@ def test_the_workers_of_the_service_import_ray_serve_while_they_wait(
     assert environment["RAY_preload_python_modules"] == "serve.lean"
 
 
+def test_a_service_starts_on_a_ray_that_lacks_private_names_and_says_so_in_one_line_each(
+    fake: Callable[..., FakeRay],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stand_in = fake()
+    monkeypatch.delattr(ray._private.node, "Node")
+    monkeypatch.delattr(ray._private.worker, "_worker_logs_enabled")
+    with ray_session(None, service=True):
+        assert len(stand_in.starts) == 1
+    helpers, logs = capsys.readouterr().err.splitlines()
+    assert "has no ray._private.node.Node.start_monitor: the service starts with" in helpers
+    assert "has no ray._private.worker._worker_logs_enabled: its processes" in logs
+
+
+def test_a_service_leaves_out_those_helpers_that_a_ray_has(
+    fake: Callable[..., FakeRay],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake()
+    kind: Any = ray._private.node.Node
+    own = kind.start_monitor
+    monkeypatch.delattr(kind, "start_api_server")
+    used: list[Any] = []
+    monkeypatch.setattr(ray, "init", lambda **_: used.append(kind.start_monitor))
+    with ray_session(None, service=True):
+        assert used[0]() is None  # does nothing
+    assert kind.start_monitor is own is not used[0]
+    [line] = capsys.readouterr().err.splitlines()
+    assert "has no ray._private.node.Node.start_api_server" in line
+
+
 def test_joining_a_ray_sets_nothing_for_its_workers(fake: Callable[..., FakeRay]) -> None:
     stand_in = fake()
     with ray_session("10.0.0.1:6379") as joined:
