@@ -18,8 +18,8 @@ from sweeps.rows import fold as folding
 from sweeps.rows.results import Results
 from sweeps.run.budget import read_budget
 from sweeps.spec.files import read_documents, read_spec
-from unlearn.artifacts import Gallery
 from unlearn.errors import require
+from unlearn.gallery import Gallery
 
 
 def documents(spec: str, changes: list[str]) -> list[dict[str, Any]]:
@@ -83,7 +83,7 @@ def show(args: argparse.Namespace) -> int:
 def _claims(rows: pd.DataFrame, columns: list[str]) -> str:
     """Return the table of methods beside original and oracle, as Markdown. Raises `BadInput`."""
     # scipy's statistics take a second to import
-    from sweeps.choose.intervals import DERIVED
+    from sweeps.choose.summary import DERIVED
     from sweeps.report.claims import markdown
 
     for column in columns:

@@ -24,7 +24,7 @@ from sweeps.report.sections.samples import sample_sheets
 from sweeps.rows.results import Results
 from sweeps.run.run import Ran
 from sweeps.spec.files import read_spec
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 PROMOTED = {"digits": "demo-generator", "digits-classifier": "demo-classifier"}  # name -> sweep
 SCORES = {  # task -> the columns that the demo shows

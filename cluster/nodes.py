@@ -2,9 +2,9 @@
 
 import os
 
-import ray
 import torch
 
+from cluster import ray_private
 from cluster.ray_session import check_reachable
 from sweeps.plan.plan import Plan
 from sweeps.run.resources import Node, lacking, sweeps_to_run
@@ -42,7 +42,12 @@ def this_machine() -> Node:
 
     In a container Ray counts the CPUs of the control group; it has no public function for that.
     """
-    cpus = ray._private.utils.get_num_cpus(override_docker_cpu_warning=True)
+    count = ray_private.find("utils.get_num_cpus")
+    if count is None:
+        ray_private.say_missing("utils.get_num_cpus", "a container's limit of CPUs is not seen")
+        cpus = os.cpu_count() or 1
+    else:
+        cpus = count(override_docker_cpu_warning=True)
     return Node(cpus, torch.cuda.device_count())
 
 

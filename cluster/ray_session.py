@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import ray
 import serve
 import sweeps
 import unlearn
+from cluster import ray_private
 from cluster.own import PACKAGES, importer
 from cluster.token_file import keep_token_private
 from unlearn.errors import BadInput, require
@@ -39,13 +40,17 @@ LOCAL_RAY = {
 # where cores are few, that would take them from the work itself.
 PRELOAD = "RAY_preload_python_modules"
 MODULES = ("sweeps.run.prepare", "sweeps.run.trial")
-LIBRARIES = ("torchvision", "timm")  # if planning has built networks of them, workers will too
+LIBRARIES = ("torchvision", "timm")  # where planning has imported one, workers will too
 CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 
 # What a local head starts beside GCS and raylet: the autoscaler, the forwarder of workers' logs,
 # and the reporter of usage statistics. The service uses none of them; each takes 50 to 75 MB and a
 # second of CPU, and two of them listen on all interfaces. Ray has no option to leave them out.
 HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
+WITH_HELPERS = (
+    "the service starts with processes that it has no use for; some may listen on all interfaces, "
+    "so close the machine's other ports to strangers"
+)
 
 MORE_TIME = "let other work end, or join a running Ray by --address"
 # What Ray says when it does not start -> what to do. The first that matches counts; a start that
@@ -85,10 +90,13 @@ def check_reachable(address: str | None) -> None:
 
 
 @contextmanager
-def ray_session(address: str | None, service: bool = False) -> Iterator[str | None]:
+def ray_session(
+    address: str | None, service: bool = False, libraries: Collection[str] = ()
+) -> Iterator[str | None]:
     """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; disconnect at the end.
 
     service: whether the local Ray runs the service, not a sweep; it is smaller then
+    libraries: those of `LIBRARIES` whose networks the sweep builds
 
     Yields the address that was joined, None for a local Ray. Raises `BadInput` if no Ray answers,
     or if the local one fails to start twice.
@@ -100,7 +108,7 @@ def ray_session(address: str | None, service: bool = False) -> Iterator[str | No
         for name, value in LOCAL_RAY.items():
             os.environ.setdefault(name, value)
     if address is None:
-        with _preloading(service), _without_helpers() if service else nullcontext():
+        with _preloading(service, libraries), _without_helpers() if service else nullcontext():
             _start_local()
     else:
         _join(address)
@@ -112,9 +120,12 @@ def ray_session(address: str | None, service: bool = False) -> Iterator[str | No
 
 @contextmanager
 def _without_helpers() -> Iterator[None]:
-    """Have a head that starts in the block start none of `HELPERS`."""
-    kind = ray._private.node.Node
+    """Have a head that starts in the block start none of `HELPERS`; where it can."""
+    kind = ray_private.find("node.Node")
     before = {name: getattr(kind, name) for name in HELPERS if hasattr(kind, name)}
+    missing = [name for name in HELPERS if name not in before]
+    if missing:
+        ray_private.say_missing(f"node.Node.{missing[0]}", WITH_HELPERS)
     try:
         for name in before:
             setattr(kind, name, lambda *args, **options: None)
@@ -170,7 +181,7 @@ def _own_first(folders: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _preloading(service: bool) -> Iterator[None]:
+def _preloading(service: bool, libraries: Collection[str]) -> Iterator[None]:
     """Have the waiting workers of a Ray that starts in the block import what they will need.
 
     Where another module has the name of one of ours, they would import that one, so they import
@@ -179,7 +190,7 @@ def _preloading(service: bool) -> Iterator[None]:
     before = os.environ.get(PRELOAD)
     if _shadowed():
         os.environ.pop(PRELOAD, None)
-    elif modules := _modules(service):
+    elif modules := _modules(service, libraries):
         os.environ.setdefault(PRELOAD, ",".join(modules))
     try:
         yield
@@ -189,13 +200,13 @@ def _preloading(service: bool) -> Iterator[None]:
             os.environ[PRELOAD] = before
 
 
-def _modules(service: bool) -> list[str]:
+def _modules(service: bool, libraries: Collection[str]) -> list[str]:
     """Return the modules for waiting workers; none where they would take cores from the work."""
     if service:
         return ["serve.lean"]  # Ray Serve, without pandas
     if os.cpu_count() not in CORES_TO_PRELOAD:
         return []
-    return [*MODULES, *(name for name in LIBRARIES if name in sys.modules)]
+    return [*MODULES, *(name for name in LIBRARIES if name in libraries or name in sys.modules)]
 
 
 def _shadowed() -> bool:
@@ -250,7 +261,10 @@ def _init(**options: Any) -> None:
     keep_token_private(Path.home())
     # Else Ray prints what its processes report to every driver, such as the last lines of a dead
     # node's log, beside the one line of ours. Ray has no public setting for this.
-    ray._private.worker._worker_logs_enabled = False
+    if ray_private.find("worker._worker_logs_enabled") is None:
+        ray_private.say_missing("worker._worker_logs_enabled", "its processes may print here")
+    else:
+        ray._private.worker._worker_logs_enabled = False
 
 
 def remedy_of(error: Exception) -> str:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.progress import progress
-from sweeps.plan.cost import describe, estimate
+from sweeps.plan.cost import estimate
+from sweeps.plan.describe import describe
 from sweeps.plan.networks import check_networks
 from sweeps.plan.plan import Plan, make_plan
 from sweeps.plan.timings import add_to_calibration
@@ -23,6 +24,7 @@ from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 from unlearn.data import load
 from unlearn.errors import require
+from unlearn.models import library_of
 
 if TYPE_CHECKING:
     from sweeps.run.run import Ran
@@ -119,7 +121,8 @@ def run_sweeps(
     joining = bool(address or os.environ.get("RAY_ADDRESS"))
     cost = estimate(made, Store(places.store), rows, joining)
     print("\n".join([describe(made, cost), *notes]), file=sys.stderr)
-    with ray_session(address) as joined, progress(made) as show:
+    libraries = {library_of(model) for sweep in made.sweeps for model in sweep.models}
+    with ray_session(address, libraries=libraries) as joined, progress(made) as show:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)
         growing = joined is not None

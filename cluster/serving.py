@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cluster.keep_serving import become_this, head_of_ray
 from serve.exposure import check, check_door, configure_proxy, haproxy_folder
 from serve.settings import ServiceSettings
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 if TYPE_CHECKING:
     from serve.launch import Server

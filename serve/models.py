@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from serve.catalog import ModelKey, Unservable, refusal
-from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput, require
 from unlearn.evaluation import draw, latents
+from unlearn.gallery import Gallery
 from unlearn.models import build
 from unlearn.models.base import Generative
 

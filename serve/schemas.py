@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from serve.images import Fit, Shape, decode_all, parse
-from unlearn.artifacts import VARIANTS
 from unlearn.errors import BadInput, require
+from unlearn.gallery import VARIANTS
 
 MAX_IMAGES = 256  # per request
 MAX_SEED = 2**32 - 1

@@ -1,168 +1,21 @@
-"""Store weights on disk: artifacts that cells share by content key, and the gallery that is served.
+"""Store the weights that cells share on disk, by a key of all that determines them.
 
     <store>/<kind>/<key>/{weights.safetensors, card.json}
-    <gallery>/<name>/<version>/{amnesiac,original,oracle}.safetensors + documents + card.json
-    <gallery>/<name>/current
 
-`card.json` is written last: it marks the folder as complete and holds the SHA-256 of every file
-beside it: under `sha256` of the weights, under `documents` of the others, by file name.
+An artifact is a folder with a card (`unlearn/cards.py`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from safetensors import SafetensorError
-
-from unlearn.errors import BadInput, require
-from unlearn.files import exists, folders, join, locate, reaching, read_whole, write_whole
+from unlearn.cards import Card, read_card, read_weights, serialise, with_card, write_files
+from unlearn.errors import require
+from unlearn.files import exists, folders, join
 
 if TYPE_CHECKING:  # torch takes a second to import; what only moves a pointer needs none
     from unlearn.models import Weights
-
-VARIANTS = ("amnesiac", "original", "oracle")
-FORMAT = "amnesia/1"
-Card = dict[str, Any]
-DOCUMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\.(json|png)")  # names of documents
-
-
-def digest(content: object) -> str:
-    """Hash JSON-like content into 16 hex digits, the same on any machine."""
-    return digest_of(canonical(content))
-
-
-def digest_of(text: str) -> str:
-    """Hash the `canonical` text of some content into 16 hex digits."""
-    return sha256(text.encode())[:16]
-
-
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def canonical(content: object) -> str:
-    """Return JSON-like content as the one text that stands for it: keys sorted, no spaces."""
-    return _CANONICAL.encode(content)
-
-
-def sha256(data: bytes) -> str:
-    """SHA-256 of the bytes, 64 hex digits."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def _serialise(weights: Weights) -> bytes:
-    """Return the bytes of a safetensors file that holds the weights."""
-    from safetensors.torch import save
-
-    tensors = {}
-    for name, tensor in weights.items():
-        tensors[name] = tensor.detach().cpu().contiguous()
-    return save(tensors)
-
-
-def _checksums(files: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of each file, by its name."""
-    return {name: sha256(data) for name, data in files.items()}
-
-
-def _with_card(weights_files: dict[str, bytes], card: Card) -> dict[str, bytes]:
-    """Map file names to bytes: every weights file, then the card that holds their checksums."""
-    files = {f"{name}.safetensors": data for name, data in weights_files.items()}
-    full = {**card, "format": FORMAT, "sha256": _checksums(weights_files)}
-    files["card.json"] = json.dumps(full, indent=1, sort_keys=True).encode()
-    return files
-
-
-def _write_files(folder: str, files: dict[str, bytes]) -> None:
-    """Write the files in their order: the card, which is the last one, commits the folder."""
-    for name, data in files.items():
-        write_whole(join(folder, name), data)
-
-
-def _has_files(folder: str, files: dict[str, bytes]) -> bool:
-    """Tell whether the folder holds each of the files with exactly these bytes."""
-    for name, data in files.items():
-        path = join(folder, name)
-        if not exists(path) or read_whole(path) != data:
-            return False
-    return True
-
-
-def _read_card(folder: str) -> Card:
-    """Return the card of a folder. Raises `BadInput` where it is missing, damaged or foreign."""
-    path = join(folder, "card.json")
-    try:
-        text = read_whole(path)
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"{folder} has no card.json, so its weights cannot be verified; "
-            "build or promote it again"
-        ) from error
-    try:
-        card = json.loads(text)
-    except ValueError as error:
-        raise BadInput(
-            f"{path} is damaged ({error}); delete {folder} and build it again"
-        ) from error
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise BadInput(
-            f"{path} is not of format {FORMAT}: another program or another version of amnesia "
-            f"wrote it; delete {folder} and build it again"
-        )
-    return card
-
-
-def _read_verified(folder: str, file: str, expected: str | None) -> bytes:
-    """Return a file's bytes. Raises `BadInput` where it is missing or has another SHA-256."""
-    path = join(folder, file)
-    try:
-        data = read_whole(path)
-    except FileNotFoundError as error:
-        raise BadInput(
-            f"{path} is missing though its card names it; delete {folder} and build it again"
-        ) from error
-    if sha256(data) != expected:
-        raise BadInput(
-            f"{path} is damaged or foreign (SHA-256 differs from its card); "
-            f"delete {folder} and build it again"
-        )
-    return data
-
-
-def _documents(folder: str, card: Card) -> dict[str, str]:
-    """Return the SHA-256 of a version's documents, by file name. Raises `BadInput`."""
-    documents = card.get("documents", {})
-    require(
-        isinstance(documents, dict),
-        f"{folder}/card.json must map documents to their SHA-256; promote the model again",
-    )
-    return dict(documents)
-
-
-def _check_document(name: str) -> None:
-    """Refuse the name of a document that is no plain file name, or is the card's."""
-    require(
-        DOCUMENT.fullmatch(name) is not None and name != "card.json",
-        f"a document is a .json or .png file beside the weights, not {name!r}; choose another name",
-    )
-
-
-def _read_weights(folder: str, name: str, card: Card) -> Weights:
-    """Return the weights of one file. Raises `BadInput` where it is missing or damaged."""
-    from safetensors.torch import load
-
-    path = join(folder, f"{name}.safetensors")
-    data = _read_verified(folder, f"{name}.safetensors", card["sha256"].get(name))
-    try:
-        return load(data)
-    except SafetensorError as error:
-        raise BadInput(
-            f"{path} is not a safetensors file ({error}); delete {folder} and build it again"
-        ) from error
 
 
 @dataclass(frozen=True)
@@ -191,178 +44,20 @@ class Store:
     def save(self, kind: str, key: str, weights: Weights, card: Card) -> None:
         """Write the weights, then the card."""
         full = {**card, "kind": kind, "key": key}
-        files = _with_card({"weights": _serialise(weights)}, full)
-        _write_files(self.folder(kind, key), files)
+        files = with_card({"weights": serialise(weights)}, full)
+        write_files(self.folder(kind, key), files)
 
     def card(self, kind: str, key: str) -> Card:
         """Return the artifact's card. Raises `BadInput` where it is missing, damaged or foreign."""
-        return _read_card(self.folder(kind, key))
+        return read_card(self.folder(kind, key))
 
     def load(self, kind: str, key: str) -> Weights:
         """Return the verified weights. Raises `BadInput` for a missing, damaged or foreign file."""
         folder = self.folder(kind, key)
-        card = _read_card(folder)
+        card = read_card(folder)
         named = (card.get("kind"), card.get("key"))
         require(
             named == (kind, key),
             f"{folder} holds another artifact ({named[0]}/{named[1]}); delete it",
         )
-        return _read_weights(folder, "weights", card)
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Promoted models.
-
-    The file `current` of a model lists its promoted versions, oldest first; the last is served.
-
-    root: local path or fsspec URL
-    """
-
-    root: str
-
-    def names(self) -> list[str]:
-        """Return the models that have a current version, sorted."""
-        return [name for name in folders(self.root) if exists(self._pointer(name))]
-
-    def versions(self, name: str) -> list[str]:
-        """Return every version on disk, sorted by name; promoted or rolled back."""
-        return folders(join(self.root, name))
-
-    def history(self, name: str) -> list[str]:
-        """Return the promoted versions, oldest first; the last is served.
-
-        Raises `BadInput` for an unknown model or a damaged `current`.
-        """
-        pointer = self._pointer(name)
-        try:
-            text = read_whole(pointer)
-        except FileNotFoundError as error:
-            known = ", ".join(self.names()) or "none"
-            raise BadInput(
-                f"no model {name!r} in the gallery {self.root}; known: {known}"
-            ) from error
-        try:
-            history: list[str] = json.loads(text)["history"]
-            return history
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{pointer} is damaged; promote {name!r} again") from error
-
-    def current(self, name: str) -> str:
-        """Return the version that is served. Raises `BadInput` as `history` does."""
-        return self.history(name)[-1]
-
-    def publish(
-        self,
-        name: str,
-        variants: dict[str, Weights],
-        card: Card,
-        documents: Mapping[str, bytes] | None = None,
-    ) -> str:
-        """Write a version, named by a hash of its content, and serve it; return the version.
-
-        A version that is already on disk undamaged is not written again. Raises `BadInput` for a
-        name with other characters than letters, digits, - and _, for other variants than
-        `VARIANTS`, or for the name of a document that is no plain .json or .png file.
-
-        documents: files that go with the models, by file name; `document` reads them
-        """
-        allowed = all(ch.isalnum() or ch in "-_" for ch in name)
-        require(
-            name != "" and allowed,
-            f"gallery name {name!r} may hold letters, digits, - and _ only; choose another",
-        )
-        require(
-            set(variants) == set(VARIANTS),
-            f"a gallery version needs {', '.join(VARIANTS)}, not {', '.join(variants)}; give these",
-        )
-        weights_files = {variant: _serialise(weights) for variant, weights in variants.items()}
-        more = dict(documents or {})
-        for document in more:
-            _check_document(document)
-        content = {**card, "documents": _checksums(more)} if more else card
-        version = digest({**content, "of": name, "sha256": _checksums(weights_files)})
-        folder = join(self.root, name, version)
-        of_version = {**content, "name": name, "version": version}
-        files = more | _with_card(weights_files, of_version)
-        if not _has_files(folder, files):
-            _write_files(folder, files)
-        self._serve(name, version)
-        return version
-
-    def _serve(self, name: str, version: str) -> None:
-        """Append the version to the history, unless it is the last one already."""
-        try:
-            history = self.history(name)
-        except BadInput:
-            history = []  # the first version, or a damaged `current`, which a promotion repairs
-        if not history or history[-1] != version:
-            self._write_history(name, [*history, version])
-
-    def rollback(self, name: str) -> str:
-        """Serve the version before the current one; return it. Raises `BadInput` where none is."""
-        history = self.history(name)
-        require(
-            len(history) > 1, f"{name!r} has no version before {history[-1]}; promote another first"
-        )
-        self._write_history(name, history[:-1])
-        return history[-2]
-
-    def _pointer(self, name: str) -> str:
-        return join(self.root, name, "current")
-
-    def _write_history(self, name: str, history: list[str]) -> None:
-        write_whole(self._pointer(name), json.dumps({"history": history}).encode())
-
-    def card(self, name: str, version: str | None = None) -> Card:
-        """Return the card of a version, of the current one by default. Raises `BadInput`."""
-        return _read_card(join(self.root, name, version or self.current(name)))
-
-    def load(self, name: str, version: str, variant: str) -> Weights:
-        """Return the verified weights of one variant.
-
-        Raises `BadInput` for an unknown variant and for a missing, damaged or foreign file.
-        """
-        require(variant in VARIANTS, f"unknown variant {variant!r}; known: {', '.join(VARIANTS)}")
-        folder = join(self.root, name, version)
-        return _read_weights(folder, variant, _read_card(folder))
-
-    def document(self, name: str, version: str, document: str) -> bytes:
-        """Return the verified bytes of a document.
-
-        Raises `FileNotFoundError` where the version has none of that name, and `BadInput` for a
-        missing or damaged file.
-        """
-        folder = join(self.root, name, version)
-        expected = _documents(folder, _read_card(folder)).get(document)
-        if expected is None:
-            raise FileNotFoundError(f"version {version} of {name!r} has no {document}")
-        _check_document(document)
-        return _read_verified(folder, document, expected)
-
-    def checksums(self, name: str, version: str) -> dict[str, str]:
-        """Return the SHA-256 of every file of a version beside its card, by file name."""
-        folder = join(self.root, name, version)
-        card = _read_card(folder)
-        found = {f"{variant}.safetensors": card["sha256"].get(variant) for variant in VARIANTS}
-        return found | _documents(folder, card)
-
-    def check(self, name: str, version: str, file: str, expected: str) -> None:
-        """Raise `BadInput` where a file of a version is missing or has another SHA-256."""
-        _read_verified(join(self.root, name, version), file, expected)
-
-    def stamp(self, name: str, version: str, file: str) -> str:
-        """Return text that changes when a file is replaced; "" where there is no such file.
-
-        It says where the file lies, its size, and its time of change or its ETag.
-        """
-        place = join(self.root, name, version, file)
-        fs, path = locate(place)
-        fs.invalidate_cache()
-        try:
-            with reaching(place):
-                info = fs.info(path)
-        except FileNotFoundError:
-            return ""
-        changed = [info.get(key) for key in ("mtime", "LastModified", "last_modified", "ETag")]
-        return f"{path} {info['size']} {changed}"
+        return read_weights(folder, "weights", card)

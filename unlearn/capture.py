@@ -5,25 +5,20 @@ and 0.56 ms as a graph (docs/gpu.md). The random numbers are the same both ways:
 the generators as Python would.
 """
 
-import random
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from unlearn.feeds import Feed, Turn, advancing, reading
+from unlearn.cuda_graph import CudaGraph, Graph, Losses
+from unlearn.feeds import Turn, reading
+from unlearn.inspection import Seen, inspect_step
 
-Losses = dict[str, Tensor]
 WARM = 3  # steps of the run that are taken from Python first, as torch's notes on CUDA graphs ask
 WORTH = 16  # steps that must be left for a capture to pay for itself
-SYNC = "called a synchronizing CUDA operation"  # torch's own words, in its debug mode
 MOST = 4  # captures a run, where phases change
 
 
@@ -74,160 +69,6 @@ def eager_steps(reason: str = "switched off") -> Iterator[None]:
         _off.pop()
 
 
-class Graph(Protocol):
-    """A recorded step that can be repeated."""
-
-    def record(self, step: Callable[[], Losses], generators: list[torch.Generator]) -> Losses:
-        """Record `step` without running it; return the tensors that every `replay` fills."""
-
-    def replay(self) -> None:
-        """Run what was recorded."""
-
-
-class CudaGraph:
-    """A step as a CUDA graph, recorded on the current stream, which must not be the default one."""
-
-    def __init__(self) -> None:
-        self.graph = torch.cuda.CUDAGraph()
-
-    def record(self, step: Callable[[], Losses], generators: list[torch.Generator]) -> Losses:
-        """Record `step`; where that fails, leave generators and allocator as they were."""
-        device = torch.cuda.current_device()
-        pool = torch.cuda.graph_pool_handle()
-        clones = _clones([torch.cuda.default_generators[device], *generators])
-        for generator in generators:
-            self.graph.register_generator_state(generator)
-        torch.cuda.synchronize()
-        self.graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-        try:
-            losses = step()
-            self.graph.capture_end()
-        except BaseException:
-            self._give_up(device, pool)
-            for generator, clone in clones:
-                generator.graphsafe_set_state(clone)
-            raise
-        return losses
-
-    def replay(self) -> None:
-        """Launch the graph."""
-        self.graph.replay()
-
-    def _give_up(self, device: int, pool: Any) -> None:
-        """End a failed capture. `capture_end` raises then, before it has told the allocator."""
-        try:
-            self.graph.capture_end()
-        except RuntimeError:
-            with suppress(RuntimeError, AttributeError):  # of torch, private: a name may go
-                torch._C._cuda_endAllocateToPool(device, pool)
-                torch._C._cuda_releasePool(device, pool)
-        _failed.append(self.graph)
-        torch.cuda.synchronize()
-
-
-_Clone = tuple[torch.Generator, torch.Generator]
-_failed: list[torch.cuda.CUDAGraph] = []  # the host's allocator may still ask a failed graph: kept
-
-
-def _clones(generators: list[torch.Generator]) -> list[_Clone]:
-    return [(generator, generator.clone_state()) for generator in generators]
-
-
-class _Inspection(TorchFunctionMode):
-    """Note the generators that a step draws from, and the first function with a result on the host.
-
-    What feeds do to fill their buffers does not count: a captured step does not repeat it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.generators: list[torch.Generator] = []
-        self.on_host = ""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        if not advancing():
-            self._note_generator(kwargs.get("generator"))
-            if isinstance(result, Tensor) and result.device.type == "cpu":
-                self.on_host = self.on_host or getattr(func, "__name__", str(func))
-        return result
-
-    def _note_generator(self, generator: torch.Generator | None) -> None:
-        known = any(generator is other for other in self.generators)
-        if generator is not None and not known:
-            self.generators.append(generator)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What a step has shown that ran from Python.
-
-    feeds: what it reads, in order
-    generators: what it draws from
-    obstacle: what in it cannot be captured, "" for nothing
-    host_draws: whether the host's generators (`random`, NumPy) advanced in the meantime
-    """
-
-    feeds: list[Feed[Any]]
-    generators: list[torch.Generator]
-    obstacle: str
-    host_draws: bool
-
-
-def _inspect(
-    step: Callable[[], Losses], model: nn.Module, known: list[torch.Generator], cuda: bool
-) -> tuple[Losses, _Seen]:
-    """Run `step` from Python and note what it does; `known` are generators that it draws from."""
-    inspection, host, attributes = _Inspection(), _host_randomness(), _attributes(model)
-    with _noticing_syncs(cuda) as syncs, inspection:
-        losses, feeds = reading(step, known)
-    obstacle = ""
-    if syncs:
-        obstacle = "the step reads a value of the device on the host"
-    elif cuda and inspection.on_host:
-        obstacle = f"the step computes on the host ({inspection.on_host})"
-    elif attributes != _attributes(model):
-        obstacle = "the network changes an attribute on the host"
-    elif len({id(feed) for feed in feeds}) < len(feeds):
-        obstacle = "the step takes two batches from one source"
-    drawn = host != _host_randomness()
-    return losses, _Seen(feeds, inspection.generators, obstacle, drawn)
-
-
-def _host_randomness() -> tuple[Any, ...]:
-    state: Any = np.random.get_state(legacy=True)
-    return random.getstate(), state[1].tobytes(), state[2]
-
-
-def _attributes(model: nn.Module) -> list[dict[str, Any]]:
-    """Return the numbers, flags and strings that the parts of `model` hold as attributes."""
-    plain = (bool, int, float, str)
-    return [
-        {name: value for name, value in vars(part).items() if isinstance(value, plain)}
-        for part in model.modules()
-    ]
-
-
-@contextmanager
-def _noticing_syncs(cuda: bool) -> Iterator[list[str]]:
-    """Collect torch's warnings about operations that wait for the device."""
-    found: list[str] = []
-    if not cuda:
-        yield found
-        return
-    before = torch.cuda.get_sync_debug_mode()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        torch.cuda.set_sync_debug_mode("warn")
-        try:
-            yield found
-        finally:
-            torch.cuda.set_sync_debug_mode(before)
-            texts = [str(warning.message) for warning in caught]
-            found += [text for text in texts if SYNC in text]
-
-
 class CapturedStep:
     """A step that runs from Python at first, and as a graph from then on where it can.
 
@@ -254,7 +95,7 @@ class CapturedStep:
         self.make_graph, self.cuda = make_graph, cuda
         self.graph: Graph | None = None
         self.losses: Losses = {}
-        self.seen: _Seen | None = None
+        self.seen: Seen | None = None
         self.warm = self.captures = 0
         if _off:
             report.obstacle = _off[-1]
@@ -277,8 +118,8 @@ class CapturedStep:
 
     def _from_python(self, usual: bool) -> Losses:
         """Run the step from Python; judge it by what it does where it does what later steps do."""
-        before = self.seen or _Seen([], [], "", False)
-        losses, seen = _inspect(self.step, self.model, before.generators, self.cuda)
+        before = self.seen or Seen([], [], "", False)
+        losses, seen = inspect_step(self.step, self.model, before.generators, self.cuda)
         self.seen, self.warm = seen, self.warm + 1
         if usual:
             self.report.obstacle = seen.obstacle
@@ -286,7 +127,7 @@ class CapturedStep:
             self.report.obstacle = "the step draws random numbers on the host"
         return losses
 
-    def _capture(self, seen: _Seen | None) -> Graph | None:
+    def _capture(self, seen: Seen | None) -> Graph | None:
         """Record the step; return None, with the obstacle noted, where that cannot be done."""
         if seen is None or self.captures == MOST:
             self.report.obstacle = f"the step changed more than {MOST} times"

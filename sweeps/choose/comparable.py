@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.spec.cells import MAKING, TRAINING
-from sweeps.spec.sweep import Evaluation, Train
+from sweeps.spec.recipes import MAKING, TRAINING
+from sweeps.spec.sections import Evaluation, Train
 from unlearn.forget_sets import without_place
 from unlearn.methods import KNOBS, METHODS
 

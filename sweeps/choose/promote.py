@@ -13,11 +13,12 @@ from sweeps.compute.restore import cache_for, cell_from, weights_of
 from sweeps.rows.columns import PROVENANCE
 from sweeps.rows.plain import plain
 from sweeps.rows.results import Results
-from sweeps.spec.cells import architecture, subset_of
-from unlearn.artifacts import Gallery
+from sweeps.spec.cells import subset_of
+from sweeps.spec.recipes import architecture
 from unlearn.attacks import attack_columns
 from unlearn.errors import BadInput, require
 from unlearn.forget_sets import without_place
+from unlearn.gallery import Gallery
 from unlearn.metrics import columns as metric_columns
 from unlearn.models import check_builder
 from unlearn.own_data import check_loader

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sweeps.compute.cache import WorkerCache, configure_worker, device_name, pick_device
-from sweeps.spec.cells import EXPERT, TRAINING, Recipe
+from sweeps.spec.recipes import EXPERT, TRAINING, Recipe
 from unlearn.artifacts import Store
 from unlearn.errors import CannotWrite, NotFinite, one_line
 from unlearn.fisher.generators import generator_fisher

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Generator, Tensor
 
 from sweeps.compute.cache import WorkerCache
-from sweeps.spec.cells import Cell, Problem, architecture
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.recipes import architecture
 from unlearn.attacks import Findings, References, Target, Unlearn
 from unlearn.attacks.base import SECOND_ORACLE
 from unlearn.errors import one_line

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from sweeps.compute.loans import LentModel, LentWeights
-from sweeps.spec.cells import Cell, Problem, Recipe, architecture
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.recipes import Recipe, architecture
 from sweeps.spec.sweep import FILES
 from unlearn.artifacts import Store
 from unlearn.data import load

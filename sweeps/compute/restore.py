@@ -9,8 +9,9 @@ import pandas as pd
 
 from sweeps.compute.cache import WorkerCache, threads
 from sweeps.compute.cell import unlearn
-from sweeps.spec.cells import Cell, Problem, frozen, subset_of
-from sweeps.spec.sweep import Evaluation, Train
+from sweeps.spec.cells import Cell, Problem, subset_of
+from sweeps.spec.recipes import frozen
+from sweeps.spec.sections import Evaluation, Train
 from unlearn.artifacts import Store
 from unlearn.errors import require
 from unlearn.knobs import is_later

@@ -10,7 +10,8 @@ import pandas as pd
 from sweeps.choose.choose import choose, score, spent, unstopped
 from sweeps.compute.candidates import VAL_FORGET, ValScores, val_scores
 from sweeps.plan.work import Candidates, among, ids_of
-from sweeps.spec.cells import Cell, Point, Problem
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.grid import Point
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
 

@@ -19,8 +19,11 @@ from sweeps.plan.timings import Rates, rates_of_rows
 from sweeps.plan.work import Candidates, Grid, Work, among, ids_of, study_of
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS
-from sweeps.spec.cells import Cells, Point, Problem, Recipe, grid_points, needed_by, problems
-from sweeps.spec.sweep import Evaluation, Sweep, Train
+from sweeps.spec.cells import Problem
+from sweeps.spec.grid import Cells, Point, grid_points, needed_by, problems
+from sweeps.spec.recipes import Recipe
+from sweeps.spec.sections import Evaluation, Train
+from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 from unlearn.errors import require
 from unlearn.forget_sets import without_place

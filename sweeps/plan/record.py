@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from sweeps.plan.plan import Plan
 from sweeps.rows.runs import RunRecord
-from sweeps.spec.sweep import Resources, Sweep
+from sweeps.spec.sections import Resources
+from sweeps.spec.sweep import Sweep
 
 
 def records_of(plan: Plan, slots: Callable[[Resources], int]) -> list[RunRecord]:

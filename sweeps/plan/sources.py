@@ -16,7 +16,8 @@ from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.compute.candidates import BestSoFar, Tuning, ValScores, val_scores
 from sweeps.plan.chosen import ChosenCell, add_leader, chosen_among
 from sweeps.plan.work import Grid, Row, Study, Work
-from sweeps.spec.cells import Cell, Cells, Point, Problem, point_of
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.grid import Cells, Point, point_of
 from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require

@@ -12,8 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.spec.cells import Cell, Recipe
-from unlearn.artifacts import Card, Store
+from sweeps.spec.cells import Cell
+from sweeps.spec.recipes import Recipe
+from unlearn.artifacts import Store
+from unlearn.cards import Card
 from unlearn.errors import BadInput
 from unlearn.files import exists, join, read_whole, write_whole
 

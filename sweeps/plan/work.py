@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from sweeps.compute.candidates import SELECTION
-from sweeps.spec.cells import Cell, Cells, Point, Problem, cell_of, point_of
+from sweeps.spec.cells import Cell, Problem
+from sweeps.spec.grid import Cells, Point, cell_of, point_of
 from sweeps.spec.search import Search, is_logarithmic
 from sweeps.spec.sweep import Knobs, Sweep
 from unlearn.methods import KNOBS, Method, method_name

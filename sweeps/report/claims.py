@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sweeps.choose.intervals import DERIVED, chosen_cells, paired, summary
+from sweeps.choose.summary import DERIVED, chosen_cells, paired, summary
 from sweeps.report.elements import escape, heading, paragraph, scrollable, table
 from unlearn.attacks import ATTACKS, attacks_on
 from unlearn.attacks.generators.base import stem

@@ -12,7 +12,7 @@ import pandas as pd
 from sweeps.choose.choose import READ as CHOOSING
 from sweeps.choose.choose import choose, finished, objectives
 from sweeps.choose.comparable import SETTINGS, differing_settings, forget_texts
-from sweeps.plan.cost import duration
+from sweeps.plan.describe import duration
 from sweeps.rows.results import Results
 from sweeps.rows.runs import Progress, progress, recorded
 from sweeps.spec.cells import subset_of

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
 
-from sweeps.spec.sweep import Evaluation, Train
+from sweeps.spec.sections import Evaluation, Train
 from unlearn.attacks import attack_entries
 from unlearn.columns import NO_SCALE, Column, Scale
 from unlearn.docstrings import UNSAID, meanings

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from sweeps.rows.schema import ROWS, Row
-from sweeps.spec.cells import SCHEMA
+from sweeps.spec.recipes import SCHEMA
 from unlearn.errors import BadInput
 from unlearn.files import join, names_in, read_whole, remove_all, write_whole
 

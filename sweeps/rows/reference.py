@@ -9,7 +9,7 @@ from importlib import import_module
 
 from sweeps.rows.columns import CELL, COLUMNS, OUTCOME, PROVENANCE, settings
 from sweeps.rows.schema import type_name
-from sweeps.spec.sweep import Evaluation, Train
+from sweeps.spec.sections import Evaluation, Train
 from unlearn.attacks import Attack, attacks_on
 from unlearn.attacks.base import SECOND_ORACLE
 from unlearn.attacks.generators.base import GeneratorAttack, stem

@@ -20,7 +20,7 @@ from sweeps.rows.journal import READERS, Journal, journals
 from sweeps.rows.merge import merged_by_cell
 from sweeps.rows.schema import ROWS, Row
 from sweeps.rows.tables import in_full, read_parquet, table_of
-from sweeps.spec.cells import SCHEMA
+from sweeps.spec.recipes import SCHEMA
 from unlearn.errors import BadInput
 from unlearn.files import folders, join, locate, reaching, remove_all, write_whole
 

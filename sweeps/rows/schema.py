@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from sweeps.rows.columns import COLUMNS
-from sweeps.spec.cells import SCHEMA, Cell
+from sweeps.spec.cells import Cell
+from sweeps.spec.recipes import SCHEMA
 from unlearn.columns import Column
 from unlearn.errors import require
 

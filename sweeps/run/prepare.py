@@ -15,8 +15,8 @@ from sweeps.compute.together import MOST
 from sweeps.run.budget import Allowance
 from sweeps.run.nodes import data_root_here
 from sweeps.run.resources import ray_nodes
-from sweeps.spec.cells import Recipe
-from sweeps.spec.sweep import Resources
+from sweeps.spec.recipes import Recipe
+from sweeps.spec.sections import Resources
 from unlearn.artifacts import Store
 from unlearn.errors import CannotWrite
 

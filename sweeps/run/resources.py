@@ -8,7 +8,8 @@ import ray
 
 from sweeps.plan.plan import Plan, needed_by
 from sweeps.plan.work import Work
-from sweeps.spec.sweep import Resources, Sweep
+from sweeps.spec.sections import Resources
+from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
 
 

@@ -26,7 +26,8 @@ from sweeps.run.resources import (
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, record_failure
 from sweeps.run.tune import check_version, run_packs
-from sweeps.spec.cells import Cell, Recipe
+from sweeps.spec.cells import Cell
+from sweeps.spec.recipes import Recipe
 from unlearn.artifacts import Store
 
 Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, name of the last)

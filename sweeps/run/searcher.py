@@ -14,7 +14,8 @@ from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
 from sweeps.run.trial import CellReport, Pack, record_failure, report_of
 from sweeps.spec.cells import Cell
-from sweeps.spec.sweep import Resources, Sweep
+from sweeps.spec.sections import Resources
+from sweeps.spec.sweep import Sweep
 from unlearn.errors import CannotWrite
 
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack

@@ -8,9 +8,10 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from sweeps.spec.cells import frozen
+from sweeps.spec.recipes import frozen
 from sweeps.spec.search import UNITS, Search
-from sweeps.spec.sweep import FILES, Evaluation, Knobs, Resources, Sweep, Train
+from sweeps.spec.sections import Evaluation, Resources, Train
+from sweeps.spec.sweep import FILES, Knobs, Sweep
 from unlearn.attacks import make_attack
 from unlearn.data import pinned, source_of
 from unlearn.errors import BadInput, lookup, require, unknown_keys

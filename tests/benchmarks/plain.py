@@ -18,7 +18,8 @@ from PIL import Image
 from serve.catalog import Catalog
 from serve.images import sheet
 from serve.models import ModelCache
-from unlearn.artifacts import Gallery, digest
+from unlearn.digests import digest
+from unlearn.gallery import Gallery
 
 
 def app() -> FastAPI:

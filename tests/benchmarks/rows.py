@@ -21,8 +21,8 @@ from sweeps.rows.journal import encode
 from sweeps.rows.results import Results
 from sweeps.rows.schema import ROWS, Row, row_of
 from sweeps.rows.tables import as_parquet, table_of
-from sweeps.spec.cells import grid_cells, problems
 from sweeps.spec.files import read_spec
+from sweeps.spec.grid import grid_cells, problems
 from tests.benchmarks.clock import Result, interleaved, seconds
 from tests.benchmarks.generators import Bench
 from unlearn.artifacts import Store

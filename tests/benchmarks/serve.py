@@ -29,7 +29,7 @@ import torch
 from serve.images import sheet
 from tests.benchmarks.load import Load, drive, get, post
 from tests.serve.ports import free_port
-from unlearn.artifacts import VARIANTS, Gallery
+from unlearn.gallery import VARIANTS, Gallery
 from unlearn.models import build
 
 SHAPE = (1, 28, 28)

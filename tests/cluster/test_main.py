@@ -78,6 +78,23 @@ def offline(*_: object, **__: object) -> None:
     raise OSError("no network")
 
 
+def test_planning_imports_no_compiler(tmp_path: Path) -> None:
+    """Of networks as they stand: it takes torch seconds, more than 100,000 cells take."""
+    spec = tmp_path / "spec.yaml"
+    document = {"name": "s", "dataset": "cifar10", "models": ["resnet18", "cnn"], "forget": [0]}
+    spec.write_text(json.dumps({**document, "method": "task-arithmetic"}))
+    places = f"'--store', '{tmp_path}/store', '--results', '{tmp_path}/results'"
+    code = f"""
+import sys
+from cluster.main import entry
+assert entry(['plan', '{spec}', {places}]) == 0
+heavy = ('torch._dynamo', 'torchvision', 'triton', 'sympy', 'scipy', 'optuna', 'matplotlib')
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line_and_writes_nothing(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

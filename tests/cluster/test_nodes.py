@@ -22,6 +22,15 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nodes, "this_machine", lambda: Node(4, 0))
 
 
+def test_a_ray_that_does_not_count_cpus_costs_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(ray._private.utils, "get_num_cpus")
+    monkeypatch.setattr("os.cpu_count", lambda: 6)
+    assert nodes.this_machine().cpu == 6
+    assert "has no ray._private.utils.get_num_cpus: a container's" in capsys.readouterr().err
+
+
 def described(folder: Path, address: str | None = None, **resources: Any) -> str:
     return describe_resources(make.plan(folder, make.sweep(resources=resources)), address)
 

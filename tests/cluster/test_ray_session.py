@@ -63,17 +63,19 @@ def test_a_local_ray_starts_in_our_environment(fake: Callable[..., FakeRay]) -> 
 
 
 @pytest.mark.parametrize(
-    ("cores", "imported", "preloaded"),
+    ("cores", "imported", "built", "preloaded"),
     [
-        (2, ["torchvision"], None),  # the work itself wants them
-        (16, [], "sweeps.run.prepare,sweeps.run.trial"),
-        (16, ["torchvision"], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
-        (64, ["torchvision"], None),
+        (2, ["torchvision"], ["timm"], None),  # the work itself wants them
+        (16, [], [], "sweeps.run.prepare,sweeps.run.trial"),
+        (16, ["torchvision"], [], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
+        (16, [], ["", "torchvision"], "sweeps.run.prepare,sweeps.run.trial,torchvision"),
+        (64, ["torchvision"], ["timm"], None),
     ],
 )
-def test_waiting_workers_import_what_planning_imported(
+def test_waiting_workers_import_what_planning_imported_and_what_the_sweep_builds(
     cores: int,
     imported: list[str],
+    built: list[str],
     preloaded: str | None,
     fake: Callable[..., FakeRay],
     monkeypatch: pytest.MonkeyPatch,
@@ -84,7 +86,7 @@ def test_waiting_workers_import_what_planning_imported(
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in imported:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    with ray_session(None):
+    with ray_session(None, libraries=built):
         assert PRELOAD not in os.environ
     assert stand_in.environments[0].get(PRELOAD) == preloaded
 
@@ -118,6 +120,39 @@ def test_the_workers_of_the_service_import_ray_serve_while_they_wait(
         pass
     [environment] = stand_in.environments
     assert environment["RAY_preload_python_modules"] == "serve.lean"
+
+
+def test_a_service_starts_on_a_ray_that_lacks_private_names_and_says_so_in_one_line_each(
+    fake: Callable[..., FakeRay],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stand_in = fake()
+    monkeypatch.delattr(ray._private.node, "Node")
+    monkeypatch.delattr(ray._private.worker, "_worker_logs_enabled")
+    with ray_session(None, service=True):
+        assert len(stand_in.starts) == 1
+    helpers, logs = capsys.readouterr().err.splitlines()
+    assert "has no ray._private.node.Node.start_monitor: the service starts with" in helpers
+    assert "has no ray._private.worker._worker_logs_enabled: its processes" in logs
+
+
+def test_a_service_leaves_out_those_helpers_that_a_ray_has(
+    fake: Callable[..., FakeRay],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fake()
+    kind: Any = ray._private.node.Node
+    own = kind.start_monitor
+    monkeypatch.delattr(kind, "start_api_server")
+    used: list[Any] = []
+    monkeypatch.setattr(ray, "init", lambda **_: used.append(kind.start_monitor))
+    with ray_session(None, service=True):
+        assert used[0]() is None  # does nothing
+    assert kind.start_monitor is own is not used[0]
+    [line] = capsys.readouterr().err.splitlines()
+    assert "has no ray._private.node.Node.start_api_server" in line
 
 
 def test_joining_a_ray_sets_nothing_for_its_workers(fake: Callable[..., FakeRay]) -> None:

@@ -10,8 +10,8 @@ from sweeps.rows.fold import fold_now
 from sweeps.rows.results import Results
 from sweeps.run.places import places_for
 from sweeps.run.trial import Pack, run_cell
-from sweeps.spec.cells import grid_cells, problems
 from sweeps.spec.files import read_spec
+from sweeps.spec.grid import grid_cells, problems
 from unlearn.artifacts import Store
 
 DATA = "unused"  # mnist5k and scikit-learn's digits are read from installed packages

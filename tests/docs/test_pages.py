@@ -16,12 +16,13 @@ from serve.catalog import Catalog
 from sweeps.rows import reference as of_rows
 from sweeps.rows.columns import COLUMNS
 from sweeps.rows.schema import ROWS
+from sweeps.spec import keys
 from sweeps.spec import reference as of_specs
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import KEYS, parse
 from unlearn import docstrings
-from unlearn.artifacts import Gallery
 from unlearn.attacks import attacks_on
+from unlearn.gallery import Gallery
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -155,7 +156,7 @@ def test_a_docstring_tells_meanings_line_by_line_and_within_a_line() -> None:
 def test_a_range_is_what_a_refusal_says(message: str, rule: str) -> None:
     name = message.split()[0].rpartition(".")[2]
 
-    assert of_specs.rule_in(message, name) == rule
+    assert keys.rule_in(message, name) == rule
 
 
 @pytest.mark.parametrize(
@@ -164,7 +165,7 @@ def test_a_range_is_what_a_refusal_says(message: str, rule: str) -> None:
      (2.0, "2"), (True, "true"), ("none", "none"), ([1, 2], "[1, 2]")],
 )  # fmt: skip
 def test_a_value_stands_as_yaml_reads_it(value: object, text: str) -> None:
-    assert of_specs.as_yaml(value) == text
+    assert keys.as_yaml(value) == text
     assert yaml.safe_load(text) == value
 
 

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -111,7 +111,9 @@ def shared_ray() -> Iterator[int]:
     from cluster import ray_session
 
     @contextlib.contextmanager
-    def joined(address: str | None, service: bool = False) -> Iterator[str | None]:
+    def joined(
+        address: str | None, service: bool = False, libraries: Collection[str] = ()
+    ) -> Iterator[str | None]:
         yield None
 
     with ray_session.ray_session(None):

@@ -18,7 +18,7 @@ import pytest
 from sweeps.rows.results import Results
 from tests.e2e.conftest import Amnesia
 from tests.e2e.s3 import missing, s3_server
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 pytestmark = pytest.mark.cluster
 

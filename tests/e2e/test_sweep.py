@@ -12,13 +12,14 @@ import torch
 from cluster import ray_session
 from cluster.demo import free_port
 from cluster.main import entry
+from sweeps.choose.choice_cost import regret
 from sweeps.choose.choose import choose
-from sweeps.choose.intervals import regret
 from sweeps.rows.schema import ROWS
 from tests.e2e.conftest import CLASSIFIER, Amnesia
 from tests.e2e.terminal import Terminal
-from unlearn.artifacts import Gallery, Store
+from unlearn.artifacts import Store
 from unlearn.evaluation import draw
+from unlearn.gallery import Gallery
 from unlearn.models import build
 
 GRID = "grid: {alpha: [-0.5, -1.0, -4.0], rho: [0.0, 0.9]}"

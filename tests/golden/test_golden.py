@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from sweeps.spec.cells import Cell, cell_of, grid_cells, problems
+from sweeps.spec.cells import Cell
 from sweeps.spec.files import read_documents, shipped
+from sweeps.spec.grid import cell_of, grid_cells, problems
 from sweeps.spec.parse import parse
 from sweeps.spec.sweep import Sweep
 

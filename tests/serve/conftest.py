@@ -24,8 +24,8 @@ from serve.launch import Server, start
 from serve.models import ModelCache
 from serve.settings import ServiceSettings
 from tests.serve.ports import free_port
-from unlearn.artifacts import Gallery
 from unlearn.fisher.generators import generator_fisher
+from unlearn.gallery import Gallery
 from unlearn.methods import make_method
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset, Images

@@ -12,7 +12,7 @@ from serve.catalog import Catalog
 from serve.middleware import fingerprint
 from serve.models import ModelCache
 from tests.serve.conftest import LocalBackend
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 
 def local_app(gallery: Gallery, token: str | None = None, origins: Sequence[str] = ()) -> FastAPI:

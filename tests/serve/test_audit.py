@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from serve.web import check_origins
 from tests.serve.conftest import SHAPE, card, error_line, png
 from tests.serve.local import local_app
-from unlearn.artifacts import VARIANTS, Gallery
 from unlearn.errors import BadInput
+from unlearn.gallery import VARIANTS, Gallery
 from unlearn.models import build
 
 AUDIT = "/v1/models/reader/audit"

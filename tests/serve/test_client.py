@@ -18,7 +18,7 @@ from PIL import Image
 from serve.client import Client, ServiceError
 from tests.serve.conftest import TOKEN
 from tests.serve.local import listening, local_app
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 ROOT = Path(__file__).parents[2]
 

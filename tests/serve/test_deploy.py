@@ -19,7 +19,7 @@ import yaml
 
 from serve.exposure import configure_proxy
 from tests.serve.ports import free_port
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 pytestmark = pytest.mark.cluster
 

@@ -22,7 +22,7 @@ from serve.catalog import Catalog
 from serve.middleware import fingerprint
 from serve.models import ModelCache
 from tests.serve.conftest import LocalBackend
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 SEED = 24
 COUNT = int(os.environ.get("FUZZ", "1500"))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from serve.images import sheet
 from tests.serve.conftest import READ, SHEET, error_line
-from unlearn.artifacts import VARIANTS
+from unlearn.gallery import VARIANTS
 
 
 def test_a_sheet_is_the_same_bytes_each_time_and_by_get_and_post(client: httpx.Client) -> None:

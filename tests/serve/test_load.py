@@ -14,7 +14,7 @@ import psutil
 from serve.launch import Server
 from tests.benchmarks.load import Load, drive, get
 from tests.serve.conftest import READ, SHEET, TOKEN
-from unlearn.artifacts import VARIANTS, Gallery
+from unlearn.gallery import VARIANTS, Gallery
 
 ASK = get(f"{SHEET}?label=1&n=1", Authorization=f"Bearer {TOKEN}")
 SLOW = 200

@@ -11,8 +11,8 @@ import torch
 
 from serve.catalog import Catalog, ModelKey, UnknownModel, Unservable
 from serve.models import ModelCache
-from unlearn.artifacts import VARIANTS, Gallery
 from unlearn.evaluation import draw
+from unlearn.gallery import VARIANTS, Gallery
 from unlearn.models import build
 from unlearn.splits import Dataset
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.serve.conftest import TOKEN, card, png
 from tests.serve.local import listening, local_app
-from unlearn.artifacts import VARIANTS, Gallery
+from unlearn.gallery import VARIANTS, Gallery
 from unlearn.metrics import columns as metric_columns
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")

@@ -8,13 +8,13 @@ import pytest
 from starlette.testclient import TestClient
 
 import serve.api
-import unlearn.artifacts
+import unlearn.digests
 from serve.api import build_app
 from serve.catalog import Catalog
 from serve.models import ModelCache
 from serve.trace import Trace
 from tests.serve.conftest import SHEET, LocalBackend
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 ASK = {"label": 3, "n": 2}
 
@@ -40,7 +40,7 @@ def opened(gallery: Gallery) -> tuple[TestClient, Notes]:
 def computed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Count how often the route computed an ETag since the last call."""
     calls: list[int] = []
-    original = unlearn.artifacts.digest
+    original = unlearn.digests.digest
 
     def counting(value: object) -> str:
         calls.append(1)

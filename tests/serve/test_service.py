@@ -13,8 +13,8 @@ from serve.launch import Server, start
 from serve.settings import ServiceSettings
 from tests.serve.conftest import READ, SHEET, TOKEN, error_line
 from tests.serve.ports import free_port
-from unlearn.artifacts import VARIANTS, Gallery
 from unlearn.errors import BadInput
+from unlearn.gallery import VARIANTS, Gallery
 
 
 def test_cards_show_what_was_promoted(client: httpx.Client, served: Gallery) -> None:

@@ -13,7 +13,7 @@ from serve.metrics import outcome
 from serve.models import ModelCache
 from serve.trace import Trace
 from tests.serve.conftest import LocalBackend
-from unlearn.artifacts import Gallery
+from unlearn.gallery import Gallery
 
 SHEET = "/v1/models/digits/generate"
 

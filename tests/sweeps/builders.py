@@ -20,9 +20,10 @@ from sweeps.plan.sources import GridSource, Source, open_sources
 from sweeps.plan.work import Grid
 from sweeps.rows.results import Results
 from sweeps.rows.schema import Row, row_of
-from sweeps.spec import cells as spec_cells
-from sweeps.spec.cells import Cell, Problem, Recipe
+from sweeps.spec import grid as spec_grid
+from sweeps.spec.cells import Cell, Problem
 from sweeps.spec.parse import parse
+from sweeps.spec.recipes import Recipe
 from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 
@@ -36,7 +37,7 @@ def sweep(**changes: Any) -> Sweep:
 
 def problems_of(sweep: Sweep) -> list[Problem]:
     """Every problem of the sweep."""
-    return list(spec_cells.problems(sweep))
+    return list(spec_grid.problems(sweep))
 
 
 def problem(**changes: Any) -> Problem:
@@ -46,7 +47,7 @@ def problem(**changes: Any) -> Problem:
 
 def cells_of_problem(sweep: Sweep, problem: Problem) -> list[Cell]:
     """The problem's cells of the sweep's grid."""
-    return spec_cells.grid_cells(sweep, problem)
+    return spec_grid.grid_cells(sweep, problem)
 
 
 def cells_of(sweep: Sweep) -> list[Cell]:
@@ -70,7 +71,7 @@ def cell(**changes: Any) -> Cell:
 
 def cell_at(sweep: Sweep, problem: Problem, method: str, point: dict[str, Any]) -> Cell:
     """The cell of the problem with the knobs of `point`, all others as the sweep has them."""
-    return spec_cells.cell_of(sweep, problem, method, point)
+    return spec_grid.cell_of(sweep, problem, method, point)
 
 
 def knobs(cell: Cell) -> dict[str, Any]:
@@ -140,6 +141,24 @@ def write(
     results.write(sweep, row(cell, status, **outcome))
 
 
+def timed_row(folder: Path, sweep: str, step_s: float, rest_s: float, **changes: Any) -> None:
+    """Write the row of the changed spec's first cell: its steps took `step_s` each."""
+    cell = cells(**changes)[0]
+    unlearn_s = step_s * knobs(cell)["steps"]
+    seconds: dict[str, Any] = {
+        "unlearn_s": unlearn_s,
+        "attack_s": 0.0,
+        "wall_s": unlearn_s + rest_s,
+    }
+    write(results(folder), cell, sweep=sweep, device="cpu", **seconds)
+
+
+def timed_card(folder: Path, kind: str, key: str, seconds: float, **knobs: Any) -> None:
+    """Write the card of an artifact that took so long; it has no weights."""
+    facts = {"dataset": "mnist5k", "model": "cnn", "device": "cpu", "knobs": knobs}
+    store(folder).save(kind, key, {}, {**facts, "seconds": seconds})
+
+
 def forget_row(results: Results, cell: Cell, *, sweep: str = "s") -> None:
     """Remove what was written of the cell and not folded yet."""
     journal = results.journal(sweep)
@@ -166,6 +185,22 @@ READ: dict[str, Any] = {
 def scored(**values: Any) -> dict[str, Any]:
     """A row as pandas reads it, with the columns that choosing needs and those given."""
     return {**READ, "forget": np.array([1]), **values}
+
+
+def compared(
+    method: str, seed: int, retain: float, forget: float = 0.0, **more: Any
+) -> dict[str, Any]:
+    """A row with the same accuracies on val and on test."""
+    accuracies = {
+        "val_forget_accuracy": forget,
+        "val_retain_accuracy": retain,
+        "test_forget_accuracy": forget,
+        "test_retain_accuracy": retain,
+        "original_test_retain_accuracy": 0.98,
+        "oracle_test_retain_accuracy": 0.97,
+    }
+    named = {"cell_id": f"{method}-{seed}-{retain}", "method": method, "seed": seed}
+    return scored(**{**named, **accuracies, **more})
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from sweeps.run.places import Places, places_for
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, Pack, PackTrial, report_of
 from sweeps.spec.cells import Cell
-from sweeps.spec.sweep import Resources
+from sweeps.spec.sections import Resources
 
 PLACES = Places("results", "store", "data", None)
 

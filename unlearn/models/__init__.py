@@ -67,10 +67,19 @@ def task_of(name: str) -> str:
     """
     if is_user_builder(name):
         return task_of_builder(name)
-    builder = _builder_of(name)
-    kind: Any = getattr(builder, "func", builder)  # the class inside a partial
-    task: str = kind.task
+    task: str = _class_of(name).task
     return task
+
+
+def library_of(name: str) -> str:
+    """Return the library whose networks a model's builder imports, which takes seconds.
+
+    `torchvision` or `timm`; "" for none, and for a user's builder, which alone knows.
+    """
+    if is_user_builder(name):
+        return ""
+    library: str = getattr(_class_of(name), "library", "")
+    return library
 
 
 def build(
@@ -136,6 +145,12 @@ def _call_builder(name: str, shape: Shape, classes: int, options: dict[str, Any]
             f"model {name!r} cannot be built with the options {options} ({cause_of(error)}); "
             "change them"
         ) from error
+
+
+def _class_of(name: str) -> Any:
+    """Return the class that a name of ours or of timm stands for, inside a partial or not."""
+    builder = _builder_of(name)
+    return getattr(builder, "func", builder)
 
 
 def _builder_of(name: str) -> Callable[..., Any]:

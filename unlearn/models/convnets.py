@@ -1,6 +1,7 @@
 """The three torchvision networks of reference 5, with 3 x 3 stems for small images."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ class TorchvisionClassifier(Classifying):
     """
 
     net: nn.Module
+    library: ClassVar[str] = "torchvision"
     layout = torch.channels_last
 
     def __init__(self, channels: int, mean: PerChannel, std: PerChannel) -> None:

@@ -1,6 +1,6 @@
 """Any classifier that timm knows by name, such as `vit_tiny_patch16_224`."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -29,6 +29,8 @@ class TimmClassifier(Classifying):
 
     Raises `BadInput` for an unknown name or option, and for weights that cannot be had.
     """
+
+    library: ClassVar[str] = "timm"
 
     def __init__(
         self,

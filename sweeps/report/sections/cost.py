@@ -1,6 +1,6 @@
 """The cost of choosing on val, in score; the cost of unlearning, in seconds, beside retraining."""
 
-from sweeps.choose.intervals import SecondsSpent, regret, saving
+from sweeps.choose.choice_cost import SecondsSpent, regret, saving
 from sweeps.report.context import Context
 from sweeps.report.elements import heading, paragraph
 

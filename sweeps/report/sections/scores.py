@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from sweeps.choose.intervals import NULL_WHERE_NOT_REACHED
+from sweeps.choose.summary import NULL_WHERE_NOT_REACHED
 from sweeps.report.claims import MORE_SCORES, SCORES
 from sweeps.report.context import Context
 from sweeps.report.elements import heading, paragraph, table

@@ -16,8 +16,10 @@ from sweeps.choose.promote import promote
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
-from unlearn.artifacts import Gallery, Store, sha256
+from unlearn.artifacts import Store
 from unlearn.attacks.generators.intervals import wilson
+from unlearn.digests import sha256
+from unlearn.gallery import Gallery
 from unlearn.models import build
 
 GENERATOR = {

@@ -11,8 +11,9 @@ from sweeps.report.page import write_report
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
-from unlearn.artifacts import Gallery, Store
+from unlearn.artifacts import Store
 from unlearn.errors import BadInput
+from unlearn.gallery import Gallery
 from unlearn.models import Weights, build
 from unlearn.splits import Dataset
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sweeps.compute import artifacts
-from sweeps.spec.cells import Recipe
+from sweeps.spec.recipes import Recipe
 from tests.sweeps import builders as make
 from unlearn.errors import NotFinite
 from unlearn.splits import Dataset

@@ -9,13 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sweeps.compute.candidates import (
-    BestSoFar,
-    compute_candidate,
-    selection_regret,
-    val_scores,
-)
-from sweeps.spec.cells import Recipe
+from sweeps.compute.candidates import BestSoFar, compute_candidate, selection_regret, val_scores
+from sweeps.spec.recipes import Recipe
 from tests.sweeps import builders as make
 from unlearn.early_stop import ValAccuracies
 from unlearn.methods import METHODS, Unlearned

@@ -10,7 +10,7 @@ import torch
 
 from sweeps.compute import attacks
 from sweeps.compute import cell as computing
-from sweeps.spec.cells import Recipe
+from sweeps.spec.recipes import Recipe
 from tests.sweeps import builders as make
 from unlearn.attacks import ATTACKS, Attack, Findings
 from unlearn.attacks.generators.base import GeneratorAttack, Recovery

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from ray.tune.search import Searcher
 
 from sweeps.compute.candidates import val_scores
-from sweeps.plan.cost import describe
+from sweeps.plan.describe import describe
 from sweeps.plan.sources import StudySource, distribution
 from sweeps.rows.results import Results
 from sweeps.spec.cells import Cell

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeps.choose.intervals import SecondsSpent
+from sweeps.choose.choice_cost import SecondsSpent
 from sweeps.report.sections.cost import beside_retraining
 
 

@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.searcher import PackSearcher
 from sweeps.spec.cells import Cell
-from sweeps.spec.sweep import Resources
+from sweeps.spec.sections import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 

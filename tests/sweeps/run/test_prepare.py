@@ -14,8 +14,8 @@ from sweeps.run import prepare as preparing
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.prepare import prepare
 from sweeps.run.run import run
-from sweeps.spec.cells import Recipe
-from sweeps.spec.sweep import Resources
+from sweeps.spec.recipes import Recipe
+from sweeps.spec.sections import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from tests.sweeps.run.stand_ins import InPlace, Lost, Tuner

@@ -12,7 +12,7 @@ from sweeps.compute.candidates import ValScores
 from sweeps.run import tune as tuning
 from sweeps.run.resources import slots
 from sweeps.run.tune import HoldWhileStarting
-from sweeps.spec.sweep import Resources
+from sweeps.spec.sections import Resources
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from tests.sweeps.run.stand_ins import PENDING, RUNNING, controller, live_trial

@@ -12,15 +12,16 @@ import pytest
 
 from sweeps.compute.restore import cell_from
 from sweeps.rows.results import Results
-from sweeps.spec.cells import Cells, Problem, architecture, grid_points
+from sweeps.spec.cells import Problem
 from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import parse
+from sweeps.spec.recipes import architecture
 from tests.sweeps import builders as make
-from unlearn.artifacts import digest
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.generators.latent_label import LatentLabel
 from unlearn.attacks.generators.relearn import Relearn
+from unlearn.digests import digest
 from unlearn.errors import BadInput
 from unlearn.knobs import counted
 from unlearn.models import build
@@ -32,8 +33,6 @@ GOOD: dict[str, Any] = {
     "forget": [[0], [1, 2]],
     "grid": {"lam": [10, 100]},
 }
-
-
 CLASSIFIER: dict[str, Any] = {
     "name": "s",
     "models": ["cnn"],
@@ -44,12 +43,6 @@ CLASSIFIER: dict[str, Any] = {
 
 def changed(**changes: Any) -> dict[str, Any]:
     return {**GOOD, **changes}
-
-
-def test_axes_multiply_and_ids_are_stable() -> None:
-    cells, again = (make.cells(**changed(seeds=[0, 1])) for _ in range(2))
-    assert len(cells) == 2 * 2 * 2 == len({cell.cell_id for cell in cells})
-    assert [cell.cell_id for cell in cells] == [cell.cell_id for cell in again]
 
 
 def test_a_cell_knows_everything_that_determines_it() -> None:
@@ -67,10 +60,6 @@ def test_a_cell_knows_everything_that_determines_it() -> None:
     assert ids(name="other", resources={"cpu": 2}) == base
     assert ids(resources={"gpu": "auto"}) == base
     assert ids(grid={"lam": [10.0, 100.0]}) == base
-
-
-def test_forget_each_is_every_class() -> None:
-    assert parse(changed(forget="each")).forget == tuple((label,) for label in range(10))
 
 
 @pytest.mark.parametrize(
@@ -306,36 +295,6 @@ def test_the_checkpoint_from_elsewhere_finds_its_network(
         )
 
 
-@pytest.mark.parametrize(
-    ("changes", "anew"),
-    [
-        ({"train": {"steps": 7}}, {"original", "oracle", "fisher", "expert"}),
-        ({"seeds": [5]}, {"original", "oracle", "fisher", "expert"}),
-        ({"forget": [4]}, {"oracle", "expert"}),
-        ({"train": {"expert_steps": 7}}, {"expert"}),
-        ({"train": {"expert_norms": "batch"}}, {"expert"}),
-        ({"train": {"expert_schedule": "constant"}}, {"expert"}),
-        ({"train": {"fisher_samples": 7}}, {"fisher"}),
-        ({"eval": {"samples": 77}}, set()),
-    ],
-)
-def test_an_artifact_is_made_anew_where_what_it_comes_from_changed(
-    changes: dict[str, Any], anew: set[str]
-) -> None:
-    base = {"models": "cvae-mlp", "method": "selective-amnesia", "forget": [0]}
-    before, after = make.problem(**base), make.problem(**{**base, **changes})
-    kinds = ("original", "oracle", "fisher", "expert")
-    assert {kind for kind in kinds if getattr(before, kind).key != getattr(after, kind).key} == anew
-
-
-def test_no_two_experts_of_any_seed_draw_alike() -> None:
-    sweep = make.sweep(method="sign-consensus", seeds=[0, 1, 2])
-    problems = make.problems_of(sweep)
-    seeds = [expert.seed for problem in problems for expert in problem.experts]
-    assert len(seeds) == 3 * 3 == len(set(seeds))
-    assert [problem.experts[0] for problem in problems] == [problem.expert for problem in problems]
-
-
 def test_effort_is_for_attacks_on_generators() -> None:
     says = r"eval\.effort is for attacks on generators, but model cnn is a classifier"
     with pytest.raises(BadInput, match=says):
@@ -496,15 +455,6 @@ def test_a_value_that_no_row_could_hold_is_refused_at_once(
         make.sweep(**changes)
 
 
-def test_an_axis_that_a_method_lacks_does_not_count() -> None:
-    """Retraining has no knob `steps`: it is one cell beside 1,000 of fine-tuning."""
-    methods, grid = ["retrain", "fine-tune"], {"steps": list(range(1, 1001))}
-    assert len(make.cells(method=methods, grid=grid, forget=[0])) == 1001
-    make.sweep(method=methods, grid=grid, seeds=list(range(990)))  # 990,990 cells
-    with pytest.raises(BadInput, match="1,001,000 cells"):
-        make.sweep(method=methods, grid=grid, seeds=list(range(1000)))
-
-
 def test_a_key_without_a_value_is_one_that_is_not_there() -> None:
     nothing = dict.fromkeys(("train", "grid", "search", "options", "weights", "unlearn"))
     assert make.sweep(**nothing) == make.sweep()
@@ -556,26 +506,6 @@ def test_a_cells_id_hashes_all_of_it_in_one_canonical_form() -> None:
         assert cell.cell_id == digest({**content, "knobs": counted(cell.method)})
 
 
-def test_cells_of_a_grid_are_made_when_they_are_read() -> None:
-    sweep = make.sweep(**changed(grid={"lam": [10, 100, 200]}))
-    problem = make.problems_of(sweep)[0]
-    cells = Cells(problem, grid_points(sweep))
-    listed = make.cells_of_problem(sweep, problem)
-    assert list(cells) == listed == [cells[0], cells[1], cells[-1]]
-    assert cells.ids == [cell.cell_id for cell in listed]
-    assert list(cells[1:]) == listed[1:]
-    assert list(cells.without({cells.ids[1]})) == [listed[0], listed[2]]
-    by_id = sorted(listed, key=lambda cell: cell.cell_id)
-    assert list(cells.shuffled(sweep.methods)) == by_id
-
-
-def test_a_value_of_a_grid_out_of_range_is_refused_with_its_point() -> None:
-    with pytest.raises(BadInput, match=r"selective-amnesia at .*'lam': -1.*lam must be at least 0"):
-        parse(changed(grid={"lam": [1, -1], "steps": [3, 4]}))
-    with pytest.raises(BadInput, match=r"selective-amnesia: steps must be a whole number, not 3.5"):
-        parse(changed(grid={"lam": [1], "steps": [3, 3.5]}))
-
-
 def test_a_weights_file_may_lie_in_the_home_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -589,30 +519,7 @@ def test_a_weights_file_may_lie_in_the_home_folder(
     assert dict(sweep.options)["weights"] == str(tmp_path / "own.safetensors")
 
 
-def test_a_second_oracle_is_an_artifact_of_its_own() -> None:
-    plain, asked = make.cell(), make.cell(eval={"second_oracle": True})
-    assert plain.cell_id != asked.cell_id
-    assert "second-oracle" not in plain.recipes()
-    recipes = asked.recipes()
-    assert recipes["oracle"].key == plain.recipes()["oracle"].key
-    assert recipes["second-oracle"].key != recipes["oracle"].key
-    assert recipes["second-oracle"].forget == recipes["oracle"].forget
-
-
 GENERATOR = {"models": "cvae-mlp", "method": "selective-amnesia"}
-
-
-def test_faded_judges_and_a_referee_are_other_judges() -> None:
-    plain = make.cell(**GENERATOR)
-    faded = make.cell(**GENERATOR, train={"judge_fade": 0.5})
-    assert faded.recipes()["judge-lead"].key != plain.recipes()["judge-lead"].key
-    assert faded.recipes()["original"].key == plain.recipes()["original"].key
-    judged = make.cell(**GENERATOR, eval={"referee": "mnist"})
-    recipes = judged.recipes()
-    assert recipes["judge-referee"].dataset == "mnist"
-    assert recipes["judge-lead"].key == plain.recipes()["judge-lead"].key
-
-
 REFUSED = [
     ({"eval": {"referee": "cifar10"}}, "has other images or classes than mnist5k"),
     ({"eval": {"referee": "x"}}, "unknown eval.referee 'x'"),
@@ -629,15 +536,6 @@ def test_wrong_judges_are_refused(section: dict[str, Any], message: str) -> None
 def test_a_referee_is_a_judge_of_generators() -> None:
     with pytest.raises(BadInput, match="a judge of generators"):
         make.sweep(eval={"referee": "mnist"})
-
-
-def test_a_fisher_of_the_originals_objective_is_another_artifact() -> None:
-    plain = make.cell(**GENERATOR).recipes()["fisher"]
-    own = make.cell(**GENERATOR, train={"fisher_objective": "original", "kl_weight": 2.0})
-    assert own.recipes()["fisher"].key != plain.key
-    assert own.recipes()["fisher"].knob("kl_weight") == 2.0
-    with pytest.raises(BadInput, match=r"unknown train.fisher_objective 'x'"):
-        make.sweep(**GENERATOR, train={"fisher_objective": "x"})
 
 
 def test_a_random_share_is_another_set_for_every_seed() -> None:

@@ -17,7 +17,7 @@ import unlearn.models.timm_model as timm_model
 from unlearn.augment import AUGMENTS
 from unlearn.errors import BadInput
 from unlearn.fisher.classifiers import classifier_fisher, formulas_hold, per_image_fisher
-from unlearn.models import build, task_of
+from unlearn.models import build, library_of, task_of
 from unlearn.models.fresh import fresh
 from unlearn.splits import Images
 from unlearn.streams import globally, layer_noise, stream
@@ -354,6 +354,20 @@ def test_a_weights_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "weights.bin").write_bytes(b"0")
     with pytest.raises(BadInput, match="neither safetensors nor"):
         build("resnet18", (1, 28, 28), 10, options={"weights": str(tmp_path / "weights.bin")})
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("resnet18", "torchvision"),
+        ("timm:resnet18", "timm"),
+        ("cnn", ""),
+        ("cvae-mlp", ""),
+        ("tests.unlearn.zoo.classifiers:plain", ""),
+    ],
+)
+def test_a_model_names_the_library_that_its_builder_imports(name: str, library: str) -> None:
+    assert library_of(name) == library
 
 
 def test_importing_the_models_imports_neither_timm_nor_torchvision() -> None:
