@@ -1,11 +1,12 @@
 """Kill nodes, drivers and workers of a cluster at random; every cell must end with one row.
 
     python -m tests.e2e.crash_cluster [--kills 100] [--minutes M] [--raylets 3] [--drivers 2]
-        [--results FOLDER|URL|s3] [--every 6] [--seed N] [--folder DIR]
+        [--results FOLDER|URL|s3] [--every 15] [--seed N] [--folder DIR]
 
 `make crash-cluster` runs it. Several drivers run one spec at the same time on the same cluster.
-What dies is started again at once. `--results s3` starts an S3 server of its own and kills that
-too. Meanwhile another process reads the rows with pandas, over and over. Ends with a line of
+What dies is started again at once. Every second death comes at any time, the others after some more
+cells, so that they fall all over a sweep. `--results s3` starts an S3 server of its own and kills
+that too. Meanwhile another process reads the rows with pandas, over and over. Ends with a line of
 counts, or at the first row that is lost or doubled.
 """
 
@@ -37,6 +38,7 @@ from unlearn.files import exists, join
 WEIGHTS = {"driver": 6, "worker": 8, "node": 5, "head": 1}  # how often each is chosen
 WORKERS = PROCESSES["worker"]
 OURS = {"PYTHONPATH": os.getcwd(), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
+ANY_TIME_S = 12.0  # a run begins to compute within these seconds, or later on a busy machine
 SERVER = "S3 server"
 WEIGHT_OF_SERVER = 1
 WORKER_DIED = "the worker died"  # the error of a cell whose worker was killed at every try
@@ -234,12 +236,12 @@ class Attack:
 
     kills: how many
     ends: monotonic seconds after which nothing is killed
-    every: seconds between two kills, in the mean
+    every: cells between two kills, in the mean
     """
 
     kills: int
     ends: float
-    every: float
+    every: int
     deaths: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -251,6 +253,12 @@ class Attack:
         if site.server is not None and "weed" in site.server.program[0]:
             weights[SERVER] = WEIGHT_OF_SERVER
         return site.dice.choices(list(weights), list(weights.values()))[0]
+
+    def next_moment(self, site: Site, cells: int) -> tuple[int, float]:
+        """Return when the next one dies: at so many cells, and not before this time."""
+        if site.dice.random() < 0.5:
+            return 0, time.monotonic() + site.dice.uniform(0, ANY_TIME_S)
+        return cells + site.dice.randint(1, 2 * self.every - 1), 0.0
 
     def strike(self, site: Site, cells: int) -> None:
         victim = self.choose(site)
@@ -267,7 +275,7 @@ def one_sweep(site: Site, attack: Attack) -> Seen:
     site.write_spec()
     site.runs = []
     seen = Seen(Results(site.results), site.sweep)
-    following = time.monotonic() + 2 * attack.every
+    at, after = attack.next_moment(site, 0)
     cells = 0
     while True:
         site.restore()
@@ -275,10 +283,10 @@ def one_sweep(site: Site, attack: Attack) -> Seen:
             cells = seen.look()
         if all(run.poll() == 0 for run in site.runs):
             break
-        time.sleep(0.5)
-        if not attack.over and time.monotonic() > following:
+        time.sleep(0.1)
+        if not attack.over and cells >= at and time.monotonic() > after:
             attack.strike(site, cells)
-            following = time.monotonic() + site.dice.uniform(0, 2 * attack.every)
+            at, after = attack.next_moment(site, cells)
     options = None if site.server is None else options_of(site.server)
     place = join(site.results, "v1", f"sweep={site.sweep}")
     table = pd.read_parquet(place, columns=["cell_id"], storage_options=options)
@@ -314,7 +322,7 @@ def main() -> int:
     parser.add_argument("--raylets", type=int, default=3)
     parser.add_argument("--drivers", type=int, default=2)
     parser.add_argument("--results", help="folder or URL, or s3 (default: a folder in --folder)")
-    parser.add_argument("--every", type=float, default=6.0, help="mean seconds between two kills")
+    parser.add_argument("--every", type=int, default=15, help="mean cells between two kills")
     parser.add_argument("--seed", type=int, default=random.randrange(2**32))
     parser.add_argument("--folder", type=Path, default=Path("crash-cluster"))
     asked = parser.parse_args()
