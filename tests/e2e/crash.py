@@ -45,6 +45,8 @@ PROCESSES = {
     "worker": ("ray::PackTrial", "ray::ResourceTrainable", "ray::_make_after"),
     "ray": ("gcs_server", "raylet", "ray::"),
 }
+# Runs import this checkout, and what the harness itself was given.
+PYTHON_PATH = os.pathsep.join(filter(None, (os.getcwd(), os.environ.get("PYTHONPATH"))))
 
 
 class Broken(Exception):
@@ -124,7 +126,7 @@ def start(spec: Path, folder: Path, results: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [sys.executable, *command],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PYTHONPATH": PYTHON_PATH, "OMP_NUM_THREADS": "1"},
             stdout=log,
             stderr=log,
             start_new_session=True,

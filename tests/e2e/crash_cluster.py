@@ -30,14 +30,14 @@ import pandas as pd
 import psutil
 
 from sweeps.rows.results import Results
-from tests.e2e.crash import ALPHAS, CELLS, PROCESSES, SPEC, Broken, keep_reading
+from tests.e2e.crash import ALPHAS, CELLS, PROCESSES, PYTHON_PATH, SPEC, Broken, keep_reading
 from tests.e2e.raylets import Raylets
 from tests.e2e.s3 import S3Server, s3_server
 from unlearn.files import exists, join
 
 WEIGHTS = {"driver": 6, "worker": 8, "node": 5, "head": 1}  # how often each is chosen
 WORKERS = PROCESSES["worker"]
-OURS = {"PYTHONPATH": os.getcwd(), "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
+OURS = {"PYTHONPATH": PYTHON_PATH, "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
 ANY_TIME_S = 12.0  # a run begins to compute within these seconds, or later on a busy machine
 SERVER = "S3 server"
 WEIGHT_OF_SERVER = 1
