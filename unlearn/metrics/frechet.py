@@ -14,8 +14,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> float:
     The Gaussians are fitted to features `a` (n, d) and `b` (m, d); the paper's features are
     Inception's. The distance is
     |mu_a - mu_b|^2 + tr(S_a + S_b - 2 (S_a^1/2 S_b S_a^1/2)^1/2).
+
+    It is computed on the CPU: eigenvalues of a small matrix are many tiny steps, which gain nothing
+    from a GPU and wait for others that share it.
     """
-    a, b = a.double(), b.double()
+    a, b = a.cpu().double(), b.cpu().double()
     cov_a, cov_b = torch.cov(a.T), torch.cov(b.T)
     values, vectors = torch.linalg.eigh(cov_a)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
