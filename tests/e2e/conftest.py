@@ -73,6 +73,11 @@ def amnesia() -> Iterator[Amnesia]:
             run.stdout.close()
 
 
+def no_ray(*_: object) -> None:
+    """Stands in for `ray_session` where no Ray may start."""
+    pytest.fail("this starts a Ray")
+
+
 @pytest.fixture(scope="session")
 def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder from which the terminal and its workers import."""

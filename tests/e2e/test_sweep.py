@@ -4,8 +4,10 @@ import json
 import re
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ from cluster.main import entry
 from sweeps.choose.choice_cost import regret
 from sweeps.choose.choose import choose
 from sweeps.rows.schema import ROWS
-from tests.e2e.conftest import CLASSIFIER, Amnesia
+from tests.e2e.conftest import CLASSIFIER, Amnesia, no_ray
 from tests.e2e.terminal import Terminal
 from unlearn.artifacts import Store
 from unlearn.evaluation import draw
@@ -59,10 +61,6 @@ def test_one_row_a_cell_with_every_column(swept: Path) -> None:
     known = shares[~np.isnan(shares)]
     assert ((known >= 0) & (known <= 1)).all()
     assert (rows["oracle_js_to_oracle"].dropna().abs() < 1e-9).all()
-
-
-def no_ray(*_: object) -> None:
-    pytest.fail("this starts a Ray")
 
 
 def test_a_second_run_does_nothing_and_starts_no_ray(
@@ -172,24 +170,29 @@ def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
     assert gallery.current("digits") == card["version"]
 
 
-def test_a_server_ends_at_sigterm(amnesia: Amnesia, swept: Path) -> None:
+def ray_workers(driver: int) -> list[psutil.Process]:
+    """The worker processes of a driver's own Ray."""
+    children = psutil.Process(driver).children(recursive=True)
+    return [child for child in children if " ".join(child.cmdline()).startswith("ray::")]
+
+
+def test_a_server_answers_and_ends_at_sigterm(amnesia: Amnesia, swept: Path) -> None:
     """As a container is stopped: no trace, the signal's exit code."""
-    assert (
-        entry(
-            [
-                "promote",
-                str(swept / "results"),
-                "small-generator",
-                "--gallery",
-                str(swept / "stopped"),
-            ]
-        )
-        == 0
-    )
-    server = amnesia("serve", "--gallery", "stopped", "--port", str(free_port()), cwd=swept)
+    gallery = str(swept / "stopped")
+    promoted = ["promote", str(swept / "results"), "small-generator", "--gallery", gallery]
+    assert entry(promoted) == 0
+    port = free_port()
+    server = amnesia("serve", "--gallery", gallery, "--port", str(port), cwd=swept)
     assert server.stdout is not None
     first = server.stdout.readline()
     assert first.startswith("serving "), first
+    answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
+    assert answer.json() == {"status": "ok"}
+    workers = ray_workers(server.pid)
+    replicas = [worker for worker in workers if "Replica" in worker.cmdline()[0]]
+    assert len(replicas) == 1  # it speaks HTTP and runs the models
+    # a lower one than other processes' starves them (`tests/serve/test_busy.py`)
+    assert {worker.nice() for worker in workers} == {psutil.Process().nice()}
     server.terminate()
     output, _ = server.communicate(timeout=180)
     assert server.returncode == 143, output
