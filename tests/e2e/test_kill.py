@@ -50,12 +50,25 @@ def family(run: "subprocess.Popen[str]", *names: str) -> list[psutil.Process]:
     return found
 
 
+def files_of(folder: Path) -> dict[Path, int]:
+    """Every file of the results, with the time of its last change."""
+    found = {}
+    for path in (folder / "results").rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # folded meanwhile
+            found[path] = path.stat().st_mtime_ns
+    return found
+
+
 def wait_for_rows(folder: Path, run: "subprocess.Popen[str]", n: int) -> None:
     deadline = time.monotonic() + 240
+    read: dict[Path, int] = {}
     while time.monotonic() < deadline and run.poll() is None:
-        if len(rows_of(folder)) >= n:
-            return
-        time.sleep(0.2)  # to read them costs the run its time
+        now = files_of(folder)
+        if now != read:  # else to read the rows would only cost the run its time
+            read = now
+            if len(rows_of(folder)) >= n:
+                return
+        time.sleep(0.1)
     if run.poll() is None:
         pytest.fail("no rows within 240 s")
 
