@@ -57,6 +57,7 @@ def digits(width, classes):
 """
 
 
+@pytest.mark.usefixtures("quick_maps")
 def test_everything_a_spec_can_ask_for(
     terminal: Terminal, modules: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

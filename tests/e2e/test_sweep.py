@@ -225,6 +225,7 @@ def test_a_closed_form_cell_is_promoted_from_its_recipe(swept: Path) -> None:
     assert hits == pytest.approx(card["scores"]["test_retain_accuracy"], abs=1e-9)
 
 
+@pytest.mark.usefixtures("quick_maps")
 def test_candidates_on_val_then_one_in_full(
     terminal: Terminal, swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,6 +288,7 @@ def test_candidates_on_val_then_one_in_full(
     assert "6 candidates were read on val alone" in (swept / "raced.html").read_text()
 
 
+@pytest.mark.usefixtures("quick_maps")
 def test_report_is_one_page_with_its_pictures(swept: Path) -> None:
     out = swept / "report.html"
     assert entry(["report", str(swept / "results"), "-o", str(out)]) == 0
