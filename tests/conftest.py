@@ -1,5 +1,7 @@
 """What all tests share: the real digits, and one thread, so that bits are the same anywhere."""
 
+import gc
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ GENERATORS = {"original", "oracle", "attacker", "grader", "fisher", "untrained",
 CLASSIFIERS = {"classifier", "train_classifier", "one", "several", "planted", "evidence", "scores"}
 # The groups that take minutes, which begin first, so that no worker is idle while another has one.
 LONG = (
-    *("terminal", "test_kill", "generators", "classifiers", "serve"),
-    *("test_jobs", "test_signals", "test_namesakes"),
+    *("terminal", "test_kill", "generators", "test_demo", "classifiers", "serve"),
+    *("test_jobs", "test_fold", "test_extending"),
 )
 
 
@@ -27,6 +29,17 @@ def shared(item: pytest.Item) -> str:
     if "terminal" in needed:
         return "terminal"
     return "serve" if item.path.parent.name == "serve" else item.path.stem
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Have the garbage collector skip what the imports of all tests make, now and later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks

@@ -1,5 +1,6 @@
 """Real sweeps, small enough for a test: real digits, real Ray, real processes."""
 
+import functools
 import os
 import signal
 import subprocess
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from sklearn.manifold import TSNE
 
+from sweeps.report import projections
 from tests.e2e.terminal import ROOT, Terminal
 
 GENERATOR = """
@@ -71,6 +74,17 @@ def amnesia() -> Iterator[Amnesia]:
             run.wait()
         if run.stdout is not None:
             run.stdout.close()
+
+
+@pytest.fixture
+def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Projections of a quarter of the usual steps: what a page holds does not depend on them."""
+    monkeypatch.setattr(projections, "TSNE", functools.partial(TSNE, max_iter=250))
+
+
+def no_ray(*_: object) -> None:
+    """Stands in for `ray_session` where no Ray may start."""
+    pytest.fail("this starts a Ray")
 
 
 @pytest.fixture(scope="session")

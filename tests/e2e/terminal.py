@@ -5,11 +5,13 @@ paid for once. `Terminal` is the end that a test holds. The process itself,
 
     python -m tests.e2e.terminal [--ray]
 
-answers each command on a line of JSON. With `--ray` all commands share one local Ray, whose workers
-stay warm from one command to the next; without, no command may start one.
+answers each command on a line of JSON. With `--ray` all commands share one local Ray of one CPU: a
+second worker would take longer to import torch than the tests' cells take. Without, no command may
+start one.
 """
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -20,6 +22,7 @@ import traceback
 from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +47,7 @@ class Command:
 
 
 class Terminal:
-    """Runs commands in a process of its own. `cpus`: those of its Ray; 0 where it has none."""
+    """Runs commands in a process of its own."""
 
     def __init__(self, scratch: Path, environment: dict[str, str], ray: bool) -> None:
         self.scratch = scratch
@@ -61,7 +64,7 @@ class Terminal:
                 text=True,
                 start_new_session=True,
             )
-        self.cpus = int(self.answer(timeout=300))
+        assert self.answer(timeout=300) == "ready\n"
 
     def run(self, *arguments: str, cwd: Path, timeout: float = 900) -> Ended:
         """Run `amnesia ARGUMENTS` in `cwd`, to its end."""
@@ -97,15 +100,16 @@ def main() -> None:
     answers = sys.stdout
     sys.stdout = sys.stderr  # whatever is printed between two commands
     with contextlib.ExitStack() as ending:
-        cpus = ending.enter_context(shared_ray()) if "--ray" in sys.argv else 0
-        print(cpus, file=answers, flush=True)
+        if "--ray" in sys.argv:
+            ending.enter_context(shared_ray())
+        print("ready", file=answers, flush=True)
         for line in sys.stdin:
             print(run(Command(**json.loads(line))), file=answers, flush=True)
 
 
 @contextlib.contextmanager
-def shared_ray() -> Iterator[int]:
-    """A local Ray as `amnesia run` starts it; commands that are imported from now on join it."""
+def shared_ray() -> Iterator[None]:
+    """A local Ray as `amnesia run` starts it, but of one CPU; later commands join it."""
     import ray
 
     from cluster import ray_session
@@ -116,10 +120,11 @@ def shared_ray() -> Iterator[int]:
     ) -> Iterator[str | None]:
         yield None
 
-    with ray_session.ray_session(None):
+    with contextlib.ExitStack() as running:
+        with mock.patch.object(ray, "init", functools.partial(ray.init, num_cpus=1)):
+            running.enter_context(ray_session.ray_session(None))
         ray_session.ray_session = joined
-        has: dict[str, float] = ray.cluster_resources()
-        yield int(has["CPU"])
+        yield
 
 
 def run(command: Command) -> int:

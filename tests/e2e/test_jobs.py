@@ -98,7 +98,7 @@ def start_command(dashboard: int) -> list[str]:
         # a local Ray of another test has the default one
         f"--dashboard-agent-listen-port={free_port()}",
         "--include-dashboard=true",
-        "--num-cpus=2",
+        "--num-cpus=1",  # a second worker would only import torch too
         "--disable-usage-stats",
         "--block",
     ]

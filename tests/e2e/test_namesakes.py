@@ -1,8 +1,13 @@
-"""A user's folder as it may be: modules with our names, and a long temporary folder for Ray."""
+"""A user's folder as it may be: modules with our names, and a long temporary folder for Ray.
+
+`make test` sees the same of a job among namesakes (`test_jobs.py`), and of each part by itself
+(`tests/cluster/test_own.py` and `test_ray_session.py`).
+"""
 
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from tests.cluster.test_own import impostors
 from tests.e2e.conftest import Amnesia
@@ -23,6 +28,7 @@ def linear(shape, classes):
 """
 
 
+@pytest.mark.cluster
 def test_a_sweep_runs_among_namesakes_and_in_a_long_temporary_folder(
     amnesia: Amnesia, tmp_path: Path
 ) -> None:

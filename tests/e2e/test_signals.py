@@ -1,4 +1,7 @@
-"""SIGTERM and SIGHUP to a real run and all of its processes, as SLURM or a closed terminal send."""
+"""SIGHUP and Ctrl-C to a real run and all of its processes, as a closed terminal sends them.
+
+`test_kill.py` sends SIGTERM, as SLURM does.
+"""
 
 import os
 import signal
@@ -42,20 +45,8 @@ def wait_for_a_row(folder: Path, run: "subprocess.Popen[str]") -> None:
         time.sleep(0.2)
 
 
-@pytest.mark.parametrize(
-    ("number", "code"),
-    [
-        (signal.SIGTERM, 143),
-        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.cluster),
-        pytest.param(signal.SIGINT, 130, marks=pytest.mark.cluster),
-    ],
-)
-def test_a_run_ends_within_ten_seconds_and_leaves_no_ray(
-    number: signal.Signals, code: int, amnesia: Amnesia, tmp_path: Path
-) -> None:
-    (tmp_path / "spec.yaml").write_text(SPEC)
-    run = amnesia("run", "spec.yaml", cwd=tmp_path)
-    wait_for_a_row(tmp_path, run)
+def end_by(number: signal.Signals, run: "subprocess.Popen[str]") -> None:
+    """Send a signal to all of a run: it ends in time, with one line, and leaves no process."""
     family = started_processes(run)
     assert family
 
@@ -64,7 +55,7 @@ def test_a_run_ends_within_ten_seconds_and_leaves_no_ray(
     output, _ = run.communicate(timeout=60)
     took = time.monotonic() - sent
 
-    assert run.returncode == code, output
+    assert run.returncode == 128 + number, output
     assert took < ENDS_S
     last = output.strip().splitlines()[-1]
     assert last.endswith("; finished cells are kept, and the same command continues there")
@@ -72,4 +63,15 @@ def test_a_run_ends_within_ten_seconds_and_leaves_no_ray(
         assert noise not in output
     _, alive = psutil.wait_procs(family, timeout=ENDS_S)
     assert not alive
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+def test_a_run_ends_within_ten_seconds_and_leaves_no_ray(
+    number: signal.Signals, amnesia: Amnesia, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.yaml").write_text(SPEC)
+    run = amnesia("run", "spec.yaml", cwd=tmp_path)
+    wait_for_a_row(tmp_path, run)
+    end_by(number, run)
     assert rows(tmp_path) >= 1

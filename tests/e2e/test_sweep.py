@@ -1,11 +1,14 @@
 """The main path on a small sweep, through the command line: run, look, choose, promote."""
 
+import contextlib
 import json
 import re
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 
@@ -15,7 +18,7 @@ from cluster.main import entry
 from sweeps.choose.choice_cost import regret
 from sweeps.choose.choose import choose
 from sweeps.rows.schema import ROWS
-from tests.e2e.conftest import CLASSIFIER, Amnesia
+from tests.e2e.conftest import CLASSIFIER, Amnesia, no_ray
 from tests.e2e.terminal import Terminal
 from unlearn.artifacts import Store
 from unlearn.evaluation import draw
@@ -59,10 +62,6 @@ def test_one_row_a_cell_with_every_column(swept: Path) -> None:
     known = shares[~np.isnan(shares)]
     assert ((known >= 0) & (known <= 1)).all()
     assert (rows["oracle_js_to_oracle"].dropna().abs() < 1e-9).all()
-
-
-def no_ray(*_: object) -> None:
-    pytest.fail("this starts a Ray")
 
 
 def test_a_second_run_does_nothing_and_starts_no_ray(
@@ -172,24 +171,33 @@ def test_promote_chooses_by_val_and_the_gallery_holds_three_models(
     assert gallery.current("digits") == card["version"]
 
 
-def test_a_server_ends_at_sigterm(amnesia: Amnesia, swept: Path) -> None:
+def ray_workers(driver: int) -> list[tuple[str, int]]:
+    """Name and priority of each worker process of a driver's own Ray."""
+    found = []
+    for child in psutil.Process(driver).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended; zombies count too
+            name, priority = " ".join(child.cmdline()), child.nice()
+            if name.startswith("ray::"):
+                found.append((name, priority))
+    return found
+
+
+def test_a_server_answers_and_ends_at_sigterm(amnesia: Amnesia, swept: Path) -> None:
     """As a container is stopped: no trace, the signal's exit code."""
-    assert (
-        entry(
-            [
-                "promote",
-                str(swept / "results"),
-                "small-generator",
-                "--gallery",
-                str(swept / "stopped"),
-            ]
-        )
-        == 0
-    )
-    server = amnesia("serve", "--gallery", "stopped", "--port", str(free_port()), cwd=swept)
+    gallery = str(swept / "stopped")
+    promoted = ["promote", str(swept / "results"), "small-generator", "--gallery", gallery]
+    assert entry(promoted) == 0
+    port = free_port()
+    server = amnesia("serve", "--gallery", gallery, "--port", str(port), cwd=swept)
     assert server.stdout is not None
     first = server.stdout.readline()
     assert first.startswith("serving "), first
+    answer = httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=60)
+    assert answer.json() == {"status": "ok"}
+    workers = ray_workers(server.pid)
+    assert sum("Replica" in name for name, _ in workers) == 1  # it speaks HTTP, runs the models
+    # a lower one than other processes' starves them (`tests/serve/test_busy.py`)
+    assert {priority for _, priority in workers} == {psutil.Process().nice()}
     server.terminate()
     output, _ = server.communicate(timeout=180)
     assert server.returncode == 143, output
@@ -222,6 +230,7 @@ def test_a_closed_form_cell_is_promoted_from_its_recipe(swept: Path) -> None:
     assert hits == pytest.approx(card["scores"]["test_retain_accuracy"], abs=1e-9)
 
 
+@pytest.mark.usefixtures("quick_maps")
 def test_candidates_on_val_then_one_in_full(
     terminal: Terminal, swept: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,6 +293,7 @@ def test_candidates_on_val_then_one_in_full(
     assert "6 candidates were read on val alone" in (swept / "raced.html").read_text()
 
 
+@pytest.mark.usefixtures("quick_maps")
 def test_report_is_one_page_with_its_pictures(swept: Path) -> None:
     out = swept / "report.html"
     assert entry(["report", str(swept / "results"), "-o", str(out)]) == 0

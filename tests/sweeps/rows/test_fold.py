@@ -44,6 +44,13 @@ def write_as_before(results: Results, *cells: Cell, status: str = "ok", **more: 
     return paths
 
 
+def without_nulls(path: Path) -> None:
+    """Keep the columns that hold something, as a version that knew no others would have written."""
+    table = pq.read_table(path, partitioning=None)
+    held = [name for name in table.column_names if table[name].null_count < len(table)]
+    pq.write_table(table.select(held), path)
+
+
 def visible(results: Results) -> list[str]:
     return sorted(path.name for path in Path(results.folder("s")).iterdir())
 
@@ -363,7 +370,8 @@ def test_a_fold_killed_at_any_step_loses_and_doubles_nothing(layout: str, tmp_pa
         write(results, many[2])
         write(results, many[3])
     else:
-        write_as_before(results, *many[1:4])
+        for path in write_as_before(results, *many[1:4]):
+            without_nulls(path)  # to read every column takes the most time
     command = [sys.executable, "-c", KILLED, str(start)]
     subprocess.run(command, env={**os.environ, "PYTHONPATH": os.getcwd()}, check=True)
     killed = sorted(tmp_path.glob("killed-*"))

@@ -1,15 +1,17 @@
 """Attacks on classifiers: what they must find in planted models, and what fools them."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.unlearn.attacks.quick import attacked, quick, target_of
 from tests.unlearn.world import World, mask, wreck
-from unlearn.attacks import References, Target, make_attack
+from unlearn.attacks import Target, make_attack
 from unlearn.attacks.classifiers.linear_probe import LinearProbe, fit_head
 from unlearn.attacks.classifiers.lira import (
     Lira,
@@ -224,20 +226,27 @@ def shadows(overfitted: tuple[ClassifierEvaluator, Any]) -> TrainedShadows:
     return trained
 
 
-def referenced(name: str, target: Target, models: dict[str, Any], shadows: Any) -> References:
-    """The references of the attack `name`, whose shadows are trained already."""
-    attack = made(name)
-    found = {of: attack.run(target, models[of], shadows) for of in attack.reference_models}
-    return References(target, shadows, found)
+@pytest.fixture
+def trained(shadows: TrainedShadows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have attacks take these shadows, which all of them would train alike."""
+
+    def networks(attack: Lira, target: Target, original: Any, inside: Tensor) -> Iterator[Any]:
+        assert torch.equal(inside, shadows.inside)
+        for weights in shadows.weights:
+            network = copy.deepcopy(shadows.network)
+            network.load_state_dict(weights)
+            yield network.eval()
+
+    monkeypatch.setattr(Lira, "trained", networks)
 
 
+@pytest.mark.usefixtures("trained")
 def test_lira_finds_members_of_an_overfitted_model(
-    one: World, overfitted: tuple[ClassifierEvaluator, Any], shadows: TrainedShadows
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
 ) -> None:
     evaluator, model = overfitted
     models = {"original": mask(model, 3), "oracle": one.oracle}
-    references = referenced("lira", target_of(evaluator), models, shadows)
-    scores = made("lira")(model, references).scores
+    scores = made("lira")(model, made("lira").references(target_of(evaluator), models)).scores
     assert scores["lira_auc"] > 0.6
     assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
     assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1
@@ -254,6 +263,7 @@ def made(name: str) -> Any:
 # RMIA
 
 
+@pytest.mark.usefixtures("trained")
 def test_rmia_finds_members_of_an_overfitted_model(
     one: World, overfitted: tuple[ClassifierEvaluator, Any]
 ) -> None:
@@ -301,14 +311,26 @@ def test_the_reference_is_the_mean_over_shadows_in_and_out(one: World) -> None:
 # U-LiRA
 
 
+def test_u_lira_trains_the_shadows_of_lira(one: World) -> None:
+    lira, u_lira = (
+        make_attack(name, {"shadows": 4, "steps": 3, "follow": False}).prepare(
+            target_of(one.evaluator), one.model
+        )
+        for name in ("lira", "u-lira")
+    )
+    assert torch.equal(lira.inside, u_lira.inside)
+    assert torch.equal(lira.odds, u_lira.odds)
+
+
+@pytest.mark.usefixtures("trained")
 def test_u_lira_without_a_method_is_lira(
-    one: World, overfitted: tuple[ClassifierEvaluator, Any], shadows: TrainedShadows
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
 ) -> None:
     evaluator, model = overfitted
     models = {"original": model, "oracle": one.oracle}
     target = target_of(evaluator)
     lira = made("lira")(model, made("lira").references(target, models)).scores
-    references = referenced("u-lira", target, models, shadows)
+    references = made("u-lira").references(target, models)
 
     def nothing(network: Any, splits: Splits, generator: torch.Generator) -> Weights:
         return snapshot(network)
@@ -319,8 +341,9 @@ def test_u_lira_without_a_method_is_lira(
             assert scores[column.replace("lira", "u_lira")] == value
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_shift_of_the_answers_hides_members_from_lira_but_not_from_u_lira(
-    one: World, overfitted: tuple[ClassifierEvaluator, Any], shadows: TrainedShadows
+    one: World, overfitted: tuple[ClassifierEvaluator, Any]
 ) -> None:
     """The shadows' log odds are shifted as the subject's are, so that U-LiRA reads the original."""
 
@@ -333,8 +356,8 @@ def test_a_shift_of_the_answers_hides_members_from_lira_but_not_from_u_lira(
     subject = one.load(hide(model, evaluator.splits, stream(0)))
     models = {"original": model, "oracle": one.oracle}
     target = target_of(evaluator)
-    lira = made("lira")(subject, referenced("lira", target, models, shadows)).scores
-    references = referenced("u-lira", target, models, shadows)
+    lira = made("lira")(subject, made("lira").references(target, models)).scores
+    references = made("u-lira").references(target, models)
     scores = made("u-lira")(subject, references, hide).scores
     assert lira["lira_auc"] < lira["original_lira_auc"] - 0.05
     assert scores["u_lira_auc"] == pytest.approx(scores["original_u_lira_auc"], abs=1e-3)
