@@ -7,6 +7,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
+from sweeps.compute.gpu import MOST_PER_GPU, GpuNeeds
 from sweeps.compute.together import MOST, stack_key
 from sweeps.plan.sources import ChosenSource, Source
 from sweeps.rows.results import Results
@@ -19,7 +20,6 @@ from sweeps.spec.sweep import Sweep
 from unlearn.errors import CannotWrite
 
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
-MOST_PER_GPU = 8  # trials that share a GPU whose share was measured
 ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
 Kind = tuple[str, bool]  # sweep, whether val chose the cells: such cells take longer
@@ -47,7 +47,9 @@ class PackSearcher(Searcher):
     A pack comes from one source, so its cells share artifacts; where a GPU can unlearn cells as one
     program (`sweeps.compute.together`), it takes such cells from several sources of the sweep.
     Where a sweep leaves the share of a GPU open (`gpu_auto`), its first cell runs alone and tells;
-    so does the first that val chose, which attacks may make larger.
+    so does the first that val chose, which attacks may make larger. Packs that ask for other shares
+    wait until those that are out have ended: Tune hands an actor that is free on to a pack that
+    asks for the same, and others would never get the GPU.
 
     A cell that val chose is handed out before all others, as soon as it is known: what an
     interrupted run leaves has then been scored on test, study by study.
@@ -75,7 +77,8 @@ class PackSearcher(Searcher):
         self.reported: set[str] = set()  # trials whose sources know the results
         self.again: list[Handed] = []  # packs whose worker died
         self.seconds: dict[tuple[Kind, str], float] = {}  # of one cell, by kind and method
-        self.shares: dict[Kind, float] = {}  # of a GPU, where they were measured
+        self.measured: set[Kind] = set()  # of which a cell had a GPU to itself
+        self.trials: dict[str, int] = {}  # that share a GPU, by sweep, where that was measured
         self.turn = 0
 
     def suggest(self, trial_id: str) -> Any:
@@ -121,6 +124,8 @@ class PackSearcher(Searcher):
             if name in blocked:
                 continue
             resources = self._resources(source)
+            if any(_compete(resources, other) for other in (*running, *slots)):
+                break
             if resources not in slots:
                 slots[resources] = self.slots(resources)
             if running[resources] <= slots[resources]:
@@ -141,12 +146,13 @@ class PackSearcher(Searcher):
         asked = source.sweep.resources
         if not asked.gpu_auto or self._key(source) is not None:
             return asked
-        return replace(asked, gpu=self.shares.get(kind_of(source), 1.0))
+        alone = self._unmeasured(source)
+        return replace(asked, gpu=1.0 if alone else 1 / self.trials[source.sweep.name])
 
     def _unmeasured(self, source: Source) -> bool:
         """Whether the source's next cell must run alone, to tell the share of a GPU it needs."""
         automatic = source.sweep.resources.gpu_auto and self._key(source) is None
-        return automatic and kind_of(source) not in self.shares
+        return automatic and kind_of(source) not in self.measured
 
     @staticmethod
     def _given(handed: Handed) -> Resources:
@@ -241,9 +247,18 @@ class PackSearcher(Searcher):
             source.tell(cell, report.val, report.spent_s)
             if report.wall_s:  # the last cell counts: artifacts are in memory by then
                 self.seconds[kind_of(source), cell.method_name] = report.wall_s
-            if report.gpu_share and handed.pack.gpu == 1:
-                trials = min(MOST_PER_GPU, int(1 / report.gpu_share + 1e-9))
-                self.shares.setdefault(kind_of(source), 1 / trials)
+            if report.gpu is not None and handed.alone:
+                self._measure(source, report.gpu)
+
+    def _measure(self, source: Source, needs: GpuNeeds) -> None:
+        """Divide a GPU by what a cell of the source needed alone.
+
+        Few cells are chosen: of them the memory counts, which must hold, but not the time.
+        """
+        name = source.sweep.name
+        fit = needs.trials_by_memory if source.chosen else needs.trials
+        self.trials[name] = min(fit, self.trials.get(name, MOST_PER_GPU))
+        self.measured.add(kind_of(source))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -289,6 +304,11 @@ class PackSearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a new run tells its studies from the rows."""
+
+
+def _compete(ours: Resources, theirs: Resources) -> bool:
+    """Whether trials with these resources keep each other from a GPU."""
+    return ours != theirs and ours.gpu > 0 and theirs.gpu > 0
 
 
 def kind_of(source: Source) -> Kind:

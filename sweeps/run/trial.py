@@ -24,7 +24,7 @@ from sweeps.compute.candidates import (
     val_scores,
 )
 from sweeps.compute.cell import Made, compute
-from sweeps.compute.gpu import BusyWatch, memory_gib, share_needed, watch_memory
+from sweeps.compute.gpu import BusyWatch, GpuNeeds, memory_gib, needs_of, watch_memory
 from sweeps.compute.outcome import Outcome
 from sweeps.compute.together import unlearn_together
 from sweeps.rows.results import Lookup, Results
@@ -73,22 +73,22 @@ class CellReport:
     wall_s: seconds it took; 0 where its row already existed
     spent_s: seconds of unlearning and scoring that its row tells, as `sweeps.choose.choose.spent`
     val: its scores on val; None where it has none
-    gpu_share: what it needed of its GPU (`share_of`); None where that was not measured
+    gpu: what it needed of its GPU; None where that was not measured
     """
 
     cell_id: str
     failed: bool
     wall_s: float
     val: ValScores | None
-    gpu_share: float | None = None
+    gpu: GpuNeeds | None = None
     spent_s: float = 0.0
 
 
-def report_of(row: Mapping[str, Any], wall_s: float, gpu_share: float | None = None) -> CellReport:
+def report_of(row: Mapping[str, Any], wall_s: float, gpu: GpuNeeds | None = None) -> CellReport:
     """Return the report of a row."""
     failed = row["status"] == "failed"
     spent_s = seconds_spent(row)
-    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), gpu_share, spent_s)
+    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), gpu, spent_s)
 
 
 class PackTrial(tune.Trainable):
@@ -189,7 +189,7 @@ def run_cell(
     with BusyWatch(cache.device) as busy:
         outcome = _computed(cache, cell, best, made)
     alone = made is None and not outcome.failed
-    gpu_share = share_needed(busy.share) if alone else None
+    needs = needs_of(busy.share) if alone else None
     tuning = dict(pack.tuning).get(cell.cell_id)
     if tuning is not None and not outcome.failed:
         outcome = _with_tuning(cache, cell, tuning, outcome)
@@ -204,7 +204,7 @@ def run_cell(
     }
     row = row_of(cell, columns)
     lookup.results.write(pack.sweep, row)
-    return report_of(row, wall_s, gpu_share)
+    return report_of(row, wall_s, needs)
 
 
 def _computed(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from ray.tune.search import Searcher
 
+from sweeps.compute.gpu import GpuNeeds
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.searcher import PackSearcher
 from sweeps.spec.cells import Cell
@@ -228,8 +229,8 @@ def test_a_resumed_run_begins_with_what_val_has_chosen(tmp_path: Path) -> None:
     assert make.method(pack.cells[0]) == "sign-consensus"
 
 
-def test_a_chosen_cell_takes_the_share_of_a_gpu_that_its_kind_needs(tmp_path: Path) -> None:
-    """The first of a sweep has a GPU to itself once candidates are done; others wait for it."""
+def test_the_first_chosen_cell_has_a_gpu_to_itself_and_may_raise_the_share(tmp_path: Path) -> None:
+    """It takes half of the memory, so that two fit from then on; its time does not count."""
     document = {**SPEC, "grid": {"alpha": [-1.0, -2.0]}}
     document["resources"] = {"gpu": "auto", "cells_per_trial": 1}
 
@@ -245,12 +246,12 @@ def test_a_chosen_cell_takes_the_share_of_a_gpu_that_its_kind_needs(tmp_path: Pa
         asked[name] = pack
         return labels(list(pack.cells))[0], pack.gpu
 
-    def ends(name: str, share: float | None = None) -> None:
-        searcher.on_trial_complete(name, packs.result(asked[name], truth, gpu_share=share))
+    def ends(name: str, gpu: GpuNeeds | None = None) -> None:
+        searcher.on_trial_complete(name, packs.result(asked[name], truth, gpu=gpu))
 
     asked: dict[str, Any] = {}
     assert asks("a") == ("0 val", 1)
-    ends("a", share=0.25)
+    ends("a", GpuNeeds(memory=0.1, time=0.3))
     assert [asks(name) for name in "bcd"] == [("1 val", 0.25), ("2 val", 0.25), ("0 val", 0.25)]
     ends("d")
     assert asks("e") is None  # the other two have parts of the GPU
@@ -258,7 +259,7 @@ def test_a_chosen_cell_takes_the_share_of_a_gpu_that_its_kind_needs(tmp_path: Pa
     ends("c")
     assert asks("e") == ("0 full", 1)
     assert asks("f") is None
-    ends("e", share=0.5)
-    assert [asks(name) for name in "fg"] == [("1 val", 0.25), ("2 val", 0.25)]
+    ends("e", GpuNeeds(memory=0.5, time=1.0))
+    assert [asks(name) for name in "fg"] == [("1 val", 0.5), ("2 val", 0.5)]
     ends("f")
     assert asks("h") == ("1 full", 0.5)

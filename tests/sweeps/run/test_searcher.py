@@ -9,6 +9,7 @@ import ray
 from ray.tune.schedulers import TrialScheduler
 
 from sweeps.compute.candidates import ValScores
+from sweeps.compute.gpu import GpuNeeds
 from sweeps.run import tune as tuning
 from sweeps.run.resources import slots
 from sweeps.run.tune import HoldWhileStarting
@@ -188,23 +189,13 @@ def shared(needs: Resources) -> int:
 def test_the_first_cell_has_a_gpu_to_itself_and_tells_the_share_of_the_others(
     tmp_path: Path,
 ) -> None:
-    """It filled .3 of the GPU: three fit."""
+    """It filled .4 of the GPU's time: two and one more share it."""
     searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
     first = packs.ask(searcher, "a")
     assert (first.gpu, len(first.cells), packs.ask(searcher, "b")) == (1, 1, None)
-    searcher.on_trial_complete("a", packs.result(first, gpu_share=0.3))
+    searcher.on_trial_complete("a", packs.result(first, gpu=GpuNeeds(0.1, 0.4)))
     others = [packs.ask(searcher, name) for name in "cdefg"]
     assert [pack and pack.gpu for pack in others] == [1 / 3] * 4 + [None]
-
-
-@pytest.mark.parametrize(("share", "given"), [(0.01, 1 / 8), (0.5, 0.5), (0.51, 1), (1.0, 1)])
-def test_a_gpu_is_divided_into_equal_shares_and_at_most_eight(
-    share: float, given: float, tmp_path: Path
-) -> None:
-    searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
-    first = packs.ask(searcher, "a")
-    searcher.on_trial_complete("a", packs.result(first, gpu_share=share))
-    assert packs.ask(searcher, "b").gpu == given
 
 
 def test_cells_run_alone_until_one_of_them_tells_its_share(tmp_path: Path) -> None:
@@ -219,15 +210,32 @@ def test_cells_run_alone_until_one_of_them_tells_its_share(tmp_path: Path) -> No
     assert (third.gpu, len(third.cells), packs.ask(searcher, "d")) == (1, 1, None)
 
 
-def test_another_sweep_goes_on_meanwhile(tmp_path: Path) -> None:
+def test_packs_that_ask_for_another_share_of_a_gpu_wait_for_those_that_are_out(
+    tmp_path: Path,
+) -> None:
+    """Else Tune would hand the GPU from pack to pack of one share, and the others would starve."""
     sources = [
-        grid(tmp_path, 9, name="measured", resources={"gpu": "auto"}),
-        grid(tmp_path, 9, name="given", resources={"gpu": 0.5}),
+        grid(tmp_path, 3, name="measured", resources={"gpu": "auto"}),
+        grid(tmp_path, 9, name="given", resources={"gpu": 0.5, "cells_per_trial": 1}),
     ]
     searcher = packs.searcher(sources, shared)
-    asked = [packs.ask(searcher, str(name)) for name in range(6)]
-    given = sorted((pack.sweep, pack.gpu) for pack in asked if pack is not None)
-    assert given == [("given", 0.5)] * 3 + [("measured", 1)]
+
+    def asks(name: str) -> tuple[str, float] | None:
+        pack = packs.ask(searcher, name)
+        if pack is None:
+            return None
+        asked[name] = pack
+        return pack.sweep, pack.gpu
+
+    asked: dict[str, Any] = {}
+    assert asks("a") == ("measured", 1)
+    assert asks("b") is None
+    searcher.on_trial_complete("a", packs.result(asked["a"], gpu=GpuNeeds(0.1, 0.3), wall_s=1.0))
+    assert [asks(name) for name in "bcd"] == [("measured", 0.25), ("measured", 0.25), None]
+    searcher.on_trial_complete("b", packs.result(asked["b"]))
+    assert asks("d") is None  # one of `measured` is out
+    searcher.on_trial_complete("c", packs.result(asked["c"]))
+    assert [asks(name) for name in "defg"] == [("given", 0.5)] * 3 + [None]
 
 
 def test_cells_that_are_stacked_start_with_a_quarter_of_a_gpu(tmp_path: Path) -> None:
