@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ Leader = tuple[Cell, ValScores]
 
 
 @dataclass(frozen=True)
-class Standing:
+class CandidateSummary:
     """What the rows of one method's candidates tell.
 
     leaders: the candidates with the best score on val, each with its scores
@@ -41,8 +40,9 @@ class ChosenCell:
     candidates: the grid, or the studies, whose cells of the method are its candidates
     example: one of the candidates
     unread: how many candidates have no row yet
-    standing: of the candidates that have a row
-    scored: whether the chosen cell has its row
+    summary: of the candidates that have a row
+    cell: the chosen cell; None while candidates have no row, and where all have failed
+    left: 1 while the chosen cell has no row and may come, else 0
     """
 
     sweep: Sweep
@@ -51,22 +51,13 @@ class ChosenCell:
     candidates: tuple[Candidates, ...]
     example: Cell
     unread: int
-    standing: Standing
-    scored: bool = False
-
-    @cached_property
-    def cell(self) -> Cell | None:
-        """The chosen cell; None while candidates have no row, and where all have failed."""
-        return None if self.unread else chosen_among(self.standing.leaders)
+    summary: CandidateSummary
+    cell: Cell | None
+    left: int
 
     @property
     def ids(self) -> frozenset[str]:
         return frozenset() if self.cell is None else frozenset([self.cell.cell_id])
-
-    @property
-    def left(self) -> int:
-        known = self.cell is not None and not self.scored
-        return int(known or self.unread > 0)
 
     def cells_left(self) -> Iterator[Cell]:
         if self.left:
@@ -76,7 +67,7 @@ class ChosenCell:
         """Return the points of the candidates that have a row and have not failed."""
         found: list[Point] = []
         for each in self.candidates:
-            found += each.points_of(self.standing.good)
+            found += each.points_of(self.summary.good)
         return found
 
 
@@ -104,26 +95,31 @@ def chosen_cells(
             owners.setdefault(name, []).append(each)
     found = []
     for name, own in owners.items():
-        standing = standing_of(rows_of[name], own) if name in rows_of else Standing()
-        chosen = ChosenCell(
-            first.sweep,
-            first.problem,
-            name,
-            tuple(own),
-            examples[name],
-            unread[name],
-            standing,
-        )
+        summary = summarize(rows_of[name], own) if name in rows_of else CandidateSummary()
         require(
-            bool(standing.leaders or chosen.unread or not standing.good),
+            bool(summary.leaders or unread[name] or not summary.good),
             f"no candidate of {name} in sweep {first.sweep.name} was read on all of val; "
             "give the sweep another name",
         )
-        found.append(replace(chosen, scored=chosen.ids <= skip))
+        cell = None if unread[name] else chosen_among(summary.leaders)
+        left = unread[name] > 0 or (cell is not None and cell.cell_id not in skip)
+        found.append(
+            ChosenCell(
+                first.sweep,
+                first.problem,
+                name,
+                tuple(own),
+                examples[name],
+                unread[name],
+                summary,
+                cell,
+                int(left),
+            )
+        )
     return found
 
 
-def standing_of(rows: pd.DataFrame, candidates: Iterable[Candidates]) -> Standing:
+def summarize(rows: pd.DataFrame, candidates: Iterable[Candidates]) -> CandidateSummary:
     """Return what the rows of one method's candidates tell."""
     good = rows[rows["status"] == "ok"]
     read = unstopped(good)
@@ -139,7 +135,7 @@ def standing_of(rows: pd.DataFrame, candidates: Iterable[Candidates]) -> Standin
         for point in each.points_of(scores_of):
             cell = Cell(each.problem, point.method)
             leaders.append((cell, scores_of[cell.cell_id]))
-    return Standing(tuple(leaders), frozenset(good["cell_id"]), spent(rows))
+    return CandidateSummary(tuple(leaders), frozenset(good["cell_id"]), spent(rows))
 
 
 def add_leader(leaders: list[Leader], cell: Cell, val: ValScores) -> list[Leader]:

@@ -81,9 +81,9 @@ class ChosenSource:
     def __init__(self, part: ChosenCell) -> None:
         self.part, self.sweep, self.next_method = part, part.sweep, part.method
         self.unasked = self.unread = part.unread
-        self.leaders = list(part.standing.leaders)
-        self.points: list[Point] = []  # of candidates that were heard of and have not failed
-        self.seconds = part.standing.seconds
+        self.leaders = list(part.summary.leaders)
+        self.points: list[Point] = []  # of candidates whose result has arrived and is no error
+        self.seconds = part.summary.seconds
         self.best = BestSoFar()
         self.upcoming: Cell | None = part.cell
 
@@ -92,11 +92,16 @@ class ChosenSource:
         return int(self.upcoming is not None)
 
     @property
-    def due(self) -> bool:
-        """Whether all candidates are handed out, and some have no result yet."""
-        return self.unasked == 0 and self.unread > 0
+    def empty(self) -> bool:
+        """Whether a cell was planned that does not come: all candidates have failed."""
+        return self.part.left > 0 and self.unread == 0 and not self.leaders
 
-    def hear(self, cell: Cell, val: ValScores | None, seconds: float) -> None:
+    @property
+    def next(self) -> bool:
+        """Whether the cell comes next: it is known, or all candidates are handed out."""
+        return self.left > 0 or (self.unasked == 0 and self.unread > 0)
+
+    def add_result(self, cell: Cell, val: ValScores | None, seconds: float) -> None:
         """Take the result of a candidate; the last one decides."""
         self.unread -= 1
         self.seconds += seconds
@@ -127,14 +132,14 @@ class ChosenSource:
 class GridSource:
     """Hands out a grid's cells in their order.
 
-    followers: by method, the source of the cell that val chooses among these
+    chosen_sources: by method, the source of the cell that val chooses among these
     """
 
     chosen = False
 
     def __init__(self, grid: Grid) -> None:
         self.sweep = grid.sweep
-        self.followers: Mapping[str, ChosenSource] = {}
+        self.chosen_sources: Mapping[str, ChosenSource] = {}
         self.cells, self.taken = grid.cells, 0
         self.best = BestSoFar(grid.best)
 
@@ -153,7 +158,7 @@ class GridSource:
     def take(self, k: int) -> list[Cell]:
         taken = list(self.cells[self.taken : self.taken + k])
         self.taken += len(taken)
-        _count_asked(self.followers, taken)
+        _count_asked(self.chosen_sources, taken)
         return taken
 
     def tuning_of(self, cell: Cell) -> Tuning | None:
@@ -161,7 +166,7 @@ class GridSource:
 
     def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
         self.best.update(cell.method_name, val)
-        _pass_on(self.followers, cell, val, seconds)
+        _pass_on(self.chosen_sources, cell, val, seconds)
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         kept: list[Cell] = []
@@ -174,23 +179,23 @@ class GridSource:
                 kept.append(cell)
         if dropped:
             self.cells, self.taken = kept, 0
-        _count_asked(self.followers, (cell for cell, _ in dropped))
+        _count_asked(self.chosen_sources, (cell for cell, _ in dropped))
         for cell, _ in dropped:
-            _pass_on(self.followers, cell, None, 0.0)
+            _pass_on(self.chosen_sources, cell, None, 0.0)
         return dropped
 
 
 class StudySource:
     """Asks Optuna for one cell after another. A study resumes: Optuna first learns the rows.
 
-    followers: by method, the source of the cell that val chooses among these
+    chosen_sources: by method, the source of the cell that val chooses among these
     """
 
     chosen = False
 
     def __init__(self, study: Study) -> None:
         self.study, self.sweep, self.left = study, study.sweep, study.left
-        self.followers: Mapping[str, ChosenSource] = {}
+        self.chosen_sources: Mapping[str, ChosenSource] = {}
         self.best = BestSoFar()
         self.space = {knob: distribution(knob, axis) for knob, axis in study.search.space}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -224,7 +229,7 @@ class StudySource:
         while len(taken) < k and self.left > 0:
             taken.append(self._ask())
             self.left -= 1
-        _count_asked(self.followers, taken)
+        _count_asked(self.chosen_sources, taken)
         return taken
 
     def _ask(self) -> Cell:
@@ -256,7 +261,7 @@ class StudySource:
 
     def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
         self.best.update(cell.method_name, val)
-        _pass_on(self.followers, cell, val, seconds)
+        _pass_on(self.chosen_sources, cell, val, seconds)
         trial = self.asked.get(cell.cell_id)
         if trial is not None:
             values, state = _result(val)
@@ -269,34 +274,34 @@ class StudySource:
             return []
         dropped = self.take(self.left)
         for cell in dropped:
-            _pass_on(self.followers, cell, None, 0.0)
+            _pass_on(self.chosen_sources, cell, None, 0.0)
         return [(cell, reason) for cell in dropped]
 
 
-def _count_asked(followers: Mapping[str, ChosenSource], cells: Iterable[Cell]) -> None:
+def _count_asked(chosen_sources: Mapping[str, ChosenSource], cells: Iterable[Cell]) -> None:
     """Count candidates that are handed out."""
-    if followers:
+    if chosen_sources:
         for cell in cells:
-            followers[cell.method_name].unasked -= 1
+            chosen_sources[cell.method_name].unasked -= 1
 
 
 def _pass_on(
-    followers: Mapping[str, ChosenSource], cell: Cell, val: ValScores | None, seconds: float
+    chosen_sources: Mapping[str, ChosenSource], cell: Cell, val: ValScores | None, seconds: float
 ) -> None:
     """Tell the source of the chosen cell a candidate's result."""
-    if followers:
-        followers[cell.method_name].hear(cell, val, seconds)
+    if chosen_sources:
+        chosen_sources[cell.method_name].add_result(cell, val, seconds)
 
 
 def open_sources(work: Iterable[Work]) -> list[Source]:
     """Return a source for each part of a plan, in order; candidates' tell those that choose."""
     found: list[Source] = []
     candidates: list[tuple[Problem, GridSource | StudySource]] = []
-    followers: dict[tuple[str, Problem], dict[str, ChosenSource]] = {}
+    chosen_sources: dict[tuple[str, Problem], dict[str, ChosenSource]] = {}
     for part in work:
         if isinstance(part, ChosenCell):
             chosen = ChosenSource(part)
-            own = followers.setdefault((part.sweep.name, part.problem), {})
+            own = chosen_sources.setdefault((part.sweep.name, part.problem), {})
             own[part.method] = chosen
             found.append(chosen)
             continue
@@ -304,7 +309,7 @@ def open_sources(work: Iterable[Work]) -> list[Source]:
         candidates.append((part.problem, source))
         found.append(source)
     for problem, source in candidates:
-        source.followers = followers.get((source.sweep.name, problem), {})
+        source.chosen_sources = chosen_sources.get((source.sweep.name, problem), {})
     return found
 
 

@@ -64,18 +64,16 @@ class Allowance:
         """Return how many of the wanted cells may be handed out now.
 
         seconds: expected for one cell; None where nobody knows, which allows one cell at a time
-        kept: cells to keep for others that come next; the budget is not spent because of them
+        kept: cells that come next; one is kept for each, and the budget is not spent without them
         """
-        if kept and self._cells <= kept:
-            return 0
         allowed = min(wanted, self._cells - kept)
         left = self.seconds_left
         if left < math.inf:
             fit = left // max(seconds, 1e-3) if seconds is not None else float(left > 0)
             allowed = min(allowed, fit)
-        if allowed < 1:
+        if allowed < 1 and not kept:
             self.spent = True
-        return int(allowed)
+        return max(0, int(allowed))
 
     def take(self, cells: int) -> None:
         """Count cells that were handed out."""

@@ -1,13 +1,14 @@
 """Run a plan: make artifacts, then compute cells; those that val chooses as soon as it can."""
 
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeps.plan.plan import Plan
 from sweeps.plan.record import records_of
-from sweeps.plan.sources import Source, open_sources
+from sweeps.plan.sources import ChosenSource, Source, open_sources
 from sweeps.rows.results import Results
 from sweeps.rows.runs import write_record
 from sweeps.run.budget import Allowance, Budget
@@ -76,17 +77,22 @@ def run(
     check_resources(plan, growing)
     check_data(plan, places.data_root)
     results = Results(places.results)
-    for record in records_of(plan, slots):
+    records = records_of(plan, slots)
+    for record in records:
         write_record(results, record)
     allowance = Allowance(budget or Budget())
     calibration = Calibration(Store(places.store))
     names = [sweep.name for sweep in plan.sweeps]
     with calibration, Folding(results, names, calibration.hear) as folding:
         clock = Clock(progress, folding)
-        _run(plan, places, clock, allowance, retry_failed)
+        empty = _run(plan, places, clock, allowance, retry_failed)
+    for record in records:
+        if empty[record.sweep]:
+            write_record(results, replace(record, planned=record.planned - empty[record.sweep]))
     room = slots(plan.work[0].sweep.resources)
-    left = plan.cells - clock.cells if allowance.spent else 0
-    return Ran(plan.cells, clock.prepare_s, clock.tune_s, clock.computed_s, room, left)
+    cells = plan.cells - empty.total()
+    left = cells - clock.cells if allowance.spent else 0
+    return Ran(cells, clock.prepare_s, clock.tune_s, clock.computed_s, room, left)
 
 
 class Clock:
@@ -116,8 +122,12 @@ class Clock:
 
 def _run(
     plan: Plan, places: Places, clock: Clock, allowance: Allowance, retry_failed: bool
-) -> None:
-    """Make the plan's artifacts, then compute its cells."""
+) -> Counter[str]:
+    """Make the plan's artifacts, then compute its cells.
+
+    Returns by sweep how many planned cells do not come: val could choose none, because all
+    candidates have failed.
+    """
     started = time.perf_counter()
     store = Store(places.store)
     broken = {}
@@ -131,7 +141,7 @@ def _run(
     sources = open_sources(plan.work)
     _drop_broken(sources, broken, places, clock)
     if any(source.left for source in sources) and not allowance.spent:
-        searcher = PackSearcher(sources, places, slots, retry_failed, allowance)
+        searcher = PackSearcher(sources, places, slots, retry_failed, allowance, clock.cell_failed)
 
         def pack_done(reports: list[CellReport]) -> None:
             clock.pack_done(reports)
@@ -139,6 +149,8 @@ def _run(
 
         run_packs(searcher, pack_done)
     clock.tune_s += time.perf_counter() - prepared
+    chosen = [source for source in sources if isinstance(source, ChosenSource)]
+    return Counter(source.sweep.name for source in chosen if source.empty)
 
 
 def _drop_broken(

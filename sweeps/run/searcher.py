@@ -22,6 +22,7 @@ from unlearn.errors import CannotWrite
 PACK_SECONDS = 4.0  # Ray adds about 25 ms per trial: less than 1 % of such a pack
 ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
+Request = tuple[float, float]  # CPUs and GPUs of a trial
 Kind = tuple[str, bool]  # sweep, whether val chose the cells: such cells take longer
 
 
@@ -59,6 +60,7 @@ class PackSearcher(Searcher):
     slots: how many trials with given resources run at once
     retry: whether cells whose row holds an error are computed again
     allowance: what is left of the run's budget
+    lost: called with each cell that gets a failed row because its worker died at every attempt
     """
 
     def __init__(
@@ -68,10 +70,11 @@ class PackSearcher(Searcher):
         slots: Callable[[Resources], int],
         retry: bool,
         allowance: Allowance | None = None,
+        lost: Callable[[Cell], Any] = lambda cell: None,
     ) -> None:
         super().__init__(metric="done", mode="max")
         self.sources, self.places, self.slots, self.retry = sources, places, slots, retry
-        self.allowance = allowance or Allowance()
+        self.allowance, self.lost = allowance or Allowance(), lost
         self.halt = ""  # why no other pack is handed out
         self.running: dict[str, Handed] = {}
         self.reported: set[str] = set()  # trials whose sources know the results
@@ -112,10 +115,10 @@ class PackSearcher(Searcher):
 
     def _next_source(self, open_sources: list[Source]) -> Source | None:
         """Return the source whose turn it is; None if all slots and the spare pack are taken."""
-        running = Counter(self._given(handed) for handed in self.running.values())
+        running = Counter((each.pack.cpu, each.pack.gpu) for each in self.running.values())
         out = {handed.sweep.name for handed in self.running.values()}
         blocked = {handed.sweep.name for handed in self.running.values() if handed.alone}
-        slots: dict[Resources, int] = {}
+        slots: dict[Request, int] = {}
         ready = []
         for source in open_sources:
             name = source.sweep.name
@@ -124,11 +127,11 @@ class PackSearcher(Searcher):
             if name in blocked:
                 continue
             resources = self._resources(source)
-            if any(_compete(resources, other) for other in (*running, *slots)):
-                break
-            if resources not in slots:
-                slots[resources] = self.slots(resources)
-            if running[resources] <= slots[resources]:
+            request = request_of(resources)
+            waits = any(_compete(request, other) for other in (*running, *slots))
+            if request not in slots:
+                slots[request] = self.slots(resources)
+            if running[request] <= slots[request] and not waits:
                 ready.append(source)
         if not ready:
             return None
@@ -136,7 +139,7 @@ class PackSearcher(Searcher):
             return ready[0]
         # Few sources at a time, so that actors reuse the artifacts that they hold in memory, and
         # studies end one after another.
-        few = ready[: slots[self._resources(ready[0])]]
+        few = ready[: slots[request_of(self._resources(ready[0]))]]
         source = few[self.turn % len(few)]
         self.turn += 1
         return source
@@ -153,11 +156,6 @@ class PackSearcher(Searcher):
         """Whether the source's next cell must run alone, to tell the share of a GPU it needs."""
         automatic = source.sweep.resources.gpu_auto and self._key(source) is None
         return automatic and kind_of(source) not in self.measured
-
-    @staticmethod
-    def _given(handed: Handed) -> Resources:
-        """Return what the trial of a pack was given."""
-        return replace(handed.sweep.resources, gpu=handed.pack.gpu)
 
     def _pack(self, source: Source, size: int) -> Handed:
         resources, alone = self._resources(source), self._unmeasured(source)
@@ -211,7 +209,7 @@ class PackSearcher(Searcher):
         wanted = self._wanted(source, slots, seconds)
         kept = 0
         if not source.chosen:
-            kept = sum(isinstance(each, ChosenSource) and each.due for each in self.sources)
+            kept = sum(isinstance(each, ChosenSource) and each.next for each in self.sources)
         return self.allowance.cells(wanted, seconds, kept)
 
     def _wanted(self, source: Source, slots: int, seconds: float | None) -> int:
@@ -221,8 +219,6 @@ class PackSearcher(Searcher):
             return 1
         if resources.cells_per_trial:
             return resources.cells_per_trial
-        if source.chosen:
-            return 1
         alike = [each for each in self.sources if each.sweep.resources == resources]
         left = sum(each.left for each in alike)
         if self._key(source) is not None:
@@ -253,7 +249,7 @@ class PackSearcher(Searcher):
     def _measure(self, source: Source, needs: GpuNeeds) -> None:
         """Divide a GPU by what a cell of the source needed alone.
 
-        Few cells are chosen: of them the memory counts, which must hold, but not the time.
+        A chosen cell counts by its memory, which must fit, and not by its time: few are chosen.
         """
         name = source.sweep.name
         fit = needs.trials_by_memory if source.chosen else needs.trials
@@ -296,6 +292,7 @@ class PackSearcher(Searcher):
         except CannotWrite as halt:
             self.halt = str(halt)
             return
+        self.lost(cell)
         report = report_of(row, wall_s=0.0)
         source.tell(cell, report.val, report.spent_s)
 
@@ -306,9 +303,14 @@ class PackSearcher(Searcher):
         """Restore nothing: a new run tells its studies from the rows."""
 
 
-def _compete(ours: Resources, theirs: Resources) -> bool:
-    """Whether trials with these resources keep each other from a GPU."""
-    return ours != theirs and ours.gpu > 0 and theirs.gpu > 0
+def request_of(resources: Resources) -> Request:
+    """Return what Tune tells actors apart by."""
+    return resources.cpu, resources.gpu
+
+
+def _compete(ours: Request, theirs: Request) -> bool:
+    """Whether trials with these requests keep each other from a GPU."""
+    return ours != theirs and ours[1] > 0 and theirs[1] > 0
 
 
 def kind_of(source: Source) -> Kind:

@@ -79,7 +79,7 @@ def offline(*_: object, **__: object) -> None:
 
 
 def test_planning_imports_no_compiler(tmp_path: Path) -> None:
-    """Of networks as they stand: it takes torch seconds, more than 100,000 cells take."""
+    """Not for networks as they stand: torch takes seconds for it, more than 100,000 cells take."""
     spec = tmp_path / "spec.yaml"
     document = {"name": "s", "dataset": "cifar10", "models": ["resnet18", "cnn"], "forget": [0]}
     spec.write_text(json.dumps({**document, "method": "task-arithmetic"}))

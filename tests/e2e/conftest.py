@@ -82,7 +82,7 @@ def quick_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(projections, "TSNE", functools.partial(TSNE, max_iter=250))
 
 
-def no_ray(*_: object) -> None:
+def no_ray(*_: object, **__: object) -> None:
     """Stands in for `ray_session` where no Ray may start."""
     pytest.fail("this starts a Ray")
 

@@ -34,13 +34,13 @@ SPEC = """
 name: crash-{number}
 models: [cnn]
 method: task-arithmetic
-forget: [[1]]
+forget: [[1], [2]]
 grid: {{alpha: [{alphas}], rho: [0.0, 0.3, 0.6, 0.9]}}
 train: {{steps: 30, expert_steps: 5}}
 eval: {{candidates: val}}
 """
-ALPHAS = 60
-CELLS = 4 * ALPHAS + 1  # and the one that val chooses
+ALPHAS = 30
+CELLS = 2 * (4 * ALPHAS + 1)  # of each class, and the one that val chooses
 PROCESSES = {
     "worker": ("ray::PackTrial", "ray::ResourceTrainable", "ray::_make_after"),
     "ray": ("gcs_server", "raylet", "ray::"),

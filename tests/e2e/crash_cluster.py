@@ -38,6 +38,7 @@ from unlearn.files import exists, join
 WEIGHTS = {"driver": 6, "worker": 8, "node": 5, "head": 1}  # how often each is chosen
 WORKERS = PROCESSES["worker"]
 OURS = {"PYTHONPATH": PYTHON_PATH, "RAY_ADDRESS": "", "RAY_AUTH_MODE": "disabled"}
+STALLED_S = 900.0  # without a new row; a sweep takes about 200 s
 ANY_TIME_S = 12.0  # a run begins to compute within these seconds, or later on a busy machine
 SERVER = "S3 server"
 WEIGHT_OF_SERVER = 1
@@ -276,11 +277,14 @@ def one_sweep(site: Site, attack: Attack) -> Seen:
     site.runs = []
     seen = Seen(Results(site.results), site.sweep)
     at, after = attack.next_moment(site, 0)
-    cells = 0
+    cells, since = 0, time.monotonic()
     while True:
         site.restore()
         with contextlib.suppress(OSError):  # the S3 server has just started again
-            cells = seen.look()
+            before, cells = cells, seen.look()
+            since = since if cells == before else time.monotonic()
+        if time.monotonic() - since > STALLED_S:
+            raise Broken(f"{site.sweep}: {cells} of {CELLS} cells, none new for {STALLED_S:.0f} s")
         if all(run.poll() == 0 for run in site.runs):
             break
         time.sleep(0.1)

@@ -1,13 +1,15 @@
 """The cell that val chooses: when it is handed out, and that it is the one that rows choose."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.tune.search import Searcher
 
+from sweeps.choose.choose import choose
 from sweeps.compute.gpu import GpuNeeds
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.searcher import PackSearcher
@@ -74,7 +76,7 @@ def labels(cells: list[Cell]) -> list[str]:
 def test_a_chosen_cell_comes_before_the_candidates_of_later_studies(
     slots: int, tmp_path: Path
 ) -> None:
-    """As many problems are in work as there are slots; one pack is out ahead of the slots."""
+    """As many problems have packs out as there are slots; one pack is out ahead of the slots."""
     searcher = packs.searcher(make.sources(tmp_path, make.sweep(**SPEC)), slots)
     expected = {
         1: "0v 0v 0v 0v 1v 0f 1v 1v 1v 2v 1f 2v 2v 2v 2f",
@@ -97,7 +99,7 @@ def test_a_budget_of_one_studys_candidates_and_one_leaves_its_chosen_cell_scored
 
 
 def test_a_budget_keeps_a_cell_for_what_is_about_to_be_chosen(tmp_path: Path) -> None:
-    """Of 7 cells 2 go to the next class, while the choice in the first is awaited."""
+    """Two of 7 cells go to the next class while the choice in the first is awaited."""
     allowance = Allowance(Budget(cells=7))
     searcher = packs.searcher(make.sources(tmp_path, make.sweep(**SPEC)), allowance=allowance)
     done = labels(play(searcher))
@@ -139,11 +141,19 @@ def test_it_is_the_cell_that_the_rows_choose(
     from_rows = [cell for source in chosen for cell in source.take(1)]
     assert len(from_rows) == 3 * len(sweep.methods)
     assert ids(from_rows) == ids([cell for cell in cells if kind(cell) == "full"])
+    rows = make.results(read).read(sweep.name)
+    wanted = [choose(own) for _, own in rows.groupby([rows["forget"].map(str), "method"])]
+    assert ids(map(as_candidate, from_rows)) == sorted(each.row["cell_id"] for each in wanted)
     assert make.plan(told, sweep).cells == 0
 
 
-def ids(cells: list[Cell]) -> list[str]:
+def ids(cells: Iterable[Cell]) -> list[str]:
     return sorted(cell.cell_id for cell in cells)
+
+
+def as_candidate(cell: Cell) -> Cell:
+    evaluation = replace(cell.problem.eval, candidates="val")
+    return replace(cell, problem=replace(cell.problem, eval=evaluation))
 
 
 @pytest.mark.parametrize("known", [0, 3, 4])
@@ -162,7 +172,7 @@ def test_what_was_tuned_is_the_same_whether_it_was_told_or_read(known: int, tmp_
         write(tmp_path, cell, failed=place == 1)
         row = results.find("s", cell.cell_id)
         report = packs.report(row)
-        chosen.hear(cell, report.val, report.spent_s)
+        chosen.add_result(cell, report.val, report.spent_s)
     (full,) = chosen.take(1)
     tuning = chosen.tuning_of(full)
     assert tuning.seconds == pytest.approx(3 * 0.75 + 1.0)
@@ -227,6 +237,49 @@ def test_a_resumed_run_begins_with_what_val_has_chosen(tmp_path: Path) -> None:
     pack = packs.ask(packs.searcher(make.opened(plan)), "a")
     assert labels(list(pack.cells)) == ["0 full"]
     assert make.method(pack.cells[0]) == "sign-consensus"
+
+
+def test_a_budget_in_seconds_is_not_spent_while_a_choice_may_still_fit(tmp_path: Path) -> None:
+    """Class 0's last candidate is out, and one of class 1 no longer fits: the choice takes 1 s."""
+    clock = [0.0]
+    allowance = Allowance(Budget(seconds=100.0), now=lambda: clock[0])
+    searcher = packs.searcher(make.sources(tmp_path, make.sweep(**SPEC)), allowance=allowance)
+    asked: dict[str, Any] = {}
+    for name in "abcd":
+        asked[name] = packs.ask(searcher, name)
+        if name != "d":
+            searcher.on_trial_complete(name, packs.result(asked[name], truth, wall_s=30.0))
+    clock[0] = 80.0
+    assert packs.ask(searcher, "e") is None
+    searcher.on_trial_complete("d", packs.result(asked["d"], truth, wall_s=30.0))
+    assert labels(list(packs.ask(searcher, "e").cells)) == ["0 full"]
+    assert packs.ask(searcher, "f") is None
+    assert allowance.spent
+
+
+def test_a_budget_keeps_a_cell_for_a_choice_that_waits_for_a_gpu(tmp_path: Path) -> None:
+    """It is known, but a candidate has a part of the GPU; the other sweep would take a CPU."""
+    auto = {"gpu": "auto", "cells_per_trial": 1}
+    search = make.sweep(**{**SPEC, "grid": {"alpha": [-1.0, -2.0]}, "resources": auto})
+    sources = [
+        *make.sources(tmp_path, search),
+        *make.sources(tmp_path, make.sweep(name="t", grid={"steps": [5, 6, 7]})),
+    ]
+    searcher = packs.searcher(sources, 1, allowance=Allowance(Budget(cells=4)))
+
+    def ends(name: str, gpu: GpuNeeds | None = None) -> None:
+        searcher.on_trial_complete(name, packs.result(asked[name], truth, gpu=gpu))
+
+    asked = {"a": packs.ask(searcher, "a")}
+    ends("a", GpuNeeds(memory=0.1, time=0.3))
+    asked |= {name: packs.ask(searcher, name) for name in "bc"}
+    assert [labels(list(pack.cells)) for pack in asked.values()] == [
+        *(["0 val"], ["0 val"], ["1 val"])
+    ]
+    ends("b")
+    assert packs.ask(searcher, "d") is None
+    ends("c")
+    assert labels(list(packs.ask(searcher, "d").cells)) == ["0 full"]
 
 
 def test_the_first_chosen_cell_has_a_gpu_to_itself_and_may_raise_the_share(tmp_path: Path) -> None:

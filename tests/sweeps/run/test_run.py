@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from sweeps.compute import artifacts
 from sweeps.plan.plan import Plan
+from sweeps.rows.runs import read_record
 from sweeps.run.places import places_for
 from sweeps.run.run import Ran, run
 from sweeps.run.tune import Reporter, describe_loss, interruptions
@@ -318,8 +319,11 @@ def test_a_broken_artifact_fails_candidates_and_what_is_chosen_among_earlier_one
     monkeypatch.setattr(tuner, "fitting", fit)
     monkeypatch.setitem(artifacts.MAKERS, "expert", broken)
     told: Told = []
-    run_in(tmp_path, told, **spec)
+    ran = run_in(tmp_path, told, **spec)
     assert handed == [("fine-tune", "val"), ("fine-tune", "full")]
+    record = read_record(make.results(tmp_path), "s")
+    assert record is not None
+    assert (ran.cells, record.planned) == (4, 4)
     made = [what for stage, _, what in told if stage == "prepare"]
     assert made.count("expert cnn of [1] seed 0") == 1
     rows = make.results(tmp_path).read("s")

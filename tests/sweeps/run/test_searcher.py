@@ -238,6 +238,23 @@ def test_packs_that_ask_for_another_share_of_a_gpu_wait_for_those_that_are_out(
     assert [asks(name) for name in "defg"] == [("given", 0.5)] * 3 + [None]
 
 
+def test_what_needs_no_gpu_goes_on_while_another_share_waits(tmp_path: Path) -> None:
+    """And so does what asks for the same share, whatever else its resources say."""
+    one = {"cells_per_trial": 1}
+    sources = [
+        grid(tmp_path, 2, name="quarters", resources={"gpu": 0.25, **one}),
+        grid(tmp_path, 2, name="alike", resources={"gpu": 0.25, "cells_per_trial": 2}),
+        grid(tmp_path, 2, name="halves", resources={"gpu": 0.5, **one}),
+        grid(tmp_path, 2, name="later", resources={"gpu": 0.25, **one}),
+        grid(tmp_path, 2, name="none", resources=one),
+    ]
+    searcher = packs.searcher(sources, lambda needs: 4)
+    handed = [packs.ask(searcher, str(number)) for number in range(9)]
+    assert sorted(pack.sweep for pack in handed if pack is not None) == [
+        *("alike", "none", "none", "quarters", "quarters")
+    ]
+
+
 def test_cells_that_are_stacked_start_with_a_quarter_of_a_gpu(tmp_path: Path) -> None:
     sources = make.sources(tmp_path, make.sweep(**STACKABLE, resources={"gpu": "auto"}))
     pack = packs.ask(packs.searcher(sources, shared), "a")
