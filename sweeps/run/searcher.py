@@ -84,6 +84,10 @@ class PackSearcher(Searcher):
         self.trials: dict[str, int] = {}  # that share a GPU, by sweep, where that was measured
         self.turn = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle nothing: Tune pickles searchers for a resume that we never use."""
+        return {}
+
     def suggest(self, trial_id: str) -> Any:
         """Return the next pack; None to wait, FINISHED at the end or when the budget is spent.
 

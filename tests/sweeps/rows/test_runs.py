@@ -71,7 +71,7 @@ def test_the_record_counts_what_the_plan_counts(tmp_path: Path) -> None:
     search: dict[str, Any] = {"trials": 4, "space": {"alpha": [-3.0, 0.0]}}
     sweep = make.sweep(method="task-arithmetic", search=search, eval={"candidates": "val"})
     results = make.results(tmp_path)
-    (study,) = make.sources(tmp_path, sweep)
+    (study,) = make.candidates(make.sources(tmp_path, sweep))
     for cell in study.take(1):
         make.write(results, cell, val_forget_accuracy=0.1, val_retain_accuracy=0.9)
     plan = make.plan(tmp_path, sweep)

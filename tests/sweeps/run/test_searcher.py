@@ -1,11 +1,13 @@
 """Which packs are handed out when, and when a trial ends."""
 
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
+from ray import cloudpickle
 from ray.tune.schedulers import TrialScheduler
 
 from sweeps.compute.candidates import ValScores
@@ -236,6 +238,13 @@ def test_packs_that_ask_for_another_share_of_a_gpu_wait_for_those_that_are_out(
     assert asks("d") is None  # one of `measured` is out
     searcher.on_trial_complete("c", packs.result(asked["c"]))
     assert [asks(name) for name in "defg"] == [("given", 0.5)] * 3 + [None]
+
+
+def test_a_searcher_is_pickled_without_what_it_holds(tmp_path: Path) -> None:
+    """Tune does so at its start; what progress is told through holds locks."""
+    searcher = packs.searcher([grid(tmp_path, 2)])
+    searcher.lost = [Lock()].append  # type: ignore[assignment]
+    assert vars(cloudpickle.loads(cloudpickle.dumps(searcher))) == {}
 
 
 def test_what_needs_no_gpu_goes_on_while_another_share_waits(tmp_path: Path) -> None:
