@@ -12,12 +12,11 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.compute.candidates import BestSoFar, Tuning, ValScores, val_scores
-from sweeps.plan.chosen import ChosenCell, add_leader, chosen_among
+from sweeps.plan.chosen import ChosenCell
+from sweeps.plan.chosen_source import ChosenSource
 from sweeps.plan.work import Grid, Row, Study, Work
 from sweeps.spec.cells import Cell, Problem
-from sweeps.spec.grid import Cells, Point, point_of
 from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
@@ -67,66 +66,6 @@ class Source(Protocol):
 
     def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
         """Remove the cells for which `why` gives a reason not to run; return both."""
-
-
-class ChosenSource:
-    """Hands out the cell that val chooses, once every candidate of its method has a result.
-
-    unasked: candidates that are not handed out yet
-    unread: candidates without a result
-    """
-
-    chosen = True
-
-    def __init__(self, part: ChosenCell) -> None:
-        self.part, self.sweep, self.next_method = part, part.sweep, part.method
-        self.unasked = self.unread = part.unread
-        self.leaders = list(part.summary.leaders)
-        self.points: list[Point] = []  # of candidates whose result has arrived and is no error
-        self.seconds = part.summary.seconds
-        self.best = BestSoFar()
-        self.upcoming: Cell | None = part.cell
-
-    @property
-    def left(self) -> int:
-        return int(self.upcoming is not None)
-
-    @property
-    def empty(self) -> bool:
-        """Whether a cell was planned that does not come: all candidates have failed."""
-        return self.part.left > 0 and self.unread == 0 and not self.leaders
-
-    @property
-    def next(self) -> bool:
-        """Whether the cell comes next: it is known, or all candidates are handed out."""
-        return self.left > 0 or (self.unasked == 0 and self.unread > 0)
-
-    def add_result(self, cell: Cell, val: ValScores | None, seconds: float) -> None:
-        """Take the result of a candidate; the last one decides."""
-        self.unread -= 1
-        self.seconds += seconds
-        if val is not None:
-            self.points.append(point_of(cell))
-            self.leaders = add_leader(self.leaders, cell, val)
-        if self.unread == 0:
-            self.upcoming = chosen_among(self.leaders)
-
-    def take(self, k: int) -> list[Cell]:
-        taken = [] if self.upcoming is None else [self.upcoming]
-        self.upcoming = None
-        return taken
-
-    def tuning_of(self, cell: Cell) -> Tuning | None:
-        points = (*self.part.points(), *self.points)
-        bound = at_bounds(vars(cell.method), ends_of(self.sweep, cell.method_name))
-        return Tuning(Cells(self.part.problem, points), self.seconds, bound)
-
-    def tell(self, cell: Cell, val: ValScores | None, seconds: float = 0.0) -> None:
-        """Learn nothing: a cell that was scored in full decides no more."""
-
-    def drop(self, why: Callable[[Cell], str]) -> list[tuple[Cell, str]]:
-        reason = "" if self.upcoming is None else why(self.upcoming)
-        return [(cell, reason) for cell in self.take(1)] if reason else []
 
 
 class GridSource:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sweeps.plan.chosen_source import ChosenSource
 from sweeps.plan.plan import Plan
 from sweeps.plan.record import records_of
-from sweeps.plan.sources import ChosenSource, Source, open_sources
+from sweeps.plan.sources import Source, open_sources
 from sweeps.rows.results import Results
 from sweeps.rows.runs import write_record
 from sweeps.run.budget import Allowance, Budget

@@ -9,7 +9,8 @@ from ray.tune.search import Searcher
 
 from sweeps.compute.gpu import MOST_PER_GPU, GpuNeeds
 from sweeps.compute.together import MOST, stack_key
-from sweeps.plan.sources import ChosenSource, Source
+from sweeps.plan.chosen_source import ChosenSource
+from sweeps.plan.sources import Source
 from sweeps.rows.results import Results
 from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
