@@ -5,10 +5,10 @@ constants, and a one-cycle schedule moves those too. Both classes put the change
 They differ from torch's by rounding.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearn.feeds import Numbers
 
@@ -44,7 +44,7 @@ class DeviceAdamW:
 
     def __init__(
         self,
-        parameters: list[nn.Parameter],
+        parameters: Sequence[Tensor],
         rates: Rates,
         weight_decay: float,
         cycles: bool,
@@ -95,7 +95,7 @@ class DeviceSGD:
 
     def __init__(
         self,
-        parameters: list[nn.Parameter],
+        parameters: Sequence[Tensor],
         rates: Rates,
         weight_decay: float,
         cycles: bool,
@@ -145,8 +145,8 @@ class DeviceNesterov(DeviceSGD):
         torch._foreach_sub_(moving, ahead)
 
 
-def _with_gradients(parameters: list[nn.Parameter]) -> tuple[list[Tensor], list[Tensor]]:
-    moving: list[Tensor] = [p for p in parameters if p.grad is not None]
+def _with_gradients(parameters: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    moving = [p for p in parameters if p.grad is not None]
     return moving, [p.grad for p in moving if p.grad is not None]
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from unlearn.attacks import make_attack
+from unlearn.attacks.generators.base import Context
 from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.errors import NotFinite
 from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
@@ -303,6 +305,39 @@ def test_a_watcher_sees_the_weights_of_every_step(cvae: Any, splits: Splits) -> 
     assert len({value.item() for value in seen}) == 31
     for name, tensor in plain.weights.items():
         assert torch.equal(watched.weights[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs"),
+    [
+        ("relearn-10", {"lr": 1e-3}),
+        ("relearn-kept", {"reset_label": True}),
+        ("kept-label", {"ball": True}),
+        ("latent-label", {}),
+        ("label-only", {}),
+        ("prototype", {}),
+        ("ink", {}),
+    ],
+)
+def test_attacks_on_a_generator(
+    cvae: Any, cnn: Any, splits: Splits, name: str, knobs: dict[str, Any]
+) -> None:
+    """What an attacker draws in the end is the same, to within two of 255 levels a pixel."""
+    attack: Any = make_attack(name, {"steps": 60, **knobs})
+    context = Context(cvae, cnn, network("cnn", (1, 28, 28)), splits, (3,))
+
+    def attacked() -> tuple[Tensor, StepReport]:
+        with step_reports() as reports:
+            found = attack.recover(cvae, context, stream(0, "attack", device="cuda"))
+        return found.pictures.float(), reports[-1]
+
+    captured, report = attacked()
+    with eager_steps():
+        eager, plain = attacked()
+    assert report.captured, report.obstacle
+    assert report.replayed == 57
+    assert plain.replayed == 0
+    assert float((captured - eager).abs().mean()) < 2
 
 
 @pytest.mark.parametrize("critic", [0.0, 50.0])

@@ -101,7 +101,7 @@ def test_a_projection_runs_after_every_step() -> None:
     def project() -> None:
         x.mul_((1 / x.norm(dim=1, keepdim=True)).clamp(max=1))
 
-    minimise({x: 0.1}, lambda: (x - aim).square().sum(1), 100, project)
+    minimise({x: 0.1}, lambda: (x - aim).square().sum(1), 100, after=project)
     torch.testing.assert_close(x, torch.tensor([[1.0, 0.0]]))
 
 

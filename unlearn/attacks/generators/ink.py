@@ -74,7 +74,7 @@ class Ink(GeneratorAttack):
             inked = self.ink_weight * (ink(x) - self.ink_target).square()
             return stroke + inked + near_start
 
-        minimise({z: self.lr_z, logits: self.lr_label}, loss, context.steps(self.steps))
+        minimise({z: self.lr_z, logits: self.lr_label}, loss, context.steps(self.steps), [subject])
         with torch.no_grad():
             return grade_images(context, subject(z, logits.softmax(1)), wanted)
 

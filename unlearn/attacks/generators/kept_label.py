@@ -60,7 +60,7 @@ class KeptLabel(GeneratorAttack):
             z.mul_((prior_radius(subject.z_dim) / norms).clamp(max=1))
 
         steps, after = context.steps(self.steps), project if self.ball else None
-        minimise({z: self.lr}, loss, steps, after)
+        minimise({z: self.lr}, loss, steps, [subject, context.attacker], after)
         with torch.no_grad():
             return grade_images(context, subject(z, c), wanted)
 

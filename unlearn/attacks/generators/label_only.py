@@ -55,7 +55,7 @@ class LabelOnly(GeneratorAttack):
             each = F.cross_entropy(context.attacker(images()), wanted, reduction="none")
             return each.view(n, shared).mean(1)
 
-        minimise({c: self.lr}, loss, context.steps(self.steps))
+        minimise({c: self.lr}, loss, context.steps(self.steps), [subject, context.attacker])
         with torch.no_grad():
             graded = grade_images(context, images(), wanted)
         return replace(graded, shared=shared)

@@ -44,6 +44,11 @@ class LatentLabel(GeneratorAttack):
             images = subject(z, logits.softmax(1))
             return F.cross_entropy(context.attacker(images), wanted, reduction="none")
 
-        minimise({z: self.lr, logits: self.lr}, loss, context.steps(self.steps))
+        minimise(
+            {z: self.lr, logits: self.lr},
+            loss,
+            context.steps(self.steps),
+            [subject, context.attacker],
+        )
         with torch.no_grad():
             return grade_images(context, subject(z, logits.softmax(1)), wanted)

@@ -69,7 +69,7 @@ class Prototype(GeneratorAttack):
             smooth = self.tv_weight * total_variation(x)
             return distances.amin(1) + smooth + self.z_weight * z.square().mean(1)
 
-        minimise({z: self.lr_z, logits: self.lr_label}, loss, context.steps(self.steps))
+        minimise({z: self.lr_z, logits: self.lr_label}, loss, context.steps(self.steps), [subject])
         with torch.no_grad():
             return grade_images(context, subject(z, logits.softmax(1)), wanted)
 

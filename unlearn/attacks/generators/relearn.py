@@ -1,13 +1,12 @@
 """Relearning: how many training steps bring the forgotten class back into a generator."""
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
@@ -22,8 +21,8 @@ from unlearn.attacks.generators.strongest import (
 from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
-from unlearn.optimizers import Adam
 from unlearn.splits import Images
+from unlearn.train import Schedule, logged_steps
 
 
 @dataclass(frozen=True)
@@ -71,17 +70,27 @@ class Relearn(GeneratorAttack):
         images, device = self._images(context, generator), generator.device
         wanted = context.wanted(self.trials, device)
         z = torch.randn(self.trials, subject.z_dim, generator=generator, device=device)
-        batches = images.batches(self.batch, generator)
-        optimizer = Adam(pupil.parameters(), lr=self.lr)
-        reached = None
-        for evaluation in range(1, ceil(context.steps(self.steps) / self.every) + 1):
-            self._train(pupil, optimizer, batches, generator)
-            with torch.no_grad():
-                drawn = pupil(z, pupil.one_hot(wanted))
-            if reached is None and self._is_back(context, drawn, wanted):
-                reached = evaluation * self.every
-        end = grade_images(context, drawn, wanted)
-        return replace(end, steps=reached, reached=reached is not None)
+        batches = images.to(device).batches(self.batch, generator)
+        reached: list[int] = []
+
+        def terms() -> dict[str, Tensor]:
+            x, y = next(batches)
+            return {"loss": generator_loss(pupil, x, y, generator).mean()}
+
+        @torch.no_grad()
+        def draw() -> Tensor:
+            drawn: Tensor = pupil(z, pupil.one_hot(wanted))
+            return drawn
+
+        def watch(step: int, _: nn.Module) -> None:
+            due = step > 0 and step % self.every == 0 and not reached
+            if due and self._is_back(context, draw(), wanted):
+                reached.append(step)
+
+        steps = ceil(context.steps(self.steps) / self.every) * self.every
+        logged_steps(pupil, terms, Schedule(steps, self.batch, self.lr, "constant"), watch=watch)
+        end = grade_images(context, draw(), wanted)
+        return replace(end, steps=reached[0] if reached else None, reached=bool(reached))
 
     def _images(self, context: Context, generator: torch.Generator) -> Images:
         """Choose what the copy learns from."""
@@ -89,21 +98,6 @@ class Relearn(GeneratorAttack):
         if self.per_class == 0:
             return train.retain
         return shots(train.forget, self.per_class, self.batch, generator)
-
-    def _train(
-        self,
-        pupil: Generative,
-        optimizer: torch.optim.Optimizer,
-        batches: Iterator[tuple[Tensor, Tensor]],
-        generator: torch.Generator,
-    ) -> None:
-        """Train `pupil` in place, `every` steps."""
-        for _ in range(self.every):
-            x, y = (part.to(generator.device) for part in next(batches))
-            optimizer.zero_grad(set_to_none=True)
-            loss = generator_loss(pupil, x, y, generator).mean()
-            loss.backward()
-            optimizer.step()
 
     def _is_back(self, context: Context, drawn: Tensor, wanted: Tensor) -> bool:
         """Tell whether the grader reads enough of the drawn images as the wanted class."""
