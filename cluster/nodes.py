@@ -29,7 +29,8 @@ def describe_resources(plan: Plan, address: str | None) -> str:
     for sweep in sweeps_to_run(plan):
         lack = lacking(sweep, nodes)
         if lack is None:
-            at_once = sum(node.fits(sweep.resources) for node in nodes)
+            asks = sweep.resources.where(gpus=any(node.gpu for node in nodes))
+            at_once = sum(node.fits(asks) for node in nodes)
             lines.append(f"resources: {sweep.name} runs {at_once} trials at once on {where}")
         else:
             then = "`run` refuses it" if own else "`run` waits until a larger one joins"

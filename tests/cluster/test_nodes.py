@@ -41,6 +41,11 @@ def test_without_an_address_a_plan_is_compared_with_this_machine(
     assert described(tmp_path, cpu=1.5) == "resources: s runs 2 trials at once on this machine"
 
 
+def test_without_a_gpu_an_open_share_asks_for_none(machine: None, tmp_path: Path) -> None:
+    line = described(tmp_path, cpu=1, gpu="auto")
+    assert line == "resources: s runs 4 trials at once on this machine"
+
+
 def test_a_plan_says_that_run_would_refuse_it_and_what_to_change(
     machine: None, tmp_path: Path
 ) -> None:
