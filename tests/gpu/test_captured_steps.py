@@ -312,7 +312,9 @@ def test_a_watcher_sees_the_weights_of_every_step(cvae: Any, splits: Splits) -> 
     [
         ("relearn-10", {"lr": 1e-3}),
         ("relearn-kept", {"reset_label": True}),
+        ("relearn-strongest-10", {"rungs": 1, "reset_label": True}),
         ("kept-label", {"ball": True}),
+        ("kept-label-strongest", {"rungs": 1, "ball": True}),
         ("latent-label", {}),
         ("label-only", {}),
         ("prototype", {}),

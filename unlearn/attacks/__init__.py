@@ -26,7 +26,8 @@ from unlearn.attacks.generators.membership_elbo import MembershipElbo
 from unlearn.attacks.generators.noisy_label import NoisyLabel
 from unlearn.attacks.generators.prototype import Prototype
 from unlearn.attacks.generators.random_z import RandomZ
-from unlearn.attacks.generators.relearn import Relearn, StrongestRelearn
+from unlearn.attacks.generators.relearn import Relearn
+from unlearn.attacks.generators.strongest_relearn import StrongestRelearn
 from unlearn.attacks.generators.transplant import Transplant
 from unlearn.attacks.generators.triangular_walk import TriangularWalk
 from unlearn.columns import Column, merged

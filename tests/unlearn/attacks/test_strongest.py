@@ -9,11 +9,12 @@ import torch
 
 from tests.unlearn.attacks.quick import quick
 from unlearn.attacks.generators.base import Context, Recovery
-from unlearn.attacks.generators.kept_label import StrongestKeptLabel
+from unlearn.attacks.generators.kept_label import KeptLabel, StrongestKeptLabel, attempts
 from unlearn.attacks.generators.label_columns import label_columns, reset_label
 from unlearn.attacks.generators.optimise import minimise
-from unlearn.attacks.generators.relearn import Relearn, StrongestRelearn
-from unlearn.attacks.generators.strongest import Variant, ladder, strongest
+from unlearn.attacks.generators.relearn import Relearn
+from unlearn.attacks.generators.strongest import Variant, each_alone, ladder, strongest
+from unlearn.attacks.generators.strongest_relearn import StrongestRelearn, relearn_together
 from unlearn.errors import BadInput
 from unlearn.models import build
 from unlearn.models.base import Generative
@@ -27,14 +28,10 @@ def test_a_ladder_has_equal_ratios() -> None:
 
 
 def test_the_strongest_has_the_most_hits_then_the_fewest_steps() -> None:
-    found = {0.0: (3, 10), 1.0: (5, 20), 2.0: (5, 15), 3.0: (4, 1)}
-
-    def recover(variant: Variant) -> Recovery:
-        hits, steps = found[variant["lr"]]
-        return Recovery(hits, 10, torch.empty(0), steps)
-
-    variants = [{"lr": lr} for lr in found]
-    best = strongest(variants, recover, stream(0, "x"))
+    found = [(3, 10), (5, 20), (5, 15), (4, 1)]
+    variants = [{"lr": lr} for lr in (0.0, 1.0, 2.0, 3.0)]
+    recoveries = [Recovery(hits, 10, torch.empty(0), steps) for hits, steps in found]
+    best = strongest(variants, recoveries)
     assert (best.hits, best.steps, best.variant) == (5, 15, {"lr": 2.0})
 
 
@@ -46,7 +43,7 @@ def test_every_variant_draws_the_same_numbers() -> None:
         drawn.append(torch.rand(3, generator=generator))
         return Recovery(0, 1, torch.empty(0))
 
-    strongest([{"lr": 1.0}, {"lr": 2.0}], recover, generator)
+    each_alone([{"lr": 1.0}, {"lr": 2.0}], recover, generator)
     assert torch.equal(drawn[0], drawn[1])
 
 
@@ -92,6 +89,37 @@ def test_one_setting_shows_obstruction_where_another_brings_the_class_back(
     assert published.rate < 0.5 < reset.rate
     assert ladder.rate >= reset.rate
     assert ladder.variant.keys() == {"lr", "reset"}
+
+
+def test_variants_that_relearn_as_one_program_give_what_each_gives_alone(
+    original: Generative, context: Context
+) -> None:
+    longer = replace(context, effort=0.1)
+    hidden = hide_behind_label(original)
+    attacks = [
+        Relearn(per_class=10, trials=60, lr=lr, reset_label=reset)
+        for lr, reset in ((1e-3, False), (1e-3, True), (1e-2, True))
+    ]
+    together = relearn_together(attacks, hidden, longer, stream(0, "relearn"))
+    for attack, found in zip(attacks, together, strict=True):
+        alone = attack.recover(hidden, longer, stream(0, "relearn"))
+        assert abs(found.hits - alone.hits) <= 1
+        assert found.steps == alone.steps
+        apart = (found.pictures.float() - alone.pictures.float()).abs()
+        assert float(apart.mean()) < 0.5  # of 255 levels
+    assert together[0].hits < together[2].hits  # each went at its own rate, from its own start
+
+
+def test_kept_labels_at_several_rates_give_what_each_gives_alone(
+    original: Generative, context: Context
+) -> None:
+    attacks = [KeptLabel(restarts=4, lr=0.03), KeptLabel(restarts=4, lr=0.3, ball=True)]
+    together = attempts(attacks, original, context, stream(0, "kept"))
+    for attack, found in zip(attacks, together, strict=True):
+        alone = attack.recover(original, context, stream(0, "kept"))
+        assert (found.hits, found.trials) == (alone.hits, alone.trials)
+        apart = (found.pictures.float() - alone.pictures.float()).abs()
+        assert float(apart.mean()) < 1
 
 
 def test_a_projection_runs_after_every_step() -> None:

@@ -1,5 +1,6 @@
 """Adaptive attack: optimise the latent alone, under kept labels, which the subject must draw."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,7 +12,6 @@ from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
 from unlearn.attacks.generators.optimise import minimise
 from unlearn.attacks.generators.strongest import (
-    Variant,
     check_ladder,
     ladder,
     plain_of,
@@ -47,22 +47,7 @@ class KeptLabel(GeneratorAttack):
     def recover(
         self, subject: Generative, context: Context, generator: torch.Generator
     ) -> Recovery:
-        device, n = generator.device, self.restarts
-        wanted = context.wanted(n, device)
-        c = subject.one_hot(context.kept(n, generator))
-        z = torch.randn(n, subject.z_dim, generator=generator, device=device)
-
-        def loss() -> Tensor:
-            return F.cross_entropy(context.attacker(subject(z, c)), wanted, reduction="none")
-
-        def project() -> None:
-            norms = z.norm(dim=1, keepdim=True)
-            z.mul_((prior_radius(subject.z_dim) / norms).clamp(max=1))
-
-        steps, after = context.steps(self.steps), project if self.ball else None
-        minimise({z: self.lr}, loss, steps, [subject, context.attacker], after)
-        with torch.no_grad():
-            return grade_images(context, subject(z, c), wanted)
+        return attempts([self], subject, context, generator)[0]
 
 
 @dataclass(frozen=True)
@@ -98,12 +83,38 @@ class StrongestKeptLabel(KeptLabel):
         self, subject: Generative, context: Context, generator: torch.Generator
     ) -> Recovery:
         plain = plain_of(self, KeptLabel)
-
-        def attempt(variant: Variant) -> Recovery:
-            attack = replace(plain, lr=variant["lr"], ball=bool(variant["ball"]))
-            return attack.recover(subject, context, generator)
-
         rates = ladder(self.lr, self.highest_lr, self.rungs)
         balls = [True] if self.ball else [False, True]
         variants = [{"lr": lr, "ball": float(ball)} for ball in balls for lr in rates]
-        return strongest(variants, attempt, generator)
+        attacks = [replace(plain, lr=each["lr"], ball=bool(each["ball"])) for each in variants]
+        return strongest(variants, attempts(attacks, subject, context, generator))
+
+
+def attempts(
+    attacks: Sequence[KeptLabel],
+    subject: Generative,
+    context: Context,
+    generator: torch.Generator,
+) -> list[Recovery]:
+    """Run attacks that differ in `lr` and `ball` alone, all at once, from the same starts."""
+    n, steps, device = attacks[0].restarts, attacks[0].steps, generator.device
+    wanted = context.wanted(n, device)
+    c = subject.one_hot(context.kept(n, generator))
+    z = torch.randn(n, subject.z_dim, generator=generator, device=device)
+    latents = [z.clone() for _ in attacks]
+    labels, aims = c.repeat(len(attacks), 1), wanted.repeat(len(attacks))
+
+    def loss() -> Tensor:
+        images = subject(torch.cat(latents), labels)
+        return F.cross_entropy(context.attacker(images), aims, reduction="none")
+
+    def project() -> None:
+        for attack, latent in zip(attacks, latents, strict=True):
+            if attack.ball:
+                norms = latent.norm(dim=1, keepdim=True)
+                latent.mul_((prior_radius(subject.z_dim) / norms).clamp(max=1))
+
+    variables = {z: attack.lr for attack, z in zip(attacks, latents, strict=True)}
+    minimise(variables, loss, context.steps(steps), [subject, context.attacker], project)
+    with torch.no_grad():
+        return [grade_images(context, subject(latent, c), wanted) for latent in latents]

@@ -3,21 +3,14 @@
 import copy
 from dataclasses import dataclass, replace
 from math import ceil
-from typing import ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearn.attacks.base import check_at_least, check_positive
 from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, grade_images
-from unlearn.attacks.generators.label_columns import label_columns, reset_label
-from unlearn.attacks.generators.strongest import (
-    Variant,
-    check_ladder,
-    ladder,
-    plain_of,
-    strongest,
-)
+from unlearn.attacks.generators.label_columns import reset_label
 from unlearn.errors import require
 from unlearn.models.base import Generative
 from unlearn.objectives import generator_loss
@@ -64,92 +57,79 @@ class Relearn(GeneratorAttack):
     def recover(
         self, subject: Generative, context: Context, generator: torch.Generator
     ) -> Recovery:
+        lesson = Lesson(self, subject, context, generator)
+        pupil = self.pupil(subject, context)
+        exam = Exam(lesson, pupil)
+
+        def terms() -> dict[str, Tensor]:
+            x, y = next(lesson.batches)
+            return {"loss": generator_loss(pupil, x, y, generator).mean()}
+
+        plan = Schedule(lesson.steps, self.batch, self.lr, "constant")
+        logged_steps(pupil, terms, plan, watch=lambda step, _: exam(step))
+        return exam.result()
+
+    def pupil(self, subject: Generative, context: Context) -> Any:
+        """Return a copy of the subject that is to relearn."""
         pupil = copy.deepcopy(subject)
         if self.reset_label:
             reset_label(pupil, context.forget)
-        images, device = self._images(context, generator), generator.device
-        wanted = context.wanted(self.trials, device)
-        z = torch.randn(self.trials, subject.z_dim, generator=generator, device=device)
-        batches = images.to(device).batches(self.batch, generator)
-        reached: list[int] = []
+        return pupil
 
-        def terms() -> dict[str, Tensor]:
-            x, y = next(batches)
-            return {"loss": generator_loss(pupil, x, y, generator).mean()}
-
-        @torch.no_grad()
-        def draw() -> Tensor:
-            drawn: Tensor = pupil(z, pupil.one_hot(wanted))
-            return drawn
-
-        def watch(step: int, _: nn.Module) -> None:
-            due = step > 0 and step % self.every == 0 and not reached
-            if due and self._is_back(context, draw(), wanted):
-                reached.append(step)
-
-        steps = ceil(context.steps(self.steps) / self.every) * self.every
-        logged_steps(pupil, terms, Schedule(steps, self.batch, self.lr, "constant"), watch=watch)
-        end = grade_images(context, draw(), wanted)
-        return replace(end, steps=reached[0] if reached else None, reached=bool(reached))
-
-    def _images(self, context: Context, generator: torch.Generator) -> Images:
+    def images(self, context: Context, generator: torch.Generator) -> Images:
         """Choose what the copy learns from."""
         train = context.splits.train
         if self.per_class == 0:
             return train.retain
         return shots(train.forget, self.per_class, self.batch, generator)
 
-    def _is_back(self, context: Context, drawn: Tensor, wanted: Tensor) -> bool:
-        """Tell whether the grader reads enough of the drawn images as the wanted class."""
-        share = context.graded(drawn, wanted).float().mean()
-        return bool(share >= self.recovered)
 
+class Lesson:
+    """What a copy learns from, and the latents with which it is examined; nothing is drawn later
+    than the order of images.
 
-@dataclass(frozen=True)
-class StrongestRelearn(Relearn):
-    """Relearn at a ladder of learning rates, with and without `reset_label`; report the strongest.
-
-    One rate shows that relearning is obstructed at that rate, not that the class is absent.
-
-    lr: the lowest rate of the ladder, above 0
-    highest_lr: its highest rate, at least `lr`
-    rungs: number of rates, at equal ratios; at least 1
-    reset_label: leave out the variants that do not reset the weights of the forgotten labels
+    steps: training steps
+    wanted: forgotten labels, (trials,)
+    z: latents, (trials, z_dim)
+    batches: images and labels, without end
     """
 
-    subject_columns: ClassVar[dict[str, type]] = {
-        **GeneratorAttack.subject_columns,
-        "lr": float,
-        "reset": float,
-    }
-    meanings: ClassVar[dict[str, str]] = {
-        **GeneratorAttack.meanings,
-        "lr": "learning rate of the strongest variant",
-        "reset": "1 where the strongest variant reset the label's weights, else 0",
-    }
+    def __init__(
+        self, attack: Relearn, subject: Generative, context: Context, generator: torch.Generator
+    ) -> None:
+        self.attack, self.context, device = attack, context, generator.device
+        self.steps = ceil(context.steps(attack.steps) / attack.every) * attack.every
+        images = attack.images(context, generator)
+        self.wanted = context.wanted(attack.trials, device)
+        self.z = torch.randn(attack.trials, subject.z_dim, generator=generator, device=device)
+        self.batches = images.to(device).batches(attack.batch, generator)
 
-    highest_lr: float = 1e-2
-    rungs: int = 4
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_ladder(self)
+class Exam:
+    """Draws images with a copy while it learns, and notes when the class is back."""
 
-    def recover(
-        self, subject: Generative, context: Context, generator: torch.Generator
-    ) -> Recovery:
-        resets = [True] if self.reset_label else [False, True]
-        if not label_columns(subject):
-            resets = [False]
-        plain = plain_of(self, Relearn)
+    def __init__(self, lesson: Lesson, pupil: Any) -> None:
+        self.lesson, self.pupil = lesson, pupil
+        self.reached: int | None = None
 
-        def relearn(variant: Variant) -> Recovery:
-            attack = replace(plain, lr=variant["lr"], reset_label=bool(variant["reset"]))
-            return attack.recover(subject, context, generator)
+    def __call__(self, step: int) -> None:
+        """Examine the copy after `step` steps, where it is time."""
+        attack = self.lesson.attack
+        if self.reached is None and step > 0 and step % attack.every == 0:
+            read = self.lesson.context.graded(self._drawn(), self.lesson.wanted)
+            if bool(read.float().mean() >= attack.recovered):
+                self.reached = step
 
-        rates = ladder(self.lr, self.highest_lr, self.rungs)
-        variants = [{"lr": lr, "reset": float(reset)} for reset in resets for lr in rates]
-        return strongest(variants, relearn, generator)
+    def result(self) -> Recovery:
+        """Grade the copy as it is now."""
+        end = grade_images(self.lesson.context, self._drawn(), self.lesson.wanted)
+        return replace(end, steps=self.reached, reached=self.reached is not None)
+
+    @torch.no_grad()
+    def _drawn(self) -> Tensor:
+        """Draw the images (trials, *shape)."""
+        drawn: Tensor = self.pupil(self.lesson.z, self.pupil.one_hot(self.lesson.wanted))
+        return drawn
 
 
 def shots(images: Images, per_class: int, batch: int, generator: torch.Generator) -> Images:

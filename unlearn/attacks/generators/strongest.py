@@ -37,24 +37,33 @@ def ladder(low: float, high: float, rungs: int) -> list[float]:
     return [low * ratio**i for i in range(rungs - 1)] + [high]
 
 
-def strongest(
+def each_alone(
     variants: Iterable[Variant],
     recover: Callable[[Variant], Recovery],
     generator: torch.Generator,
-) -> Recovery:
-    """Return the recovery with the most hits; where several have as many, the fastest, the first.
-
-    Every variant draws the same numbers from `generator`. The grader chooses among the variants, so
-    the rate is an upper bound: it is chosen as high for every reference model.
-    """
+) -> list[Recovery]:
+    """Run the variants one after another; every one draws the same numbers from `generator`."""
     start = generator.get_state()
-    found: list[Recovery] = []
+    found = []
     for variant in variants:
         generator.set_state(start)
-        found.append(replace(recover(variant), variant=dict(variant)))
+        found.append(recover(variant))
+    return found
+
+
+def strongest(variants: Iterable[Variant], found: Iterable[Recovery]) -> Recovery:
+    """Return the recovery with the most hits; where several have as many, the fastest, the first.
+
+    The grader chooses among the variants, so the rate is an upper bound: it is chosen as high for
+    every reference model.
+    """
 
     def strength(recovery: Recovery) -> tuple[int, float]:
         steps = float("inf") if recovery.steps is None else recovery.steps
         return recovery.hits, -steps
 
-    return max(found, key=strength)
+    named = [
+        replace(recovery, variant=dict(variant))
+        for variant, recovery in zip(variants, found, strict=True)
+    ]
+    return max(named, key=strength)
