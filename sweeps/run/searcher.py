@@ -7,7 +7,6 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from sweeps.compute.gpu import MOST_PER_GPU, GpuNeeds
 from sweeps.compute.together import MOST, stack_key
 from sweeps.plan.chosen_source import ChosenSource
 from sweeps.plan.sources import Source
@@ -25,18 +24,15 @@ ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
 Request = tuple[float, float]  # CPUs and GPUs of a trial
 Kind = tuple[str, bool]  # sweep, whether val chose the cells: such cells take longer
+STUDY_SLOTS = 4  # that one study fills: more of them would end many studies late
 
 
 @dataclass(frozen=True)
 class Handed:
-    """A pack that was handed out, and the source of each of its cells.
-
-    alone: whether it runs alone, to tell the share of a GPU that its kind of cells needs
-    """
+    """A pack that was handed out, and the source of each of its cells."""
 
     sources: tuple[Source, ...]
     pack: Pack
-    alone: bool = False
 
     @property
     def sweep(self) -> Sweep:
@@ -48,10 +44,10 @@ class PackSearcher(Searcher):
 
     A pack comes from one source, so its cells share artifacts; where a GPU can unlearn cells as one
     program (`sweeps.compute.together`), it takes such cells from several sources of the sweep.
-    Where a sweep leaves the share of a GPU open (`gpu_auto`), its first cell runs alone and tells;
-    so does the first that val chose, which attacks may make larger. Packs that ask for other shares
-    wait until those that are out have ended: Tune hands an actor that is free on to a pack that
-    asks for the same, and others would never get the GPU.
+    Where sweeps leave the share of a GPU open (`gpu_auto`), all start with theirs; once the GPU's
+    memory does not hold a cell beside others, all take at least twice the share from then on.
+    Packs that ask for other shares wait until those that are out have ended: Tune hands an actor
+    that is free on to a pack that asks for the same, and others would never get the GPU.
 
     A cell that val chose is handed out before all others, as soon as it is known: what an
     interrupted run leaves has then been scored on test, study by study.
@@ -79,10 +75,9 @@ class PackSearcher(Searcher):
         self.halt = ""  # why no other pack is handed out
         self.running: dict[str, Handed] = {}
         self.reported: set[str] = set()  # trials whose sources know the results
-        self.again: list[Handed] = []  # packs whose worker died
+        self.again: list[Handed] = []  # packs whose worker died, or had too little memory
         self.seconds: dict[tuple[Kind, str], float] = {}  # of one cell, by kind and method
-        self.measured: set[Kind] = set()  # of which a cell had a GPU to itself
-        self.trials: dict[str, int] = {}  # that share a GPU, by sweep, where that was measured
+        self.least = 0.0  # share of a GPU that sweeps ask for which leave it open
         self.turn = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,7 +93,7 @@ class PackSearcher(Searcher):
         if self.halt:
             return None if self.running else Searcher.FINISHED
         if self.again:
-            handed = self.again.pop()
+            handed = self._with_share(self.again.pop())
         else:
             open_sources = self._open_sources()
             if not open_sources or self.allowance.spent:
@@ -121,16 +116,9 @@ class PackSearcher(Searcher):
     def _next_source(self, open_sources: list[Source]) -> Source | None:
         """Return the source whose turn it is; None if all slots and the spare pack are taken."""
         running = Counter((each.pack.cpu, each.pack.gpu) for each in self.running.values())
-        out = {handed.sweep.name for handed in self.running.values()}
-        blocked = {handed.sweep.name for handed in self.running.values() if handed.alone}
         slots: dict[Request, int] = {}
         ready = []
         for source in open_sources:
-            name = source.sweep.name
-            if name in out and self._unmeasured(source):
-                blocked.add(name)  # it runs alone: others of the sweep wait for it
-            if name in blocked:
-                continue
             resources = self._resources(source)
             request = request_of(resources)
             waits = any(_compete(request, other) for other in (*running, *slots))
@@ -144,26 +132,24 @@ class PackSearcher(Searcher):
             return ready[0]
         # Few sources at a time, so that actors reuse the artifacts that they hold in memory, and
         # studies end one after another.
-        few = ready[: slots[request_of(self._resources(ready[0]))]]
+        few = ready[: -(-slots[request_of(self._resources(ready[0]))] // STUDY_SLOTS)]
         source = few[self.turn % len(few)]
         self.turn += 1
         return source
 
     def _resources(self, source: Source) -> Resources:
-        """Return what the source's next trial gets; a whole GPU while a share is measured."""
+        """Return what the source's next trial gets."""
         asked = source.sweep.resources
-        if not asked.gpu_auto or self._key(source) is not None:
-            return asked
-        alone = self._unmeasured(source)
-        return replace(asked, gpu=1.0 if alone else 1 / self.trials[source.sweep.name])
+        return replace(asked, gpu=max(asked.gpu, self.least)) if asked.gpu_auto else asked
 
-    def _unmeasured(self, source: Source) -> bool:
-        """Whether the source's next cell must run alone, to tell the share of a GPU it needs."""
-        automatic = source.sweep.resources.gpu_auto and self._key(source) is None
-        return automatic and kind_of(source) not in self.measured
+    def _with_share(self, handed: Handed) -> Handed:
+        """Return a pack that is tried again, with the share of a GPU that is asked for by now."""
+        resources = self._resources(handed.sources[0])
+        pack = replace(handed.pack, gpu=resources.gpu, may_grow=may_grow(resources))
+        return replace(handed, pack=pack)
 
     def _pack(self, source: Source, size: int) -> Handed:
-        resources, alone = self._resources(source), self._unmeasured(source)
+        resources = self._resources(source)
         taken = self._take(source, size)
         cells = tuple(cell for _, cell in taken)
         self.allowance.take(len(cells))
@@ -181,8 +167,9 @@ class PackSearcher(Searcher):
             best=tuple(source.best.scores.items()),
             tuning=tuple(tuning),
             stacked=len(cells) > 1 and stack_key_of(source.sweep, cells[0]) is not None,
+            may_grow=may_grow(resources),
         )
-        return Handed(tuple(own for own, _ in taken), pack, alone)
+        return Handed(tuple(own for own, _ in taken), pack)
 
     def _take(self, source: Source, size: int) -> list[tuple[Source, Cell]]:
         """Take cells from a source; with cells that can be stacked, also from others like it."""
@@ -220,8 +207,6 @@ class PackSearcher(Searcher):
     def _wanted(self, source: Source, slots: int, seconds: float | None) -> int:
         """Return how many cells a pack would take without a budget."""
         resources = source.sweep.resources
-        if self._unmeasured(source):
-            return 1
         if resources.cells_per_trial:
             return resources.cells_per_trial
         alike = [each for each in self.sources if each.sweep.resources == resources]
@@ -243,23 +228,21 @@ class PackSearcher(Searcher):
         handed = self.running[trial_id]
         reports: list[CellReport] = result["reports"]
         self.halt = self.halt or result["halt"]
-        told = zip(handed.sources, handed.pack.cells, reports, strict=not self.halt)
+        crowded = result.get("crowded", False)
+        stopped = bool(self.halt or crowded)
+        told = zip(handed.sources, handed.pack.cells, reports, strict=not stopped)
         for source, cell, report in told:
             source.tell(cell, report.val, report.spent_s)
             if report.wall_s:  # the last cell counts: artifacts are in memory by then
                 self.seconds[kind_of(source), cell.method_name] = report.wall_s
-            if report.gpu is not None and handed.alone:
-                self._measure(source, report.gpu)
+        if crowded and not self.halt:
+            self._grow(handed, len(reports))
 
-    def _measure(self, source: Source, needs: GpuNeeds) -> None:
-        """Divide a GPU by what a cell of the source needed alone.
-
-        A chosen cell counts by its memory, which must fit, and not by its time: few are chosen.
-        """
-        name = source.sweep.name
-        fit = needs.trials_by_memory if source.chosen else needs.trials
-        self.trials[name] = min(fit, self.trials.get(name, MOST_PER_GPU))
-        self.measured.add(kind_of(source))
+    def _grow(self, handed: Handed, done: int) -> None:
+        """Ask for twice the share of a GPU from now on; queue the cells that are not done."""
+        self.least = max(self.least, min(1.0, 2 * handed.pack.gpu))
+        rest = replace(handed.pack, cells=handed.pack.cells[done:], stacked=False)
+        self.again.append(Handed(handed.sources[done:], rest))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -284,7 +267,7 @@ class PackSearcher(Searcher):
                 self._lose(source, cell)
                 continue
             single = replace(pack, cells=(cell,), attempt=pack.attempt + 1, stacked=False)
-            self.again.append(Handed((source,), single, handed.alone))
+            self.again.append(Handed((source,), single))
 
     def _lose(self, source: Source, cell: Cell) -> None:
         """Write a failed row for a cell whose worker died at every attempt, unless it has a row."""
@@ -313,13 +296,18 @@ def request_of(resources: Resources) -> Request:
     return resources.cpu, resources.gpu
 
 
+def may_grow(resources: Resources) -> bool:
+    """Whether a trial with these resources may ask for a larger share of its GPU."""
+    return resources.gpu_auto and resources.gpu < 1
+
+
 def _compete(ours: Request, theirs: Request) -> bool:
     """Whether trials with these requests keep each other from a GPU."""
     return ours != theirs and ours[1] > 0 and theirs[1] > 0
 
 
 def kind_of(source: Source) -> Kind:
-    """Return what cells of a source have in common with those that were measured."""
+    """Return what cells of a source have in common that take as long."""
     return source.sweep.name, source.chosen
 
 

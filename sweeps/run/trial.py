@@ -24,7 +24,7 @@ from sweeps.compute.candidates import (
     val_scores,
 )
 from sweeps.compute.cell import Made, compute
-from sweeps.compute.gpu import BusyWatch, GpuNeeds, memory_gib, needs_of, watch_memory
+from sweeps.compute.gpu import Crowded, lacks_memory, memory_gib, watch_memory
 from sweeps.compute.outcome import Outcome
 from sweeps.compute.together import unlearn_together
 from sweeps.rows.results import Lookup, Results
@@ -51,6 +51,7 @@ class Pack:
     tuning: (`cell_id`, the candidates behind it) of chosen cells
     attempt: 1, and one more for each worker that died on these cells
     stacked: whether the cells are unlearned as one program
+    may_grow: whether cells for which its GPU has too little memory are tried with a larger share
     """
 
     sweep: str
@@ -62,6 +63,7 @@ class Pack:
     tuning: tuple[tuple[str, Tuning], ...] = ()
     attempt: int = 1
     stacked: bool = False
+    may_grow: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,22 +75,20 @@ class CellReport:
     wall_s: seconds it took; 0 where its row already existed
     spent_s: seconds of unlearning and scoring that its row tells, as `sweeps.choose.choose.spent`
     val: its scores on val; None where it has none
-    gpu: what it needed of its GPU; None where that was not measured
     """
 
     cell_id: str
     failed: bool
     wall_s: float
     val: ValScores | None
-    gpu: GpuNeeds | None = None
     spent_s: float = 0.0
 
 
-def report_of(row: Mapping[str, Any], wall_s: float, gpu: GpuNeeds | None = None) -> CellReport:
+def report_of(row: Mapping[str, Any], wall_s: float) -> CellReport:
     """Return the report of a row."""
     failed = row["status"] == "failed"
     spent_s = seconds_spent(row)
-    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), gpu, spent_s)
+    return CellReport(row["cell_id"], failed, wall_s, val_scores(row), spent_s)
 
 
 class PackTrial(tune.Trainable):
@@ -116,19 +116,27 @@ class PackTrial(tune.Trainable):
         return bool(self.places == new_config["places"])
 
     def step(self) -> dict[str, Any]:
-        """Return {reports, halt}: of each cell, and why the run must stop ("" if it goes on)."""
+        """Return {reports, halt, crowded}.
+
+        reports: of the cells, in their order
+        halt: why the run must stop; "" if it goes on
+        crowded: whether its GPU had too little memory for the next cell, which has no row then
+        """
         if self.result:
             time.sleep(self.wait_s)
             self.wait_s = min(2 * self.wait_s, LONGEST_WAIT_S)
             return dict(self.result)
         reports: list[CellReport] = []
-        halt = ""
+        halt, crowded = "", False
         try:
             for report in self._reports():
                 reports.append(report)
         except CannotWrite as error:  # no other cell could be written either
             halt = str(error)
-        self.result = {"reports": reports, "halt": halt}
+        except Crowded:
+            crowded = True
+            torch.cuda.empty_cache()  # for its neighbours
+        self.result = {"reports": reports, "halt": halt, "crowded": crowded}
         return dict(self.result)  # Tune adds to it
 
     def _reports(self) -> Iterator[CellReport]:
@@ -177,7 +185,7 @@ def run_cell(
     made: what unlearning gave, where that was done already, together with other cells
 
     A cell that has a row is not computed again, unless the row holds an error and the pack retries.
-    Raises `CannotWrite`.
+    Raises `CannotWrite`, and `Crowded` where the pack may get a larger share of its GPU.
     """
     lookup = lookup or Lookup(Results(places.results), pack.sweep)
     known = lookup.row(cell.cell_id)
@@ -186,13 +194,12 @@ def run_cell(
     started = time.perf_counter()
     if made is None:
         watch_memory()
-    with BusyWatch(cache.device) as busy:
-        outcome = _computed(cache, cell, best, made)
-    alone = made is None and not outcome.failed
-    needs = needs_of(busy.share) if alone else None
+    outcome = _computed(cache, cell, best, made)
     tuning = dict(pack.tuning).get(cell.cell_id)
     if tuning is not None and not outcome.failed:
         outcome = _with_tuning(cache, cell, tuning, outcome)
+    if pack.may_grow and lacks_memory(outcome.error):
+        raise Crowded(outcome.error)
     wall_s = time.perf_counter() - started
     if isinstance(made, Made):
         wall_s += made.seconds
@@ -204,7 +211,7 @@ def run_cell(
     }
     row = row_of(cell, columns)
     lookup.results.write(pack.sweep, row)
-    return report_of(row, wall_s, needs)
+    return report_of(row, wall_s)
 
 
 def _computed(

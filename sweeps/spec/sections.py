@@ -126,9 +126,8 @@ class Resources:
 
     cpu: cores, above 0; also the number of torch threads
     gpu: GPUs, or a share of one; at least 0
-    gpu_auto: whether `gpu` is for the artifacts alone: the share of a GPU that cells get is then
-        measured on the first one, and the first that val chose, which have a GPU to themselves;
-        without a GPU, all run on CPUs
+    gpu_auto: whether `gpu` is only what trials start with: where the GPU's memory does not hold a
+        cell beside others, cells get twice the share from then on; without a GPU, all run on CPUs
     cells_per_trial: how many cells a trial computes; 0 (`auto`) as many as take about 4 s
     """
 

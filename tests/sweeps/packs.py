@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.compute.candidates import Tuning, val_scores
-from sweeps.compute.gpu import GpuNeeds
 from sweeps.plan.sources import Source
 from sweeps.run.budget import Allowance
 from sweeps.run.places import Places, places_for
@@ -69,15 +68,14 @@ def result(
     scores: Callable[[Cell], Mapping[str, Any]] = lambda cell: {},
     wall_s: float = 9.0,
     status: str = "ok",
-    gpu: GpuNeeds | None = None,
 ) -> dict[str, Any]:
     """The result that a trial reports once it has computed the pack."""
     reports = []
     for each in pack.cells:
         val = val_scores({"status": status, **scores(each)})
         failed = status == "failed"
-        reports.append(CellReport(each.cell_id, failed, wall_s, val, gpu))
-    return {"reports": reports, "halt": ""}
+        reports.append(CellReport(each.cell_id, failed, wall_s, val))
+    return {"reports": reports, "halt": "", "crowded": False}
 
 
 def report(row: Any) -> CellReport:

@@ -6,33 +6,27 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.compute.gpu import BusyWatch, needs_from, needs_of
+from sweeps.compute.gpu import BusyWatch, lacks_memory
 
 
 @pytest.mark.parametrize(
-    ("held", "busy", "trials", "by_memory"),
+    ("error", "lacks"),
     [
-        (7.2, 0.05, 8, 8),  # 1.25 * 7.2 + 1 GiB are an eighth of 80, its time would allow 21
-        (7.2, 0.3, 4, 8),
-        (7.2, 0.9, 2, 8),
-        (7.2, 0.0, 8, 8),  # no look met it
-        (7.2, None, 5, 8),  # time is unknown: a quarter
-        (30.0, 0.3, 2, 2),  # 38.5 GiB
-        (70.0, 0.1, 1, 1),  # 88.5 GiB would be wanted
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB (linear.py:5)", True),
+        ("no lira: RuntimeError: CUDA error: out of memory (a.py:1)", True),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED (a.py:1)", True),
+        ("NotFinite: the loss is nan (descend.py:9)", False),
+        (None, False),
     ],
 )
-def test_as_many_trials_share_a_gpu_as_its_memory_holds_and_one_more_than_fill_its_time(
-    held: float, busy: float | None, trials: int, by_memory: int
-) -> None:
-    needs = needs_from(held, 80.0, busy)
-    assert (needs.trials, needs.trials_by_memory) == (trials, by_memory)
+def test_a_rows_error_tells_whether_memory_lacked(error: str | None, lacks: bool) -> None:
+    assert lacks_memory(error) is lacks
 
 
 def test_without_a_gpu_there_is_nothing_to_see() -> None:
     with BusyWatch("cpu") as busy:
         time.sleep(0.01)
     assert busy.share is None
-    assert needs_of(busy.share) is None
 
 
 def test_the_busy_share_is_a_mean_over_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

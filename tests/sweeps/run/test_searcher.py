@@ -11,7 +11,6 @@ from ray import cloudpickle
 from ray.tune.schedulers import TrialScheduler
 
 from sweeps.compute.candidates import ValScores
-from sweeps.compute.gpu import GpuNeeds
 from sweeps.run import tune as tuning
 from sweeps.run.resources import slots
 from sweeps.run.tune import HoldWhileStarting
@@ -188,56 +187,67 @@ def shared(needs: Resources) -> int:
     return round(1 / needs.gpu)
 
 
-def test_the_first_cell_has_a_gpu_to_itself_and_tells_the_share_of_the_others(
+def test_all_sweeps_that_leave_the_share_open_ask_for_the_same(tmp_path: Path) -> None:
+    """From the first pack on: four quarters, and the spare pack."""
+    auto = {"gpu": "auto", "cells_per_trial": 1}
+    sources = [grid(tmp_path, 3, name=name, resources=auto) for name in ("one", "two")]
+    searcher = packs.searcher(sources, shared)
+    asked = [packs.ask(searcher, name) for name in "abcdef"]
+    found = [pack and (pack.sweep, pack.gpu, pack.may_grow) for pack in asked]
+    assert found == [("one", 0.25, True)] * 3 + [("two", 0.25, True)] * 2 + [None]
+
+
+def crowded(pack: Any, done: int) -> dict[str, Any]:
+    """The result of a pack whose GPU had too little memory after so many cells."""
+    result = packs.result(pack)
+    return {**result, "reports": result["reports"][:done], "crowded": True}
+
+
+def test_cells_that_the_memory_did_not_hold_run_again_with_twice_the_share(
     tmp_path: Path,
 ) -> None:
-    """It filled .4 of the GPU's time: two and one more share it."""
-    searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
-    first = packs.ask(searcher, "a")
-    assert (first.gpu, len(first.cells), packs.ask(searcher, "b")) == (1, 1, None)
-    searcher.on_trial_complete("a", packs.result(first, gpu=GpuNeeds(0.1, 0.4)))
-    others = [packs.ask(searcher, name) for name in "cdefg"]
-    assert [pack and pack.gpu for pack in others] == [1 / 3] * 4 + [None]
+    """Only once for all that were out; the others wait until the old share is gone."""
+    auto = {"gpu": "auto", "cells_per_trial": 2}
+    searcher = packs.searcher([grid(tmp_path, 12, resources=auto)], shared)
+    asked = {name: packs.ask(searcher, name) for name in "abcde"}
+    searcher.on_trial_complete("a", crowded(asked["a"], done=1))
+    searcher.on_trial_complete("b", crowded(asked["b"], done=0))
+    again = [packs.ask(searcher, name) for name in "fgh"]
+    assert again[0].cells == asked["b"].cells
+    assert again[1].cells == asked["a"].cells[1:]
+    assert [pack.gpu for pack in again[:2]] == [0.5, 0.5]
+    assert again[2] is None
+    for name in "cde":
+        searcher.on_trial_complete(name, packs.result(asked[name]))
+    last = packs.ask(searcher, "i")
+    assert (last.gpu, last.may_grow) == (0.5, True)
+    searcher.on_trial_complete("f", crowded(again[0], done=0))
+    whole = packs.ask(searcher, "j")
+    assert (whole.cells, whole.gpu, whole.may_grow) == (again[0].cells, 1, False)
 
 
-def test_cells_run_alone_until_one_of_them_tells_its_share(tmp_path: Path) -> None:
-    """A failed cell tells nothing, nor does the death of its worker."""
-    searcher = packs.searcher([grid(tmp_path, 9, resources={"gpu": "auto"})], shared)
-    packs.ask(searcher, "a")
-    searcher.on_trial_complete("a", error=True)
-    again = packs.ask(searcher, "b")
-    assert (again.gpu, again.attempt) == (1, 2)
-    searcher.on_trial_complete("b", packs.result(again, status="failed"))
-    third = packs.ask(searcher, "c")
-    assert (third.gpu, len(third.cells), packs.ask(searcher, "d")) == (1, 1, None)
+def test_a_share_that_is_given_does_not_grow(tmp_path: Path) -> None:
+    searcher = packs.searcher([grid(tmp_path, 3, resources={"gpu": 0.25})], shared)
+    assert not packs.ask(searcher, "a").may_grow
 
 
 def test_packs_that_ask_for_another_share_of_a_gpu_wait_for_those_that_are_out(
     tmp_path: Path,
 ) -> None:
     """Else Tune would hand the GPU from pack to pack of one share, and the others would starve."""
+    one = {"cells_per_trial": 1}
     sources = [
-        grid(tmp_path, 3, name="measured", resources={"gpu": "auto"}),
-        grid(tmp_path, 9, name="given", resources={"gpu": 0.5, "cells_per_trial": 1}),
+        grid(tmp_path, 2, name="open", resources={"gpu": "auto", **one}),
+        grid(tmp_path, 9, name="given", resources={"gpu": 0.5, **one}),
     ]
     searcher = packs.searcher(sources, shared)
-
-    def asks(name: str) -> tuple[str, float] | None:
-        pack = packs.ask(searcher, name)
-        if pack is None:
-            return None
-        asked[name] = pack
-        return pack.sweep, pack.gpu
-
-    asked: dict[str, Any] = {}
-    assert asks("a") == ("measured", 1)
-    assert asks("b") is None
-    searcher.on_trial_complete("a", packs.result(asked["a"], gpu=GpuNeeds(0.1, 0.3), wall_s=1.0))
-    assert [asks(name) for name in "bcd"] == [("measured", 0.25), ("measured", 0.25), None]
-    searcher.on_trial_complete("b", packs.result(asked["b"]))
-    assert asks("d") is None  # one of `measured` is out
-    searcher.on_trial_complete("c", packs.result(asked["c"]))
-    assert [asks(name) for name in "defg"] == [("given", 0.5)] * 3 + [None]
+    asked = [packs.ask(searcher, name) for name in "abc"]
+    assert [pack and pack.sweep for pack in asked] == ["open", "open", None]
+    searcher.on_trial_complete("a", packs.result(asked[0]))
+    assert packs.ask(searcher, "c") is None  # one of `open` is out
+    searcher.on_trial_complete("b", packs.result(asked[1]))
+    halves = [packs.ask(searcher, name) for name in "cdef"]
+    assert [pack and (pack.sweep, pack.gpu) for pack in halves] == [("given", 0.5)] * 3 + [None]
 
 
 def test_a_searcher_is_pickled_without_what_it_holds(tmp_path: Path) -> None:

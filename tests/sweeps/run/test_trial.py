@@ -171,13 +171,41 @@ def test_a_place_that_cannot_be_written_ends_the_pack(
     monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
     monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     monkeypatch.setattr("sweeps.rows.journal.write_whole", full)
-    halted = {"reports": [], "halt": "cannot write /x: No space left on device"}
+    halted = {"reports": [], "halt": "cannot write /x: No space left on device", "crowded": False}
     held = packs.trial(packs.pack(cells), places)
     assert held.step() == halted
     assert held.step() == halted
     assert computed == cells[:1]
     monkeypatch.setattr(trial, "compute", full)
     assert packs.trial(packs.pack(cells), places).step() == halted
+
+
+@pytest.mark.parametrize("may_grow", [True, False])
+def test_a_cell_that_a_shared_gpu_did_not_hold_has_no_row(
+    may_grow: bool,
+    tmp_path: Path,
+    places: Places,
+    cells: list[Cell],
+    computed: list[Cell],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Unless it can get no larger share: then it failed, and the pack goes on."""
+    compute = trial.compute
+
+    def second_lacks(cache: Any, cell: Cell, made: Any = None) -> Any:
+        if cell == cells[1]:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return compute(cache, cell, made)
+
+    monkeypatch.setattr(trial, "compute", second_lacks)
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+    pack = replace(packs.pack(cells[:2]), may_grow=may_grow)
+    result = packs.trial(pack, places).step()
+    assert [report.failed for report in result["reports"]] == [False, True][: 2 - may_grow]
+    assert result["crowded"] is may_grow
+    known = [make.results(tmp_path).find("s", cell.cell_id) is not None for cell in cells[:2]]
+    assert known == [True, not may_grow]
 
 
 def test_a_stacked_pack_is_unlearned_at_once_and_written_cell_by_cell(
