@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from ray.tune.search import Searcher
 
 from sweeps.compute.candidates import Tuning
