@@ -183,13 +183,14 @@ def captured(
         yield step
         return
     taken = CapturedStep(step, report, model)
-    with _own_stream(device):
+    with own_stream(device):
         yield taken
         taken.release()
 
 
 @contextmanager
-def _own_stream(device: torch.device) -> Iterator[None]:
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Run everything inside on a stream that can be captured, in order with the current stream."""
     with torch.cuda.device(device):
         outer, inner = torch.cuda.current_stream(), _stream(torch.cuda.current_device())
         inner.wait_stream(outer)

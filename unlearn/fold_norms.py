@@ -51,11 +51,21 @@ class FoldedNetwork:
         difference = (logits - expected).abs().max()
         return bool(difference <= TOLERANCE * expected.abs().max())
 
-    @torch.no_grad()
     def refresh(self) -> nn.Module:
         """Return the folded network at the source's present weights and statistics.
 
         It is the same object at every call; the next call changes its weights.
+        """
+        self.fold()
+        # A module may cache something of its weights in eval mode (timm's LeViT does); going
+        # through training mode drops it.
+        return self.model.train().eval()
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Compute the folded convolutions' weights, in place; call `refresh` instead to use them.
+
+        Launches the same kernels on the same tensors at every call.
         """
         for conv_name, norm_name in self.pairs:
             conv: Any = self.source.get_submodule(conv_name)
@@ -72,9 +82,6 @@ class FoldedNetwork:
             )
             folded.weight.copy_(weight)
             folded.bias.copy_(bias)
-        # A module may cache something of its weights in eval mode (timm's LeViT does); going
-        # through training mode drops it.
-        return self.model.train().eval()
 
 
 def _copy_sharing_tensors(source: nn.Module) -> nn.Module:

@@ -142,7 +142,7 @@ def grid_vs_reference(cache: Bench, forget: int = 0, device: str = "cpu") -> Res
         )
         for point in mixed:
             surgeon.write(*point)
-            read = reader.run(surgeon.folded.refresh(), FORGET_WEIGHT, bar if race else -math.inf)
+            read = reader.run(surgeon.answering(), FORGET_WEIGHT, bar if race else -math.inf)
             value = read.retain - FORGET_WEIGHT * read.forget
             if not read.stopped and value > bar:
                 bar, best = value, point

@@ -2,11 +2,12 @@
 forgotten class."""
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearn.errors import lookup, require
 from unlearn.knobs import later
@@ -69,7 +70,7 @@ class TaskArithmetic(Method):
 
     def write_candidate(
         self, writer: CandidateWriter, splits: Splits, generator: torch.Generator
-    ) -> nn.Module:
+    ) -> Callable[[Tensor], Tensor]:
         """Write the unlearned model into the writer's scratch copy; return its folded network.
 
         Equal to `__call__` up to rounding. Valid until the writer writes the next candidate.
@@ -78,7 +79,7 @@ class TaskArithmetic(Method):
         model = writer.write(step, self.rho)
         if self.recalibrate:
             recalibrate(model, splits.train.retain, generator)
-        return writer.folded.refresh()
+        return writer.answering()
 
 
 def recalibrated(

@@ -1,12 +1,16 @@
 """The task vector of an expert, and a scratch model that takes its (alpha, rho) candidates."""
 
 import copy
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from unlearn.cuda_graph import CudaGraph, Graph
 from unlearn.fold_norms import FoldedNetwork
 from unlearn.models import Weights
+from unlearn.replayed import Replayed, ReplayedNetwork
 
 TAU_NORMS = {
     "none": "the expert's weights minus the original's",
@@ -61,6 +65,23 @@ class TaskVector:
         above = min(below + 1, last)
         return torch.lerp(magnitudes[below], magnitudes[above], position - below)
 
+    def places(self, rho: float) -> tuple[Tensor, Tensor]:
+        """Return where the rho-quantiles lie among the order statistics, tensor by tensor.
+
+        On the device: the statistics below and above, int64 (tensors, 2), and how far the quantile
+        lies between them, float64 (tensors,), in [0, 1).
+        """
+        lasts = [len(magnitudes) - 1 for magnitudes in self.magnitudes.values()]
+        positions = [rho * last for last in lasts]
+        below = [int(position) for position in positions]
+        neighbours = [(low, min(low + 1, last)) for low, last in zip(below, lasts, strict=True)]
+        weights = [position - low for position, low in zip(positions, below, strict=True)]
+        device = next(iter(self.tau.values())).device
+        return (
+            torch.tensor(neighbours, device=device),
+            torch.tensor(weights, dtype=torch.float64, device=device),
+        )
+
     def masked(self, name: str, rho: float) -> Tensor:
         """Return tau of tensor `name` where |tau| >= its rho-quantile, and 0 elsewhere."""
         tau = self.tau[name]
@@ -80,13 +101,21 @@ class TaskVector:
 class CandidateWriter:
     """Writes theta_pre + alpha mask(tau, rho) into one scratch copy of the model, again and again.
 
-    A candidate costs three passes over the weights: no clone, no sort, no new model.
+    A candidate costs three passes over the weights: no clone, no sort, no new model. On a CUDA
+    device writing, folding and answering run as graphs.
 
     model: the scratch copy, in eval mode; it holds a candidate until the next `write`.
     folded: the same network with its batch norms folded, checked on the images `x`.
+    make_graph: makes the graphs; None for `CudaGraph` on a CUDA device and none elsewhere.
     """
 
-    def __init__(self, original: nn.Module, vector: TaskVector, x: Tensor) -> None:
+    def __init__(
+        self,
+        original: nn.Module,
+        vector: TaskVector,
+        x: Tensor,
+        make_graph: Callable[[], Graph] | None = None,
+    ) -> None:
         self.vector = vector
         self.model = copy.deepcopy(original).eval()
         self.parameters = dict(self.model.named_parameters())
@@ -95,6 +124,16 @@ class CandidateWriter:
         self.buffers = {name: b.detach().clone() for name, b in original.named_buffers()}
         largest = max(self.theta.values(), key=Tensor.numel)
         self.scratch = torch.empty_like(largest).flatten()
+        if make_graph is None and largest.is_cuda:
+            make_graph = CudaGraph
+        self.graphs = None if make_graph is None else self._graphs(make_graph)
+
+    def _graphs(self, make_graph: Callable[[], Graph]) -> "_Graphs":
+        return _Graphs(
+            Replayed(self._write_on_device, self.model, make_graph),
+            Replayed(self._fold_on_device, self.folded.model, make_graph),
+            ReplayedNetwork(self.folded.model, make_graph),
+        )
 
     @torch.no_grad()
     def write(self, alpha: float, rho: float) -> nn.Module:
@@ -102,13 +141,54 @@ class CandidateWriter:
 
         Its parameters have the bits that `TaskArithmetic` gives; its buffers are the original's.
         """
+        if self.graphs is None:
+            self._write(alpha, rho)
+        else:
+            step = torch.tensor(alpha, dtype=torch.float64, device=self.scratch.device)
+            self.graphs.write(step, *self.vector.places(rho))
+        # Training mode in between makes a network drop what it caches of its weights in eval mode.
+        return self.model.train().eval()
+
+    def _write(self, alpha: float, rho: float) -> None:
         for name, cutoff in self.vector.cutoffs(rho).items():
             tau = self.vector.tau[name]
             masked = self.scratch[: tau.numel()].view(tau.shape)
             torch.ops.aten.hardshrink.out(tau, cutoff, out=masked)
             step = masked.mul_(alpha)
             torch.add(self.theta[name], step, out=self.parameters[name].data)
+        self._reset_buffers()
+
+    def _write_on_device(self, alpha: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
+        """Do what `_write` does without a number that the host must know."""
+        for i, (name, tau) in enumerate(self.vector.tau.items()):
+            below, above = self.vector.magnitudes[name][neighbours[i]].unbind()
+            threshold = torch.lerp(below, above, weights[i].to(tau.dtype))
+            masked = tau * (tau.abs() >= threshold)
+            torch.add(self.theta[name], masked.mul_(alpha), out=self.parameters[name].data)
+        self._reset_buffers()
+        return alpha
+
+    def _reset_buffers(self) -> None:
         for name, buffer in self.model.named_buffers():
             buffer.copy_(self.buffers[name])
-        # Training mode in between makes a network drop what it caches of its weights in eval mode.
-        return self.model.train().eval()
+
+    def answering(self) -> Callable[[Tensor], Tensor]:
+        """Return the folded network of the candidate, images -> logits; valid until `write`."""
+        if self.graphs is None:
+            return self.folded.refresh()
+        self.graphs.fold()
+        self.folded.model.train().eval()
+        return self.graphs.answer
+
+    def _fold_on_device(self) -> Tensor:
+        self.folded.fold()
+        return self.scratch
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """What a `CandidateWriter` repeats as graphs."""
+
+    write: Replayed
+    fold: Replayed
+    answer: ReplayedNetwork
