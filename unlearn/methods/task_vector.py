@@ -66,21 +66,22 @@ class TaskVector:
         return torch.lerp(magnitudes[below], magnitudes[above], position - below)
 
     def places(self, rho: float) -> tuple[Tensor, Tensor]:
-        """Return where the rho-quantiles lie among the order statistics, tensor by tensor.
+        """Return where the rho-quantiles lie in all `magnitudes` one after the other.
 
-        On the device: the statistics below and above, int64 (tensors, 2), and how far the quantile
-        lies between them, float64 (tensors,), in [0, 1).
+        Both on their device: the order statistics below and above, int64 (tensors, 2), and how far
+        the quantile lies between them, (tensors,), in [0, 1).
         """
-        lasts = [len(magnitudes) - 1 for magnitudes in self.magnitudes.values()]
-        positions = [rho * last for last in lasts]
-        below = [int(position) for position in positions]
-        neighbours = [(low, min(low + 1, last)) for low, last in zip(below, lasts, strict=True)]
-        weights = [position - low for position, low in zip(positions, below, strict=True)]
-        device = next(iter(self.tau.values())).device
-        return (
-            torch.tensor(neighbours, device=device),
-            torch.tensor(weights, dtype=torch.float64, device=device),
-        )
+        neighbours, weights, start = [], [], 0
+        for magnitudes in self.magnitudes.values():
+            last = len(magnitudes) - 1
+            position = rho * last
+            below = int(position)
+            neighbours.append((start + below, start + min(below + 1, last)))
+            weights.append(position - below)
+            start += len(magnitudes)
+        at = next(iter(self.magnitudes.values()))
+        between = torch.tensor(weights, dtype=torch.float64)
+        return torch.tensor(neighbours).to(at.device), between.to(at)
 
     def masked(self, name: str, rho: float) -> Tensor:
         """Return tau of tensor `name` where |tau| >= its rho-quantile, and 0 elsewhere."""
@@ -106,6 +107,7 @@ class CandidateWriter:
 
     model: the scratch copy, in eval mode; it holds a candidate until the next `write`.
     folded: the same network with its batch norms folded, checked on the images `x`.
+    graphs: None where everything runs from Python.
     make_graph: makes the graphs; None for `CudaGraph` on a CUDA device and none elsewhere.
     """
 
@@ -126,9 +128,11 @@ class CandidateWriter:
         self.scratch = torch.empty_like(largest).flatten()
         if make_graph is None and largest.is_cuda:
             make_graph = CudaGraph
-        self.graphs = None if make_graph is None else self._graphs(make_graph)
+        one_type = len({p.dtype for p in self.theta.values()}) == 1
+        self.graphs = self._graphs(make_graph) if make_graph and one_type else None
 
     def _graphs(self, make_graph: Callable[[], Graph]) -> "_Graphs":
+        self.ordered = torch.cat(list(self.vector.magnitudes.values()))
         return _Graphs(
             Replayed(self._write_on_device, self.model, make_graph),
             Replayed(self._fold_on_device, self.folded.model, make_graph),
@@ -144,7 +148,7 @@ class CandidateWriter:
         if self.graphs is None:
             self._write(alpha, rho)
         else:
-            step = torch.tensor(alpha, dtype=torch.float64, device=self.scratch.device)
+            step = torch.tensor(alpha, dtype=torch.float64).to(self.scratch)
             self.graphs.write(step, *self.vector.places(rho))
         # Training mode in between makes a network drop what it caches of its weights in eval mode.
         return self.model.train().eval()
@@ -159,14 +163,18 @@ class CandidateWriter:
         self._reset_buffers()
 
     def _write_on_device(self, alpha: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
-        """Do what `_write` does without a number that the host must know."""
-        for i, (name, tau) in enumerate(self.vector.tau.items()):
-            below, above = self.vector.magnitudes[name][neighbours[i]].unbind()
-            threshold = torch.lerp(below, above, weights[i].to(tau.dtype))
-            masked = tau * (tau.abs() >= threshold)
-            torch.add(self.theta[name], masked.mul_(alpha), out=self.parameters[name].data)
+        """Do what `_write` does in few kernels and without a number that the host must know."""
+        below, above = self.ordered[neighbours].unbind(1)
+        thresholds = torch.lerp(below, above, weights)
+        taus = list(self.vector.tau.values())
+        magnitudes = torch._foreach_abs(taus)
+        masks = [m >= t for m, t in zip(magnitudes, thresholds.unbind(), strict=True)]
+        steps = [tau * mask for tau, mask in zip(taus, masks, strict=True)]
+        torch._foreach_mul_(steps, alpha)
+        moved = torch._foreach_add([self.theta[name] for name in self.vector.tau], steps)
+        torch._foreach_copy_([self.parameters[name].data for name in self.vector.tau], moved)
         self._reset_buffers()
-        return alpha
+        return thresholds
 
     def _reset_buffers(self) -> None:
         for name, buffer in self.model.named_buffers():
