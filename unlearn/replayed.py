@@ -87,6 +87,7 @@ class ReplayedNetwork:
         self.network, self.make_graph = network, make_graph
         self.by_shape: dict[tuple[torch.Size, torch.dtype], Replayed] = {}
 
+    @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
         """Return the logits of `x`, a tensor of their own."""
         key = x.shape, x.dtype

@@ -114,8 +114,8 @@ def grid_vs_reference(cache: Bench, forget: int = 0, device: str = "cpu") -> Res
 
     The reference: a new model, tau and quantiles per cell, all of test, torch's own layout (timed
     on 8 cells). Ours: one scratch model, val as long as a cell can win, in mixed order as a sweep
-    takes them, test once. `same`: ours finds the point that reading all 5,000 val images of each
-    cell finds.
+    takes them, test once with the batch norms folded. `same`: ours finds the point that reading
+    all 5,000 val images of each cell finds.
     """
     data = load("cifar10", cache.root).to(device)
     splits = data.split([forget])

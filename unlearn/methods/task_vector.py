@@ -184,7 +184,8 @@ class CandidateWriter:
         """Return the folded network of the candidate, images -> logits; valid until `write`."""
         if self.graphs is None:
             return self.folded.refresh()
-        self.graphs.fold()
+        if self.folded.pairs:  # an empty graph cannot be recorded
+            self.graphs.fold()
         self.folded.model.train().eval()
         return self.graphs.answer
 
