@@ -67,7 +67,7 @@ def weights_vs_rebuild(cache: Bench) -> Result:
 
 
 @torch.no_grad()
-def correct(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+def correct(model: nn.Module, images: Tensor) -> Tensor:
     """The answers to `images` (n, 3, 32, 32), in batches of 128."""
     return torch.cat([model(part).argmax(1) for part in images.split(128)])
 
@@ -114,8 +114,8 @@ def grid_vs_reference(cache: Bench, forget: int = 0, device: str = "cpu") -> Res
 
     The reference: a new model, tau and quantiles per cell, all of test, torch's own layout (timed
     on 8 cells). Ours: one scratch model, val as long as a cell can win, in mixed order as a sweep
-    takes them, test once with the batch norms folded. `same`: ours finds the point that reading
-    all 5,000 val images of each cell finds.
+    takes them, test once. `same`: ours finds the point that reading all 5,000 val images of each
+    cell finds.
     """
     data = load("cifar10", cache.root).to(device)
     splits = data.split([forget])
@@ -146,8 +146,7 @@ def grid_vs_reference(cache: Bench, forget: int = 0, device: str = "cpu") -> Res
             value = read.retain - FORGET_WEIGHT * read.forget
             if not read.stopped and value > bar:
                 bar, best = value, point
-        surgeon.write(*best)
-        correct(surgeon.answering(), test)
+        correct(surgeon.write(*best), test)
         synchronize()
         found.add(best)
 
