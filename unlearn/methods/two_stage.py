@@ -2,6 +2,7 @@
 uniform, then train them apart from those to retained images."""
 
 from dataclasses import dataclass, replace
+from math import log
 from typing import Any, ClassVar
 
 import torch
@@ -92,8 +93,7 @@ class TwoStage(Iterative):
 def kl_from_uniform(logits: Tensor) -> Tensor:
     """Return the mean KL(u || p) over a batch of logits (n, classes), in nats; u is uniform."""
     log_p = logits.log_softmax(1)
-    classes = torch.tensor(float(logits.shape[1]), device=logits.device)
-    return -log_p.mean() - torch.log(classes)
+    return -log_p.mean() - log(logits.shape[1])
 
 
 def contrastive_loss(z_forget: Tensor, z_retain: Tensor, temperature: float) -> Tensor:

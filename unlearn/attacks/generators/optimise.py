@@ -32,7 +32,7 @@ def minimise(
     def step() -> dict[str, Tensor]:
         total = loss().sum()
         for tensor, gradient in zip(tensors, torch.autograd.grad(total, tensors), strict=True):
-            tensor.grad = gradient
+            tensor.grad = gradient.contiguous()  # a fused kernel asks for one layout
         move()
         if after is not None:
             with torch.no_grad():
