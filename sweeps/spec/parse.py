@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,21 @@ from sweeps.spec.recipes import frozen
 from sweeps.spec.search import UNITS, Search
 from sweeps.spec.sections import Evaluation, Resources, Train
 from sweeps.spec.sweep import FILES, Knobs, Sweep
+from sweeps.spec.values import (
+    as_axis,
+    as_list,
+    as_record,
+    as_texts,
+    as_whole,
+    check_numbers,
+    section_of,
+    typed_fields,
+)
 from unlearn.attacks import make_attack
 from unlearn.data import pinned, source_of
 from unlearn.errors import BadInput, lookup, require, unknown_keys
 from unlearn.forget_sets import ChosenIndices, RandomShare, Subclasses, Subset
-from unlearn.knobs import FLOAT_BITS, check_bits, is_number, typed
+from unlearn.knobs import typed
 from unlearn.methods import METHODS
 from unlearn.methods.base import SearchSpace
 from unlearn.models import task_of
@@ -65,18 +74,18 @@ def parse(document: Mapping[str, Any]) -> Sweep:
     """Return one document of a spec file as a checked `Sweep`."""
     unknown_keys("the spec", document, KEYS)
     for key, value in document.items():
-        _check_numbers(key, value)
+        check_numbers(key, value)
     for key in ("name", "models", "method", "forget"):
         require(key in document, f"the spec lacks the key {key!r}")
     name = typed("name", document["name"], str)
     dataset = typed("dataset", document.get("dataset", "mnist5k"), str)
     dataset = pinned(dataset)
     classes = source_of(dataset).classes
-    models = _texts("models", document["models"])
-    methods = _texts("method", document["method"])
-    seeds = _list("seeds", document.get("seeds", [0]))
-    grid = sorted(_section(document, "grid").items())
-    resources = dict(_section(document, "resources"))
+    models = as_texts("models", document["models"])
+    methods = as_texts("method", document["method"])
+    seeds = as_list("seeds", document.get("seeds", [0]))
+    grid = sorted(section_of(document, "grid").items())
+    resources = dict(section_of(document, "resources"))
     if resources.get("cells_per_trial") == "auto":
         resources["cells_per_trial"] = 0
     if resources.get("gpu") == "auto":
@@ -87,23 +96,23 @@ def parse(document: Mapping[str, Any]) -> Sweep:
         models=models,
         methods=methods,
         forget=_forget_sets(document["forget"], classes),
-        seeds=tuple(_whole("seeds", seed) for seed in seeds),
+        seeds=tuple(as_whole("seeds", seed) for seed in seeds),
         train=tuple((model, _training(document, model)) for model in models),
         options=_options(document),
-        unlearn=tuple(sorted(_section(document, "unlearn").items())),
-        grid=tuple((knob, _axis("grid", knob, values)) for knob, values in grid),
+        unlearn=tuple(sorted(section_of(document, "unlearn").items())),
+        grid=tuple((knob, as_axis("grid", knob, values)) for knob, values in grid),
         search=_search(document),
         eval=_evaluation(document),
-        resources=_record("resources", Resources, resources),
+        resources=as_record("resources", Resources, resources),
     )
 
 
 def _training(document: Mapping[str, Any], model: str) -> Train:
     """Return how a model is trained: by the spec, else by its preset, else by the task."""
-    stated = dict(_section(document, "train"))
+    stated = dict(section_of(document, "train"))
     preset = stated.pop("preset", None)
     settings = {**TRAIN[task_of(model)], **_preset(preset, model), **stated}
-    made: Train = _record("train", Train, settings)
+    made: Train = as_record("train", Train, settings)
     return made
 
 
@@ -120,64 +129,13 @@ def _preset(name: Any, model: str) -> Mapping[str, Any]:
     return presets[model]
 
 
-def _axis(where: str, knob: str, values: Any) -> tuple[Any, ...]:
-    return tuple(_list(f"{where}.{knob}", values))
-
-
-def _check_numbers(where: str, value: Any) -> None:
-    """Refuse at any depth an infinity, NaN, or an integer beyond every float.
-
-    Ids are hashes of JSON, which has neither infinity nor NaN.
-    """
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            _check_numbers(f"{where}.{key}", inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check_numbers(where, inner)
-    elif isinstance(value, float):
-        require(math.isfinite(value), f"{where} must be a finite number, not {value}")
-    elif isinstance(value, int):
-        check_bits(where, value, FLOAT_BITS)
-
-
-def _section(document: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = document.get(key)
-    require(
-        value is None or isinstance(value, dict),
-        f"{key} must hold `key: value` lines, not {value!r}",
-    )
-    return value or {}
-
-
-def _list(where: str, value: Any) -> list[Any]:
-    items = value if isinstance(value, list) else [value]
-    require(len(items) > 0 and items != [None], f"empty axis {where!r}; give at least one value")
-    seen = set()
-    for item in items:
-        same = float(item) if is_number(item) and abs(item) < 2**53 else repr(item)  # 1 and 1.0
-        require(same not in seen, f"axis {where!r} names a value twice: {item!r}; keep one")
-        seen.add(same)
-    return items
-
-
-def _texts(where: str, value: Any) -> tuple[str, ...]:
-    return tuple(typed(where, item, str) for item in _list(where, value))
-
-
-def _whole(where: str, value: Any) -> int:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    require(whole, f"{where} must be whole numbers, not {value!r}")
-    return int(typed(where, value, int))
-
-
 def _options(document: Mapping[str, Any]) -> Knobs:
     """Return the options of the models' builder.
 
     A weights file is identified by its SHA-256, wherever it lies. `weights` is the original itself;
     every training starts from `options: {pretrained: PATH}`.
     """
-    options = dict(_section(document, "options"))
+    options = dict(section_of(document, "options"))
     require(
         "weights" not in options,
         "options.weights is no option; give `weights: PATH` at the top of the spec",
@@ -222,12 +180,12 @@ def _forget_sets(value: Any, classes: int) -> tuple[tuple[int, ...] | Subset, ..
     if value == "each":
         return tuple((label,) for label in range(classes))
     sets: list[tuple[int, ...] | Subset] = []
-    for item in _list("forget", value):
+    for item in as_list("forget", value):
         if isinstance(item, dict):
             sets.append(_subset(item))
             continue
         labels = item if isinstance(item, list) else [item]
-        sets.append(tuple(sorted(_whole("forget", label) for label in labels)))
+        sets.append(tuple(sorted(as_whole("forget", label) for label in labels)))
     require(
         len(set(sets)) == len(sets),
         f"axis 'forget' names a set of classes twice: {value}; keep one of them",
@@ -244,7 +202,8 @@ def _subset(item: Mapping[str, Any]) -> Subset:
         f"{dict(item)}",
     )
     if "subclass" in item:
-        fine = [_whole("forget.subclass", label) for label in _list("subclass", item["subclass"])]
+        labels = as_list("subclass", item["subclass"])
+        fine = [as_whole("forget.subclass", label) for label in labels]
         return Subclasses(tuple(sorted(fine)))
     if "indices" in item:
         return ChosenIndices.of_file(typed("forget.indices", item["indices"], str))
@@ -259,8 +218,8 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
     """
     if document.get("search") is None:
         return ()
-    section = dict(_section(document, "search"))
-    methods = _texts("method", document["method"])
+    section = dict(section_of(document, "search"))
+    methods = as_texts("method", document["method"])
     stated = section.pop("space", None) or {}
     require(
         isinstance(stated, dict),
@@ -270,9 +229,9 @@ def _search(document: Mapping[str, Any]) -> tuple[tuple[str, Search], ...]:
         not stated or len(methods) == 1,
         "a search.space is one method's; give each method its own document",
     )
-    rest = _typed("search", Search, section)
+    rest = typed_fields("search", Search, section)
     require("trials" in rest, "search lacks the key 'trials'")
-    varied = _section(document, "grid")
+    varied = section_of(document, "grid")
     found = []
     for name in methods:
         own = _own_space(name, rest.get("units", "steps"))
@@ -294,7 +253,7 @@ def _search_of(method: str, space: Mapping[str, Any], rest: Mapping[str, Any]) -
         len(space) > 0,
         f"method {method} has no search space of its own; give search.space or leave it out",
     )
-    axes = [(knob, _axis("search.space", knob, axis)) for knob, axis in sorted(space.items())]
+    axes = [(knob, as_axis("search.space", knob, axis)) for knob, axis in sorted(space.items())]
     try:
         return Search(space=tuple(axes), **rest)
     except BadInput as error:
@@ -303,17 +262,17 @@ def _search_of(method: str, space: Mapping[str, Any], rest: Mapping[str, Any]) -
 
 def _evaluation(document: Mapping[str, Any]) -> Evaluation:
     """Return the section `eval`; `attack_knobs` keeps only knobs that differ from their default."""
-    section = dict(_section(document, "eval"))
-    asked = _section(section, "attack_knobs")
+    section = dict(section_of(document, "eval"))
+    asked = section_of(section, "attack_knobs")
     section.pop("attack_knobs", None)
-    made = _record("eval", Evaluation, section)
+    made = as_record("eval", Evaluation, section)
     changed = {}
     for name in asked:
         require(
             name in made.attacks,
             f"eval.attack_knobs names {name!r}, which is not among eval.attacks; add it",
         )
-        own = _changed_knobs(name, _section(asked, name))
+        own = _changed_knobs(name, section_of(asked, name))
         if own:
             changed[name] = own
     complete: Evaluation = replace(made, attack_knobs=json.dumps(changed, sort_keys=True))
@@ -328,24 +287,3 @@ def _changed_knobs(attack: str, knobs: Mapping[str, Any]) -> dict[str, Any]:
         raise BadInput(f"eval.attack_knobs: {error}") from error
     default = asdict(make_attack(attack, {}))
     return {knob: value for knob, value in stated.items() if value != default[knob]}
-
-
-def _record(where: str, kind: type, values: Mapping[str, Any]) -> Any:
-    """Return a frozen record from a section of the spec."""
-    return kind(**_typed(where, kind, values))
-
-
-def _typed(where: str, kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert `values` to the types of the record's fields; whole floats become integers."""
-    types = {f.name: f.type for f in fields(kind)}
-    unknown_keys(where, values, types)
-    converted = {}
-    for key, value in values.items():
-        converted[key] = _as(f"{where}.{key}", value, types[key])
-    return converted
-
-
-def _as(where: str, value: Any, kind: Any) -> Any:
-    if kind == tuple[str, ...]:
-        return () if value in (None, []) else _texts(where, value)
-    return typed(where, value, kind)
