@@ -28,11 +28,23 @@ from sweeps.spec.sweep import Sweep
 from unlearn.artifacts import Store
 
 SPEC: dict[str, Any] = {"name": "s", "models": "cnn", "method": "fine-tune", "forget": [1]}
+GRID_SPEC: dict[str, Any] = {
+    "name": "s",
+    "models": ["cvae-mlp"],
+    "method": "selective-amnesia",
+    "forget": [[0], [1, 2]],
+    "grid": {"lam": [10, 100]},
+}
 
 
 def sweep(**changes: Any) -> Sweep:
     """A sweep that fine-tunes one small classifier, with top-level keys of its spec changed."""
     return parse({**SPEC, **changes})
+
+
+def grid_spec(**changes: Any) -> dict[str, Any]:
+    """The spec of a generator's grid, two forget sets by two values, with keys changed."""
+    return {**GRID_SPEC, **changes}
 
 
 def problems_of(sweep: Sweep) -> list[Problem]:

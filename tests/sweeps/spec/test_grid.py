@@ -1,35 +1,22 @@
 """From a sweep to its problems and the cells of its grid."""
 
-from typing import Any
-
 import pytest
 
 from sweeps.spec.grid import Cells, grid_points
 from sweeps.spec.parse import parse
 from tests.sweeps import builders as make
+from tests.sweeps.builders import grid_spec
 from unlearn.errors import BadInput
-
-GRID: dict[str, Any] = {
-    "name": "s",
-    "models": ["cvae-mlp"],
-    "method": "selective-amnesia",
-    "forget": [[0], [1, 2]],
-    "grid": {"lam": [10, 100]},
-}
-
-
-def changed(**changes: Any) -> dict[str, Any]:
-    return {**GRID, **changes}
 
 
 def test_axes_multiply_and_ids_are_stable() -> None:
-    cells, again = (make.cells(**changed(seeds=[0, 1])) for _ in range(2))
+    cells, again = (make.cells(**grid_spec(seeds=[0, 1])) for _ in range(2))
     assert len(cells) == 2 * 2 * 2 == len({cell.cell_id for cell in cells})
     assert [cell.cell_id for cell in cells] == [cell.cell_id for cell in again]
 
 
 def test_forget_each_is_every_class() -> None:
-    assert parse(changed(forget="each")).forget == tuple((label,) for label in range(10))
+    assert parse(grid_spec(forget="each")).forget == tuple((label,) for label in range(10))
 
 
 def test_an_axis_that_a_method_lacks_does_not_count() -> None:
@@ -42,7 +29,7 @@ def test_an_axis_that_a_method_lacks_does_not_count() -> None:
 
 
 def test_cells_of_a_grid_are_made_when_they_are_read() -> None:
-    sweep = make.sweep(**changed(grid={"lam": [10, 100, 200]}))
+    sweep = make.sweep(**grid_spec(grid={"lam": [10, 100, 200]}))
     problem = make.problems_of(sweep)[0]
     cells = Cells(problem, grid_points(sweep))
     listed = make.cells_of_problem(sweep, problem)
@@ -56,6 +43,6 @@ def test_cells_of_a_grid_are_made_when_they_are_read() -> None:
 
 def test_a_value_of_a_grid_out_of_range_is_refused_with_its_point() -> None:
     with pytest.raises(BadInput, match=r"selective-amnesia at .*'lam': -1.*lam must be at least 0"):
-        parse(changed(grid={"lam": [1, -1], "steps": [3, 4]}))
+        parse(grid_spec(grid={"lam": [1, -1], "steps": [3, 4]}))
     with pytest.raises(BadInput, match=r"selective-amnesia: steps must be a whole number, not 3.5"):
-        parse(changed(grid={"lam": [1], "steps": [3, 3.5]}))
+        parse(grid_spec(grid={"lam": [1], "steps": [3, 3.5]}))

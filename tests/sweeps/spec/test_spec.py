@@ -17,6 +17,7 @@ from sweeps.spec.files import read_spec, shipped
 from sweeps.spec.parse import parse
 from sweeps.spec.recipes import architecture
 from tests.sweeps import builders as make
+from tests.sweeps.builders import grid_spec
 from unlearn.attacks.classifiers.lira import Lira
 from unlearn.attacks.classifiers.relearning import Relearning
 from unlearn.attacks.generators.latent_label import LatentLabel
@@ -26,13 +27,6 @@ from unlearn.errors import BadInput
 from unlearn.knobs import counted
 from unlearn.models import build
 
-GOOD: dict[str, Any] = {
-    "name": "s",
-    "models": ["cvae-mlp"],
-    "method": "selective-amnesia",
-    "forget": [[0], [1, 2]],
-    "grid": {"lam": [10, 100]},
-}
 CLASSIFIER: dict[str, Any] = {
     "name": "s",
     "models": ["cnn"],
@@ -41,13 +35,9 @@ CLASSIFIER: dict[str, Any] = {
 }
 
 
-def changed(**changes: Any) -> dict[str, Any]:
-    return {**GOOD, **changes}
-
-
 def test_a_cell_knows_everything_that_determines_it() -> None:
     def ids(**changes: Any) -> set[str]:
-        return {cell.cell_id for cell in make.cells(**changed(**changes))}
+        return {cell.cell_id for cell in make.cells(**grid_spec(**changes))}
 
     base = ids()
     for change in (
@@ -65,90 +55,99 @@ def test_a_cell_knows_everything_that_determines_it() -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        (changed(lamda=3), "unknown key 'lamda' in the spec; allowed: name, dataset"),
-        (changed(models=["cvae"]), "unknown model 'cvae'"),
-        (changed(method="amnesia"), "unknown method 'amnesia'; known: selective-amnesia"),
-        (changed(dataset="imagenet"), "unknown data set 'imagenet'"),
-        (changed(seeds=[]), "empty axis 'seeds'"),
-        (changed(grid={"lam": []}), "empty axis 'grid.lam'"),
-        (changed(grid={"lam": [1, 1]}), "names a value twice"),
-        (changed(grid={"lam": [-1]}), "lam must be at least 0, not -1"),
-        (changed(grid={"rho": [0.5]}), "unknown key 'rho' in grid"),
-        (changed(forget=[10]), "forget class 10 does not exist; allowed: 0 to 9"),
-        (changed(forget=[]), "empty axis 'forget'"),
-        (changed(forget=[[0, 1], [1, 0]]), "names a set of classes twice: [[0, 1], [1, 0]]"),
-        (changed(forget=[0, [0]]), "names a set of classes twice: [0, [0]]"),
-        (changed(train={"stepz": 3}), "unknown key 'stepz' in train"),
-        (changed(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
+        (grid_spec(lamda=3), "unknown key 'lamda' in the spec; allowed: name, dataset"),
+        (grid_spec(models=["cvae"]), "unknown model 'cvae'"),
+        (grid_spec(method="amnesia"), "unknown method 'amnesia'; known: selective-amnesia"),
+        (grid_spec(dataset="imagenet"), "unknown data set 'imagenet'"),
+        (grid_spec(seeds=[]), "empty axis 'seeds'"),
+        (grid_spec(grid={"lam": []}), "empty axis 'grid.lam'"),
+        (grid_spec(grid={"lam": [1, 1]}), "names a value twice"),
+        (grid_spec(grid={"lam": [-1]}), "lam must be at least 0, not -1"),
+        (grid_spec(grid={"rho": [0.5]}), "unknown key 'rho' in grid"),
+        (grid_spec(forget=[10]), "forget class 10 does not exist; allowed: 0 to 9"),
+        (grid_spec(forget=[]), "empty axis 'forget'"),
+        (grid_spec(forget=[[0, 1], [1, 0]]), "names a set of classes twice: [[0, 1], [1, 0]]"),
+        (grid_spec(forget=[0, [0]]), "names a set of classes twice: [0, [0]]"),
+        (grid_spec(train={"stepz": 3}), "unknown key 'stepz' in train"),
+        (grid_spec(train={"lr": "1e-3"}), "train.lr must be a number, not '1e-3'"),
         (
-            changed(train={"expert_norms": "own"}),
+            grid_spec(train={"expert_norms": "own"}),
             "unknown train.expert_norms 'own'; known: original, batch",
         ),
-        (changed(train={"lr": math.inf}), "train.lr must be a finite number, not inf"),
-        (changed(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
-        (changed(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
-        (changed(train={"steps": 0}), "steps must be at least 1"),
-        (changed(resources={"gpu_auto": True}), "resources.gpu_auto needs a share of one GPU"),
-        (changed(resources={"gpu": 1.5}), "resources.gpu above 1 must be a whole number, not 1.5"),
-        (changed(eval={"judges": 0}), "judges must be at least 1"),
+        (grid_spec(train={"lr": math.inf}), "train.lr must be a finite number, not inf"),
+        (grid_spec(grid={"lam": [1, math.inf]}), "grid.lam must be a finite number, not inf"),
+        (grid_spec(options={"std": [[math.nan]]}), "options.std must be a finite number, not nan"),
+        (grid_spec(train={"steps": 0}), "steps must be at least 1"),
+        (grid_spec(resources={"gpu_auto": True}), "resources.gpu_auto needs a share of one GPU"),
         (
-            changed(options={"stages": [{"width": 3}]}),
+            grid_spec(resources={"gpu": 1.5}),
+            "resources.gpu above 1 must be a whole number, not 1.5",
+        ),
+        (grid_spec(eval={"judges": 0}), "judges must be at least 1"),
+        (
+            grid_spec(options={"stages": [{"width": 3}]}),
             "options.stages must be text, a number, true, false, null or a list",
         ),
-        (changed(name="a/b"), "name 'a/b' may hold"),
-        (changed(models=["cnn"]), "method selective-amnesia is for generators"),
-        (changed(search={"space": {"gamma": [0.0, 1.0]}}), "lacks the key 'trials'"),
-        (changed(search={"trials": 3, "space": {"lam": [1.0, 2.0]}}), "both grid and search.space"),
-        (changed(search={"trials": 3, "space": {"gamma": [2.0, 1.0]}}), "low < high"),
+        (grid_spec(name="a/b"), "name 'a/b' may hold"),
+        (grid_spec(models=["cnn"]), "method selective-amnesia is for generators"),
+        (grid_spec(search={"space": {"gamma": [0.0, 1.0]}}), "lacks the key 'trials'"),
         (
-            changed(search={"trials": 3, "sampler": "grid", "space": {"gamma": [0.0, 1.0]}}),
+            grid_spec(search={"trials": 3, "space": {"lam": [1.0, 2.0]}}),
+            "both grid and search.space",
+        ),
+        (grid_spec(search={"trials": 3, "space": {"gamma": [2.0, 1.0]}}), "low < high"),
+        (
+            grid_spec(search={"trials": 3, "sampler": "grid", "space": {"gamma": [0.0, 1.0]}}),
             "unknown search.sampler",
         ),
         (
-            changed(search={"trials": "60", "space": {"gamma": [0.0, 1.0]}}),
+            grid_spec(search={"trials": "60", "space": {"gamma": [0.0, 1.0]}}),
             "search.trials must be a whole number",
         ),
         (
-            changed(search={"trials": 60.5, "space": {"gamma": [0.0, 1.0]}}),
+            grid_spec(search={"trials": 60.5, "space": {"gamma": [0.0, 1.0]}}),
             "search.trials must be a whole number",
         ),
         (
-            changed(search={"trials": 3, "seed": "a", "space": {"gamma": [0.0, 1.0]}}),
+            grid_spec(search={"trials": 3, "seed": "a", "space": {"gamma": [0.0, 1.0]}}),
             "search.seed must be a whole",
         ),
         (
-            changed(search={"trials": 3, "sampler": 5, "space": {"gamma": [0.0, 1.0]}}),
+            grid_spec(search={"trials": 3, "sampler": 5, "space": {"gamma": [0.0, 1.0]}}),
             "search.sampler must be a str",
         ),
-        (changed(search={"trails": 5}), "unknown key 'trails' in search"),
-        (changed(search={"trials": 30, "space": {"steps": [1, 20]}}), "only 20 points"),
-        (changed(search={"trials": 30, "space": {"steps": [1.0, 20.0]}}), "only 20 points"),
+        (grid_spec(search={"trails": 5}), "unknown key 'trails' in search"),
+        (grid_spec(search={"trials": 30, "space": {"steps": [1, 20]}}), "only 20 points"),
+        (grid_spec(search={"trials": 30, "space": {"steps": [1.0, 20.0]}}), "only 20 points"),
         (
-            changed(search={"trials": 3, "space": {"steps": [1, 9.5]}}),
+            grid_spec(search={"trials": 3, "space": {"steps": [1, 9.5]}}),
             "must be [low, high] of ints with low < high",
         ),
         (
-            changed(search={"trials": 3, "space": {"gamma": ["low", "high"]}}),
+            grid_spec(search={"trials": 3, "space": {"gamma": ["low", "high"]}}),
             "[low, high] of floats with low < high",
         ),
         (
-            changed(search={"trials": 3, "space": {"gamma": [1, 2, 3]}}),
+            grid_spec(search={"trials": 3, "space": {"gamma": [1, 2, 3]}}),
             "[low, high] of floats with low < high",
         ),
-        (changed(search={"trials": 3, "space": {"half": [0, 1, 2]}}), "half must be a bool, not 0"),
         (
-            changed(search={"trials": 3, "space": {"lamda": [1, 9]}}),
+            grid_spec(search={"trials": 3, "space": {"half": [0, 1, 2]}}),
+            "half must be a bool, not 0",
+        ),
+        (
+            grid_spec(search={"trials": 3, "space": {"lamda": [1, 9]}}),
             "unknown key 'lamda' in search.space",
         ),
         (
-            changed(
+            grid_spec(
                 method=["selective-amnesia", "fine-tune"],
                 grid={},
                 search={"trials": 3, "space": {"lam": [1, 9]}},
             ),
             "search.space is one method's",
         ),
-        (changed(search={"trials": 3}), "selective-amnesia has no search space of its own"),
+        (grid_spec(search={"trials": 3}), "selective-amnesia has no search space of its own"),
         (
             {
                 **CLASSIFIER,
@@ -500,7 +499,7 @@ def test_a_change_is_read_as_strictly_as_the_file(change: str, says: str) -> Non
 
 def test_a_cells_id_hashes_all_of_it_in_one_canonical_form() -> None:
     """The part of the problem is written once for all cells; the hash is that of the whole."""
-    for cell in make.cells(**changed(grid={"lam": [0.0, 10], "steps": [3, 4]}, seeds=[0, 7])):
+    for cell in make.cells(**grid_spec(grid={"lam": [0.0, 10], "steps": [3, 4]}, seeds=[0, 7])):
         problem = counted(cell.problem) | {"options": {}}
         content = {"schema": "v1", **problem, "method": "selective-amnesia"}
         assert cell.cell_id == digest({**content, "knobs": counted(cell.method)})
@@ -668,7 +667,7 @@ def test_a_search_in_epochs_takes_the_methods_scale_free_spaces() -> None:
 
 def test_an_accuracy_of_experts_is_one_of_classifiers() -> None:
     with pytest.raises(BadInput, match="expert_accuracy is for experts of classifiers"):
-        parse({**GOOD, "train": {"expert_accuracy": 0.9}})
+        parse(grid_spec(train={"expert_accuracy": 0.9}))
     with pytest.raises(BadInput, match=r"expert_accuracy must lie in \[0, 1\], not 2"):
         parse({**CLASSIFIER, "train": {"expert_accuracy": 2}})
     with pytest.raises(BadInput, match="expert_epochs must be at least 0, not -1"):
