@@ -22,7 +22,7 @@ from sweeps.report.context import CellModels
 from sweeps.report.page import write_report
 from sweeps.report.sections.samples import sample_sheets
 from sweeps.rows.results import Results
-from sweeps.run.run import Ran
+from sweeps.run.run import RunResult
 from sweeps.spec.files import read_spec
 from unlearn.gallery import Gallery
 
@@ -139,7 +139,7 @@ def table(promoted: list[Promotion]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def timing(seconds: dict[str, float], ran: Ran | None) -> str:
+def timing(seconds: dict[str, float], ran: RunResult | None) -> str:
     """Say how long each stage took, and for which share of the sweep its slots did not compute."""
     parts = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
     stages = f"stages: {parts}; in all {sum(seconds.values()):.1f} s"

@@ -27,7 +27,7 @@ from unlearn.errors import require
 from unlearn.models import library_of
 
 if TYPE_CHECKING:
-    from sweeps.run.run import Ran
+    from sweeps.run.run import RunResult
 
 
 def data_root() -> str:
@@ -98,7 +98,7 @@ def run_sweeps(
     address: str | None,
     retry_failed: bool = False,
     budget: Budget | None = None,
-) -> tuple[Plan, "Ran | None"]:
+) -> tuple[Plan, "RunResult | None"]:
     """Check the plan before anything starts, then run the cells that have no row.
 
     Returns the plan of what is left, and what ran: None if there was nothing to do. Raises

@@ -37,7 +37,7 @@ HAPROXY = {
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
 }
 FOLDER = "amnesia-proxy-"
-SIDE_DOORS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
+STATISTICS_PORTS = ("RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT")
 # Read by replicas. The application never blocks its event loop, so it needs no second one.
 REPLICA = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 # Ray calls this as HAProxy.
@@ -119,7 +119,7 @@ def _keep_haproxy_private() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     metrics, statistics = (
         os.environ.setdefault(name, str(port))
-        for name, port in zip(SIDE_DOORS, _free_ports(2), strict=True)
+        for name, port in zip(STATISTICS_PORTS, _free_ports(2), strict=True)
     )
     private = {
         "RAY_SERVE_HAPROXY_SOCKET_PATH": folder / "admin.sock",
@@ -174,7 +174,7 @@ def check_guard() -> None:
         return
     homes = [haproxy_guard.Home(config.parent) for config in Path(folder).rglob("haproxy*.cfg")]
     if any(home.newest() is None for home in homes):
-        ports = " and ".join(os.environ.get(name, "") for name in SIDE_DOORS)
+        ports = " and ".join(os.environ.get(name, "") for name in STATISTICS_PORTS)
         print(
             "this Ray starts HAProxy without our guard: if HAProxy is killed, nothing answers for "
             f"some seconds, and the ports {ports} are open on all interfaces; close them to "

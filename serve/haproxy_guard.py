@@ -93,7 +93,7 @@ def knows_servers(text: str) -> bool:
     return re.search(r"^ +server ", text, flags=re.MULTILINE) is not None
 
 
-def without_doors(text: str) -> str:
+def admin_socket_only(text: str) -> str:
     """Return a config that listens at its admin socket only: its first section."""
     return re.split(r"^defaults\b", text, maxsplit=1, flags=re.MULTILINE)[0]
 
@@ -203,7 +203,7 @@ def main(binary: str, metrics: str, statistics: str, *given: str) -> None:
     if serving is not None and knows:
         options = with_takeover(options, *serving)
     elif serving is not None:  # the keeper is new, and has yet to be told of the replicas
-        text = without_doors(text)
+        text = admin_socket_only(text)
     config.write_text(text)
     socket = SOCKET.search(text)
     if socket is not None and (serving is None or knows):

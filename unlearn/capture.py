@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from unlearn.cuda_graph import CudaGraph, Graph, Losses
-from unlearn.feeds import Turn, reading
+from unlearn.feeds import StepChange, reading
 from unlearn.inspection import Seen, inspect_step
 
 WARM = 3  # steps of the run that are taken from Python first, as torch's notes on CUDA graphs ask
@@ -106,13 +106,13 @@ class CapturedStep:
         """Take one step; return the terms of its loss."""
         if self.report.obstacle:
             return self.step()
-        turns = {feed.upcoming() for feed in self.seen.feeds} if self.seen else {Turn.NEW}
-        if Turn.NEW in turns:
+        changes = {feed.upcoming() for feed in self.seen.feeds} if self.seen else {StepChange.NEW}
+        if StepChange.NEW in changes:
             self.graph, self.warm = None, 0
-        if self.seen is not None and Turn.ODD in turns:
+        if self.seen is not None and StepChange.ODD in changes:
             return self.step()
         if self.warm < WARM:
-            return self._from_python(usual=turns == {Turn.SAME} or not turns)
+            return self._from_python(usual=changes == {StepChange.SAME} or not changes)
         graph = self.graph or self._capture(self.seen)
         return self.step() if graph is None else self._replay(graph)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from unlearn.feeds import Numbers
 
 Rates = Iterable[tuple[float, float]]  # of every step: learning rate; beta 1 or momentum
-Beside = dict[Tensor, Tensor]  # by parameter
+OptimizerState = dict[Tensor, Tensor]  # by parameter
 BETA1, BETA2 = 0.9, 0.999
 
 
@@ -53,9 +53,9 @@ class DeviceAdamW:
         self.parameters, self.cycles, self.decays = parameters, cycles, weight_decay > 0
         device = parameters[0].device
         self.numbers = Numbers(adamw_numbers(rates, weight_decay), device, held)
-        self.first: Beside = {p: torch.zeros_like(p) for p in parameters}
-        self.second: Beside = {p: torch.zeros_like(p) for p in parameters}
-        self.steps: Beside = {p: torch.zeros((), device=device) for p in parameters}
+        self.first: OptimizerState = {p: torch.zeros_like(p) for p in parameters}
+        self.second: OptimizerState = {p: torch.zeros_like(p) for p in parameters}
+        self.steps: OptimizerState = {p: torch.zeros((), device=device) for p in parameters}
 
     @torch.no_grad()
     def __call__(self) -> None:
@@ -103,7 +103,7 @@ class DeviceSGD:
     ) -> None:
         self.parameters, self.weight_decay = parameters, weight_decay
         self.numbers = Numbers(rates, parameters[0].device, held)
-        self.velocity: Beside = {p: torch.zeros_like(p) for p in parameters}
+        self.velocity: OptimizerState = {p: torch.zeros_like(p) for p in parameters}
 
     @torch.no_grad()
     def __call__(self) -> None:

@@ -19,7 +19,7 @@ from unlearn.errors import require
 Item = TypeVar("Item")
 
 
-class Turn(Enum):
+class StepChange(Enum):
     """How the next step's use of a feed compares with the last step's."""
 
     SAME = "same"  # the same operations on a refilled buffer
@@ -68,9 +68,9 @@ class Feed(Iterator[Item], Generic[Item]):
         finally:
             _now.advancing = False
 
-    def upcoming(self) -> Turn:
+    def upcoming(self) -> StepChange:
         """Return how the next step differs from the last one."""
-        return Turn.SAME
+        return StepChange.SAME
 
     def advance(self) -> None:
         """Fill the buffers with the next step's item; never runs inside a capture."""
@@ -102,7 +102,7 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
     """Shuffled batches without end: see `unlearn.splits.Images.batches`.
 
     The order of an epoch is drawn when its first batch is asked for. Where a step draws other
-    numbers before that, the step is `Turn.ODD`, so that all draws keep their order.
+    numbers before that, the step is `StepChange.ODD`, so that all draws keep their order.
 
     x: uint8 (n, channels, height, width)
     y: int64 (n,)
@@ -123,8 +123,8 @@ class Batches(Feed[tuple[Tensor, Tensor]]):
     def _epoch_ends(self) -> bool:
         return self.start + self.size > len(self.order)
 
-    def upcoming(self) -> Turn:
-        return Turn.ODD if self._epoch_ends() and not self.first else Turn.SAME
+    def upcoming(self) -> StepChange:
+        return StepChange.ODD if self._epoch_ends() and not self.first else StepChange.SAME
 
     def next_index(self) -> Tensor:
         """Return where the next batch's images stand (size,); draw the order of a new epoch."""
@@ -199,8 +199,8 @@ class Phases(Feed[Item]):
         self.now: list[Item] = []
         self.later = [next(self.values)]
 
-    def upcoming(self) -> Turn:
-        return Turn.SAME if self.later == self.now else Turn.NEW
+    def upcoming(self) -> StepChange:
+        return StepChange.SAME if self.later == self.now else StepChange.NEW
 
     def advance(self) -> None:
         self.now = self.later

@@ -68,7 +68,7 @@ def unstack(stack: Any, members: Sequence[nn.Module]) -> None:
             tensor.copy_(state[name][number])
 
 
-class StillStack:
+class FrozenStack:
     """Networks that do not change: where all are one and the same, they are called as one.
 
     members: networks of one architecture, in eval mode

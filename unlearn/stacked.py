@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearn.errors import NotFinite, require
-from unlearn.feeds import Batches, Feed, Turn
+from unlearn.feeds import Batches, Feed, StepChange
 from unlearn.models.base import Generative
 from unlearn.moving_average import MovingAverage
 from unlearn.objectives import elbo_of_draws
@@ -62,9 +62,9 @@ class StackedBatches(Feed[tuple[Tensor, Tensor]]):
         self.within = torch.arange(self.size, device=self.y.device)
         self.index = whole.new_zeros(len(members), self.size)
 
-    def upcoming(self) -> Turn:
-        odd = any(member.upcoming() is Turn.ODD for member in self.members)
-        return Turn.ODD if odd else Turn.SAME
+    def upcoming(self) -> StepChange:
+        odd = any(member.upcoming() is StepChange.ODD for member in self.members)
+        return StepChange.ODD if odd else StepChange.SAME
 
     def advance(self) -> None:
         for row, (member, start) in enumerate(zip(self.members, self.starts, strict=True)):

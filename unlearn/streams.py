@@ -63,11 +63,11 @@ def draws_in_layers(model: nn.Module) -> bool:
     """Whether `model` has layers of dropout or stochastic depth that draw."""
     return any(
         max(getattr(layer, "p", 0) or 0, getattr(layer, "drop_prob", 0) or 0) > 0
-        for layer in _droppers(model)
+        for layer in _dropout_layers(model)
     )
 
 
-def _droppers(model: nn.Module) -> list[nn.Module]:
+def _dropout_layers(model: nn.Module) -> list[nn.Module]:
     return [
         layer for layer in model.modules() if any(name in type(layer).__name__ for name in NOISY)
     ]

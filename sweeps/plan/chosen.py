@@ -14,19 +14,19 @@ from sweeps.spec.grid import Point
 from sweeps.spec.sweep import Sweep
 from unlearn.errors import require
 
-Leader = tuple[Cell, ValScores]
+ScoredCell = tuple[Cell, ValScores]
 
 
 @dataclass(frozen=True)
 class CandidateSummary:
     """What the rows of one method's candidates tell.
 
-    leaders: the candidates with the best score on val, each with its scores
+    best_cells: the candidates with the best score on val, each with its scores
     good: `cell_id`s of all that have not failed
     seconds: of unlearning and reading all of them
     """
 
-    leaders: tuple[Leader, ...] = ()
+    best_cells: tuple[ScoredCell, ...] = ()
     good: frozenset[str] = frozenset()
     seconds: float = 0.0
 
@@ -97,11 +97,11 @@ def chosen_cells(
     for name, own in owners.items():
         summary = summarize(rows_of[name], own) if name in rows_of else CandidateSummary()
         require(
-            bool(summary.leaders or unread[name] or not summary.good),
+            bool(summary.best_cells or unread[name] or not summary.good),
             f"no candidate of {name} in sweep {first.sweep.name} was read on all of val; "
             "give the sweep another name",
         )
-        cell = None if unread[name] else chosen_among(summary.leaders)
+        cell = None if unread[name] else chosen_among(summary.best_cells)
         left = unread[name] > 0 or (cell is not None and cell.cell_id not in skip)
         found.append(
             ChosenCell(
@@ -130,35 +130,35 @@ def summarize(rows: pd.DataFrame, candidates: Iterable[Candidates]) -> Candidate
         val = val_scores(row)
         if val is not None:
             scores_of[row["cell_id"]] = val
-    leaders: list[Leader] = []
+    best_cells: list[ScoredCell] = []
     for each in candidates:
         for point in each.points_of(scores_of):
             cell = Cell(each.problem, point.method)
-            leaders.append((cell, scores_of[cell.cell_id]))
-    return CandidateSummary(tuple(leaders), frozenset(good["cell_id"]), spent(rows))
+            best_cells.append((cell, scores_of[cell.cell_id]))
+    return CandidateSummary(tuple(best_cells), frozenset(good["cell_id"]), spent(rows))
 
 
-def add_leader(leaders: list[Leader], cell: Cell, val: ValScores) -> list[Leader]:
-    """Return the leaders after one more candidate's scores."""
-    best = leaders[0][1].score if leaders else val.score
+def add_candidate(best_cells: list[ScoredCell], cell: Cell, val: ValScores) -> list[ScoredCell]:
+    """Return the best cells after one more candidate's scores."""
+    best = best_cells[0][1].score if best_cells else val.score
     if val.stopped or val.score < best:
-        return leaders
-    return [*leaders, (cell, val)] if val.score == best else [(cell, val)]
+        return best_cells
+    return [*best_cells, (cell, val)] if val.score == best else [(cell, val)]
 
 
-def chosen_among(leaders: Sequence[Leader]) -> Cell | None:
-    """Return the chosen cell, to be scored in full; None where there is no leader.
+def chosen_among(best_cells: Sequence[ScoredCell]) -> Cell | None:
+    """Return the chosen cell, to be scored in full; None where there is no best cell.
 
-    `choose` decides among leaders; no candidate with a lower score can be its choice.
+    `choose` decides among the best; no candidate with a lower score can be its choice.
     """
-    if not leaders:
+    if not best_cells:
         return None
-    cells = {cell.cell_id: cell for cell, _ in leaders}
+    cells = {cell.cell_id: cell for cell, _ in best_cells}
     if len(cells) == 1:
-        return in_full(leaders[0][0])
+        return in_full(best_cells[0][0])
     same = {"status": "ok", "eval_candidates": "val", "val_stopped": False}
     records = []
-    for cell, val in leaders:
+    for cell, val in best_cells:
         own = {"cell_id": cell.cell_id, "method": cell.method_name, **vars(cell.method)}
         scores = {VAL_FORGET[-1]: val.forget, "val_retain_accuracy": val.retain}
         records.append({**same, **own, **scores})

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from sweeps.choose.bounds import at_bounds, ends_of
 from sweeps.compute.candidates import BestSoFar, Tuning, ValScores
-from sweeps.plan.chosen import ChosenCell, add_leader, chosen_among
+from sweeps.plan.chosen import ChosenCell, add_candidate, chosen_among
 from sweeps.spec.cells import Cell
 from sweeps.spec.grid import Cells, Point, point_of
 
@@ -21,7 +21,7 @@ class ChosenSource:
     def __init__(self, part: ChosenCell) -> None:
         self.part, self.sweep, self.next_method = part, part.sweep, part.method
         self.unasked = self.unread = part.unread
-        self.leaders = list(part.summary.leaders)
+        self.best_cells = list(part.summary.best_cells)
         self.points: list[Point] = []  # of candidates whose result has arrived and is no error
         self.seconds = part.summary.seconds
         self.best = BestSoFar()
@@ -34,7 +34,7 @@ class ChosenSource:
     @property
     def empty(self) -> bool:
         """Whether a cell was planned that does not come: all candidates have failed."""
-        return self.part.left > 0 and self.unread == 0 and not self.leaders
+        return self.part.left > 0 and self.unread == 0 and not self.best_cells
 
     @property
     def next(self) -> bool:
@@ -47,9 +47,9 @@ class ChosenSource:
         self.seconds += seconds
         if val is not None:
             self.points.append(point_of(cell))
-            self.leaders = add_leader(self.leaders, cell, val)
+            self.best_cells = add_candidate(self.best_cells, cell, val)
         if self.unread == 0:
-            self.upcoming = chosen_among(self.leaders)
+            self.upcoming = chosen_among(self.best_cells)
 
     def take(self, k: int) -> list[Cell]:
         taken = [] if self.upcoming is None else [self.upcoming]

@@ -36,13 +36,13 @@ class Folder:
     """Folds one sweep's journal, again and again; at most one process does so at a time.
 
     results, sweep: whose rows
-    heard: called with the rows of each fold, which stand in files by then
+    on_fold: called with the rows of each fold, which stand in files by then
     """
 
     def __init__(
-        self, results: Results, sweep: str, heard: Callable[[list[Row]], None] | None = None
+        self, results: Results, sweep: str, on_fold: Callable[[list[Row]], None] | None = None
     ) -> None:
-        self.results, self.sweep, self.heard = results, sweep, heard
+        self.results, self.sweep, self.on_fold = results, sweep, on_fold
         self.journal = results.journal(sweep)
         self.lookup = Lookup(results, sweep)
         self.right = right_to_fold(self.journal.folder)
@@ -90,8 +90,8 @@ class Folder:
         self.journal.remove(names)
         if repair:
             self._remove_old_folder()
-        if self.heard is not None and rows:
-            self.heard(rows)
+        if self.on_fold is not None and rows:
+            self.on_fold(rows)
         return frozenset(row["cell_id"] for row in rows)
 
     def _tables(self, rows: dict[str, Row]) -> dict[str, pa.Table]:

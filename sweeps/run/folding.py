@@ -20,7 +20,7 @@ class Folding:
 
     results: the rows
     sweeps: by name
-    heard: called with the rows that this process has folded, in the background
+    on_fold: called with the rows that this process has folded, in the background
 
     After a normal end, raises `BadInput` where rows could not be folded; they are safe in the
     journal.
@@ -30,9 +30,9 @@ class Folding:
         self,
         results: Results,
         sweeps: Iterable[str],
-        heard: Callable[[list[Row]], None] | None = None,
+        on_fold: Callable[[list[Row]], None] | None = None,
     ) -> None:
-        self.folders = [Folder(results, sweep, heard) for sweep in sweeps]
+        self.folders = [Folder(results, sweep, on_fold) for sweep in sweeps]
         self.ended = Event()
         self.lock = Lock()
         self.pending: set[str] = set()  # cells whose rows were written but not seen in a file

@@ -36,7 +36,7 @@ Progress = Callable[[str, int, str], Any]  # (stage, how many more are done, nam
 
 
 @dataclass(frozen=True)
-class Ran:
+class RunResult:
     """The counts and seconds of a finished run.
 
     cells: how many were planned
@@ -62,7 +62,7 @@ def run(
     retry_failed: bool = False,
     growing: bool = False,
     budget: Budget | None = None,
-) -> Ran:
+) -> RunResult:
     """Compute every planned cell, so that each has one row. Needs an initialised Ray.
 
     plan: with cells to compute
@@ -93,7 +93,7 @@ def run(
     room = slots(plan.work[0].sweep.resources)
     cells = plan.cells - empty.total()
     left = cells - clock.cells if allowance.spent else 0
-    return Ran(cells, clock.prepare_s, clock.tune_s, clock.computed_s, room, left)
+    return RunResult(cells, clock.prepare_s, clock.tune_s, clock.computed_s, room, left)
 
 
 class Clock:

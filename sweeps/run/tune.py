@@ -69,11 +69,11 @@ def run_packs(searcher: PackSearcher, finished: Callable[[list[CellReport]], Any
     where no row can be written any more.
     """
     os.environ.update(ENVIRONMENT)
-    with interruptions() as struck, log_levels(LOG_LEVELS):
+    with interruptions() as interrupted, log_levels(LOG_LEVELS):
         # A folder of this machine alone: workers would look in it only for checkpoints.
         with TemporaryDirectory(prefix="amnesia-", ignore_cleanup_errors=True) as scratch:
-            tuner(searcher, scratch, Reporter(finished, struck)).fit()
-        if struck.is_set():
+            tuner(searcher, scratch, Reporter(finished, interrupted)).fit()
+        if interrupted.is_set():
             raise KeyboardInterrupt
         if searcher.halt:
             raise CannotWrite(searcher.halt)
@@ -109,8 +109,8 @@ def _resources(config: dict[str, Any]) -> PlacementGroupFactory:
 class Reporter(tune.Callback):
     """Reports finished and lost packs; ends the run after an interruption that was swallowed."""
 
-    def __init__(self, finished: Callable[[list[CellReport]], Any], struck: Event) -> None:
-        self.finished, self.struck = finished, struck
+    def __init__(self, finished: Callable[[list[CellReport]], Any], interrupted: Event) -> None:
+        self.finished, self.interrupted = finished, interrupted
         self.dead_nodes: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,7 +120,7 @@ class Reporter(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        if self.struck.is_set():
+        if self.interrupted.is_set():
             raise KeyboardInterrupt
 
     def on_trial_complete(
@@ -217,11 +217,11 @@ def interruptions() -> Iterator[Event]:
     is left alone. An exception that a handler raises inside a C callback or a destructor is lost;
     code that checks the event can raise it again.
     """
-    struck = Event()
+    interrupted = Event()
     before: dict[int, Any] = {}
 
     def strike(number: int, frame: FrameType | None) -> None:
-        struck.set()
+        interrupted.set()
         before[number](number, frame)
 
     # other threads receive no signals
@@ -230,7 +230,7 @@ def interruptions() -> Iterator[Event]:
             if callable(signal.getsignal(each)):
                 before[each] = signal.signal(each, strike)
     try:
-        yield struck
+        yield interrupted
     finally:
         for own, handler in before.items():
             signal.signal(own, handler)

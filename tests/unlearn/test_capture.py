@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unlearn.capture import CapturedStep, StepReport, eager_steps, step_reports
 from unlearn.device_optimizers import DEVICE_OPTIMIZERS
-from unlearn.feeds import Numbers, Phases, Turn, reading
+from unlearn.feeds import Numbers, Phases, StepChange, reading
 from unlearn.splits import Images
 from unlearn.streams import stream
 from unlearn.train import OPTIMIZERS, SCHEDULES, Schedule, descend, rates
@@ -99,10 +99,10 @@ def test_a_phase_that_ends_asks_for_a_new_capture() -> None:
 def test_phases_name_the_step_that_changes() -> None:
     phases = Phases([True, True, False])
     assert [(phases.upcoming(), next(phases)) for _ in range(4)] == [
-        (Turn.NEW, True),
-        (Turn.SAME, True),
-        (Turn.NEW, False),
-        (Turn.SAME, False),
+        (StepChange.NEW, True),
+        (StepChange.SAME, True),
+        (StepChange.NEW, False),
+        (StepChange.SAME, False),
     ]
 
 

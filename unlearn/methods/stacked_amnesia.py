@@ -18,7 +18,7 @@ from unlearn.methods.base import (
     unlearned_of,
 )
 from unlearn.objectives import ElboOptions
-from unlearn.stack import Stack, StillStack, descend_together, stacked_tensors
+from unlearn.stack import FrozenStack, Stack, descend_together, stacked_tensors
 from unlearn.stacked import StackedElbo, elbo_draws
 
 STACKED_TARGETS = ("noise", "grey")  # those that need no image of the frozen original
@@ -48,7 +48,7 @@ def _loss_terms(
     method: Any, stack: Stack, runs: Sequence[Run], options: ElboOptions
 ) -> StepFunction:
     """Return the function that computes `forget` and `replay`, each (members,)."""
-    frozen = StillStack([run.model for run in runs])
+    frozen = FrozenStack([run.model for run in runs])
     generators = [run.generator for run in runs]
     trains = [run.splits.train for run in runs]
     forget = _Labels([train.forget.y.unique() for train in trains], runs[0].model)

@@ -20,7 +20,7 @@ from unlearn.methods.base import (
 )
 from unlearn.models.base import Generative
 from unlearn.objectives import ElboOptions, elbo_of_draws
-from unlearn.stack import Stack, StillStack, descend_together
+from unlearn.stack import FrozenStack, Stack, descend_together
 from unlearn.stacked import StackedBatches, elbo_draws
 
 
@@ -66,7 +66,7 @@ def _loss_terms(
     method: Any, stack: Stack, runs: Sequence[Run], options: ElboOptions
 ) -> StepFunction:
     """Return the function that computes `replay`, `distil`, `forget` and `closed`, (members,)."""
-    frozen = StillStack([run.model for run in runs])
+    frozen = FrozenStack([run.model for run in runs])
     generators = [run.generator for run in runs]
     labels = []
     for run in runs:

@@ -17,7 +17,7 @@ from sweeps.compute import artifacts
 from sweeps.plan.plan import Plan
 from sweeps.rows.runs import read_record
 from sweeps.run.places import places_for
-from sweeps.run.run import Ran, run
+from sweeps.run.run import RunResult, run
 from sweeps.run.tune import Reporter, describe_loss, interruptions
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
@@ -32,7 +32,9 @@ def planned(folder: Path, **changes: Any) -> Plan:
     return make.plan(folder, make.sweep(**changes))
 
 
-def run_in(folder: Path, told: Told | None = None, growing: bool = False, **changes: Any) -> Ran:
+def run_in(
+    folder: Path, told: Told | None = None, growing: bool = False, **changes: Any
+) -> RunResult:
     """Run the changed spec in `folder`; `told` hears of its progress."""
     heard = told if told is not None else []
     places = packs.places(folder)
@@ -178,9 +180,9 @@ def test_sigterm_is_handled_as_before_and_remembered() -> None:
     heard: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
     try:
-        with interruptions() as struck:
+        with interruptions() as interrupted:
             signal.raise_signal(signal.SIGTERM)
-            assert struck.is_set()
+            assert interrupted.is_set()
         assert heard == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -189,9 +191,9 @@ def test_sigterm_is_handled_as_before_and_remembered() -> None:
 def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with interruptions() as struck:
+        with interruptions() as interrupted:
             signal.raise_signal(signal.SIGHUP)
-            assert not struck.is_set()
+            assert not interrupted.is_set()
     finally:
         signal.signal(signal.SIGHUP, before)
 

@@ -11,7 +11,7 @@ from unlearn.methods import METHODS, make_method
 from unlearn.methods.base import Run, Unlearned
 from unlearn.models import Weights, build
 from unlearn.splits import Images, Split, Splits
-from unlearn.stack import StillStack, stacked_tensors
+from unlearn.stack import FrozenStack, stacked_tensors
 from unlearn.streams import seeded, stream
 from unlearn.train import Training
 
@@ -173,7 +173,7 @@ def test_networks_that_are_one_are_called_as_one() -> None:
     z = torch.randn(2, 5, one.z_dim, generator=stream(0, "z"))
     c = one.one_hot(torch.arange(10).view(2, 5))
     for members in ([one, one], [one, other]):
-        drawn = StillStack(members)(z, c)
+        drawn = FrozenStack(members)(z, c)
         for member, own, place in zip(members, drawn, range(2), strict=True):
             torch.testing.assert_close(own, member(z[place], c[place]), rtol=0, atol=1e-5)
 
