@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearn.attacks import make_attack
+from unlearn.attacks.base import Target
+from unlearn.attacks.classifiers.relearning import Course, Relearning
 from unlearn.attacks.generators.base import Context
 from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.errors import NotFinite
@@ -340,6 +342,24 @@ def test_attacks_on_a_generator(
     assert report.replayed == 57
     assert plain.replayed == 0
     assert float((captured - eager).abs().mean()) < 2
+
+
+def test_relearning_by_a_classifier(cnn: Any, splits: Splits) -> None:
+    """The curves of accuracies are the same, to within 5 % of the images."""
+    target = Target("relearning", None, splits, seed=0)
+
+    def relearned() -> tuple[Course, StepReport]:
+        with step_reports() as reports:
+            course = Relearning(rehearse=True).course(target, cnn)
+        return course, reports[-1]
+
+    captured, report = relearned()
+    with eager_steps():
+        eager, _ = relearned()
+    assert report.captured, report.obstacle
+    assert captured.steps == eager.steps
+    assert captured.forget == pytest.approx(eager.forget, abs=0.05)
+    assert captured.retain == pytest.approx(eager.retain, abs=0.05)
 
 
 @pytest.mark.parametrize("critic", [0.0, 50.0])

@@ -66,14 +66,14 @@ class LinearProbe(Attack):
         x = torch.cat([train.forget.x, train.retain.x])
         y = torch.cat([train.forget.y, train.retain.y])
         known = self.sample(Images(x, y), target.seed)
-        seen = features(model, known)
+        # L-BFGS asks for a number after every kernel, for which a shared GPU lets it wait.
+        seen = features(model, known).cpu()
         mean, std = seen.mean(0), seen.std(0).clamp(min=SMALLEST_STD)
-        labels = known.y.to(seen.device)
-        head = fit_head((seen - mean) / std, labels, target.evaluator.classes, self.ridge)
+        head = fit_head((seen - mean) / std, known.y.cpu(), target.evaluator.classes, self.ridge)
 
         def accuracy(images: Images) -> float:
-            answers = head((features(model, images) - mean) / std).argmax(1)
-            right = answers == images.y.to(answers.device)
+            answers = head((features(model, images).cpu() - mean) / std).argmax(1)
+            right = answers == images.y.cpu()
             return float(right.double().mean().item())
 
         return {

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from unlearn.attacks.base import Attack, Target, check_at_least, check_positive
 from unlearn.columns import Scale
-from unlearn.errors import NotFinite, require
+from unlearn.errors import require
 from unlearn.evaluation import ClassifierEvaluator, Scores
 from unlearn.methods.iterative import logits_with_running_stats
-from unlearn.optimizers import Adam
 from unlearn.splits import Images, Split
 from unlearn.streams import layer_noise, stream
+from unlearn.train import Schedule, descend
 
 POINTS, RELATIVE = 0.05, 0.05  # the two margins below the original's accuracy
 ROUNDING = 1e-9  # in floating point .54 - .05 is more than .49
@@ -146,21 +146,27 @@ class Relearning(Attack):
     def course(self, target: Target, model: Any) -> Course:
         """Train a copy of one model and record its curve; every model sees the same batches."""
         device = next(model.parameters()).device
-        pupil = copy.deepcopy(model).requires_grad_(True)
+        pupil = copy.deepcopy(model).requires_grad_(True).train()
         if self.reset_head:
             neutral_rows(pupil.head, target.evaluator)
         generator = stream(target.seed, "relearning", device=device)
         train, test = target.splits.train, target.splits.test
         parts = [train.forget, train.retain] if self.rehearse else [train.forget]
         batches = [part.to(device).batches(self.batch, generator) for part in parts]
-        optimizer = Adam(pupil.parameters(), lr=self.lr)
         course = Course([], [], [])
+
+        def terms() -> dict[str, Tensor]:
+            images, labels = zip(*[next(each) for each in batches], strict=True)
+            logits = logits_with_running_stats(pupil, torch.cat(images))
+            return {"relearning": F.cross_entropy(logits, torch.cat(labels))}
+
+        def watch(step: int, _: nn.Module) -> None:
+            if step % self.every == 0 or step == self.steps:
+                self._evaluate(pupil, test, step, course)
+
+        plan = Schedule(self.steps, self.batch, self.lr, "constant")
         with layer_noise(pupil, generator):
-            for step in range(self.steps + 1):
-                if step % self.every == 0 or step == self.steps:
-                    self._evaluate(pupil, test, step, course)
-                if step < self.steps:
-                    learn(pupil, optimizer, [next(batch) for batch in batches])
+            descend(pupil, terms, plan, watch=watch)
         return course
 
     def _evaluate(self, pupil: nn.Module, test: Split, step: int, course: Course) -> None:
@@ -168,6 +174,7 @@ class Relearning(Attack):
         course.steps.append(float(step))
         course.forget.append(accuracy(pupil, test.forget, self.images))
         course.retain.append(accuracy(pupil, test.retain, self.images))
+        pupil.train()  # as each step leaves it
 
 
 @torch.no_grad()
@@ -179,22 +186,6 @@ def neutral_rows(head: nn.Module, evaluator: ClassifierEvaluator) -> None:
     )
     for tensor in head.parameters():
         tensor[list(evaluator.forget)] = tensor[evaluator.kept].mean(0)
-
-
-def learn(
-    model: nn.Module, optimizer: torch.optim.Optimizer, batches: list[tuple[Tensor, Tensor]]
-) -> None:
-    """Take one step on the joined `batches` of images and labels.
-
-    Raises `NotFinite` where the loss is infinite or NaN.
-    """
-    images, labels = zip(*batches, strict=True)
-    loss = F.cross_entropy(logits_with_running_stats(model, torch.cat(images)), torch.cat(labels))
-    if not torch.isfinite(loss):
-        raise NotFinite(f"the relearning loss is {loss.item()}; lower lr")
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
 
 
 @torch.no_grad()
