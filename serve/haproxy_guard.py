@@ -81,7 +81,7 @@ class Home:
         self.spare_config.write_text(text)
 
 
-def close_side_doors(text: str, metrics: str, statistics: str) -> str:
+def to_loopback(text: str, metrics: str, statistics: str) -> str:
     """Move the statistics and the metrics to the loopback; Ray's template has every interface."""
     text = re.sub(rf"bind :{metrics}$", f"bind 127.0.0.1:{metrics}", text, flags=re.MULTILINE)
     pattern = rf"bind \*:{statistics}$"
@@ -197,7 +197,7 @@ def main(binary: str, metrics: str, statistics: str, *given: str) -> None:
     if "-f" not in options:  # as to ask for its version
         os.execv(binary, [binary, *options])
     config = Path(options[options.index("-f") + 1])
-    text = close_side_doors(config.read_text(), metrics, statistics)
+    text = to_loopback(config.read_text(), metrics, statistics)
     home, pid = Home(config.parent), os.getpid()
     serving, knows = home.serving(options), knows_servers(text)
     if serving is not None and knows:

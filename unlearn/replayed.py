@@ -6,6 +6,7 @@ address.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -57,14 +58,16 @@ class Replayed:
         model: nn.Module,
         make_graph: Callable[[], Graph] = CudaGraph,
     ) -> None:
-        self.function, self.arguments = function, Arguments()
+        arguments = Arguments()
+
+        def step() -> Losses:  # refers to no `Replayed`, so that the graph goes with the last one
+            return {"value": function(*next(arguments))}
+
+        self.arguments = arguments
         self.device = next(model.parameters()).device
         self.report = StepReport(self.device.type, ENDLESS)
         cuda = self.device.type == "cuda"
-        self.step = CapturedStep(self._step, self.report, model, make_graph, cuda)
-
-    def _step(self) -> Losses:
-        return {"value": self.function(*next(self.arguments))}
+        self.step = CapturedStep(step, self.report, model, make_graph, cuda)
 
     @torch.no_grad()
     def __call__(self, *arguments: Tensor) -> Tensor:
@@ -93,12 +96,14 @@ class ReplayedNetwork:
         key = x.shape, x.dtype
         if key not in self.by_shape:
             if len(self.by_shape) == MOST_SHAPES:
-                return self._answer(x)
-            self.by_shape[key] = Replayed(self._answer, self.network, self.make_graph)
+                return _answer(self.network, x)
+            answer = partial(_answer, self.network)
+            self.by_shape[key] = Replayed(answer, self.network, self.make_graph)
         return self.by_shape[key](x).clone()
 
-    def _answer(self, x: Tensor) -> Tensor:
-        # Training mode in between drops what the network caches of its weights in eval mode, so a
-        # graph computes that anew.
-        logits: Tensor = self.network.train().eval()(x)
-        return logits
+
+def _answer(network: nn.Module, x: Tensor) -> Tensor:
+    # Training mode in between drops what the network caches of its weights in eval mode, so a graph
+    # computes that anew.
+    logits: Tensor = network.train().eval()(x)
+    return logits

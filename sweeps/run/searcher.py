@@ -24,7 +24,7 @@ ATTEMPTS = 3  # how often a cell is tried whose worker dies
 
 Request = tuple[float, float]  # CPUs and GPUs of a trial
 Kind = tuple[str, bool]  # sweep, whether val chose the cells: such cells take longer
-STUDY_SLOTS = 4  # that one study fills: more of them would end many studies late
+STUDY_SLOTS = 4  # of a GPU's trials, that one study fills: else many studies end late
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,10 @@ class PackSearcher(Searcher):
         if self.halt:
             return None if self.running else Searcher.FINISHED
         if self.again:
-            handed = self._with_share(self.again.pop())
+            handed = self._with_share(self.again[-1])
+            if self._waits(handed):
+                return None
+            self.again.pop()
         else:
             open_sources = self._open_sources()
             if not open_sources or self.allowance.spent:
@@ -107,6 +110,12 @@ class PackSearcher(Searcher):
             handed = self._pack(next_source, size)
         self.running[trial_id] = handed
         return {"pack": handed.pack, "places": self.places}
+
+    def _waits(self, handed: Handed) -> bool:
+        """Whether packs are out that ask for another share of a GPU."""
+        request = handed.pack.cpu, handed.pack.gpu
+        out = {(each.pack.cpu, each.pack.gpu) for each in self.running.values()}
+        return any(_compete(request, other) for other in out)
 
     def _open_sources(self) -> list[Source]:
         """Return the sources that have a cell to hand out, those of chosen cells first."""
@@ -132,7 +141,9 @@ class PackSearcher(Searcher):
             return ready[0]
         # Few sources at a time, so that actors reuse the artifacts that they hold in memory, and
         # studies end one after another.
-        few = ready[: -(-slots[request_of(self._resources(ready[0]))] // STUDY_SLOTS)]
+        request = request_of(self._resources(ready[0]))
+        per_study = STUDY_SLOTS if request[1] else 1
+        few = ready[: -(-slots[request] // per_study)]
         source = few[self.turn % len(few)]
         self.turn += 1
         return source
@@ -228,7 +239,7 @@ class PackSearcher(Searcher):
         handed = self.running[trial_id]
         reports: list[CellReport] = result["reports"]
         self.halt = self.halt or result["halt"]
-        crowded = result.get("crowded", False)
+        crowded = result["crowded"]
         stopped = bool(self.halt or crowded)
         told = zip(handed.sources, handed.pack.cells, reports, strict=not stopped)
         for source, cell, report in told:
@@ -241,7 +252,8 @@ class PackSearcher(Searcher):
     def _grow(self, handed: Handed, done: int) -> None:
         """Ask for twice the share of a GPU from now on; queue the cells that are not done."""
         self.least = max(self.least, min(1.0, 2 * handed.pack.gpu))
-        rest = replace(handed.pack, cells=handed.pack.cells[done:], stacked=False)
+        cells = handed.pack.cells[done:]
+        rest = replace(handed.pack, cells=cells, stacked=handed.pack.stacked and len(cells) > 1)
         self.again.append(Handed(handed.sources[done:], rest))
 
     def on_trial_complete(

@@ -14,6 +14,8 @@ from unlearn.attacks import make_attack
 from unlearn.attacks.base import Target
 from unlearn.attacks.classifiers.relearning import Course, Relearning
 from unlearn.attacks.generators.base import Context
+from unlearn.attacks.generators.relearn import Relearn
+from unlearn.attacks.generators.strongest_relearn import relearn_together
 from unlearn.capture import StepReport, eager_steps, step_reports
 from unlearn.errors import NotFinite
 from unlearn.generators.judges import NON_IMAGES, Judge, build_judge, train_judge
@@ -342,6 +344,28 @@ def test_attacks_on_a_generator(
     assert report.replayed == 57
     assert plain.replayed == 0
     assert float((captured - eager).abs().mean()) < 2
+
+
+def test_relearning_at_two_rates_as_one_program(cvae: Any, cnn: Any, splits: Splits) -> None:
+    """Every member draws what it draws from Python, and another picture than the other member."""
+    attacks = [
+        Relearn(per_class=10, steps=60, lr=1e-3),
+        Relearn(per_class=10, steps=60, lr=1e-2, reset_label=True),
+    ]
+    context = Context(cvae, cnn, network("cnn", (1, 28, 28)), splits, (3,))
+
+    def pictures() -> list[Tensor]:
+        found = relearn_together(attacks, cvae, context, stream(0, "attack", device="cuda"))
+        return [each.pictures.float() for each in found]
+
+    with step_reports() as reports:
+        captured = pictures()
+    with eager_steps():
+        eager = pictures()
+    assert reports[-1].captured, reports[-1].obstacle
+    for one, other in zip(captured, eager, strict=True):
+        assert float((one - other).abs().mean()) < 2
+    assert float((captured[0] - captured[1]).abs().mean()) > 2
 
 
 def test_relearning_by_a_classifier(cnn: Any, splits: Splits) -> None:

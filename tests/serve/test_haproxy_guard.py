@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from serve.haproxy_guard import STOPPED, Home, close_side_doors
+from serve.haproxy_guard import STOPPED, Home, to_loopback
 from serve.haproxy_guard import __file__ as guard
 from tests.serve.ports import free_port
 
@@ -214,7 +214,7 @@ def test_a_haproxy_that_is_meant_to_end_is_not_replaced(node: Node) -> None:
     assert not node.answers()
 
 
-def test_side_doors_are_moved_to_the_loopback() -> None:
+def test_statistics_and_metrics_are_moved_to_the_loopback() -> None:
     text = "    bind :9101\n  bind *:8404\n    bind :91012\n    bind 127.0.0.1:8000\n"
     closed = "    bind 127.0.0.1:9101\n  bind 127.0.0.1:8404\n    bind :91012\n"
-    assert close_side_doors(text, "9101", "8404") == closed + "    bind 127.0.0.1:8000\n"
+    assert to_loopback(text, "9101", "8404") == closed + "    bind 127.0.0.1:8000\n"

@@ -1,7 +1,9 @@
 """Candidates from static buffers, on a CPU: a graph that runs Python again stands in for a CUDA
 graph."""
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from itertools import product
 
@@ -159,6 +161,25 @@ def test_where_nothing_can_be_captured_candidates_are_read_all_the_same(
     with eager_steps():
         writer = CandidateWriter(one.model, vector, one.few, recorder)
     assert grid(writer, reader)[:3] == wanted[:3]
+
+
+def test_graphs_go_with_their_writer(one: World, vector: TaskVector) -> None:
+    """By their count of references: a garbage collection would come when it likes."""
+    recorder = Recorder()
+    writer = CandidateWriter(one.model, vector, one.few, recorder)
+    for point in POINTS[:5]:
+        writer.write(*point)
+        writer.answering()(one.few)
+    assert writer.graphs is not None
+    graphs = [weakref.ref(writer.graphs.write.step), weakref.ref(writer.graphs.fold.step)]
+    graphs += [weakref.ref(each.step) for each in writer.graphs.answer.by_shape.values()]
+    assert recorder.replays > 0
+    gc.disable()
+    try:
+        del writer
+        assert [graph() for graph in graphs] == [None] * 3
+    finally:
+        gc.enable()
 
 
 class Counting(nn.Linear):

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,8 @@ class CandidateWriter:
     """Writes theta_pre + alpha mask(tau, rho) into one scratch copy of the model, again and again.
 
     A candidate costs three passes over the weights: no clone, no sort, no new model. On a CUDA
-    device writing, folding and answering run as graphs.
+    device writing, folding and answering run as graphs, and writing holds four more copies of the
+    weights.
 
     model: the scratch copy, in eval mode; it holds a candidate until the next `write`.
     folded: the same network with its batch norms folded, checked on the images `x`.
@@ -132,10 +134,14 @@ class CandidateWriter:
         self.graphs = self._graphs(make_graph) if make_graph and one_type else None
 
     def _graphs(self, make_graph: Callable[[], Graph]) -> "_Graphs":
-        self.ordered = torch.cat(list(self.vector.magnitudes.values()))
+        # None of these refers to the writer: a graph's memory is free as soon as the writer is.
+        ordered = torch.cat(list(self.vector.magnitudes.values()))
+        written = [(self.theta[name], self.parameters[name].data) for name in self.vector.tau]
+        reset = partial(_reset_buffers, self.model, self.buffers)
+        write = partial(_write_on_device, list(self.vector.tau.values()), ordered, written, reset)
         return _Graphs(
-            Replayed(self._write_on_device, self.model, make_graph),
-            Replayed(self._fold_on_device, self.folded.model, make_graph),
+            Replayed(write, self.model, make_graph),
+            Replayed(partial(_fold, self.folded, self.scratch), self.folded.model, make_graph),
             ReplayedNetwork(self.folded.model, make_graph),
         )
 
@@ -160,25 +166,7 @@ class CandidateWriter:
             torch.ops.aten.hardshrink.out(tau, cutoff, out=masked)
             step = masked.mul_(alpha)
             torch.add(self.theta[name], step, out=self.parameters[name].data)
-        self._reset_buffers()
-
-    def _write_on_device(self, alpha: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
-        """Do what `_write` does in few kernels and without a number that the host must know."""
-        below, above = self.ordered[neighbours].unbind(1)
-        thresholds = torch.lerp(below, above, weights)
-        taus = list(self.vector.tau.values())
-        magnitudes = torch._foreach_abs(taus)
-        masks = [m >= t for m, t in zip(magnitudes, thresholds.unbind(), strict=True)]
-        steps = [tau * mask for tau, mask in zip(taus, masks, strict=True)]
-        torch._foreach_mul_(steps, alpha)
-        moved = torch._foreach_add([self.theta[name] for name in self.vector.tau], steps)
-        torch._foreach_copy_([self.parameters[name].data for name in self.vector.tau], moved)
-        self._reset_buffers()
-        return thresholds
-
-    def _reset_buffers(self) -> None:
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(self.buffers[name])
+        _reset_buffers(self.model, self.buffers)
 
     def answering(self) -> Callable[[Tensor], Tensor]:
         """Return the folded network of the candidate, images -> logits; valid until `write`."""
@@ -189,9 +177,47 @@ class CandidateWriter:
         self.folded.model.train().eval()
         return self.graphs.answer
 
-    def _fold_on_device(self) -> Tensor:
-        self.folded.fold()
-        return self.scratch
+
+def _write_on_device(
+    taus: list[Tensor],
+    ordered: Tensor,
+    written: list[tuple[Tensor, Tensor]],
+    reset: Callable[[], None],
+    alpha: Tensor,
+    neighbours: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Write a candidate in few kernels and without a number that the host must know.
+
+    taus: of each tensor
+    ordered: all magnitudes, one tensor's after the other
+    written: weights of the original, and where the candidate's go
+    reset: sets the buffers
+    alpha, neighbours, weights: see `TaskVector.places`
+
+    Returns the quantiles (tensors,).
+    """
+    below, above = ordered[neighbours].unbind(1)
+    thresholds = torch.lerp(below, above, weights)
+    magnitudes = torch._foreach_abs(taus)
+    masks = [m >= t for m, t in zip(magnitudes, thresholds.unbind(), strict=True)]
+    steps = [tau * mask for tau, mask in zip(taus, masks, strict=True)]
+    torch._foreach_mul_(steps, alpha)
+    moved = torch._foreach_add([original for original, _ in written], steps)
+    torch._foreach_copy_([candidate for _, candidate in written], moved)
+    reset()
+    return thresholds
+
+
+def _reset_buffers(model: nn.Module, buffers: Weights) -> None:
+    for name, buffer in model.named_buffers():
+        buffer.copy_(buffers[name])
+
+
+def _fold(folded: FoldedNetwork, value: Tensor) -> Tensor:
+    """Fold in place; a graph must return something, so `value` is handed through."""
+    folded.fold()
+    return value
 
 
 @dataclass(frozen=True)

@@ -206,24 +206,28 @@ def crowded(pack: Any, done: int) -> dict[str, Any]:
 def test_cells_that_the_memory_did_not_hold_run_again_with_twice_the_share(
     tmp_path: Path,
 ) -> None:
-    """Only once for all that were out; the others wait until the old share is gone."""
+    """Only once for all that were out, and when the old share is gone."""
     auto = {"gpu": "auto", "cells_per_trial": 2}
     searcher = packs.searcher([grid(tmp_path, 12, resources=auto)], shared)
     asked = {name: packs.ask(searcher, name) for name in "abcde"}
+
+    def ends(*names: str) -> None:
+        for name in names:
+            searcher.on_trial_complete(name, packs.result(asked[name]))
+
     searcher.on_trial_complete("a", crowded(asked["a"], done=1))
     searcher.on_trial_complete("b", crowded(asked["b"], done=0))
-    again = [packs.ask(searcher, name) for name in "fgh"]
-    assert again[0].cells == asked["b"].cells
-    assert again[1].cells == asked["a"].cells[1:]
-    assert [pack.gpu for pack in again[:2]] == [0.5, 0.5]
-    assert again[2] is None
-    for name in "cde":
-        searcher.on_trial_complete(name, packs.result(asked[name]))
-    last = packs.ask(searcher, "i")
-    assert (last.gpu, last.may_grow) == (0.5, True)
-    searcher.on_trial_complete("f", crowded(again[0], done=0))
-    whole = packs.ask(searcher, "j")
-    assert (whole.cells, whole.gpu, whole.may_grow) == (again[0].cells, 1, False)
+    assert packs.ask(searcher, "f") is None
+    ends("c", "d", "e")
+    asked |= {name: packs.ask(searcher, name) for name in "fgh"}
+    assert asked["f"].cells == asked["b"].cells
+    assert asked["g"].cells == asked["a"].cells[1:]
+    assert [(asked[name].gpu, asked[name].may_grow) for name in "fgh"] == [(0.5, True)] * 3
+    searcher.on_trial_complete("f", crowded(asked["f"], done=0))
+    assert packs.ask(searcher, "i") is None
+    ends("g", "h")
+    whole = packs.ask(searcher, "i")
+    assert (whole.cells, whole.gpu, whole.may_grow) == (asked["f"].cells, 1, False)
 
 
 def test_a_share_that_is_given_does_not_grow(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_restarts_are_independent_and_reach_the_minimum() -> None:
 
     def run(rows: list[int]) -> Tensor:
         x = torch.zeros(len(rows), 2)
-        minimise({x: 0.1}, lambda: (x - aims[rows]).square().sum(1), 400)
+        minimise({x: 0.1}, lambda: (x - aims[rows]).square().sum(1), 400, [])
         return x
 
     together = run([0, 1])

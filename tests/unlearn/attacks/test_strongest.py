@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.unlearn.attacks.quick import quick
+from unlearn.attacks.generators import strongest_relearn
 from unlearn.attacks.generators.base import Context, Recovery
 from unlearn.attacks.generators.kept_label import KeptLabel, StrongestKeptLabel, attempts
 from unlearn.attacks.generators.label_columns import label_columns, reset_label
@@ -110,6 +111,23 @@ def test_variants_that_relearn_as_one_program_give_what_each_gives_alone(
     assert together[0].hits < together[2].hits  # each went at its own rate, from its own start
 
 
+def test_variants_that_cannot_be_one_program_relearn_one_after_the_other(
+    original: Generative, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = StrongestRelearn(per_class=10, trials=20, rungs=2)
+    alone = attack.recover(original, context, stream(0, "relearn"))
+
+    def broken(attacks: Any, subject: Any, context: Any, generator: torch.Generator) -> Any:
+        torch.rand(3, generator=generator)
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(strongest_relearn, "together_pays", lambda subject, device: True)
+    monkeypatch.setattr(strongest_relearn, "relearn_together", broken)
+    found = attack.recover(original, context, stream(0, "relearn"))
+    assert (found.hits, found.steps, found.variant) == (alone.hits, alone.steps, alone.variant)
+    assert torch.equal(found.pictures, alone.pictures)
+
+
 def test_kept_labels_at_several_rates_give_what_each_gives_alone(
     original: Generative, context: Context
 ) -> None:
@@ -129,7 +147,7 @@ def test_a_projection_runs_after_every_step() -> None:
     def project() -> None:
         x.mul_((1 / x.norm(dim=1, keepdim=True)).clamp(max=1))
 
-    minimise({x: 0.1}, lambda: (x - aim).square().sum(1), 100, after=project)
+    minimise({x: 0.1}, lambda: (x - aim).square().sum(1), 100, [], project)
     torch.testing.assert_close(x, torch.tensor([[1.0, 0.0]]))
 
 

@@ -15,7 +15,7 @@ def minimise(
     variables: Mapping[Tensor, float],
     loss: Callable[[], Tensor],
     steps: int,
-    networks: Sequence[nn.Module] = (),
+    networks: Sequence[nn.Module],
     after: Callable[[], None] | None = None,
 ) -> None:
     """Move `variables` (tensor -> learning rate) in place down `loss`, `steps` steps of Adam.

@@ -67,14 +67,21 @@ class StrongestRelearn(Relearn):
         def attack(variant: Variant) -> Relearn:
             return replace(plain, lr=variant["lr"], reset_label=bool(variant["reset"]))
 
-        if generator.device.type == "cuda" and can_be_stacked(subject):
-            attacks = [attack(variant) for variant in variants]
-            return strongest(variants, relearn_together(attacks, subject, context, generator))
-
         def alone(variant: Variant) -> Recovery:
             return attack(variant).recover(subject, context, generator)
 
+        if together_pays(subject, generator.device):
+            start, attacks = generator.get_state(), [attack(variant) for variant in variants]
+            try:
+                return strongest(variants, relearn_together(attacks, subject, context, generator))
+            except RuntimeError:  # too little memory, or a layer without a rule in torch.func
+                generator.set_state(start)
         return strongest(variants, each_alone(variants, alone, generator))
+
+
+def together_pays(subject: Generative, device: torch.device) -> bool:
+    """Whether copies of the subject relearn faster as one program: small ones do on a GPU."""
+    return device.type == "cuda" and can_be_stacked(subject)
 
 
 def relearn_together(
