@@ -51,7 +51,7 @@ def negative_elbo(
     z_dropout: share of images whose z is drawn from the prior instead, in [0, 1); blurs the images
     critic: (z, c) -> (n,), added to the loss (see `unlearn.generators.critic`)
     """
-    mu, logvar = model.encode(x, c)
+    mu, logvar = map(float32_of_bf16, model.encode(x, c))
     noise = torch.randn(mu.shape, generator=generator, device=mu.device, dtype=mu.dtype)
     dropped = None
     if z_dropout > 0:
@@ -74,16 +74,22 @@ def elbo_of_draws(
 
     noise: N(0, I), shape (n, z_dim). dropped: bool (n, 1), whose z is replaced by its noise.
     """
-    mu, logvar = code
+    mu, logvar = map(float32_of_bf16, code)
     z = mu + (0.5 * logvar).exp() * noise
     if dropped is not None:
         z = torch.where(dropped, noise, z)
-    logits = model.decode(z, c)
+    logits = float32_of_bf16(model.decode(z, c))
     pixel_losses = F.binary_cross_entropy_with_logits(logits, x, reduction="none")
     reconstruction = pixel_losses.flatten(1).sum(1)
     kl_terms = mu.square() + logvar.exp() - 1 - logvar
     loss = reconstruction + kl_weight * 0.5 * kl_terms.sum(1)
     return loss if critic is None else loss + critic(z, c)
+
+
+def float32_of_bf16(tensor: Tensor) -> Tensor:
+    """Return what autocast computed in bf16 as float32, in which losses and draws are taken; other
+    tensors as they are."""
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
 
 
 def generator_loss(

@@ -17,7 +17,7 @@ from unlearn.moving_average import MovingAverage
 from unlearn.objectives import elbo_of_draws
 from unlearn.splits import Images
 from unlearn.stack import Stack, Trained, can_be_stacked, results, unstack
-from unlearn.train import Training, logged_steps, make_critic
+from unlearn.train import Training, autocast, logged_steps, make_critic
 
 
 class StackedElbo(nn.Module):
@@ -127,7 +127,7 @@ def fit_together(
     def terms() -> dict[str, Tensor]:
         x, y = next(batches)
         noise, dropped = elbo_draws(plan.batch, pupils[0].z_dim, plan.z_dropout, generators)
-        with torch.autocast(device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+        with autocast(device, plan.precision):
             per_image = stack(x, pupils[0].one_hot(y), noise, dropped)
         return {"loss": per_image.mean(1)}
 

@@ -275,7 +275,7 @@ def fit(
     pupil = copy.deepcopy(model).train()
     for norm in batch_norms(pupil) if steady else ():
         norm.eval()
-    layout = torch.channels_last if plan.channels_last else torch.preserve_format
+    layout = layout_of(plan.channels_last)
     pupil.to(memory_format=layout)
     batches = images.to(next(pupil.parameters()).device).batches(plan.batch, generator)
     critic = make_critic(pupil, plan, generator)
@@ -284,7 +284,7 @@ def fit(
     def terms() -> dict[str, Tensor]:
         x, y = next(batches)
         x = AUGMENTS[plan.augment](x, generator).to(memory_format=layout)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+        with autocast(x.device, plan.precision):
             return {"loss": objective(pupil, x, y, generator).mean()}
 
     average = MovingAverage(pupil, plan.ema) if plan.ema else None
@@ -292,6 +292,16 @@ def fit(
     with layer_noise(pupil, generator):
         curve = descend(moving, terms, plan, after=average)
     return snapshot(pupil if average is None else average.mean), curve
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which networks on `device` compute in a precision of `PRECISIONS`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def layout_of(channels_last: bool) -> torch.memory_format:
+    """Return the memory format of a network's weights and its images; as they are by default."""
+    return torch.channels_last if channels_last else torch.preserve_format
 
 
 def make_critic(model: Any, plan: Training, generator: torch.Generator) -> LabelCritic | None:

@@ -51,7 +51,7 @@ class Amnesiac(Iterative):
 
         def losses() -> Losses:
             x, y = next(mixed)
-            return {"mixed": F.cross_entropy(student(x), y)}
+            return {"mixed": F.cross_entropy(self.logits(student, x), y)}
 
         return self.minimise(student, losses, generator)
 

@@ -8,7 +8,7 @@ import torch
 
 from unlearn.errors import require
 from unlearn.methods.base import Losses, SearchSpace, Unlearned
-from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.iterative import Iterative, training_copy
 from unlearn.methods.scrub import distillation_loss
 from unlearn.models.fresh import fresh
 from unlearn.splits import Splits
@@ -46,18 +46,20 @@ class BadTeacher(Iterative):
         self, model: Any, splits: Splits, generator: torch.Generator, **needs: Any
     ) -> Unlearned:
         student = training_copy(model)
-        incompetent = fresh(model, generator)
+        incompetent = self.teacher(fresh(model, generator))
+        competent = self.teacher(model)
         forget, retain = self.forget_retain_batches(model, splits, generator)
 
         def losses() -> Losses:
             x_f, _ = next(forget)
             x_r, _ = next(retain)
             with torch.no_grad():
-                random_logits = incompetent(x_f)
-                original_logits = model(x_r)
-            forget_logits = logits_with_running_stats(student, x_f)
+                random_logits = self.logits(incompetent, x_f)
+                original_logits = self.logits(competent, x_r)
+            forget_logits = self.steady_logits(student, x_f)
             forget_loss = distillation_loss(forget_logits, random_logits, self.temperature)
-            retain_loss = distillation_loss(student(x_r), original_logits, self.temperature)
+            retain_logits = self.logits(student, x_r)
+            retain_loss = distillation_loss(retain_logits, original_logits, self.temperature)
             return {"forget": forget_loss, "retain": retain_loss}
 
         return self.minimise(student, losses, generator)

@@ -1,6 +1,7 @@
 """What both boundary methods (CVPR 2023, Chen et al., "Boundary Unlearning") have in common."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch.nn.functional as F
@@ -36,9 +37,10 @@ class Boundary(Iterative):
 
     def losses_of(self, student: Any, x_f: Tensor, labels: Tensor, retain: Batches) -> Losses:
         """Return `forget`, and `retain` unless alpha is 0, for forgotten images under `labels`."""
-        logits = forgotten_logits(student, x_f, self.norms)
+        answer = partial(forgotten_logits, student, norms=self.norms)
+        logits = self.logits(answer, x_f)
         found = {"forget": F.cross_entropy(logits, labels)}
         if self.alpha > 0:
             x_r, y_r = next(retain)
-            found["retain"] = self.alpha * F.cross_entropy(student(x_r), y_r)
+            found["retain"] = self.alpha * F.cross_entropy(self.logits(student, x_r), y_r)
         return found

@@ -11,8 +11,8 @@ from unlearn.methods.base import Losses, Unlearned
 from unlearn.methods.boundary import Boundary
 from unlearn.methods.iterative import training_copy
 from unlearn.splits import Splits
-from unlearn.streams import globally, layer_noise
-from unlearn.train import descend, snapshot
+from unlearn.streams import globally
+from unlearn.train import snapshot
 
 
 class Widened(nn.Module):
@@ -54,8 +54,7 @@ class BoundaryExpand(Boundary):
             labels = torch.full_like(y_f, shadow)
             return self.losses_of(student, x_f, labels, retain)
 
-        with layer_noise(student, generator):
-            curve = descend(student, losses, self.training())
+        curve = self.minimise(student, losses, generator).curve
         return Unlearned(snapshot(student.network), curve)
 
 

@@ -2,6 +2,7 @@
 of the nearest other class."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,11 +45,12 @@ class BoundaryShrink(Boundary):
     ) -> Unlearned:
         student = training_copy(model)
         forget, retain = self.forget_retain_batches(model, splits, generator)
+        answer = partial(self.logits, self.teacher(model))
         kept = splits.train.retain.y.unique().to(next(model.parameters()).device)
 
         def losses() -> Losses:
             x_f, y_f = next(forget)
-            labels = nearest_class(model, x_f, y_f, kept, self.epsilon)
+            labels = nearest_class(answer, x_f, y_f, kept, self.epsilon)
             return self.losses_of(student, x_f, labels, retain)
 
         return self.minimise(student, losses, generator)

@@ -44,7 +44,7 @@ class EUk(CFk):
 
         def losses() -> Losses:
             x, y = next(retain)
-            return {"retain": F.cross_entropy(student(x), y)}
+            return {"retain": F.cross_entropy(self.logits(student, x), y)}
 
         return self.minimise(student, losses, generator)
 

@@ -11,6 +11,7 @@ from unlearn.methods.base import Losses, Method, SearchSpace, Unlearned
 from unlearn.methods.iterative import NORMS, Iterative
 from unlearn.objectives import OBJECTIVES
 from unlearn.splits import Splits
+from unlearn.train import autocast
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class GradientAscent(Iterative):
 
         def losses() -> Losses:
             x, y = next(forget)
-            per_image = objective(student, x, y, generator)
+            with autocast(x.device, self.precision):
+                per_image = objective(student, x, y, generator)
             return {"forget": -per_image.mean()}
 
         return self.minimise(student, losses, generator)

@@ -1,8 +1,9 @@
 """Base class of the methods that train a copy of the model by gradient descent."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import ceil
 from typing import Any, ClassVar, Self
 
@@ -14,9 +15,10 @@ from unlearn.augment import AUGMENTS
 from unlearn.errors import require
 from unlearn.knobs import later
 from unlearn.methods.base import Method, StepFunction, Unlearned
+from unlearn.objectives import float32_of_bf16
 from unlearn.splits import Images, Split, Splits
 from unlearn.streams import layer_noise
-from unlearn.train import Training, descend, snapshot
+from unlearn.train import Training, autocast, descend, layout_of, snapshot
 
 Batches = Iterator[tuple[Tensor, Tensor]]  # images (n, *shape) in [0, 1] and labels (n,)
 NORMS = {
@@ -46,6 +48,10 @@ class Iterative(Method):
     weight_decay: of the optimiser, at least 0; with `adamw` it is decoupled from the gradient.
     epochs: budget as passes over the images that the method must read (`reads`), in the place of
         `steps`: epochs * ceil(images / batch) of them, rounded. At least 0; 0 for `steps`.
+    precision: `fp32`, or `bf16` autocast of every network in a step, teachers too, with float32
+        weights and losses. What a method measures once before its steps stays float32.
+    channels_last: whether the tensors of a step have that memory format, for networks of
+        convolutions.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("classifier",)
@@ -59,6 +65,8 @@ class Iterative(Method):
     augment: str = "none"
     weight_decay: float = later(0.0)
     epochs: float = later(0.0)
+    precision: str = later("fp32")
+    channels_last: bool = later(False)
 
     def __post_init__(self) -> None:
         require(self.epochs >= 0, f"epochs must be at least 0, not {self.epochs}")
@@ -102,7 +110,31 @@ class Iterative(Method):
             self.weight_decay,
             optimizer=self.optimizer,
             augment=self.augment,
+            precision=self.precision,
+            channels_last=self.channels_last,
         )
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """The memory format of networks and images in the steps."""
+        return layout_of(self.channels_last)
+
+    def logits(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return the logits (n, classes) of images `x`, computed in `precision`, for a loss.
+
+        A loss of bf16 logits would be rounded, so these are float32. Others stay as they are.
+        """
+        with autocast(x.device, self.precision):
+            logits = network(x)
+        return float32_of_bf16(logits)
+
+    def steady_logits(self, student: nn.Module, x: Tensor) -> Tensor:
+        """Return `logits` under the running statistics: see `logits_with_running_stats`."""
+        return self.logits(partial(logits_with_running_stats, student), x)
+
+    def teacher(self, model: Any) -> Any:
+        """Return `model`, which stays as it is, as a network whose answers the steps read."""
+        return copy.deepcopy(model).to(memory_format=self.layout) if self.channels_last else model
 
     def batches(self, model: nn.Module, images: Images, generator: torch.Generator) -> Batches:
         """Return shuffled, augmented batches of `images` without end, on the model's device."""
@@ -111,7 +143,7 @@ class Iterative(Method):
 
         def augmented(batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
             x, y = batch
-            return augment(x, generator), y
+            return augment(x, generator).to(memory_format=self.layout), y
 
         # A map goes on after an error, such as one in a step that cannot be captured.
         return map(augmented, images.to(device).batches(self.batch, generator))
@@ -126,12 +158,16 @@ class Iterative(Method):
 
     def minimise(
         self,
-        student: nn.Module,
+        student: Any,
         losses: StepFunction,
         generator: torch.Generator,
         add_gradients: StepFunction | None = None,
     ) -> Unlearned:
-        """Train `student` in place on the sum of `losses()`; see `unlearn.train.descend`."""
+        """Train `student` in place on the sum of `losses()`; see `unlearn.train.descend`.
+
+        `losses` takes what networks answer from `logits`, which heeds `precision`.
+        """
+        student.to(memory_format=self.layout)
         with layer_noise(student, generator):
             curve = descend(student, losses, self.training(), add_gradients)
         return Unlearned(snapshot(student), curve)

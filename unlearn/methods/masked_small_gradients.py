@@ -72,7 +72,7 @@ class MaskedSmallGradients(Iterative):
 
         def losses() -> Losses:
             x, y = next(retain)
-            return {"retain": F.cross_entropy(student(x), y)}
+            return {"retain": F.cross_entropy(self.logits(student, x), y)}
 
         return self.minimise(student, losses, generator, damp(student, masks, self.damping))
 

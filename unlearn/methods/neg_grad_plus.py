@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from unlearn.errors import require
 from unlearn.methods.base import Losses, SearchSpace, Unlearned
-from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.iterative import Iterative, training_copy
 from unlearn.splits import Splits
 
 
@@ -46,9 +46,9 @@ class NegGradPlus(Iterative):
         def losses() -> Losses:
             x_f, y_f = next(forget)
             x_r, y_r = next(retain)
-            forget_ce = F.cross_entropy(logits_with_running_stats(student, x_f), y_f)
+            forget_ce = F.cross_entropy(self.steady_logits(student, x_f), y_f)
             forget_loss = -(1 - self.beta) * forget_ce
-            retain_loss = self.beta * F.cross_entropy(student(x_r), y_r)
+            retain_loss = self.beta * F.cross_entropy(self.logits(student, x_r), y_r)
             return {"forget": forget_loss, "retain": retain_loss}
 
         return self.minimise(student, losses, generator)

@@ -1,6 +1,7 @@
 """Random labels (arXiv:1911.04933): train the forgotten images on labels drawn at random."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -56,17 +57,18 @@ class RandomLabels(Iterative):
         forget, retain = self.forget_retain_batches(student, splits, generator)
         choices = self.replacement_labels(splits)
         device = generator.device
+        answer = partial(forgotten_logits, student, norms=self.norms)
 
         def losses() -> Losses:
             x_f, y_f = next(forget)
             kept = next(retain) if self.alpha > 0 else None
             drawn = torch.randint(len(choices), y_f.shape, generator=generator, device=device)
             labels = choices.to(y_f.device)[drawn.to(y_f.device)]
-            logits = forgotten_logits(student, x_f, self.norms)
+            logits = self.logits(answer, x_f)
             found = {"forget": F.cross_entropy(logits, labels)}
             if kept is not None:
                 x_r, y_r = kept
-                found["retain"] = self.alpha * F.cross_entropy(student(x_r), y_r)
+                found["retain"] = self.alpha * F.cross_entropy(self.logits(student, x_r), y_r)
             return found
 
         return losses

@@ -16,7 +16,7 @@ from unlearn.errors import require
 from unlearn.feeds import Phases
 from unlearn.knobs import later
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned
-from unlearn.methods.iterative import Iterative, logits_with_running_stats, training_copy
+from unlearn.methods.iterative import Iterative, training_copy
 from unlearn.splits import Split, Splits
 
 
@@ -109,6 +109,8 @@ class Scrub(Iterative):
         others, which are 0 else.
         """
         forget, retain = self.forget_retain_batches(teacher, splits, generator)
+        frozen = self.teacher(teacher)
+        answers_of = partial(self.logits, student)
         weight = self.ascent * len(splits.train.forget) / len(splits.train.retain)
         ascends = Phases(step < self.msteps for step in count())
         if self.alternate:
@@ -116,7 +118,7 @@ class Scrub(Iterative):
 
         def divergence(logits: Tensor, x: Tensor) -> Tensor:
             with torch.no_grad():
-                answers = teacher(x)
+                answers = self.logits(frozen, x)
             return distillation_loss(logits, answers, self.temperature)
 
         def climb(weight: float, answer: Callable[[Tensor], Tensor]) -> Tensor:
@@ -125,23 +127,23 @@ class Scrub(Iterative):
 
         def alternating() -> Losses:
             if next(ascends):
-                loss = climb(self.ascent, student)
+                loss = climb(self.ascent, answers_of)
                 return {"forget": loss, "distill": 0 * loss, "retain": 0 * loss}
             x_r, y_r = next(retain)
-            logits = student(x_r)
+            logits = answers_of(x_r)
             distill = self.alpha * divergence(logits, x_r)
             retain_loss = self.gamma * F.cross_entropy(logits, y_r)
             return {"forget": 0 * retain_loss, "distill": distill, "retain": retain_loss}
 
         def losses() -> Losses:
             x_r, y_r = next(retain)
-            logits = student(x_r)
+            logits = answers_of(x_r)
             none = torch.zeros((), device=x_r.device)
             distill = self.alpha * divergence(logits, x_r)
             retain_loss = self.gamma * F.cross_entropy(logits, y_r)
             found = {"forget": none, "distill": distill, "retain": retain_loss}
             if next(ascends):
-                found["forget"] = climb(weight, partial(logits_with_running_stats, student))
+                found["forget"] = climb(weight, partial(self.steady_logits, student))
             return found
 
         return alternating if self.alternate else losses

@@ -11,12 +11,7 @@ from torch import Tensor
 
 from unlearn.errors import lookup, require
 from unlearn.methods.base import Losses, SearchSpace, StepFunction, Unlearned, join_curves
-from unlearn.methods.iterative import (
-    Batches,
-    Iterative,
-    logits_with_running_stats,
-    training_copy,
-)
+from unlearn.methods.iterative import Batches, Iterative, training_copy
 from unlearn.splits import Splits
 
 READINGS = {"full": "one pass over the forgotten images", "one-batch": "one mini-batch"}
@@ -71,7 +66,7 @@ class TwoStage(Iterative):
 
         def losses() -> Losses:
             x_f, _ = next(forget)
-            loss = kl_from_uniform(logits_with_running_stats(student, x_f))
+            loss = kl_from_uniform(self.steady_logits(student, x_f))
             return {"forget": loss, "retain": torch.zeros_like(loss)}
 
         return losses
@@ -82,8 +77,8 @@ class TwoStage(Iterative):
         def losses() -> Losses:
             x_r, y_r = next(retain)
             x_f, _ = next(forget)
-            z_f = logits_with_running_stats(student, x_f)
-            z_r = student(x_r)
+            z_f = self.steady_logits(student, x_f)
+            z_r = self.logits(student, x_r)
             forget_loss = contrastive_loss(z_f, z_r, self.temperature)
             return {"forget": forget_loss, "retain": F.cross_entropy(z_r, y_r)}
 

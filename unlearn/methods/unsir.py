@@ -2,6 +2,7 @@
 loss, then repair it."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import torch
@@ -82,17 +83,19 @@ class Unsir(Iterative):
         labels = classes[torch.arange(self.batch, device=device) % len(classes)]
         shape = (self.batch, *splits.train.forget.x.shape[1:])
         start = torch.rand(shape, generator=generator, device=device)
-        noise = maximise_loss(model, start, labels, self.noise_steps, self.penalty)
+        start = start.to(memory_format=self.layout)
+        answer = partial(self.logits, self.teacher(model))
+        noise = maximise_loss(answer, start, labels, self.noise_steps, self.penalty)
 
         def impair() -> Losses:
             x_r, y_r = next(retain)
-            logits = student(torch.cat([noise, x_r]))
+            logits = self.logits(student, torch.cat([noise, x_r]))
             loss = F.cross_entropy(logits, torch.cat([labels, y_r]))
             return {"impair": loss, "retain": torch.zeros_like(loss)}
 
         def repair() -> Losses:
             x_r, y_r = next(retain)
-            loss = F.cross_entropy(student(x_r), y_r)
+            loss = F.cross_entropy(self.logits(student, x_r), y_r)
             return {"impair": torch.zeros_like(loss), "retain": loss}
 
         first = replace(self, steps=self.impair_steps)
