@@ -23,7 +23,8 @@ from unlearn.train import Training, fit
 KINDS = {name: kind for name, kind in METHODS.items() if issubclass(kind, Iterative)}
 GENERATIVE = [name for name, kind in KINDS.items() if "generator" in kind.tasks]
 SHAPE = (3, 16, 16)
-BF16, LAST = {"precision": "bf16"}, {"channels_last": True}
+BF16: dict[str, Any] = {"precision": "bf16"}
+LAST: dict[str, Any] = {"channels_last": True}
 # What these methods measure once, before their steps, stays float32.
 MEASURING = {"salun", "masked-small-gradients", "rum", "boundary-expand"}
 
