@@ -140,15 +140,17 @@ class Guard:
     binary: HAProxy
     config: its config file
     pid: the HAProxy to guard
-    keeper, raylet: file descriptors that become readable when these die
+    haproxy, keeper, raylet: file descriptors that become readable when these die
     """
 
-    def __init__(self, binary: str, config: Path, pid: int, keeper: int, raylet: int) -> None:
+    def __init__(
+        self, binary: str, config: Path, pid: int, haproxy: int, keeper: int, raylet: int
+    ) -> None:
         self._binary = binary
         self._config = config
         self._home = Home(config.parent)
         self._pid = pid
-        self._haproxy = os.pidfd_open(pid)
+        self._haproxy = haproxy
         self._keeper = keeper
         self._raylet = raylet
         self._deadline = float("inf")
@@ -210,7 +212,8 @@ def main(binary: str, metrics: str, statistics: str, *given: str) -> None:
         home.note(pid, socket[0])
     os.setsid()  # what ends the keeper's group of processes must not end HAProxy
     keeper = os.getppid()
-    watched = os.pidfd_open(keeper), os.pidfd_open(parent_of(keeper))
+    # HAProxy may die before its guard runs, so the descriptors are opened here.
+    watched = [os.pidfd_open(each) for each in (pid, keeper, parent_of(keeper))]
     if os.fork() == 0:
         os.setsid()
         Guard(binary, config, pid, *watched).run()
