@@ -1,6 +1,5 @@
 """On a CUDA device candidates are written, folded and read as graphs, with the same answers."""
 
-import math
 from itertools import product
 from typing import Any
 
@@ -8,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.unlearn.methods.test_task_arithmetic import CachingLinear
+from tests.unlearn.test_replayed import grid
 from unlearn.capture import eager_steps
-from unlearn.early_stop import ValAccuracies, ValReader
+from unlearn.early_stop import ValReader
 from unlearn.methods.task_arithmetic import TaskArithmetic
 from unlearn.methods.task_vector import CandidateWriter, TaskVector
 from unlearn.models import build
@@ -18,7 +19,6 @@ from unlearn.splits import Images, Split, Splits
 from unlearn.streams import seeded, stream
 from unlearn.train import Training, fit
 
-WEIGHT = 1.5
 POINTS = list(product((-3.0, -2.0, -1.0, -0.5), (0.5, 0.7, 0.9, 0.99)))
 
 
@@ -59,27 +59,15 @@ def test_a_candidate_has_the_bits_of_the_method(
     assert writer.graphs.write.report.replayed == len(POINTS) - 3
 
 
-def grid(writer: CandidateWriter, reader: ValReader) -> list[ValAccuracies]:
-    """Read every candidate as long as it can reach the best one so far."""
-    bar, found = -math.inf, []
-    for point in POINTS:
-        writer.write(*point)
-        read = reader.run(writer.answering(), WEIGHT, bar)
-        found.append(read)
-        if not read.stopped:
-            bar = max(bar, read.score(WEIGHT))
-    return found
-
-
 def test_a_grid_read_as_graphs_gives_the_same_rows(
     original: Any, vector: TaskVector, colour: Images, colour_splits: Splits
 ) -> None:
     few, reader = colour.x[:16].float() / 255, ValReader(colour_splits.val)
     with eager_steps():
         plain = CandidateWriter(original, vector, few)
-        wanted = grid(plain, reader)
+        wanted = grid(plain, reader, POINTS)
     writer = CandidateWriter(original, vector, few)
-    assert grid(writer, reader) == wanted
+    assert grid(writer, reader, POINTS) == wanted
     assert plain.graphs is not None
     assert plain.graphs.write.report.replayed == 0
     assert writer.graphs is not None
@@ -87,22 +75,6 @@ def test_a_grid_read_as_graphs_gives_the_same_rows(
     answers = [each.report for each in writer.graphs.answer.by_shape.values()]
     print(f"\n{answers}")
     assert all(report.captured for report in answers), answers
-
-
-class CachingLinear(nn.Linear):
-    """Caches its transposed weight in eval mode until it is trained again, as timm's LeViT its
-    biases."""
-
-    cache: Tensor | None = None
-
-    def train(self, mode: bool = True) -> "CachingLinear":
-        self.cache = None if mode else self.cache
-        return super().train(mode)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.cache is None:
-            self.cache = self.weight.T.clone()
-        return x @ self.cache
 
 
 class Reading(nn.Linear):

@@ -52,10 +52,12 @@ class Recorder:
         return Counted(stream(0, "graph"))
 
 
-def grid(writer: CandidateWriter, reader: ValReader) -> list[ValAccuracies]:
+def grid(
+    writer: CandidateWriter, reader: ValReader, points: list[tuple[float, float]] = POINTS
+) -> list[ValAccuracies]:
     """Read every candidate as long as it can reach the best one so far."""
     bar, found = -math.inf, []
-    for point in POINTS:
+    for point in points:
         writer.write(*point)
         read = reader.run(writer.answering(), WEIGHT, bar)
         found.append(read)
