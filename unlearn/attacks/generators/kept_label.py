@@ -13,9 +13,9 @@ from unlearn.attacks.generators.base import Context, GeneratorAttack, Recovery, 
 from unlearn.attacks.generators.optimise import minimise
 from unlearn.attacks.generators.strongest import (
     check_ladder,
-    ladder,
     plain_of,
     strongest,
+    variants_of,
 )
 from unlearn.generators.ood import prior_radius
 from unlearn.models.base import Generative
@@ -83,9 +83,7 @@ class StrongestKeptLabel(KeptLabel):
         self, subject: Generative, context: Context, generator: torch.Generator
     ) -> Recovery:
         plain = plain_of(self, KeptLabel)
-        rates = ladder(self.lr, self.highest_lr, self.rungs)
-        balls = [True] if self.ball else [False, True]
-        variants = [{"lr": lr, "ball": float(ball)} for ball in balls for lr in rates]
+        variants = variants_of(self, "ball", [True] if self.ball else [False, True])
         attacks = [replace(plain, lr=each["lr"], ball=bool(each["ball"])) for each in variants]
         return strongest(variants, attempts(attacks, subject, context, generator))
 

@@ -37,6 +37,12 @@ def ladder(low: float, high: float, rungs: int) -> list[float]:
     return [low * ratio**i for i in range(rungs - 1)] + [high]
 
 
+def variants_of(attack: Any, switch: str, settings: Iterable[bool]) -> list[Variant]:
+    """Return a variant per setting of `switch` and rate of the attack's ladder."""
+    rates = ladder(attack.lr, attack.highest_lr, attack.rungs)
+    return [{"lr": lr, switch: float(setting)} for setting in settings for lr in rates]
+
+
 def each_alone(
     variants: Iterable[Variant],
     recover: Callable[[Variant], Recovery],

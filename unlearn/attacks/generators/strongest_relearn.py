@@ -14,9 +14,9 @@ from unlearn.attacks.generators.strongest import (
     Variant,
     check_ladder,
     each_alone,
-    ladder,
     plain_of,
     strongest,
+    variants_of,
 )
 from unlearn.models.base import Generative
 from unlearn.stack import Stack, can_be_stacked, unstack
@@ -60,8 +60,7 @@ class StrongestRelearn(Relearn):
         resets = [True] if self.reset_label else [False, True]
         if not label_columns(subject):
             resets = [False]
-        rates = ladder(self.lr, self.highest_lr, self.rungs)
-        variants = [{"lr": lr, "reset": float(reset)} for reset in resets for lr in rates]
+        variants = variants_of(self, "reset", resets)
         plain = plain_of(self, Relearn)
 
         def attack(variant: Variant) -> Relearn:
