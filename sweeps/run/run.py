@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +28,7 @@ from sweeps.run.resources import (
 )
 from sweeps.run.searcher import PackSearcher
 from sweeps.run.trial import CellReport, record_failure
-from sweeps.run.tune import check_version, run_packs
+from sweeps.run.tune import check_version, run_packs, waiting_workers
 from sweeps.spec.cells import Cell
 from sweeps.spec.recipes import Recipe
 from unlearn.artifacts import Store
@@ -66,7 +67,7 @@ def run(
     """Compute every planned cell, so that each has one row. Needs an initialised Ray.
 
     plan: with cells to compute
-    growing: whether nodes may still join the Ray cluster
+    growing: whether the Ray was joined, so that nodes may still join it too
     budget: when to stop in good order; None to compute all cells
 
     Safe to interrupt and to repeat at any moment. Raises `CannotWrite` where rows or artifacts
@@ -84,7 +85,8 @@ def run(
     allowance = Allowance(budget or Budget())
     calibration = Calibration(Store(places.store))
     names = [sweep.name for sweep in plan.sweeps]
-    with calibration, Folding(results, names, calibration.hear) as folding:
+    actors = nullcontext() if growing else waiting_workers()
+    with calibration, actors, Folding(results, names, calibration.hear) as folding:
         clock = Clock(progress, folding)
         empty = _run(plan, places, clock, allowance, retry_failed)
     for record in records:
