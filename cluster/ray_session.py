@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,12 @@ LIBRARIES = ("torchvision", "timm")  # where planning has imported one, workers 
 CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 
 # What a local head starts beside GCS and raylet: the autoscaler, the forwarder of workers' logs,
-# and the reporter of usage statistics. The service uses none of them; each takes 50 to 75 MB and a
-# second of CPU, and two of them listen on all interfaces. Ray has no option to leave them out.
+# and the reporter of usage statistics. Neither sweeps nor the service use them; each takes 50 to
+# 75 MB and a second of CPU, together they delay a start by 2 s, and two of them listen on all
+# interfaces. Ray has no option to leave them out.
 HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
 WITH_HELPERS = (
-    "the service starts with processes that it has no use for; some may listen on all interfaces, "
+    "Ray starts with processes that amnesia has no use for; some may listen on all interfaces, "
     "so close the machine's other ports to strangers"
 )
 
@@ -95,7 +96,7 @@ def ray_session(
 ) -> Iterator[str | None]:
     """Join the Ray at `address` (or $RAY_ADDRESS), else start a local one; disconnect at the end.
 
-    service: whether the local Ray runs the service, not a sweep; it is smaller then
+    service: whether the local Ray runs the service, not a sweep
     libraries: those of `LIBRARIES` whose networks the sweep builds
 
     Yields the address that was joined, None for a local Ray. Raises `BadInput` if no Ray answers,
@@ -108,7 +109,7 @@ def ray_session(
         for name, value in LOCAL_RAY.items():
             os.environ.setdefault(name, value)
     if address is None:
-        with _preloading(service, libraries), _without_helpers() if service else nullcontext():
+        with _preloading(service, libraries), _without_helpers():
             _start_local()
     else:
         _join(address)

@@ -122,7 +122,7 @@ def test_the_workers_of_the_service_import_ray_serve_while_they_wait(
     assert environment["RAY_preload_python_modules"] == "serve.lean"
 
 
-def test_a_service_starts_on_a_ray_that_lacks_private_names_and_says_so_in_one_line_each(
+def test_a_ray_that_lacks_private_names_starts_and_says_so_in_one_line_each(
     fake: Callable[..., FakeRay],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -133,11 +133,11 @@ def test_a_service_starts_on_a_ray_that_lacks_private_names_and_says_so_in_one_l
     with ray_session(None, service=True):
         assert len(stand_in.starts) == 1
     helpers, logs = capsys.readouterr().err.splitlines()
-    assert "has no ray._private.node.Node.start_monitor: the service starts with" in helpers
+    assert "has no ray._private.node.Node.start_monitor: Ray starts with" in helpers
     assert "has no ray._private.worker._worker_logs_enabled: its processes" in logs
 
 
-def test_a_service_leaves_out_those_helpers_that_a_ray_has(
+def test_a_local_ray_leaves_out_those_helpers_that_it_has(
     fake: Callable[..., FakeRay],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
