@@ -45,8 +45,8 @@ CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 
 # What a local head starts beside GCS and raylet: the autoscaler, the forwarder of workers' logs,
 # and the reporter of usage statistics. Neither sweeps nor the service use them; each takes 50 to
-# 75 MB and a second of CPU, together they delay a start by 2 s, and two of them listen on all
-# interfaces. Ray has no option to leave them out.
+# 75 MB and a second of CPU, and two of them listen on all interfaces. Ray has no option to leave
+# them out.
 HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
 WITH_HELPERS = (
     "Ray starts with processes that amnesia has no use for; some may listen on all interfaces, "
