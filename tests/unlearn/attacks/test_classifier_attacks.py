@@ -65,7 +65,7 @@ def found(one: World, masked: Any) -> dict[str, Scores]:
 def test_a_hidden_class_comes_back_sooner_than_an_unknown_one(one: World) -> None:
     hidden = copy.deepcopy(one.model)
     hidden.head.bias.data[3] -= 15
-    attack = Relearning(steps=24, every=2, images=100, rehearse=True)
+    attack = Relearning(steps=36, every=2, images=100, rehearse=True)
     scores = attacked(attack, one, hidden)
     assert scores["relearn_forget_accuracy"][0] < 0.1
     assert scores["original_relearn_batches_points"] == 0
