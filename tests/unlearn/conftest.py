@@ -56,21 +56,21 @@ def untrained(original: Generative) -> Generative:
     return fresh(original, stream(0, "untrained"))
 
 
-def train_judge_network(digits: Dataset, net: str) -> Classifying:
+def train_judge_network(digits: Dataset, net: str, steps: int) -> Classifying:
     with seeded(0, net):
         judge = build_judge(Judge(net, 0, True), digits.shape, digits.classes)
-    train_judge(judge, digits.train, Schedule(350, 64, 4e-3), stream(0, net), True)
+    train_judge(judge, digits.train, Schedule(steps, 64, 4e-3), stream(0, net), True)
     return judge
 
 
 @pytest.fixture(scope="session")
 def attacker(digits: Dataset) -> Classifying:
-    return train_judge_network(digits, "official")
+    return train_judge_network(digits, "official", 200)
 
 
 @pytest.fixture(scope="session")
 def grader(digits: Dataset) -> Classifying:
-    return train_judge_network(digits, "patch")
+    return train_judge_network(digits, "patch", 250)
 
 
 @pytest.fixture(scope="session")
