@@ -15,7 +15,7 @@ from unlearn.streams import stream
 from unlearn.train import Training, fit, snapshot
 
 GENERATOR = [name for name, kind in METHODS.items() if "generator" in kind.tasks]
-SHORT = {"steps": 6, "batch": 16}
+SHORT = {"steps": 6, "batch": 16, "fisher_of": 100}
 
 
 @pytest.fixture(scope="module")

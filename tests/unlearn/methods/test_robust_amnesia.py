@@ -43,7 +43,7 @@ def built(original: Generative, unlearned: Unlearned) -> Any:
 
 @pytest.fixture(scope="module")
 def robust(original: Generative, splits: Splits) -> Any:
-    method = RobustAmnesia(steps=900, batch=48, reset="none")
+    method = RobustAmnesia(steps=500, batch=48, reset="none")
     return built(original, method(original, splits, stream(0, "robust")))
 
 
