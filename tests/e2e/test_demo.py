@@ -12,10 +12,10 @@ from cluster.main import entry
 from tests.e2e.conftest import Amnesia, no_ray
 
 SMALL = [
-    "train.steps=150",
-    "train.judge_steps=60",
+    "train.steps=80",
+    "train.judge_steps=30",
     "train.fisher_samples=500",
-    "demo-generator:unlearn.steps=60",
+    "demo-generator:unlearn.steps=30",
     "demo-generator:forget=[[1]]",
     "demo-generator:grid.lam=[10, 100]",
     "demo-classifier:search.trials=3",
