@@ -74,7 +74,7 @@ def train(name: str, images: Images, plan: Training) -> Weights:
 
 def generators(digits: Dataset, effort: tuple[int, ...]) -> list[dict[str, Weights]]:
     """Train one original and oracle, and an amnesiac for each number of steps."""
-    plan = Training(steps=300, batch=64, lr=2e-3, kl_weight=2, z_dropout=0.1)
+    plan = Training(steps=100, batch=64, lr=2e-3, kl_weight=2, z_dropout=0.1)
     splits = digits.split([1])
     original = train("cvae-mlp", digits.train, plan)
     oracle = train("cvae-mlp", splits.train.retain, plan)
@@ -100,7 +100,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Path:
     """A gallery of a generator (two versions) and a classifier, which no test changes."""
     root = tmp_path_factory.mktemp("gallery")
     gallery = Gallery(str(root))
-    effort = (30, 100)
+    effort = (30, 60)
     for steps, variants in zip(effort, generators(digits, effort), strict=True):
         knobs = {"lam": 100.0, "gamma": 1.0, "steps": steps}
         generator = card(
