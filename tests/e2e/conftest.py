@@ -21,8 +21,8 @@ models: [cvae-mlp]
 method: selective-amnesia
 forget: [[0], [1, 2]]
 grid: {lam: [10, 100, 1000]}
-unlearn: {steps: 60}
-train: {steps: 120, fisher_samples: 500, judge_steps: 60}
+unlearn: {steps: 30}
+train: {steps: 60, fisher_samples: 500, judge_steps: 30}
 eval: {samples: 40, judges: 1}
 """
 CLASSIFIER = """
