@@ -70,7 +70,7 @@ def attacker(digits: Dataset) -> Classifying:
 
 @pytest.fixture(scope="session")
 def grader(digits: Dataset) -> Classifying:
-    return train_judge_network(digits, "patch", 250)
+    return train_judge_network(digits, "patch", 300)
 
 
 @pytest.fixture(scope="session")
