@@ -9,7 +9,6 @@ from dataclasses import fields
 from typing import Any
 
 import pandas as pd
-from pandas.api.types import is_numeric_dtype
 
 from sweeps.spec.search import is_logarithmic
 from sweeps.spec.sweep import Sweep
@@ -32,18 +31,6 @@ def ends_of(sweep: Sweep, method: str) -> dict[str, tuple[float, float]]:
     return found
 
 
-def tried_ends(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Return the lowest and highest value of every number that rows of one method vary."""
-    found = {}
-    for knob, kind in KNOBS.items():
-        if kind not in (int, float) or knob not in rows or not is_numeric_dtype(rows[knob]):
-            continue  # rows may come from others
-        low, high = rows[knob].min(), rows[knob].max()
-        if low < high:  # false where the method has no such knob
-            found[knob] = (float(low), float(high))
-    return found
-
-
 def at_bounds(knobs: Mapping[Any, Any], ends: Ends) -> tuple[str, ...]:
     """Return the knobs that lie within 1 % of an end of their range: `alpha low`, `rho high`.
 
@@ -62,16 +49,16 @@ def at_bounds(knobs: Mapping[Any, Any], ends: Ends) -> tuple[str, ...]:
     return tuple(found)
 
 
-def bound_of(row: pd.Series, rows: pd.DataFrame) -> tuple[str, ...]:
-    """Return the bounds on which a chosen row lies.
+def bound_of(row: pd.Series) -> tuple[str, ...]:
+    """Return the bounds on which a row was recorded to lie; () where none were recorded.
 
-    They are the row's own, if it was written with them; else of the values that `rows` tried with
-    its method.
+    Only cells chosen among candidates have a record. The values tried do not stand in for it: each
+    of few trials is an end of theirs, wherever it lies in the range.
     """
-    own = row.get("bound")
-    if own is not None and not isinstance(own, float):  # pandas reads a missing list as nan
-        return tuple(own)
-    return at_bounds(row.to_dict(), tried_ends(rows[rows["method"] == row["method"]]))
+    bound = row.get("bound")
+    if bound is None or isinstance(bound, float):  # pandas reads a missing list as nan
+        return ()
+    return tuple(bound)
 
 
 def in_words(bound: tuple[str, ...]) -> str:

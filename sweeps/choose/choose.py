@@ -114,7 +114,7 @@ def pareto(rows: pd.DataFrame) -> np.ndarray:
 class Choice:
     """A row and the reason it was chosen.
 
-    bound: its knobs that lie at an end of the values tried, as `alpha low`
+    bound: its knobs that were recorded to lie at an end of their range, as `alpha low`
     """
 
     row: pd.Series
@@ -146,7 +146,7 @@ def choose(rows: pd.DataFrame) -> Choice:
         f"on the Pareto front of {len(front)} out of {len(good)} cells{_candidates(rows)}; "
         "the test split was not looked at"
     )
-    bound = bound_of(chosen, rows)
+    bound = bound_of(chosen)
     return Choice(chosen, f"{why}; {in_words(bound)}" if bound else why, bound)
 
 

@@ -55,10 +55,10 @@ def chosen_cells(rows: pd.DataFrame) -> pd.DataFrame:
     """Choose on val one row per method, model, forget set and seed.
 
     Leaves out failed cells, and candidates that still wait for their full score. `forget` becomes
-    text, and `bound` names the knobs that lie at an end of the values tried. Where cells of one
-    model were trained or scored in several settings, the model's name gets the setting appended, so
-    that each setting counts as a model of its own. Adds `total_s` of `DERIVED`; the oracle's
-    seconds stand beside those of unlearning.
+    text, and `bound` names the knobs that were recorded to lie at an end of their range. Where
+    cells of one model were trained or scored in several settings, the model's name gets the setting
+    appended, so that each setting counts as a model of its own. Adds `total_s` of `DERIVED`; the
+    oracle's seconds stand beside those of unlearning.
     """
     good = rows[rows["status"] == "ok"]
     models = good["model"] + differing_settings(good)

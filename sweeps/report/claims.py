@@ -141,9 +141,9 @@ def markdown(rows: pd.DataFrame, columns: list[str] | None = None) -> str:
 
 
 def bound_notes(chosen: pd.DataFrame) -> list[str]:
-    """Return a sentence per model and method whose chosen cells lie at an end of the values tried.
+    """Return a sentence per model and method with a chosen cell at an end of a range.
 
-    chosen: of `chosen_cells`
+    chosen: of `chosen_cells`; a cell without a recorded `bound` counts as at none
     """
     notes = []
     for (model, method), cells in chosen.groupby(["model", "method"]):

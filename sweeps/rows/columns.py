@@ -72,8 +72,9 @@ OUTCOME = _named(
     _entry(
         "bound",
         tuple[str, ...],
-        "of a chosen cell: the knobs, each with `low` or `high`, whose value lies within 1 % of an "
-        "end of the searched range; a wider range may hold a better cell",
+        "of a cell chosen among candidates: the knobs, each with `low` or `high`, whose value lies "
+        "within 1 % of an end of the searched range, where a wider one may hold better cells; null "
+        "for all other cells",
     ),
 )
 PROVENANCE = _named(

@@ -24,13 +24,13 @@ def section(context: Context) -> str:
 
 
 def _bounds(row: pd.Series) -> str:
-    """Name the knobs whose chosen value lies on the bound of what was tried; "" for none."""
+    """Name the knobs whose chosen value was recorded to lie at an end of its range; "" for none."""
     bound: Any = row.get("bound")
     entries = [] if np.ndim(bound) == 0 else [_at_end(str(entry)) for entry in bound]
     if not entries:
         return ""
     return paragraph(
-        f"On the bound of what was tried: {', '.join(entries)}. A better value may lie beyond; "
+        f"At an end of the searched range: {', '.join(entries)}. A better value may lie beyond; "
         "widen the range and run again.",
         "warning",
     )

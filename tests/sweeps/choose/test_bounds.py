@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sweeps.choose.bounds import at_bounds, bound_of, ends_of, in_words, tried_ends
+from sweeps.choose.bounds import at_bounds, bound_of, ends_of, in_words
 from sweeps.choose.choose import choose
 from sweeps.report.claims import claims, markdown
 from tests.sweeps import builders as make
@@ -46,36 +46,57 @@ def scored(alpha: float, forget: float, **values: Any) -> dict[str, Any]:
     return make.scored(**more, val_forget_accuracy=forget, eval_attacks=[], **values)
 
 
-ROWS = [scored(-9.99, 0.0), scored(-5.0, 0.1), scored(-0.01, 0.5)]
+NO_RECORD = (None, np.nan)  # as Parquet and as pandas give a missing list
 
 
-def test_old_rows_lie_on_the_bounds_of_the_values_tried() -> None:
-    rows = make.table([*ROWS, make.scored(steps=3.0, eval_attacks=[], val_forget_accuracy=1.0)])
+@pytest.mark.parametrize("missing", NO_RECORD)
+def test_a_row_without_a_record_lies_on_no_bound(missing: Any) -> None:
+    """Of few values tried, many are the lowest or the highest: that says nothing of the range."""
+    rows = [scored(-9.99, 0.0), scored(-5.0, 0.1), scored(-0.01, 0.5)]
+    chosen = choose(make.table([{**row, "bound": missing} for row in rows]))
+    assert chosen.row["alpha"] == -9.99
+    assert chosen.bound == bound_of(chosen.row) == ()
+    assert chosen.why.endswith("the test split was not looked at")
+
+
+@pytest.mark.parametrize(
+    ("recorded", "bound", "why"),
+    [
+        ([], (), "not looked at"),
+        (["alpha low"], ("alpha low",), "not looked at; alpha lies at the low end of its range"),
+    ],
+)
+def test_a_choice_says_what_its_row_records(
+    recorded: list[str], bound: tuple[str, ...], why: str
+) -> None:
+    """The spec's range, which the values tried do not show."""
+    record = np.array(recorded, dtype=object)
+    rows = make.table([scored(-9.99, 0.0, bound=record), scored(-5.0, 0.1, bound=None)])
     chosen = choose(rows)
-    assert chosen.bound == ("alpha low",)
-    assert chosen.why.endswith("not looked at; alpha lies at the low end of its range")
-    assert tried_ends(rows[rows["method"] == "fine-tune"]) == {}
+    assert chosen.bound == bound
+    assert chosen.why.endswith(why)
 
 
-def test_a_row_that_was_written_with_its_bounds_keeps_them() -> None:
-    """They are of the spec's range, which the values tried do not show."""
-    rows = make.table([scored(-9.99, 0.0, bound=np.array([])), scored(-5.0, 0.1, bound=None)])
-    assert choose(rows).bound == ()
-    assert bound_of(rows.iloc[1], rows) == ("alpha high",)
-    assert bound_of(pd.Series(scored(-1.0, 0.0, bound=np.nan)), rows.iloc[:1]) == ()
-
-
-def test_claims_count_the_choices_on_a_bound() -> None:
+def candidates_of_seeds(records: list[Any]) -> pd.DataFrame:
+    """Per seed, a row that val chooses, with this record of bounds, and two other rows."""
     rows = []
-    for seed in range(3):
-        for row in (scored(-9.99, 0.1 * seed), scored(-5.0, 0.15), scored(-0.01, 0.5)):
+    for seed, record in enumerate(records):
+        for row in (scored(-9.99, 0.0, bound=record), scored(-5.0, 0.15), scored(-0.01, 0.5)):
             scores = {"test_forget_accuracy": 0.0, "test_retain_accuracy": 0.9}
             references = {f"{of}_{name}": 0.5 for of in ("original", "oracle") for name in scores}
             name = f"{row['cell_id']}{seed}"
             rows.append({**row, "seed": seed, "cell_id": name, **scores, **references})
-    note = "task-arithmetic on cnn chose alpha at the low end of its range in 2 of 3"
-    assert note in markdown(make.table(rows), ["test_retain_accuracy"])
-    assert note in claims(make.table(rows))
+    return make.table(rows)
+
+
+def test_claims_count_the_choices_that_were_recorded_on_a_bound() -> None:
+    """All three lie at the lowest value tried; one has no record, one is inside its range."""
+    rows = candidates_of_seeds([np.array(["alpha low"], dtype=object), None, np.array([])])
+    note = "task-arithmetic on cnn chose alpha at the low end of its range in 1 of 3"
+    assert note in markdown(rows, ["test_retain_accuracy"])
+    assert note in claims(rows)
+    without = candidates_of_seeds([None, None, None])
+    assert "end of its range" not in markdown(without, ["test_retain_accuracy"]) + claims(without)
 
 
 def test_the_row_of_a_chosen_candidate_says_so(tmp_path: Path) -> None:

@@ -274,13 +274,13 @@ def test_morphs_take_the_labels_that_are_kept(
     assert routes(forget, classes) == expected
 
 
-def test_a_choice_on_the_bound_of_its_space_is_marked(tmp_path: Path) -> None:
+def test_a_choice_at_an_end_of_its_range_is_marked(tmp_path: Path) -> None:
     [context] = contexts(write(tmp_path, cells()), "unused")
-    assert "On the bound" not in choice.section(context)
+    assert "At an end" not in choice.section(context)
     context.row["bound"] = np.array(["lam upper", "gamma"], dtype=object)
-    assert "what was tried: lam at its upper end, gamma." in choice.section(context)
+    assert "searched range: lam at its upper end, gamma." in choice.section(context)
     context.row["bound"] = np.array([], dtype=object)
-    assert "On the bound" not in choice.section(context)
+    assert "At an end" not in choice.section(context)
 
 
 def test_a_classifier_s_attacks_are_listed_by_model(tmp_path: Path) -> None:
