@@ -66,11 +66,7 @@ class Allowance:
         seconds: expected for one cell; None where nobody knows, which allows one cell at a time
         kept: cells that come next; one is kept for each, and the budget is not spent without them
         """
-        allowed = min(wanted, self._cells - kept)
-        left = self.seconds_left
-        if left < math.inf:
-            fit = left // max(seconds, 1e-3) if seconds is not None else float(left > 0)
-            allowed = min(allowed, fit)
+        allowed = min(wanted, self._cells - kept, self._in_time(seconds))
         if allowed < 1 and not kept:
             self.spent = True
         return max(0, int(allowed))
@@ -78,3 +74,24 @@ class Allowance:
     def take(self, cells: int) -> None:
         """Count cells that were handed out."""
         self._cells -= cells
+
+    def again(self, wanted: int, seconds: float | None) -> int:
+        """Return how many of the wanted cells, handed out before, may be tried again now.
+
+        They are counted already, so that only a budget of seconds holds them back.
+
+        seconds: as for `cells`
+        """
+        if self.budget.seconds == math.inf:
+            return wanted
+        allowed = min(wanted, self._in_time(seconds))
+        if allowed < 1:
+            self.spent = True
+        return 0 if self.spent else int(allowed)
+
+    def _in_time(self, seconds: float | None) -> float:
+        """Return how many cells end in time, if each takes so long."""
+        left = self.seconds_left
+        if left == math.inf:
+            return math.inf
+        return left // max(seconds, 1e-3) if seconds is not None else float(left > 0)

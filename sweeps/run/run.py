@@ -151,6 +151,9 @@ def _run(
             searcher.halt = searcher.halt or clock.folding.halt
 
         run_packs(searcher, pack_done)
+        written = searcher.written()
+        if written:
+            clock.pack_done(written)
     clock.tune_s += time.perf_counter() - prepared
     chosen = [source for source in sources if isinstance(source, ChosenSource)]
     return Counter(source.sweep.name for source in chosen if source.empty)

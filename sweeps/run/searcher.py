@@ -10,10 +10,10 @@ from ray.tune.search import Searcher
 from sweeps.compute.together import MOST, stack_key
 from sweeps.plan.chosen_source import ChosenSource
 from sweeps.plan.sources import Source
-from sweeps.rows.results import Results
+from sweeps.rows.results import Lookup, Results
 from sweeps.run.budget import Allowance
 from sweeps.run.places import Places
-from sweeps.run.trial import CellReport, Pack, record_failure, report_of
+from sweeps.run.trial import CellReport, Pack, known_row, record_failure, report_of
 from sweeps.spec.cells import Cell
 from sweeps.spec.sections import Resources
 from sweeps.spec.sweep import Sweep
@@ -90,26 +90,45 @@ class PackSearcher(Searcher):
         Packs for all slots are out at once, so that actors start together; one more pack is out, so
         that no actor waits for its next.
         """
-        if self.halt:
+        handed = None
+        if not self.halt:
+            handed = self._next_again() if self.again else self._next_new()
+        if handed is None:
             return None if self.running else Searcher.FINISHED
-        if self.again:
-            handed = self._with_share(self.again[-1])
-            if self._waits(handed):
-                return None
-            self.again.pop()
-        else:
-            open_sources = self._open_sources()
-            if not open_sources or self.allowance.spent:
-                return None if self.running else Searcher.FINISHED
-            next_source = self._next_source(open_sources)
-            if next_source is None:
-                return None
-            size = self._size(next_source, self.slots(self._resources(next_source)))
-            if size == 0:
-                return None if self.running else Searcher.FINISHED
-            handed = self._pack(next_source, size)
         self.running[trial_id] = handed
         return {"pack": handed.pack, "places": self.places}
+
+    def _next_again(self) -> Handed | None:
+        """Return the next pack that is tried again, or the part of it that the budget allows.
+
+        None where the budget allows none of it, or where packs are out that must end first.
+        """
+        handed = self._with_share(self.again[-1])
+        if self._waits(handed):
+            return None
+        cells = handed.pack.cells
+        seconds = self.seconds.get((kind_of(handed.sources[0]), cells[0].method_name))
+        size = self.allowance.again(len(cells), seconds)
+        if size == 0:
+            return None
+        self.again.pop()
+        if size < len(cells):
+            self.again.append(part_of(handed, size, len(cells)))
+        return part_of(handed, 0, size)
+
+    def _next_new(self) -> Handed | None:
+        """Return the next pack of cells that were not handed out yet.
+
+        None where none are left, the budget allows none, or enough packs are out.
+        """
+        open_sources = self._open_sources()
+        if not open_sources or self.allowance.spent:
+            return None
+        source = self._next_source(open_sources)
+        if source is None:
+            return None
+        size = self._size(source, self.slots(self._resources(source)))
+        return self._pack(source, size) if size else None
 
     def _waits(self, handed: Handed) -> bool:
         """Whether packs are out that ask for another share of a GPU."""
@@ -252,9 +271,7 @@ class PackSearcher(Searcher):
     def _grow(self, handed: Handed, done: int) -> None:
         """Ask for twice the share of a GPU from now on; queue the cells that are not done."""
         self.least = max(self.least, min(1.0, 2 * handed.pack.gpu))
-        cells = handed.pack.cells[done:]
-        rest = replace(handed.pack, cells=cells, stacked=handed.pack.stacked and len(cells) > 1)
-        self.again.append(Handed(handed.sources[done:], rest))
+        self.again.append(part_of(handed, done, len(handed.pack.cells)))
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -296,11 +313,31 @@ class PackSearcher(Searcher):
         report = report_of(row, wall_s=0.0)
         source.tell(cell, report.val, report.spent_s)
 
+    def written(self) -> list[CellReport]:
+        """Return the reports of cells queued for another try that have a row all the same.
+
+        Their worker died after writing it, and the budget was spent before they were asked for.
+        """
+        results = Results(self.places.results)
+        reports = []
+        for handed in self.again:
+            lookup = Lookup(results, handed.pack.sweep)
+            rows = [known_row(lookup, handed.pack, cell) for cell in handed.pack.cells]
+            reports += [report_of(row, wall_s=0.0) for row in rows if row is not None]
+        return reports
+
     def save(self, checkpoint_path: str) -> None:
         """Save nothing: the rows are the only record of progress."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Restore nothing: a new run tells its studies from the rows."""
+
+
+def part_of(handed: Handed, start: int, stop: int) -> Handed:
+    """Return the pack's cells from `start` to before `stop`, as a pack of their own."""
+    cells = handed.pack.cells[start:stop]
+    pack = replace(handed.pack, cells=cells, stacked=handed.pack.stacked and len(cells) > 1)
+    return Handed(handed.sources[start:stop], pack)
 
 
 def request_of(resources: Resources) -> Request:

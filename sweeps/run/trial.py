@@ -153,7 +153,7 @@ class PackTrial(tune.Trainable):
 
     def _made_together(self, lookup: Lookup) -> dict[str, Made | NotFinite]:
         """Unlearn the pack's missing cells as one program; {} where that fails: then one by one."""
-        missing = [cell for cell in self.pack.cells if not _is_done(lookup, self.pack, cell)]
+        missing = [cell for cell in self.pack.cells if known_row(lookup, self.pack, cell) is None]
         watch_memory()
         try:
             return unlearn_together(self.cache, missing)
@@ -164,9 +164,10 @@ class PackTrial(tune.Trainable):
             return {}
 
 
-def _is_done(lookup: Lookup, pack: Pack, cell: Cell) -> bool:
-    known = lookup.row(cell.cell_id)
-    return known is not None and not (pack.retry and known["error"])
+def known_row(lookup: Lookup, pack: Pack, cell: Cell) -> Row | None:
+    """Return the cell's row; None where it has none, or the pack computes it again."""
+    row = lookup.row(cell.cell_id)
+    return None if row is None or (pack.retry and row["error"]) else row
 
 
 def run_cell(
@@ -188,8 +189,8 @@ def run_cell(
     Raises `CannotWrite`, and `Crowded` where the pack may get a larger share of its GPU.
     """
     lookup = lookup or Lookup(Results(places.results), pack.sweep)
-    known = lookup.row(cell.cell_id)
-    if known is not None and not (pack.retry and known["error"]):
+    known = known_row(lookup, pack, cell)
+    if known is not None:
         return report_of(known, wall_s=0.0)
     started = time.perf_counter()
     if made is None:

@@ -6,6 +6,9 @@ import pytest
 from ray.tune.search import Searcher
 
 from sweeps.run.budget import Allowance, Budget, read_budget
+from sweeps.run.searcher import PackSearcher
+from sweeps.run.trial import Pack
+from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
 from unlearn.errors import BadInput
@@ -49,9 +52,27 @@ def test_cells_are_handed_out_while_they_end_in_time() -> None:
     assert allowance.spent
 
 
+def test_only_time_keeps_cells_from_another_try() -> None:
+    """Of a budget of cells they are a part already."""
+    counted = Allowance(Budget(cells=2))
+    counted.take(2)
+    assert counted.cells(1, None) == 0
+    assert counted.again(2, 3.0) == 2
+    clock = Clock()
+    timed = Allowance(Budget(seconds=10), now=clock)
+    assert timed.again(8, None) == 1
+    assert timed.again(8, 3.0) == 3
+    assert not timed.spent
+    clock.time = 108.0
+    assert timed.again(8, 3.0) == 0
+    assert timed.spent
+    assert timed.again(8, 1.0) == 0  # two would end in time, but nothing starts any more
+
+
 def test_without_a_budget_nothing_is_held_back() -> None:
     allowance = Allowance()
     assert allowance.cells(8, None) == 8 == allowance.cells(8, 3.0)
+    assert allowance.again(8, None) == 8
     assert allowance.seconds_left == math.inf
 
 
@@ -67,6 +88,60 @@ def test_packs_end_with_the_last_cell_that_the_budget_allows() -> None:
         searcher.on_trial_complete(name, packs.result(pack))
     assert packs.ask(searcher, "d") == Searcher.FINISHED
     assert (allowance.spent, source.left) == (True, 3)
+
+
+def ends_early(searcher: PackSearcher, trial_id: str, pack: Pack, died: bool) -> None:
+    """End a trial before its second cell: its worker died, or the GPU lacked memory."""
+    if died:
+        searcher.on_trial_complete(trial_id, error=True)
+        return
+    result = packs.result(pack)
+    reports = result["reports"][:1]
+    searcher.on_trial_complete(trial_id, {**result, "reports": reports, "crowded": True})
+
+
+@pytest.mark.parametrize(("died", "waiting"), [(True, 4), (False, 3)])
+@pytest.mark.parametrize(("seconds_left", "in_time"), [(0.0, 0), (8.9, 0), (18.0, 2), (99.0, 9)])
+def test_cells_are_tried_again_while_they_end_in_time(
+    died: bool, waiting: int, seconds_left: float, in_time: int
+) -> None:
+    """A cell takes 9 s. Of a pack of four, the worker died, or the GPU did not hold three."""
+    clock = Clock()
+    cells = make.cells(grid={"steps": [1, 2, 3, 4, 5]})
+    source = make.grid(make.sweep(resources={"cells_per_trial": 4}), cells)
+    allowance = Allowance(Budget(seconds=1000), now=clock)
+    searcher = packs.searcher([source], allowance=allowance)
+    alone = packs.ask(searcher, "a")  # one, because its seconds are not known yet
+    searcher.on_trial_complete("a", packs.result(alone, wall_s=9.0))
+    pack = packs.ask(searcher, "b")
+    assert pack.cells == tuple(cells[1:])
+    clock.time = 1100.0 - seconds_left
+    ends_early(searcher, "b", pack, died)
+    again: list[Cell] = []
+    while isinstance(next_pack := packs.ask(searcher, "c"), Pack):
+        again += next_pack.cells
+        clock.time += 9.0 * len(next_pack.cells)
+        searcher.on_trial_complete("c", packs.result(next_pack))
+    assert next_pack == Searcher.FINISHED
+    assert len(set(again)) == len(again) == min(in_time, waiting)
+    assert sum(len(held.pack.cells) for held in searcher.again) == waiting - len(again)
+    assert allowance.spent is (len(again) < waiting)
+
+
+def test_a_budget_of_cells_includes_their_other_tries() -> None:
+    """Else a cell that kills its worker would never get its failed row, at one cell a run."""
+    source = make.grid(make.sweep(), make.cells(grid={"steps": [1, 2]}))
+    allowance = Allowance(Budget(cells=1))
+    searcher = packs.searcher([source], allowance=allowance)
+    pack = packs.ask(searcher, "a")
+    assert packs.ask(searcher, "b") is None
+    assert allowance.spent
+    searcher.on_trial_complete("a", error=True)
+    again = packs.ask(searcher, "b")
+    assert (again.cells, again.attempt) == (pack.cells, 2)
+    searcher.on_trial_complete("b", packs.result(again))
+    assert packs.ask(searcher, "c") == Searcher.FINISHED
+    assert source.left == 1
 
 
 def test_a_pack_that_cannot_write_ends_the_run() -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Event
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from ray.tune.search import Searcher
 from sweeps.compute import artifacts
 from sweeps.plan.plan import Plan
 from sweeps.rows.runs import read_record
+from sweeps.run import run as running
+from sweeps.run.budget import Allowance, Budget
 from sweeps.run.places import places_for
 from sweeps.run.run import RunResult, run
 from sweeps.run.tune import Reporter, describe_loss, interruptions
@@ -33,14 +36,16 @@ def planned(folder: Path, **changes: Any) -> Plan:
 
 
 def run_in(
-    folder: Path, told: Told | None = None, growing: bool = False, **changes: Any
+    folder: Path,
+    told: Told | None = None,
+    growing: bool = False,
+    budget: Budget | None = None,
+    **changes: Any,
 ) -> RunResult:
     """Run the changed spec in `folder`; `told` hears of its progress."""
     heard = told if told is not None else []
-    places = packs.places(folder)
-    return run(
-        planned(folder, **changes), places, lambda *stage: heard.append(stage), growing=growing
-    )
+    plan, places = planned(folder, **changes), packs.places(folder)
+    return run(plan, places, lambda *stage: heard.append(stage), growing=growing, budget=budget)
 
 
 def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(
@@ -346,3 +351,26 @@ def test_a_ray_that_nobody_tried_is_a_single_warning(
     warnings = capsys.readouterr().err.splitlines()
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: Ray 9.9.9 was never tried, only 2.60;")
+
+
+@pytest.mark.parametrize("has_row", [False, True])
+def test_cells_that_a_spent_budget_keeps_from_another_try_are_left(
+    has_row: bool, tmp_path: Path, tuner: type[Tuner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless their worker died after it had written their row."""
+    clock = [0.0]
+    monkeypatch.setattr(running, "Allowance", partial(Allowance, now=lambda: clock[0]))
+
+    def fit(tune: Tuner) -> None:
+        pack = packs.ask(tune.searcher, "a")
+        if has_row:
+            make.write(make.results(tmp_path), pack.cells[0])
+        clock[0] = 60.0
+        tune.searcher.on_trial_complete("a", error=True)
+        assert packs.ask(tune.searcher, "b") == Searcher.FINISHED
+
+    monkeypatch.setattr(tuner, "fitting", fit)
+    told: Told = []
+    ran = run_in(tmp_path, told, budget=Budget(seconds=60), grid={"steps": [5, 6]})
+    assert (ran.cells, ran.left) == (2, 1 if has_row else 2)
+    assert [event for event in told if event[0] == "cells"] == [("cells", 1, "")] * has_row
