@@ -36,6 +36,13 @@ def cells() -> list[Cell]:
 
 
 @pytest.fixture
+def bare_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials hold `CACHE`, which is on no device, and leave this process's threads alone."""
+    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
+    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
+
+
+@pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[Cell]:
     """The cells that are computed, in this order; they score nothing."""
     done: list[Cell] = []
@@ -75,6 +82,7 @@ def test_a_cell_that_has_its_row_is_computed_again_only_where_it_is_tried_again(
     assert computed == [cells[0]]
 
 
+@pytest.mark.usefixtures("bare_worker")
 def test_a_pack_is_computed_once_however_often_it_is_stepped(
     places: Places, cells: list[Cell], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,8 +90,6 @@ def test_a_pack_is_computed_once_however_often_it_is_stepped(
     monkeypatch.setattr(
         trial, "time", SimpleNamespace(sleep=waits.append, perf_counter=time.perf_counter)
     )
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
-    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     actor = packs.trial(packs.pack(cells[:1]), places)
     first = actor.step()
     assert [report.cell_id for report in first["reports"]] == [cells[0].cell_id]
@@ -94,6 +100,7 @@ def test_a_pack_is_computed_once_however_often_it_is_stepped(
     assert computed == cells
 
 
+@pytest.mark.usefixtures("bare_worker")
 @pytest.mark.parametrize("before", [-math.inf, 0.5, 0.7])
 def test_a_candidate_has_to_beat_the_best_before_it(
     before: float, places: Places, monkeypatch: pytest.MonkeyPatch
@@ -110,8 +117,6 @@ def test_a_candidate_has_to_beat_the_best_before_it(
         return Outcome({**columns, "val_stopped": False})
 
     monkeypatch.setattr(trial, "compute_candidate", read)
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
-    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     known = {"fine-tune": before} if math.isfinite(before) else {}
     packs.trial(packs.pack(cells, best=known), places).step()
     first = 0.9 - 1.5 * 0.2  # 0.6; the second scores 0.15
@@ -161,6 +166,7 @@ def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
     assert "the worker died 3 times on this cell" in str(rows.loc[pack.cells[1].cell_id, "error"])
 
 
+@pytest.mark.usefixtures("bare_worker")
 def test_a_place_that_cannot_be_written_ends_the_pack(
     places: Places, cells: list[Cell], computed: list[Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,8 +175,6 @@ def test_a_place_that_cannot_be_written_ends_the_pack(
     def full(*_: Any) -> None:
         raise CannotWrite("cannot write /x: No space left on device")
 
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
-    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     monkeypatch.setattr("sweeps.rows.journal.write_whole", full)
     halted = {"reports": [], "halt": "cannot write /x: No space left on device", "crowded": False}
     held = packs.trial(packs.pack(cells), places)
@@ -181,6 +185,7 @@ def test_a_place_that_cannot_be_written_ends_the_pack(
     assert packs.trial(packs.pack(cells), places).step() == halted
 
 
+@pytest.mark.usefixtures("bare_worker")
 @pytest.mark.parametrize("may_grow", [True, False])
 def test_a_cell_that_a_shared_gpu_did_not_hold_has_no_row(
     may_grow: bool,
@@ -198,8 +203,6 @@ def test_a_cell_that_a_shared_gpu_did_not_hold_has_no_row(
         return Outcome()
 
     monkeypatch.setattr(trial, "compute", second_lacks)
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
-    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     pack = replace(packs.pack(cells[:2]), may_grow=may_grow)
     result = packs.trial(pack, places).step()
     assert [report.failed for report in result["reports"]] == [False, True][: 2 - may_grow]
@@ -208,6 +211,7 @@ def test_a_cell_that_a_shared_gpu_did_not_hold_has_no_row(
     assert known == [True, not may_grow]
 
 
+@pytest.mark.usefixtures("bare_worker")
 def test_a_stacked_pack_is_unlearned_at_once_and_written_cell_by_cell(
     places: Places,
     cells: list[Cell],
@@ -216,8 +220,6 @@ def test_a_stacked_pack_is_unlearned_at_once_and_written_cell_by_cell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A cell that has its row is left out; one whose weights are not finite fails alone."""
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
-    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     three = [*cells, make.cell(grid={"steps": [7]})]
     make.write(make.results(tmp_path), three[0], "ok")
     asked: list[list[Cell]] = []
@@ -235,6 +237,7 @@ def test_a_stacked_pack_is_unlearned_at_once_and_written_cell_by_cell(
     assert "loss is nan" in str(rows.loc[three[1].cell_id, "error"])
 
 
+@pytest.mark.usefixtures("bare_worker")
 def test_a_stack_that_breaks_is_computed_cell_by_cell(
     places: Places,
     cells: list[Cell],
@@ -245,8 +248,6 @@ def test_a_stack_that_breaks_is_computed_cell_by_cell(
     def broken(*_: Any) -> Any:
         raise RuntimeError("vmap: no rule for this layer")
 
-    monkeypatch.setattr(trial, "WorkerCache", lambda *_: CACHE)
-    monkeypatch.setattr(trial, "configure_worker", lambda cpus: None)
     monkeypatch.setattr(trial, "unlearn_together", broken)
     packs.trial(replace(packs.pack(cells), stacked=True), places).step()
     assert computed == cells
