@@ -1,7 +1,6 @@
 """Keep the store's calibration file up to date while a run goes on, from the rows it folds."""
 
 import time
-from types import TracebackType
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ EVERY_S = 30.0  # between two writes, so that a run that is killed has left near
 
 
 class Calibration:
-    """Collects what rows took, and writes it now and then and when the `with` block ends.
+    """Collects what rows took, and writes it now and then and when it is closed.
 
     store: whose calibration file it is
     """
@@ -42,13 +41,6 @@ class Calibration:
         except (CannotWrite, OSError):
             return
 
-    def __enter__(self) -> "Calibration":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Write what was heard last."""
         self.write()

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,7 +86,8 @@ def run(
     calibration = Calibration(Store(places.store))
     names = [sweep.name for sweep in plan.sweeps]
     actors = nullcontext() if growing else waiting_workers()
-    with calibration, actors, Folding(results, names, calibration.hear) as folding:
+    fold = Folding(results, names, calibration.hear)
+    with closing(calibration), actors, fold as folding:
         clock = Clock(progress, folding)
         empty = _run(plan, places, clock, allowance, retry_failed)
     for record in records:

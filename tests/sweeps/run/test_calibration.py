@@ -1,5 +1,6 @@
 """The calibration file follows the rows that a run folds."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ def test_what_folded_rows_took_is_written_now_and_then_and_at_the_end(
 ) -> None:
     store, results = make.store(tmp_path), make.results(tmp_path)
     monkeypatch.setattr("sweeps.run.calibration.EVERY_S", 1000.0)
-    with Calibration(store) as calibration:
+    with closing(Calibration(store)) as calibration:
         folder = Folder(results, "s", calibration.hear)
         make.write(results, CELL, **SECONDS)
         folder.fold()
@@ -40,7 +41,7 @@ def test_what_folded_rows_took_is_written_now_and_then_and_at_the_end(
 def test_a_file_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     store = make.store(tmp_path)
     (tmp_path / "store" / CALIBRATION).mkdir(parents=True)
-    with Calibration(store) as calibration:
+    with closing(Calibration(store)) as calibration:
         calibration.hear([{"cell_id": "a", "status": "failed"}])
         calibration.fresh.note(STEP, 1.0)
     assert calibration.fresh == Rates()  # it was tried, and what could not be written is dropped
