@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.chrome import chrome
 from tests.serve.conftest import TOKEN, card, png
 from tests.serve.local import listening, local_app
 from unlearn.gallery import VARIANTS, Gallery
@@ -18,22 +19,12 @@ from unlearn.metrics import columns as metric_columns
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService  # noqa: E402
+from selenium.webdriver import Chrome  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.remote.webelement import WebElement  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = [
-    "headless",
-    "no-sandbox",
-    "disable-gpu",
-    "disable-quic",
-    "no-first-run",
-    "disable-background-networking",
-]
-FLAGS += ["disable-component-update", "disable-sync", "window-size=1200,900"]
 PAGE = Path(__file__).parents[2] / "serve" / "page.html"
 PATIENCE_S = 60
 RATES = {"rate": 0.25, "low": 0.1, "high": 0.5, "tries": 20}
@@ -92,16 +83,8 @@ def url(gallery: Gallery) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for all tests: it takes seconds to start."""
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"user-data-dir={tmp_path_factory.mktemp('browser')}"):
-        options.add_argument(f"--{flag}")
-    opened = Chrome(options=options, service=ChromeService(DRIVER))
-    opened.get("data:,")
-    yield opened
-    opened.quit()
+    with chrome(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The page in a real browser: nothing is wider than a phone, and a link opens its row."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,28 +10,19 @@ from sweeps.report.elements import anchor_of, contents, link, paragraph
 from sweeps.report.head import head
 from sweeps.report.page import entries_of, sweep_part
 from sweeps.report.style import HEAD
+from tests.chrome import chrome
 from tests.sweeps import builders as make
 from tests.sweeps.report.test_claims import rows as scored_rows
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService  # noqa: E402
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking")
+from selenium.webdriver import Chrome  # noqa: E402
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Chrome]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium or chromedriver is not installed")
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"user-data-dir={tmp_path / 'browser'}"):
-        options.add_argument(f"--{flag}")
-    opened = Chrome(options=options, service=ChromeService(DRIVER))
-    yield opened
-    opened.quit()
+    with chrome(tmp_path / "browser") as opened:
+        yield opened
 
 
 def written(folder: Path, cell_id: str) -> Path:
