@@ -19,6 +19,7 @@ from unlearn.metrics import columns as metric_columns
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver import Chrome  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.by import By  # noqa: E402
@@ -97,7 +98,9 @@ def page(browser: Chrome, url: str) -> Chrome:
 
 
 def wait_for(page: Chrome, condition: Callable[[Chrome], Any]) -> Any:
-    return WebDriverWait(page, PATIENCE_S).until(condition)
+    """Wait until the condition holds; the page may replace an element while it is read."""
+    ignored = [StaleElementReferenceException]
+    return WebDriverWait(page, PATIENCE_S, ignored_exceptions=ignored).until(condition)
 
 
 def find(page: Chrome, css: str) -> WebElement:
