@@ -74,12 +74,31 @@ def captured_vs_eager_resnet18(cache: Bench) -> Result:
     return on_device(model, images, plan)
 
 
-def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
-    """CVAEs trained on MNIST one by one / as one program of `members`, in steps of a model a
-    second.
+def stacked_vs_single(
+    single: Callable[[], None], together: Callable[[], None], steps: int, members: int
+) -> Result:
+    """Seconds of `members` runs, `single` each / `together`, in steps of a model a second.
 
     `ratio` against steps launched from Python, `ratio_captured` against captured ones.
     """
+
+    def eager() -> None:
+        with eager_steps():
+            single()
+
+    together()
+    slow, captured, stacked = interleaved(eager, single, together)
+    return {
+        "ratio": slow * members / stacked,
+        "ratio_captured": captured * members / stacked,
+        "stacked_model_steps_per_s": steps * members / stacked,
+        "members": members,
+        "device": torch.cuda.get_device_name(),
+    }
+
+
+def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
+    """CVAEs trained on MNIST one by one / as one program of `members`."""
     images, plan = cache.dataset.train.to("cuda"), Training(cache.count(300), **CVAE)  # type: ignore[arg-type]
     models = [cache.model().cuda() for _ in range(members)]
 
@@ -87,24 +106,12 @@ def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
         fit(models[0], images, plan, stream(0, "train", device="cuda"))
         torch.cuda.synchronize()
 
-    def eager() -> None:
-        with eager_steps():
-            single()
-
     def together() -> None:
         generators = [stream(seed, "train", device="cuda") for seed in range(members)]
         fit_together(models, [images] * members, plan, generators)
         torch.cuda.synchronize()
 
-    together()
-    slow, captured, stacked = interleaved(eager, single, together)
-    return {
-        "ratio": slow * members / stacked,
-        "ratio_captured": captured * members / stacked,
-        "stacked_model_steps_per_s": plan.steps * members / stacked,
-        "members": members,
-        "device": torch.cuda.get_device_name(),
-    }
+    return stacked_vs_single(single, together, plan.steps, members)
 
 
 def stacked_vs_single_amnesia(cache: Bench, members: int = 32) -> Result:
@@ -125,24 +132,12 @@ def stacked_vs_single_amnesia(cache: Bench, members: int = 32) -> Result:
         own.method(own.model, own.splits, own.generator, fisher=fisher)
         torch.cuda.synchronize()
 
-    def eager() -> None:
-        with eager_steps():
-            single()
-
     def together() -> None:
         runs = [run(member) for member in range(members)]
         type(runs[0].method).together(runs)
         torch.cuda.synchronize()
 
-    together()
-    slow, captured, stacked = interleaved(eager, single, together)
-    return {
-        "ratio": slow * members / stacked,
-        "ratio_captured": captured * members / stacked,
-        "stacked_model_steps_per_s": steps * members / stacked,
-        "members": members,
-        "device": torch.cuda.get_device_name(),
-    }
+    return stacked_vs_single(single, together, steps, members)
 
 
 def preset_full_resnet18(cache: Bench) -> Result:

@@ -244,9 +244,7 @@ def trained(shadows: TrainedShadows, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_lira_finds_members_of_an_overfitted_model(
     one: World, overfitted: tuple[ClassifierEvaluator, Any]
 ) -> None:
-    evaluator, model = overfitted
-    models = {"original": mask(model, 3), "oracle": one.oracle}
-    scores = made("lira")(model, made("lira").references(target_of(evaluator), models)).scores
+    scores = beside_a_mask("lira", one, *overfitted)
     assert scores["lira_auc"] > 0.6
     assert scores["lira_auc"] > scores["oracle_lira_auc"] + 0.05
     assert abs(scores["oracle_lira_auc"] - 0.5) < 0.1
@@ -260,6 +258,13 @@ def made(name: str) -> Any:
     return make_attack(name, {**OWN, "follow": False})
 
 
+def beside_a_mask(name: str, one: World, evaluator: ClassifierEvaluator, model: Any) -> Scores:
+    """The attack's scores of the model, whose masked copy stands in the original's place."""
+    attack, models = made(name), {"original": mask(model, 3), "oracle": one.oracle}
+    scores: Scores = attack(model, attack.references(target_of(evaluator), models)).scores
+    return scores
+
+
 # RMIA
 
 
@@ -267,9 +272,7 @@ def made(name: str) -> Any:
 def test_rmia_finds_members_of_an_overfitted_model(
     one: World, overfitted: tuple[ClassifierEvaluator, Any]
 ) -> None:
-    evaluator, model = overfitted
-    models = {"original": mask(model, 3), "oracle": one.oracle}
-    scores = made("rmia")(model, made("rmia").references(target_of(evaluator), models)).scores
+    scores = beside_a_mask("rmia", one, *overfitted)
     assert scores["rmia_auc"] > 0.6
     assert abs(scores["oracle_rmia_auc"] - 0.5) < 0.1
     assert scores["original_rmia_auc"] == 0.5  # fooled: every probability is 0
