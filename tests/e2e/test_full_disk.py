@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sweeps.rows.results import Results
 from tests.e2e.conftest import Amnesia
+from tests.e2e.rows import count_rows, wait_for_rows
 from tests.e2e.small_disk import SmallDisk, missing, small_disk
 
 SPEC = """
@@ -35,19 +35,6 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     (tmp_path / "spec.yaml").write_text(SPEC)
     with small_disk(tmp_path / "disk", "64m") as mounted:
         yield mounted
-
-
-def rows(folder: Path) -> int:
-    results = Results(str(folder))
-    return len(results.read("full")) if "full" in results.sweeps() else 0
-
-
-def wait_for_rows(folder: Path, run: "subprocess.Popen[str]", n: int) -> None:
-    deadline = time.monotonic() + 300
-    while rows(folder) < n:
-        assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline, f"no {n} rows within 300 s"
-        time.sleep(0.1)
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -92,13 +79,13 @@ def test_results_that_cannot_be_written_stop_the_run(
     results = disk.folder / "results"
     command = ["run", "spec.yaml", "--results", str(results)]
     run = amnesia(*command, cwd=tmp_path)
-    wait_for_rows(results, run, 2)
+    wait_for_rows(results, "full", run, 2)
     if full:
         disk.fill()
     else:
         until(disk.read_only)
     check_stop(run, reason)
-    kept = rows(results)
+    kept = count_rows(results, "full")
     assert 2 <= kept < PLANNED
 
     again = amnesia(*command, cwd=tmp_path)  # nobody has made room
@@ -120,7 +107,7 @@ def test_a_store_that_cannot_be_written_stops_the_run(
     disk.fill()
     command = ["run", "spec.yaml", "--store", str(disk.folder / "store")]
     check_stop(amnesia(*command, cwd=tmp_path), "No space left on device")
-    assert rows(tmp_path / "results") == 0  # no cell failed for it
+    assert count_rows(tmp_path / "results", "full") == 0  # no cell failed for it
 
     disk.empty()
     check_finished(amnesia(*command, cwd=tmp_path), tmp_path / "results", 0)

@@ -12,6 +12,7 @@ import pytest
 from sweeps.rows.results import Results
 from tests.e2e.conftest import Amnesia
 from tests.e2e.raylets import Raylets
+from tests.e2e.rows import wait_for_rows
 
 SPEC = """
 name: nodes
@@ -35,19 +36,6 @@ def raylets(tmp_path: Path) -> Iterator[Raylets]:
         yield cluster
 
 
-def rows(folder: Path) -> int:
-    results = Results(str(folder / "results"))
-    return len(results.read("nodes")) if "nodes" in results.sweeps() else 0
-
-
-def wait_for_rows(folder: Path, run: "subprocess.Popen[str]", n: int) -> None:
-    deadline = time.monotonic() + 300
-    while rows(folder) < n:
-        assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline, f"no {n} rows within 300 s"
-        time.sleep(0.2)
-
-
 def wait_for_cells_on(raylets: Raylets, node: str, run: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + 300
     while not raylets.trials_on(node):
@@ -64,7 +52,7 @@ def test_the_rows_are_exact_though_nodes_and_the_driver_die(
     command = ["run", "spec.yaml", "--address", raylets.address]
 
     killed = amnesia(*command, cwd=tmp_path)
-    wait_for_rows(tmp_path, killed, 2)
+    wait_for_rows(tmp_path / "results", "nodes", killed, 2)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     before = Results(str(tmp_path / "results")).read("nodes")

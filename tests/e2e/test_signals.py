@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from sweeps.rows.results import Results
 from tests.e2e.conftest import Amnesia
+from tests.e2e.rows import count_rows, wait_for_rows
 
 SPEC = """
 name: ended
@@ -27,22 +27,8 @@ resources: {cells_per_trial: 1}
 ENDS_S = 10.0  # what a scheduler may leave, and what the contract promises
 
 
-def rows(folder: Path) -> int:
-    """How many cells of the sweep have a row, if there is any."""
-    results = Results(str(folder / "results"))
-    return len(results.read("ended")) if "ended" in results.sweeps() else 0
-
-
 def started_processes(run: "subprocess.Popen[str]") -> list[psutil.Process]:
     return psutil.Process(run.pid).children(recursive=True)
-
-
-def wait_for_a_row(folder: Path, run: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 240
-    while not rows(folder):
-        assert run.poll() is None, run.communicate()[0]
-        assert time.monotonic() < deadline, "no row within 240 s"
-        time.sleep(0.2)
 
 
 def end_by(number: signal.Signals, run: "subprocess.Popen[str]") -> None:
@@ -72,6 +58,6 @@ def test_a_run_ends_within_ten_seconds_and_leaves_no_ray(
 ) -> None:
     (tmp_path / "spec.yaml").write_text(SPEC)
     run = amnesia("run", "spec.yaml", cwd=tmp_path)
-    wait_for_a_row(tmp_path, run)
+    wait_for_rows(tmp_path / "results", "ended", run, 1)
     end_by(number, run)
-    assert rows(tmp_path) >= 1
+    assert count_rows(tmp_path / "results", "ended") >= 1

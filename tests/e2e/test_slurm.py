@@ -13,6 +13,7 @@ import pytest
 from sweeps.rows.results import Results
 from tests.e2e import slurm
 from tests.e2e.raylets import free_port
+from tests.e2e.rows import count_rows
 from tests.e2e.terminal import ROOT
 
 SPEC = """
@@ -42,17 +43,12 @@ def machine() -> Iterator[slurm.Slurm]:
         yield running
 
 
-def rows(folder: Path) -> int:
-    results = Results(str(folder / "results"))
-    return len(results.read("queued")) if "queued" in results.sweeps() else 0
-
-
 def wait(machine: slurm.Slurm, job: str, folder: Path, state: str, n: int) -> None:
     """Wait until the job is in a state and there are `n` rows."""
     deadline = time.monotonic() + 400
-    while machine.state(job) != state or rows(folder) < n:
+    while machine.state(job) != state or (rows := count_rows(folder / "results", "queued")) < n:
         log = "".join(path.read_text() for path in folder.glob("*.log"))
-        assert time.monotonic() < deadline, f"{machine.state(job)}, {rows(folder)} rows\n{log}"
+        assert time.monotonic() < deadline, f"{machine.state(job)}, {rows} rows\n{log}"
         time.sleep(1)
 
 
