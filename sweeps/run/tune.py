@@ -148,7 +148,14 @@ class Reporter(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Say in one line that a worker is lost; of a node, only once."""
+        """Say in one line that a worker is lost; of a node, only once.
+
+        Where the worker had reported its pack, and its trial was held, the pack is done.
+        """
+        reports = trial.last_result.get("reports", [])
+        if reports:
+            self.finished(reports)
+            return
         error = trial.get_pickled_error()
         node = node_that_died(error)
         if node in self.dead_nodes:

@@ -229,11 +229,22 @@ def test_a_dead_node_is_told_once_however_many_workers_it_had(
 ) -> None:
     error = RuntimeError("its node has died.\nNode Id: 0123456789abcdef\n")
     config = packs.config(packs.pack([make.cell()]))
-    trial: Any = SimpleNamespace(config=config, get_pickled_error=lambda: error)
+    trial: Any = SimpleNamespace(config=config, last_result={}, get_pickled_error=lambda: error)
     reporter = Reporter(lambda reports: None, Event())
     for iteration in range(3):
         reporter.on_trial_error(iteration, [], trial)
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_pack_whose_worker_dies_after_its_report_is_done(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pack = packs.pack([make.cell()])
+    result = packs.result(pack, wall_s=1.0)
+    told: list[Any] = []
+    Reporter(told.append, Event()).on_trial_error(1, [], SimpleNamespace(last_result=result))  # type: ignore[arg-type]
+    assert told == [result["reports"]]
+    assert capsys.readouterr().err == ""
 
 
 def test_progress_counts_a_pack_once_however_often_it_is_heard_of(
