@@ -5,6 +5,7 @@ import os
 import torch
 
 from cluster import ray_private
+from cluster.address import address_to_join
 from cluster.ray_session import check_reachable
 from sweeps.plan.plan import Plan
 from sweeps.run.resources import Node, lacking, sweeps_to_run
@@ -21,9 +22,9 @@ def describe_resources(plan: Plan, address: str | None) -> str:
 
     Raises `BadInput` if no Ray answers at the address.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or None
-    own = address in (None, "local")
-    nodes = [this_machine()] if own else nodes_of(str(address))
+    address = address_to_join(address)
+    own = address is None
+    nodes = [this_machine()] if address is None else nodes_of(address)
     where = "this machine" if own else f"Ray at {address} ({len(nodes)} nodes)"
     lines = []
     for sweep in sweeps_to_run(plan):

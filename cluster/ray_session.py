@@ -19,6 +19,7 @@ import serve
 import sweeps
 import unlearn
 from cluster import ray_private
+from cluster.address import address_to_join
 from cluster.own import PACKAGES, importer
 from cluster.token_file import keep_token_private
 from unlearn.errors import BadInput, require
@@ -44,7 +45,7 @@ LIBRARIES = ("torchvision", "timm")  # where planning has imported one, workers 
 CORES_TO_PRELOAD = range(8, 33)  # and where they are many, too much memory
 
 # What a local head starts beside GCS and raylet: the autoscaler, the forwarder of workers' logs,
-# and the reporter of usage statistics. Neither sweeps nor the service use them; each takes 50 to
+# and the reporter of usage statistics. Neither sweeps nor the service uses them; each takes 50 to
 # 75 MB and a second of CPU, and two of them listen on all interfaces. Ray has no option to leave
 # them out.
 HELPERS = ("start_monitor", "start_log_monitor", "start_api_server")
@@ -81,7 +82,7 @@ def package_folders() -> list[str]:
 
 def check_reachable(address: str | None) -> None:
     """Refuse an address at which nothing listens. Ray itself would try for minutes."""
-    address = address or os.environ.get("RAY_ADDRESS")
+    address = address_to_join(address)
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         try:
@@ -102,13 +103,12 @@ def ray_session(
     Yields the address that was joined, None for a local Ray. Raises `BadInput` if no Ray answers,
     or if the local one fails to start twice.
     """
-    address = address or os.environ.get("RAY_ADDRESS") or None
+    address = address_to_join(address)
     # Ray keeps CUDA_VISIBLE_DEVICES in tasks without a GPU; without this setting it also warns.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address in (None, "local"):
+    if address is None:
         for name, value in LOCAL_RAY.items():
             os.environ.setdefault(name, value)
-    if address is None:
         with _preloading(service, libraries), _without_helpers():
             _start_local()
     else:

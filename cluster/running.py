@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.address import address_to_join
 from cluster.progress import progress
 from sweeps.plan.cost import estimate
 from sweeps.plan.describe import describe
@@ -118,15 +119,14 @@ def run_sweeps(
     check_reachable(address)
     check(made, places.store, places.results)
     notes = check_networks(made)
-    joining = bool(address or os.environ.get("RAY_ADDRESS"))
+    joining = address_to_join(address) is not None
     cost = estimate(made, Store(places.store), rows, joining)
     print("\n".join([describe(made, cost), *notes]), file=sys.stderr)
     libraries = {library_of(model) for sweep in made.sweeps for model in sweep.models}
     with ray_session(address, libraries=libraries) as joined, progress(made) as show:
         where = f"Ray at {joined}" if joined else "a local Ray"
         print(f"running on {where}", file=sys.stderr)
-        growing = joined is not None
-        ran = run_plan(made, places, show, retry_failed, growing, budget)
+        ran = run_plan(made, places, show, retry_failed, joined is not None, budget)
     return make_plan(sweeps, Store(places.store), rows), ran
 
 

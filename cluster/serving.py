@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cluster.address import address_to_join
 from cluster.keep_serving import become_this, head_of_ray
 from serve.exposure import check, check_door, configure_proxy, haproxy_folder
 from serve.settings import ServiceSettings
@@ -36,7 +37,7 @@ def serve(args: argparse.Namespace) -> int:
         return _print_config(settings)
     check(settings)
     configure_proxy()  # before `ray.serve` is imported, which reads the environment
-    return _serve(settings, args.address or os.environ.get("RAY_ADDRESS") or None)
+    return _serve(settings, address_to_join(args.address))
 
 
 def _settings(args: argparse.Namespace) -> ServiceSettings:

@@ -53,9 +53,12 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeRay]:
     return replace
 
 
-def test_a_local_ray_starts_in_our_environment(fake: Callable[..., FakeRay]) -> None:
+@pytest.mark.parametrize("address", [None, "local"])
+def test_a_local_ray_starts_in_our_environment(
+    address: str | None, fake: Callable[..., FakeRay]
+) -> None:
     stand_in = fake()
-    with ray_session(None) as joined:
+    with ray_session(address) as joined:
         assert joined is None
     [environment] = stand_in.environments
     assert environment["RAY_worker_niceness"] == "0"
@@ -122,7 +125,9 @@ def test_the_workers_of_the_service_import_ray_serve_while_they_wait(
     assert environment["RAY_preload_python_modules"] == "serve.lean"
 
 
+@pytest.mark.parametrize("service", [False, True])
 def test_a_ray_that_lacks_private_names_starts_and_says_so_in_one_line_each(
+    service: bool,
     fake: Callable[..., FakeRay],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -130,14 +135,16 @@ def test_a_ray_that_lacks_private_names_starts_and_says_so_in_one_line_each(
     stand_in = fake()
     monkeypatch.delattr(ray._private.node, "Node")
     monkeypatch.delattr(ray._private.worker, "_worker_logs_enabled")
-    with ray_session(None, service=True):
+    with ray_session(None, service=service):
         assert len(stand_in.starts) == 1
     helpers, logs = capsys.readouterr().err.splitlines()
     assert "has no ray._private.node.Node.start_monitor: Ray starts with" in helpers
     assert "has no ray._private.worker._worker_logs_enabled: its processes" in logs
 
 
+@pytest.mark.parametrize("service", [False, True])
 def test_a_local_ray_leaves_out_those_helpers_that_it_has(
+    service: bool,
     fake: Callable[..., FakeRay],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -148,7 +155,7 @@ def test_a_local_ray_leaves_out_those_helpers_that_it_has(
     monkeypatch.delattr(kind, "start_api_server")
     used: list[Any] = []
     monkeypatch.setattr(ray, "init", lambda **_: used.append(kind.start_monitor))
-    with ray_session(None, service=True):
+    with ray_session(None, service=service):
         assert used[0]() is None  # does nothing
     assert kind.start_monitor is own is not used[0]
     [line] = capsys.readouterr().err.splitlines()
