@@ -20,6 +20,7 @@ from sweeps.compute.candidates import (
     Tuning,
     ValScores,
     compute_candidate,
+    regret_columns,
     tuning_columns,
     val_scores,
 )
@@ -231,9 +232,10 @@ def _computed(
 
 
 def _with_tuning(cache: WorkerCache, cell: Cell, tuning: Tuning, outcome: Outcome) -> Outcome:
-    """Add what choosing the cell took and cost; if that cannot be computed, add the error."""
+    """Add what choosing the cell took and cost; if the cost cannot be computed, add the error."""
+    outcome = outcome.extended(tuning_columns(tuning))
     try:
-        return outcome.extended(tuning_columns(cache, cell, tuning))
+        return outcome.extended(regret_columns(cache, cell, tuning))
     except Exception as error:  # as above: a candidate may fail when it is made again
         return outcome.extended({}, f"no selection_regret: {one_line(error)}")
 

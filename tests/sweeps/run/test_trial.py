@@ -133,8 +133,8 @@ def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
     def fail(*_: Any) -> dict[str, Any]:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(trial, "tuning_columns", fail)
-    tuning = Tuning(tuple(cells), 1.0)
+    monkeypatch.setattr(trial, "regret_columns", fail)
+    tuning = Tuning(tuple(cells), 1.0, ("lr high",))
     pack = packs.pack(cells, tuning={cells[0].cell_id: tuning})
     report = run_cell(CACHE, places, pack, cells[0])
     assert (report.failed, computed) == (False, [cells[0]])
@@ -142,6 +142,7 @@ def test_a_cell_keeps_its_scores_where_what_choosing_cost_cannot_be_told(
     assert row is not None
     assert row["status"] == "ok"
     assert row["error"].startswith("no selection_regret: RuntimeError: out of memory (")
+    assert (row["tuning_s"], list(row["bound"])) == (1.0, ["lr high"])
 
 
 def test_of_a_lost_pack_only_the_cells_without_a_row_failed(
