@@ -17,12 +17,18 @@ class Budget:
 
     seconds: of wall time, from its start; infinite for no limit
     cells: how many it computes; infinite for no limit
+
+    It limits one of the two.
     """
 
     seconds: float = math.inf
     cells: float = math.inf
 
     def __post_init__(self) -> None:
+        require(
+            math.inf in (self.seconds, self.cells),
+            f"a budget of {self.seconds:g} s and {self.cells:g} cells has two limits; give one",
+        )
         require(
             self.seconds > 0 and self.cells > 0,
             f"a budget of {self.seconds:g} s and {self.cells:g} cells allows nothing; raise it",
@@ -75,7 +81,7 @@ class Allowance:
         """Count cells that were handed out."""
         self._cells -= cells
 
-    def again(self, wanted: int, seconds: float | None) -> int:
+    def retries(self, wanted: int, seconds: float | None) -> int:
         """Return how many of the wanted cells, handed out before, may be tried again now.
 
         They are counted already, so that only a budget of seconds holds them back.

@@ -108,7 +108,7 @@ class PackSearcher(Searcher):
             return None
         cells = handed.pack.cells
         seconds = self.seconds.get((kind_of(handed.sources[0]), cells[0].method_name))
-        size = self.allowance.again(len(cells), seconds)
+        size = self.allowance.retries(len(cells), seconds)
         if size == 0:
             return None
         self.again.pop()

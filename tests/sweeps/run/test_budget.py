@@ -57,23 +57,28 @@ def test_only_time_keeps_cells_from_another_try() -> None:
     counted = Allowance(Budget(cells=2))
     counted.take(2)
     assert counted.cells(1, None) == 0
-    assert counted.again(2, 3.0) == 2
+    assert counted.retries(2, 3.0) == 2
     clock = Clock()
     timed = Allowance(Budget(seconds=10), now=clock)
-    assert timed.again(8, None) == 1
-    assert timed.again(8, 3.0) == 3
+    assert timed.retries(8, None) == 1
+    assert timed.retries(8, 3.0) == 3
     assert not timed.spent
     clock.time = 108.0
-    assert timed.again(8, 3.0) == 0
+    assert timed.retries(8, 3.0) == 0
     assert timed.spent
-    assert timed.again(8, 1.0) == 0  # two would end in time, but nothing starts any more
+    assert timed.retries(8, 1.0) == 0  # two would end in time, but nothing starts any more
 
 
 def test_without_a_budget_nothing_is_held_back() -> None:
     allowance = Allowance()
     assert allowance.cells(8, None) == 8 == allowance.cells(8, 3.0)
-    assert allowance.again(8, None) == 8
+    assert allowance.retries(8, None) == 8
     assert allowance.seconds_left == math.inf
+
+
+def test_a_budget_has_one_limit() -> None:
+    with pytest.raises(BadInput, match="60 s and 5 cells has two limits; give one"):
+        Budget(seconds=60, cells=5)
 
 
 def test_packs_end_with_the_last_cell_that_the_budget_allows() -> None:
@@ -101,7 +106,7 @@ def ends_early(searcher: PackSearcher, trial_id: str, pack: Pack, died: bool) ->
 
 
 @pytest.mark.parametrize(("died", "waiting"), [(True, 4), (False, 3)])
-@pytest.mark.parametrize(("seconds_left", "in_time"), [(0.0, 0), (8.9, 0), (18.0, 2), (99.0, 9)])
+@pytest.mark.parametrize(("seconds_left", "in_time"), [(0.0, 0), (8.9, 0), (18.0, 2), (99.0, 11)])
 def test_cells_are_tried_again_while_they_end_in_time(
     died: bool, waiting: int, seconds_left: float, in_time: int
 ) -> None:
