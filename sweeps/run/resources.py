@@ -68,14 +68,14 @@ def resources_by_artifact(plan: Plan) -> dict[str, Resources]:
     return asked
 
 
-def check_resources(plan: Plan, growing: bool) -> None:
-    """Refuse resources that no node has, because Ray would wait; only warn if nodes may join."""
+def check_resources(plan: Plan, joined: bool) -> None:
+    """Refuse resources that no node has, for which Ray would wait; in a joined Ray only warn."""
     nodes = ray_nodes()
     for sweep in sweeps_to_run(plan):
         lack = lacking(sweep, nodes)
         if lack is None:
             continue
-        require(growing, f"{lack.reason}; {lack.remedy}")
+        require(joined, f"{lack.reason}; {lack.remedy}")
         print(f"warning: {lack.reason}; it waits until a larger one joins", file=sys.stderr)
 
 

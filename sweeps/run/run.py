@@ -61,22 +61,23 @@ def run(
     places: Places,
     progress: Progress,
     retry_failed: bool = False,
-    growing: bool = False,
+    joined: bool = False,
     budget: Budget | None = None,
 ) -> RunResult:
     """Compute every planned cell, so that each has one row. Needs an initialised Ray.
 
     plan: with cells to compute
-    growing: whether the Ray was joined, so that nodes may still join it too
+    joined: whether this Ray runs without us: nodes may still join it, and its workers have an
+        environment of their own
     budget: when to stop in good order; None to compute all cells
 
     Safe to interrupt and to repeat at any moment. Raises `CannotWrite` where rows or artifacts
     cannot be written.
     """
     check_version()
-    if not growing and not any(node.gpu for node in ray_nodes()):
+    if not joined and not any(node.gpu for node in ray_nodes()):
         plan = without_gpus(plan)
-    check_resources(plan, growing)
+    check_resources(plan, joined)
     check_data(plan, places.data_root)
     results = Results(places.results)
     records = records_of(plan, slots)
@@ -85,7 +86,7 @@ def run(
     allowance = Allowance(budget or Budget())
     calibration = Calibration(Store(places.store))
     names = [sweep.name for sweep in plan.sweeps]
-    actors = nullcontext() if growing else waiting_workers()
+    actors = nullcontext() if joined else waiting_workers()
     fold = Folding(results, names, calibration.hear)
     with closing(calibration), actors, fold as folding:
         clock = Clock(progress, folding)

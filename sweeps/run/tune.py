@@ -43,6 +43,7 @@ ENVIRONMENT = {
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # `Reporter` prints one line instead of a traceback
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+ACTOR_VARIABLES = ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE")  # of Tune's `class_cache`
 LOG_LEVELS = {
     "ray.tune": logging.ERROR,  # it warns that result files are missing, which we switched off
     "ray.tune.tune": logging.CRITICAL,  # it lists failed trials, whose cells were tried again
@@ -104,18 +105,24 @@ def tuner(searcher: PackSearcher, scratch: str, reporter: "Reporter") -> tune.Tu
 
 @contextmanager
 def waiting_workers() -> Iterator[None]:
-    """Let Tune's actors be workers that wait already, which takes a second instead of ten.
+    """Let Tune's actors be workers that wait already, with their imports done, where Ray has some.
 
-    Tune gives every actor some variables of the driver's environment. Ray starts a new process for
-    an actor with variables of its own, even where workers wait that have imported all it needs.
-    For a Ray that this process has started: its workers have the driver's environment anyway.
+    Tune gives every actor an environment of its own: a setting for PyTorch Lightning, which we do
+    not use, and some variables of the driver. For such an actor Ray starts a new process. Use this
+    for a Ray that this process has started: its workers have the driver's variables anyway.
     """
-    before = class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
-    class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = {}, set()
+    before = {name: getattr(class_cache, name, None) for name in ACTOR_VARIABLES}
+    if None in before.values():
+        print("warning: this Ray starts a new process for every actor", file=sys.stderr)
+        yield
+        return
     try:
+        for name in before:
+            setattr(class_cache, name, {})
         yield
     finally:
-        class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE = before
+        for name, value in before.items():
+            setattr(class_cache, name, value)
 
 
 def _resources(config: dict[str, Any]) -> PlacementGroupFactory:

@@ -26,11 +26,12 @@ def trial(config):
 ray.init(address="local", num_cpus=2, include_dashboard=False)
 for _ in range(600):
     waiting = os.listdir(os.environ["WAITING"])
-    if waiting:
+    if len(waiting) == 2:
         break
     time.sleep(0.1)
 with waiting_workers():
-    result = tune.Tuner(trial).fit()[0]
+    here = tune.RunConfig(storage_path=os.getcwd())
+    result = tune.Tuner(trial, run_config=here).fit()[0]
 print("waiting:", str(result.metrics["pid"]) in waiting)
 """
 

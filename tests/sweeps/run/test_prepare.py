@@ -83,7 +83,7 @@ def test_an_artifact_is_made_with_the_resources_of_the_first_sweep_that_needs_it
         make.sweep(name="c", method="sign-consensus", resources=three),
     ]
     plan = make.plan(tmp_path, *sweeps)
-    run(plan, packs.places(tmp_path), lambda *_: None, growing=True)
+    run(plan, packs.places(tmp_path), lambda *_: None, joined=True)
     assert not make.results(tmp_path).sweeps()  # nothing failed
     asked = {}
     for name, options in in_place.options.items():

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import ray
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 from sweeps.compute import artifacts
@@ -21,7 +22,7 @@ from sweeps.run import run as running
 from sweeps.run.budget import Allowance, Budget
 from sweeps.run.places import places_for
 from sweeps.run.run import RunResult, run
-from sweeps.run.tune import Reporter, describe_loss, interruptions
+from sweeps.run.tune import Reporter, describe_loss, interruptions, waiting_workers
 from sweeps.spec.cells import Cell
 from tests.sweeps import builders as make
 from tests.sweeps import packs
@@ -38,14 +39,14 @@ def planned(folder: Path, **changes: Any) -> Plan:
 def run_in(
     folder: Path,
     told: Told | None = None,
-    growing: bool = False,
+    joined: bool = False,
     budget: Budget | None = None,
     **changes: Any,
 ) -> RunResult:
     """Run the changed spec in `folder`; `told` hears of its progress."""
     heard = told if told is not None else []
     plan, places = planned(folder, **changes), packs.places(folder)
-    return run(plan, places, lambda *stage: heard.append(stage), growing=growing, budget=budget)
+    return run(plan, places, lambda *stage: heard.append(stage), joined=joined, budget=budget)
 
 
 def test_what_a_ray_of_our_own_cannot_give_is_refused_before_anything_is_made(
@@ -89,16 +90,42 @@ def test_what_a_cluster_cannot_give_yet_is_a_warning(
     ]
     monkeypatch.setattr(ray, "nodes", lambda: nodes)
     for fits in ({"cpu": 16}, {"cpu": 4, "gpu": 0.5}, {"gpu": 1}):
-        run_in(tmp_path, growing=True, resources=fits)
+        run_in(tmp_path, joined=True, resources=fits)
         assert capsys.readouterr().err == ""
     for lacks, closest in (
         ({"cpu": 8, "gpu": 1}, "4 CPU and 1 GPU"),
         ({"cpu": 17}, "16 CPU and 0 GPU"),
     ):
-        run_in(tmp_path, growing=True, resources=lacks)
+        run_in(tmp_path, joined=True, resources=lacks)
         [line] = capsys.readouterr().err.splitlines()
         assert line.startswith("warning: sweep s asks")
         assert line.endswith(f"the largest has {closest}; it waits until a larger one joins")
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_actors_of_a_ray_of_our_own_have_no_variables_of_the_driver(
+    joined: bool, tmp_path: Path, tuner: type[Tuner]
+) -> None:
+    """So that they are workers which wait already; a Ray that was joined may lack the variables."""
+
+    def given() -> tuple[Any, Any]:
+        return class_cache.DEFAULT_ENV_VARS, class_cache.ENV_VARS_TO_PROPAGATE
+
+    before, inside = given(), []
+    tuner.fitting = staticmethod(lambda own: inside.append(given()))
+    run_in(tmp_path, joined=joined)
+    assert inside == [before if joined else ({}, {})]
+    assert given() == before
+    assert all(before)
+
+
+def test_a_ray_without_these_names_runs_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delattr(class_cache, "DEFAULT_ENV_VARS")
+    with waiting_workers():
+        assert class_cache.ENV_VARS_TO_PROPAGATE
+    assert "starts a new process for every actor" in capsys.readouterr().err
 
 
 def broken(cache: Any, recipe: Any) -> Any:
