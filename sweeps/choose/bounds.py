@@ -52,8 +52,8 @@ def at_bounds(knobs: Mapping[Any, Any], ends: Ends) -> tuple[str, ...]:
 def bound_of(row: pd.Series) -> tuple[str, ...]:
     """Return the bounds on which a row was recorded to lie; () where none were recorded.
 
-    Only cells chosen among candidates have a record. The values tried do not stand in for it: each
-    of few trials is an end of theirs, wherever it lies in the range.
+    Only cells chosen among candidates have a record. The values tried do not stand in for it: with
+    few trials most of them are the lowest or the highest, wherever they lie in the range.
     """
     bound = row.get("bound")
     if bound is None or isinstance(bound, float):  # pandas reads a missing list as nan

@@ -37,9 +37,9 @@ def _bounds(row: pd.Series) -> str:
 
 
 def _at_end(entry: str) -> str:
-    """Write an entry of `bound`, as `lam upper`, in words; a bare knob stays as it is."""
+    """Write an entry of `bound`, as `lam high`, in words."""
     knob, _, end = entry.rpartition(" ")
-    return f"{knob} at its {end} end" if knob else entry
+    return f"{knob} at its {end} end"
 
 
 def _knobs(context: Context) -> str:

@@ -277,8 +277,8 @@ def test_morphs_take_the_labels_that_are_kept(
 def test_a_choice_at_an_end_of_its_range_is_marked(tmp_path: Path) -> None:
     [context] = contexts(write(tmp_path, cells()), "unused")
     assert "At an end" not in choice.section(context)
-    context.row["bound"] = np.array(["lam upper", "gamma"], dtype=object)
-    assert "searched range: lam at its upper end, gamma." in choice.section(context)
+    context.row["bound"] = np.array(["lam high", "gamma low"], dtype=object)
+    assert "searched range: lam at its high end, gamma at its low end." in choice.section(context)
     context.row["bound"] = np.array([], dtype=object)
     assert "At an end" not in choice.section(context)
 
