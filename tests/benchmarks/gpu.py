@@ -77,9 +77,9 @@ def captured_vs_eager_resnet18(cache: Bench) -> Result:
 def stacked_vs_single(
     single: Callable[[], None], together: Callable[[], None], steps: int, members: int
 ) -> Result:
-    """Seconds of `members` runs, `single` each / `together`, in steps of a model a second.
+    """Compare `members` single runs with one stacked run; rates are model steps per second.
 
-    `ratio` against steps launched from Python, `ratio_captured` against captured ones.
+    `ratio` is against steps launched from Python, `ratio_captured` against captured ones.
     """
 
     def eager() -> None:
@@ -98,7 +98,7 @@ def stacked_vs_single(
 
 
 def stacked_vs_single_cvae(cache: Bench, members: int = 32) -> Result:
-    """CVAEs trained on MNIST one by one / as one program of `members`."""
+    """CVAEs trained on MNIST one by one / as one program of `members`, model steps per second."""
     images, plan = cache.dataset.train.to("cuda"), Training(cache.count(300), **CVAE)  # type: ignore[arg-type]
     models = [cache.model().cuda() for _ in range(members)]
 

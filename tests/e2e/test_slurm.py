@@ -46,9 +46,12 @@ def machine() -> Iterator[slurm.Slurm]:
 def wait(machine: slurm.Slurm, job: str, folder: Path, state: str, n: int) -> None:
     """Wait until the job is in a state and there are `n` rows."""
     deadline = time.monotonic() + 400
-    while machine.state(job) != state or (rows := count_rows(folder / "results", "queued")) < n:
+    while True:
+        now, rows = machine.state(job), count_rows(folder / "results", "queued")
+        if now == state and rows >= n:
+            return
         log = "".join(path.read_text() for path in folder.glob("*.log"))
-        assert time.monotonic() < deadline, f"{machine.state(job)}, {rows} rows\n{log}"
+        assert time.monotonic() < deadline, f"{now}, {rows} rows\n{log}"
         time.sleep(1)
 
 

@@ -49,7 +49,7 @@ EFFECT: dict[str, tuple[dict[str, Any], float, float]] = {
     "amnesiac": ({"lr": 1e-3}, 0.3, 0.9),
     "masked-small-gradients": ({"rate": 0.5, "lr": 1e-2}, 0.6, 0.95),
     "convolution-transpose": ({"lr": 1e-2}, 0.6, 0.95),
-    "rum": ({"low": "neg-grad-plus", "medium": "neg-grad-plus", "steps": 40}, 0.2, 0.9),
+    "rum": ({"low": "neg-grad-plus", "medium": "neg-grad-plus", "steps": 60}, 0.2, 0.9),
     "fine-tune": ({"steps": 100, "lr": 3e-3}, 0.8, 0.95),
 }
 
