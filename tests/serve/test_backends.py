@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve import backends
 from serve.api import Busy
 from serve.backends import Admission, InlineBackend
 from serve.catalog import ModelKey
@@ -23,14 +24,18 @@ class FakeCache(ModelCache):
     """Models that take a given time, and note the threads that they run in.
 
     seconds: how long each call takes.
+    may_run: calls wait for it.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.threads: list[str] = []
+        self.may_run = threading.Event()
+        self.may_run.set()
 
     def generate(self, key: ModelKey, label: int, n: int, seed: int) -> Any:
         self.threads.append(threading.current_thread().name)
+        self.may_run.wait()
         time.sleep(self.seconds)
         return np.full((n, 1, 1, 1), seed, np.uint8)
 
@@ -75,7 +80,10 @@ def test_a_place_is_free_again_after_an_answer_and_after_an_error() -> None:
         pass
 
 
-def test_what_is_known_to_be_short_runs_in_the_event_loop(trace: Trace) -> None:
+def test_what_is_known_to_be_short_runs_in_the_event_loop(
+    trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "QUICK_S", 60.0)  # on a busy machine, nothing takes no time
     cache = FakeCache(0.0)
 
     async def twice() -> None:
@@ -103,10 +111,14 @@ def test_what_is_long_stays_in_the_thread(trace: Trace) -> None:
 
 def test_the_trace_tells_waiting_from_running(trace: Trace) -> None:
     cache = FakeCache(0.03)
+    cache.may_run.clear()
 
     async def two_at_once() -> None:
         inline = backend(cache, 2)
-        await asyncio.gather(inline.generate(KEY, 1, 1, 0), inline.generate(KEY, 1, 1, 0))
+        asked = [asyncio.create_task(inline.generate(KEY, 1, 1, 0)) for _ in range(2)]
+        await asyncio.sleep(0)  # both have asked for the thread
+        cache.may_run.set()
+        await asyncio.gather(*asked)
 
     asyncio.run(two_at_once())
     assert trace.model_s >= 0.06
